@@ -1,0 +1,108 @@
+"""Extract: the main job as a Prefect flow. Its task runs are shards; rows fan out inside them."""
+
+from __future__ import annotations
+
+import os
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, task
+from prefect.blocks.system import Secret
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
+
+from flows.pipeline import Watch, carry_out
+from schemas.errors import ExitCode, JobError, RowmillError
+from schemas.job import Job
+from schemas.manifest import TerminationKind
+from schemas.row import Shard
+from tasks.gateway.access import Gateway, gateway_from
+from tasks.job_file import resolve_job
+from tasks.session import Options, Session, exit_code
+from tasks.shard import ShardReport
+
+# Set by a caller in this process that has opened the session already and wants to watch it; never a parameter.
+PREPARED: ContextVar[Session | None] = ContextVar("prepared", default=None)
+WATCH: ContextVar[Watch | None] = ContextVar("watch", default=None)
+_SESSION: ContextVar[Session] = ContextVar("session")
+
+
+@task(
+    name="settle-shard",
+    task_run_name="rows {shard.first_row}-{shard.last_row}",
+    retries=0,
+    persist_result=False,
+    cache_policy=NO_CACHE,
+)
+async def settle_shard(shard: Shard) -> ShardReport:
+    """Settle one shard: paths and counts go in and out, rows never do."""
+    return await _SESSION.get().settle(shard)
+
+
+@flow(name="rowmill-extract", flow_run_name="{job.name}", retries=0, persist_result=False)
+async def extract(
+    job: Job,
+    limit: int | None = None,
+    fresh: bool = False,
+    retry_failed: str | None = None,
+    sandbox: bool = False,
+) -> State[dict[str, Any]]:
+    """Ask a language model about every row of the job's input; write typed results with the cost of each row.
+
+    Returns the manifest (run.json). The run fails, naming why and what to do, when it is refused or stopped; run it
+    again and it goes on where it stopped.
+
+    Args:
+        job: what to ask, of which model, and where the results go
+        limit: take only so many rows from the input's beginning
+        fresh: move earlier results aside and start anew
+        retry_failed: try rows again that are not ok: `any`, a status or an error kind
+        sandbox: ROWMILL_BASE_URL is a sandbox; its answers are never mixed with real ones
+    """
+    prepared = PREPARED.get()
+    try:
+        if prepared is not None:
+            return _state(await _carry_out(prepared))
+        options = Options(limit, fresh, retry_failed, sandbox)
+        async with Session(resolve_job(job, Path.cwd()), options, await gateway_of(job)) as session:
+            return _state(await _carry_out(session))
+    except RowmillError as error:
+        return Failed(name="Refused", message=str(error))
+
+
+async def _carry_out(session: Session) -> dict[str, Any]:
+    _SESSION.set(session)
+    return await carry_out(session, settle=_settle_as_task, watch=WATCH.get())
+
+
+async def _settle_as_task(_: Session, shard: Shard) -> ShardReport:
+    return await settle_shard(shard)
+
+
+async def gateway_of(job: Job) -> Gateway:
+    """Address and key: the environment first, then the Secret block that the job names. Raises JobError for neither."""
+    if job.api_key_block and not os.environ.get("ROWMILL_API_KEY"):
+        try:
+            secret: Secret[str] = await Secret.aload(job.api_key_block)
+        except ValueError:
+            raise JobError(
+                f"there is no Secret block {job.api_key_block!r}",
+                where="api_key_block",
+                mend="create it in Prefect, or set ROWMILL_API_KEY",
+            ) from None
+        return gateway_from({**os.environ, "ROWMILL_API_KEY": str(secret.get())})
+    return gateway_from(os.environ)
+
+
+def _state(manifest: dict[str, Any]) -> State[dict[str, Any]]:
+    """The flow's final state: what ended short of its end fails, naming its kind."""
+    termination = manifest["termination"]
+    message = f"{termination['message']}. {termination['next']}".removesuffix(". ")
+    if termination["kind"] != TerminationKind.COMPLETE:
+        name = "".join(word.capitalize() for word in termination["kind"].split("_"))
+        return Failed(name=name, message=message, data=manifest)
+    if exit_code(manifest) is ExitCode.ROWS_NOT_OK:
+        return Completed(name="CompletedWithFailures", message="some rows are not ok", data=manifest)
+    return Completed(message=message, data=manifest)

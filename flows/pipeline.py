@@ -1,0 +1,105 @@
+"""Pipeline: read → plan → settle → compact, for a prepared session and whoever runs its shards."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+from schemas.row import Shard
+from tasks.session import Session
+from tasks.shard import ShardReport
+
+# One shard settles its last calls while the next one is read; a third would only wait.
+OPEN_SHARDS = 2
+GRACE_S = 30.0
+
+SettleShard = Callable[[Session, Shard], Awaitable[ShardReport]]
+Watch = Callable[[Session], Coroutine[Any, Any, None]]
+
+
+async def settle_in_process(session: Session, shard: Shard) -> ShardReport:
+    """Settle a shard without orchestration."""
+    return await session.settle(shard)
+
+
+async def carry_out(
+    session: Session, *, settle: SettleShard = settle_in_process, watch: Watch | None = None
+) -> dict[str, Any]:
+    """Settle every shard of an open session and return the run's manifest. A finished output is left as it is."""
+    if not session.nothing_to_do:
+        session.progress.started_at = session.clock.now()
+        async with _interruptible(session), _watched(session, watch):
+            await _settle_shards(session, settle)
+    return session.finish()
+
+
+async def _settle_shards(session: Session, settle: SettleShard) -> None:
+    slots = asyncio.Semaphore(OPEN_SHARDS)
+    running: list[asyncio.Task[ShardReport]] = []
+    try:
+        async for shard in session.shards():
+            await slots.acquire()
+            running = [task for task in running if not task.done() or task.exception()]
+            if session.halted or any(task.done() for task in running):
+                break
+            running.append(asyncio.create_task(_settle_one(session, settle, shard, slots)))
+    finally:
+        # Every shard is waited for before the first error among them is told.
+        for result in await asyncio.gather(*running, return_exceptions=True):
+            if isinstance(result, BaseException):
+                raise result
+
+
+async def _settle_one(session: Session, settle: SettleShard, shard: Shard, slots: asyncio.Semaphore) -> ShardReport:
+    try:
+        return await settle(session, shard)
+    finally:
+        slots.release()
+
+
+@asynccontextmanager
+async def _watched(session: Session, watch: Watch | None) -> AsyncIterator[None]:
+    """Show progress beside the run; the display never outlives it."""
+    if watch is None:
+        yield
+        return
+    task = asyncio.create_task(watch(session))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@asynccontextmanager
+async def _interruptible(session: Session) -> AsyncIterator[None]:
+    """The first SIGINT or SIGTERM lets calls in flight end within a grace time, the second gives them up."""
+    loop = asyncio.get_running_loop()
+    timers: list[asyncio.TimerHandle] = []
+
+    def stop() -> None:
+        first = not session.halted
+        session.interrupt(at_once=not first)
+        if first:
+            timers.append(loop.call_later(GRACE_S, lambda: session.interrupt(at_once=True)))
+
+    before: dict[signal.Signals, Any] = {}
+    for number in (signal.SIGINT, signal.SIGTERM):
+        handler = signal.getsignal(number)
+        try:
+            loop.add_signal_handler(number, stop)
+        except (ValueError, RuntimeError, NotImplementedError):
+            # Not the main thread: whoever runs the loop there deals with signals.
+            continue
+        before[number] = handler
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            loop.remove_signal_handler(number)
+            signal.signal(number, handler)
+        for timer in timers:
+            timer.cancel()

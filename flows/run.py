@@ -1,0 +1,90 @@
+"""Run: the `run` command. Refuses before Prefect is started, runs the flow or the bare pipeline, tells the end."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from flows.cli import overrides
+from flows.display import summary, watch_bar, watch_lines
+from flows.pipeline import Watch, carry_out
+from schemas.errors import ExitCode
+from schemas.job import Job
+from tasks.gateway.access import Gateway, gateway_from
+from tasks.job_file import load_job
+from tasks.session import Options, Session, exit_code
+
+SANDBOX_KEY = "sk-sandbox-only-0000"
+
+
+async def run_command(args: argparse.Namespace) -> ExitCode:
+    """`rowmill run JOB`. Raises RowmillError for what is refused before the first call."""
+    job = load_job(Path(args.job), overrides(args))
+    options = Options(args.limit, args.fresh, args.retry_failed, args.sandbox)
+    with _gateway(job, sandbox=args.sandbox) as gateway:
+        async with Session(job, options, gateway or await _from_block(job)) as session:
+            if session.nothing_to_do:
+                manifest = session.finish()
+            elif args.direct:
+                manifest = await carry_out(session, watch=_watch(args))
+            else:
+                manifest = await _as_flow(job, options, session, _watch(args))
+            already = session.nothing_to_do
+    _tell(args, job, manifest, already=already)
+    return exit_code(manifest)
+
+
+def _watch(args: argparse.Namespace) -> Watch | None:
+    if args.quiet:
+        return None
+    return watch_bar if sys.stderr.isatty() else watch_lines
+
+
+@contextmanager
+def _gateway(job: Job, *, sandbox: bool) -> Iterator[Gateway | None]:
+    """Address and key; None where only the job's Secret block can tell. A sandbox lives as long as its run."""
+    if sandbox:
+        from sandbox.process import spawn
+
+        with spawn() as running:
+            yield Gateway(running.base_url, SANDBOX_KEY, os.environ.get("ROWMILL_CATALOGUE"))
+    elif job.api_key_block and not os.environ.get("ROWMILL_API_KEY"):
+        yield None
+    else:
+        yield gateway_from(os.environ)
+
+
+async def _from_block(job: Job) -> Gateway:
+    from flows.extract import gateway_of
+
+    return await gateway_of(job)
+
+
+async def _as_flow(job: Job, options: Options, session: Session, watch: Watch | None) -> dict[str, Any]:
+    """The open session, carried out by the Prefect flow on the server that the user's settings name."""
+    from flows.extract import PREPARED, WATCH, extract
+
+    PREPARED.set(session)
+    WATCH.set(watch)
+    state = await extract(job, options.limit, options.fresh, options.retry_failed, options.sandbox, return_state=True)
+    if session.manifest is None:
+        # The flow never came to its end: what it raised is a defect, or Prefect's own failure.
+        await state.aresult()
+    assert session.manifest is not None
+    return session.manifest
+
+
+def _tell(args: argparse.Namespace, job: Job, manifest: dict[str, Any], *, already: bool) -> None:
+    if args.json:
+        print(json.dumps({**manifest, "output": job.output, "exit_code": int(exit_code(manifest))}))
+    if args.quiet:
+        return
+    if already:
+        print("rowmill: nothing to do, every row of this input has its outcome already", file=sys.stderr)
+    print(summary(manifest, job.output), file=sys.stderr)

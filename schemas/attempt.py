@@ -1,0 +1,102 @@
+"""Attempt: one HTTP exchange, paid or not, and the kinds of failure it can end in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from schemas.price import ZERO, Cost
+from schemas.usage import Usage
+
+
+class FailureKind(StrEnum):
+    """Why an attempt did not settle its row. The gateway's own codes keep their names."""
+
+    # the gateway's error codes
+    INVALID_REQUEST = "invalid_request"
+    TASK_NOT_FOUND = "task_not_found"
+    INVALID_API_KEY = "invalid_api_key"
+    IP_NOT_ALLOWED = "ip_not_allowed"
+    MODEL_NOT_FOUND = "model_not_found"
+    INSUFFICIENT_CREDITS = "insufficient_credits"
+    RATE_LIMIT = "rate_limit_exceeded"
+    SPEND_LIMIT = "spend_limit_exceeded"
+    INTERNAL_ERROR = "internal_error"
+    UPSTREAM_ERROR = "upstream_error"
+    # answers without a usable error body
+    BARE_429 = "bare_429"
+    WRONG_ADDRESS = "wrong_address"
+    # the exchange itself
+    UNREACHABLE = "unreachable"
+    TIMEOUT = "timeout"
+    DISCONNECT = "disconnect"
+    TRUNCATED = "truncated"
+    INTERRUPTED = "interrupted"
+    UNREADABLE_BODY = "unreadable_body"
+    # a 200 whose answer cannot be accepted
+    INVALID_JSON = "invalid_json"
+    SCHEMA_VIOLATION = "schema_violation"
+    CUT = "cut"
+    EMPTY_ANSWER = "empty_answer"
+    BLOCKED = "blocked"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A failure kind with the words that came with it. `retry_after` is in seconds from its receipt."""
+
+    kind: FailureKind
+    message: str
+    retry_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a 200 said. `usage` is None where the gateway did not tell it (never to be counted as 0).
+
+    `finish_reason` is the provider's own word. `cut` and `blocked` are decided by the decoder of each protocol.
+    `grounding` and `tool_calls` are JSON-ready values in the provider's order.
+    """
+
+    text: str
+    usage: Usage | None
+    finish_reason: str | None = None
+    model: str | None = None
+    thoughts: str | None = None
+    cut: bool = False
+    blocked: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    grounding: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """One function the model asks for; `arguments` is JSON text."""
+
+    name: str
+    arguments: str
+    id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What attempts cost so far. `cost` is None where the price is unknown.
+
+    `unknown_usd` bounds (10⁻¹² USD) what attempts of unknown usage may have cost beside `cost`.
+    """
+
+    attempts: int = 0
+    usage: Usage = Usage()
+    cost: Cost | None = ZERO
+    unknown: bool = False
+    unknown_usd: int = 0
+
+    def __add__(self, other: Spent) -> Spent:
+        both = self.cost is not None and other.cost is not None
+        return Spent(
+            self.attempts + other.attempts,
+            self.usage + other.usage,
+            self.cost + other.cost if both else None,  # type: ignore[operator]
+            self.unknown or other.unknown,
+            self.unknown_usd + other.unknown_usd,
+        )

@@ -1,0 +1,138 @@
+"""The catalogue: which models there are, how they are spoken to, what they cost and what they forbid."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from importlib import resources
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from schemas.errors import CatalogueError
+from schemas.price import Price, per_token
+
+Protocol = Literal["chat-completions", "generate-content"]
+
+
+class PriceEntry(BaseModel):
+    """Prices per million tokens as exact decimal strings."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    input_usd: str
+    output_usd: str
+    input_credits: str = "0"
+    output_credits: str = "0"
+
+
+class ModelEntry(BaseModel):
+    """One `[models.NAME]` table."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    protocol: Protocol
+    path: str = Field(min_length=1)
+    wire_name: str | None = None
+    base_url: str | None = None
+    context_window: int = Field(gt=0)
+    max_output_tokens: int = Field(gt=0)
+    native_schema: bool
+    native_schema_with_tools: bool = False
+    search_with_functions: bool = False
+    thinking_levels: list[str] = []
+    version: str
+    source: str
+    checked: date
+    price: PriceEntry | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model as the pipeline needs it. `price` is None where it is unknown: cost is then null, never 0."""
+
+    name: str
+    wire_name: str
+    protocol: Protocol
+    path: str
+    base_url: str | None
+    context_window: int
+    max_output_tokens: int
+    native_schema: bool
+    native_schema_with_tools: bool
+    search_with_functions: bool
+    thinking_levels: tuple[str, ...]
+    price: Price | None
+    price_entry: PriceEntry | None
+    price_version: str
+    source: str
+    checked: date
+
+
+def parse_catalogue(text: str, where: str) -> dict[str, Model]:
+    """TOML text → models by name. Raises CatalogueError naming the file, the model and the key."""
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise CatalogueError(f"not valid TOML: {error}", where=where) from None
+    unknown = set(tables) - {"models"}
+    if unknown:
+        raise CatalogueError(
+            f"unknown table {sorted(unknown)[0]!r}", where=where, mend="models stand under [models.NAME]"
+        )
+    return {name: _model(name, table, where) for name, table in tables.get("models", {}).items()}
+
+
+def _model(name: str, table: object, where: str) -> Model:
+    place = f"{where}: models.{name}"
+    try:
+        entry = ModelEntry.model_validate(table)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(str(step) for step in first["loc"]) or "(table)"
+        raise CatalogueError(f"{key}: {first['msg']}", where=place) from None
+    price = (
+        None
+        if entry.price is None
+        else Price(
+            input_usd=per_token(entry.price.input_usd, f"{place}.price.input_usd"),
+            output_usd=per_token(entry.price.output_usd, f"{place}.price.output_usd"),
+            input_credits=per_token(entry.price.input_credits, f"{place}.price.input_credits"),
+            output_credits=per_token(entry.price.output_credits, f"{place}.price.output_credits"),
+        )
+    )
+    return Model(
+        name=name,
+        wire_name=entry.wire_name or name,
+        protocol=entry.protocol,
+        path=entry.path,
+        base_url=entry.base_url,
+        context_window=entry.context_window,
+        max_output_tokens=entry.max_output_tokens,
+        native_schema=entry.native_schema,
+        native_schema_with_tools=entry.native_schema_with_tools,
+        search_with_functions=entry.search_with_functions,
+        thinking_levels=tuple(entry.thinking_levels),
+        price=price,
+        price_entry=entry.price,
+        price_version=entry.version,
+        source=entry.source,
+        checked=entry.checked,
+    )
+
+
+def builtin_catalogue() -> dict[str, Model]:
+    """The gateway's two models, shipped with the package."""
+    text = resources.files("schemas").joinpath("catalogue.toml").read_text(encoding="utf-8")
+    return parse_catalogue(text, "schemas/catalogue.toml")
+
+
+def find_model(name: str, catalogue: Mapping[str, Model]) -> Model:
+    """Model by name. Raises CatalogueError naming those that are known."""
+    if name in catalogue:
+        return catalogue[name]
+    raise CatalogueError(
+        f"the model {name!r} is in no catalogue",
+        where="model",
+        mend=f"known are {', '.join(sorted(catalogue))}; a catalogue of your own can add more (`catalogue:`)",
+    )

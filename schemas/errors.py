@@ -1,0 +1,68 @@
+"""Errors a user can cause. Each tells what happened, where, and what to do; the command line shows one line."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """Exit codes of every command (see the README)."""
+
+    OK = 0
+    DEFECT = 1
+    REFUSED = 2
+    ROWS_NOT_OK = 3
+    MONEY = 4
+    GATEWAY_REFUSES = 5
+    OUTAGE = 6
+    INTERRUPTED = 130
+
+
+class RowmillError(Exception):
+    """What happened, where it happened, and the mend. Never a traceback for a user's mistake."""
+
+    exit_code = ExitCode.REFUSED
+
+    def __init__(self, what: str, *, where: str = "", mend: str = "") -> None:
+        self.what, self.where, self.mend = what, where, mend
+        super().__init__(what)
+
+    def __str__(self) -> str:
+        place = f"{self.where}: " if self.where else ""
+        way_out = f". {self.mend[0].upper()}{self.mend[1:]}" if self.mend else ""
+        return f"{place}{self.what}{way_out}"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (type(self), self.what, self.where, self.mend)
+
+
+def _rebuild(kind: type[RowmillError], what: str, where: str, mend: str) -> RowmillError:
+    return kind(what, where=where, mend=mend)
+
+
+class JobError(RowmillError):
+    """The job file or a flag is wrong, or asks for an impossible combination."""
+
+
+class CatalogueError(RowmillError):
+    """A catalogue of models and prices is wrong, or does not know the model."""
+
+
+class SchemaError(RowmillError):
+    """The job's JSON Schema is missing or is no schema."""
+
+
+class InputError(RowmillError):
+    """The input as a whole cannot be used (a single bad line is no error: its row is `unreadable`)."""
+
+
+class OutputError(RowmillError):
+    """The output folder cannot be used, belongs to another job, or is in use."""
+
+
+class DamageError(RowmillError):
+    """A file that rowmill wrote was changed or cut by something else; nothing is guessed."""
+
+
+class StorageError(RowmillError):
+    """The disk refused a write or a sync. What was acknowledged before stands."""

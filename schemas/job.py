@@ -1,0 +1,112 @@
+"""Job: what a user asks for. The job file's model and the flow's parameter are this one class."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+Thinking = Literal["low", "high"]
+Structured = Literal["auto", "native", "prompt"]
+
+
+class Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Params(Part):
+    """What each call asks of the model. Only what is set here (and `stream`) is sent beside the documented defaults."""
+
+    thinking: Thinking | None = Field(
+        None, description="Reasoning effort; the gateway's default is high on gemini-3-pro"
+    )
+    include_thoughts: bool = Field(False, description="Ask for the reasoning text and keep it in a `thoughts` column")
+    temperature: float | None = Field(None, ge=0, le=2, description="Sampling temperature, sent only when set")
+    max_output_tokens: int | None = Field(None, gt=0, description="Bound of one answer; narrows the worst-case cost")
+    search: bool = Field(False, description="Google Search grounding; cannot be combined with functions")
+    stream: bool = Field(False, description="Receive answers as server-sent events; the rows come out the same")
+    extra: dict[str, Any] = Field(
+        default_factory=dict, description="Further fields of the request body, sent as they stand"
+    )
+
+
+class Limits(Part):
+    """How fast to go. `rpm` and `tpm` are the key's limits per minute; unset means no limit of ours."""
+
+    concurrency: int = Field(32, gt=0, le=10_000, description="Most calls in flight at a time")
+    rpm: float | None = Field(None, gt=0, description="Requests per minute")
+    tpm: float | None = Field(None, gt=0, description="Tokens per minute, input and output together")
+    timeout_s: float = Field(180, gt=0, description="Seconds without a byte after which a call is given up")
+    max_line_bytes: int = Field(32 * 2**20, gt=0, description="Longest input line; a longer one is `unreadable`")
+
+
+class Retries(Part):
+    """How often one row may be tried again, by what went wrong."""
+
+    transport: int = Field(5, ge=0, description="After 500, 503, timeouts, disconnects, truncated bodies")
+    content: int = Field(2, ge=0, description="After an answer that breaks the schema or was cut")
+    outage_s: float = Field(60, ge=0, description="Seconds of outage after which the run stops with exit 6")
+
+
+class Tool(Part):
+    """A function the model may ask for; its calls come back typed in `tool_calls`, nothing is executed."""
+
+    name: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,63}$")
+    description: str = ""
+    parameters: dict[str, Any] = Field(default_factory=dict, description="JSON Schema of the arguments")
+
+
+class Job(Part):
+    """A batch: rows in, one typed answer per row out. Paths are relative to the job file."""
+
+    name: str = Field("rowmill", min_length=1, description="Shown in Prefect and in the report")
+    model: str = Field(description="gemini-3-pro, gemini-3-flash, or a model of your own catalogue")
+    input: str = Field(description="JSONL (.gz, .zst) or Parquet: a file, a folder or a glob")
+    output: str = Field(description="Folder for results, manifest and journal")
+    id: str | None = Field(None, description="Column that names each row; unique. Without it the position is the id")
+    prompt: str | None = Field(None, description="Jinja2 template over the row's columns")
+    system: str | None = Field(None, description="System text for every row")
+    output_schema: str | dict[str, Any] | None = Field(
+        None, alias="schema", description="JSON Schema file, inline schema, or package.module:PydanticModel"
+    )
+    structured: Structured = Field("auto", description="How the schema reaches the model")
+    attachments: list[str] = Field(default_factory=list, description="Columns that hold media")
+    media_root: str | None = Field(None, description="Folder below which media paths must lie")
+    keep: list[str] = Field(default_factory=list, description="Input columns carried into the results")
+    tools: list[Tool] = Field(default_factory=list, description="Functions the model may call")
+    params: Params = Field(default_factory=Params)  # type: ignore[arg-type]
+    limits: Limits = Field(default_factory=Limits)  # type: ignore[arg-type]
+    retries: Retries = Field(default_factory=Retries)  # type: ignore[arg-type]
+    max_cost_usd: Decimal | None = Field(None, gt=0, description="Cap: no call is sent that could pass it")
+    on_spend_limit: Literal["stop", "wait"] = Field("stop", description="What a spend limit of the key does")
+    api_key_block: str | None = Field(None, description="Name of a Prefect Secret block that holds the API key")
+    catalogue: str | None = Field(None, description="TOML file with models and prices of your own")
+
+    @field_validator("max_cost_usd", mode="before")
+    @classmethod
+    def _exact(cls, value: object) -> object:
+        # YAML gives 0.1 as a float; its shortest text is what the user wrote.
+        return str(value) if isinstance(value, float) else value
+
+    @field_validator("keep", "attachments")
+    @classmethod
+    def _once(cls, value: list[str]) -> list[str]:
+        for name in value:
+            if value.count(name) > 1:
+                raise ValueError(f"the column {name!r} stands twice")
+        return value
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.params.search and self.tools:
+            raise ValueError(
+                "params.search and tools cannot be used together (both models forbid it): drop one of them"
+            )
+        if self.tools and self.structured == "native":
+            raise ValueError("tools and structured: native cannot be used together: use structured: auto or prompt")
+        if self.params.search and self.structured == "native" and self.output_schema is not None:
+            raise ValueError(
+                "params.search and structured: native cannot be used together: use structured: auto or prompt"
+            )
+        return self

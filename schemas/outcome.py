@@ -1,0 +1,53 @@
+"""Outcome: a row's final state, as it stands in the journal and, a column each, in the results."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from schemas.attempt import Spent, ToolCall
+
+
+class Status(StrEnum):
+    """How a row ended. One line per status: see CONTRACT in the README."""
+
+    OK = "ok"
+    INVALID = "invalid"
+    REFUSED = "refused"
+    FAILED = "failed"
+    UNREADABLE = "unreadable"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One settled row. Times are microseconds since 1970 UTC, money 10⁻¹² units inside `spent`.
+
+    `output_text` is the accepted answer as JSON text (plain text where the job has no schema), null unless ok.
+    `wasted_usd` is the part of the cost that bought no accepted answer. `failures` counts failed attempts by kind.
+    """
+
+    row_id: str
+    row_index: int
+    status: Status
+    keep: dict[str, Any] = field(default_factory=dict)
+    output_text: str | None = None
+    response_text: str | None = None
+    repair: str | None = None
+    error_kind: str | None = None
+    error_message: str | None = None
+    finish_reason: str | None = None
+    model: str | None = None
+    spent: Spent = Spent()
+    wasted_usd: int | None = 0
+    reused_from: str | None = None
+    latency_ms: int | None = None
+    started_at: int | None = None
+    finished_at: int | None = None
+    request_key: str | None = None
+    price_version: str | None = None
+    run_id: str = ""
+    thoughts: str | None = None
+    grounding: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    failures: dict[str, int] = field(default_factory=dict)

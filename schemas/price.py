@@ -1,0 +1,98 @@
+"""Price and cost: exact integers of 10⁻¹² USD and 10⁻¹² credits, never floats."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+
+from schemas.errors import CatalogueError
+from schemas.usage import Usage
+
+PICO = 10**12
+MILLION = 10**6
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Money as integers of 10⁻¹² (pico-USD, pico-credits). Sums are exact."""
+
+    usd: int = 0
+    credits: int = 0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(self.usd + other.usd, self.credits + other.credits)
+
+    def __sub__(self, other: Cost) -> Cost:
+        return Cost(self.usd - other.usd, self.credits - other.credits)
+
+
+ZERO = Cost()
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """Price of one token in 10⁻¹² USD and credits. Thoughts are billed as output."""
+
+    input_usd: int
+    output_usd: int
+    input_credits: int
+    output_credits: int
+
+    def of(self, usage: Usage) -> Cost:
+        """Cost of a usage, exact."""
+        return Cost(
+            usage.input * self.input_usd + usage.billed_output * self.output_usd,
+            usage.input * self.input_credits + usage.billed_output * self.output_credits,
+        )
+
+
+def per_token(per_million: str, where: str) -> int:
+    """Decimal price per million tokens → integer of 10⁻¹² per token.
+
+    Raises CatalogueError where the price is no decimal, is negative, or is no whole number of 10⁻¹² per token.
+    """
+    try:
+        value = Decimal(per_million)
+    except (InvalidOperation, TypeError, ValueError):
+        raise CatalogueError(
+            f"the price {per_million!r} is not a decimal number",
+            where=where,
+            mend='write it as a string such as "0.80", per million tokens',
+        ) from None
+    pico = value * (PICO // MILLION)
+    if not value.is_finite() or value < 0 or pico != pico.to_integral_value():
+        raise CatalogueError(
+            f"the price {per_million} is negative or finer than 0.000001 per million tokens",
+            where=where,
+            mend="money is kept in whole 10⁻¹² units a token: use at most 6 decimals",
+        )
+    return int(pico)
+
+
+def decimal_string(pico: int) -> str:
+    """10⁻¹² units → plain decimal string with all 12 places, e.g. 123 → '0.000000000123'."""
+    sign = "-" if pico < 0 else ""
+    whole, part = divmod(abs(pico), PICO)
+    return f"{sign}{whole}.{part:012d}"
+
+
+def parse_amount(text: str) -> int:
+    """Decimal string → 10⁻¹² units, rounded down. Raises ValueError where it is no finite decimal."""
+    try:
+        value = Decimal(str(text))
+    except InvalidOperation:
+        raise ValueError(f"{text!r} is not a decimal number") from None
+    if not value.is_finite():
+        raise ValueError(f"{text!r} is not a finite number")
+    return int(value * PICO)
+
+
+def short_usd(pico: int) -> str:
+    """Money for people: two places from a dollar up, else enough digits to show a small sum."""
+    value = Decimal(pico) / PICO
+    if abs(value) >= 1:
+        return f"${value:,.2f}"
+    if value == 0:
+        return "$0"
+    places = max(4, 1 - value.adjusted())
+    return f"${value:.{min(places, 12)}f}"

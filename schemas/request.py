@@ -1,0 +1,88 @@
+"""Request: the call planned for a row, in words that belong to no protocol, and its identity."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any, Literal
+
+import msgspec
+
+from schemas.job import Params, Tool
+from schemas.row import Row
+
+Role = Literal["system", "user", "model", "tool"]
+
+SCHEMA_INSTRUCTION = (
+    "Answer with one JSON value that satisfies the following JSON Schema, and with nothing else: "
+    "no prose, no code fence."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """A medium by reference (`url`) or by content (`base64`), with its MIME type where it is known."""
+
+    mime: str | None
+    url: str | None = None
+    base64: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionCall:
+    """The model's earlier call of a function; `arguments` is a JSON value."""
+
+    name: str
+    arguments: Any
+    id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionResult:
+    """What a function returned; `content` is a JSON value."""
+
+    name: str
+    content: Any
+    id: str | None = None
+
+
+Part = Text | Media | FunctionCall | FunctionResult
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    role: Role
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What every row of a job asks beside its turns. `schema` is set only where it travels natively."""
+
+    params: Params
+    tools: tuple[Tool, ...] = ()
+    schema: Any = None
+    schema_name: str = "answer"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The planned call of one row. `body` is the wire body of its protocol without the stream flag.
+
+    `key` is blake2b-128 of all that affects the answer.
+    """
+
+    row: Row
+    key: bytes
+    body: dict[str, Any]
+    keep: dict[str, Any] = field(default_factory=dict)
+
+
+def request_key(salt: bytes, body: dict[str, Any]) -> bytes:
+    """blake2b-128 over the job's salt (model, protocol, schema, sandbox or not) and the canonical body."""
+    return blake2b(salt + msgspec.json.encode(body, order="sorted"), digest_size=16).digest()

@@ -1,0 +1,128 @@
+"""Results: the Arrow schema of a part, the same for every part of an output."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from schemas.errors import JobError
+from schemas.json_text import encode_json
+
+MONEY = pa.decimal128(18, 12)
+TIME = pa.timestamp("us", tz="UTC")
+TOOL_CALLS = pa.list_(pa.struct([("id", pa.string()), ("name", pa.string()), ("arguments", pa.string())]))
+
+HEAD = [("row_id", pa.string()), ("row_index", pa.int64())]
+TAIL = [
+    ("response_text", pa.string()),
+    ("repair", pa.string()),
+    ("error_kind", pa.string()),
+    ("error_message", pa.string()),
+    ("finish_reason", pa.string()),
+    ("model", pa.string()),
+    ("attempts", pa.int32()),
+    ("input_tokens", pa.int64()),
+    ("output_tokens", pa.int64()),
+    ("thought_tokens", pa.int64()),
+    ("cost_usd", MONEY),
+    ("cost_credits", MONEY),
+    ("wasted_cost_usd", MONEY),
+    ("cost_unknown", pa.bool_()),
+    ("reused_from", pa.string()),
+    ("latency_ms", pa.int64()),
+    ("started_at", TIME),
+    ("finished_at", TIME),
+    ("request_key", pa.string()),
+    ("price_version", pa.string()),
+    ("run_id", pa.string()),
+]
+OPTIONAL = {"thoughts": pa.string(), "grounding": pa.string(), "tool_calls": TOOL_CALLS}
+RESERVED = frozenset(
+    [name for name, _ in HEAD + TAIL]
+    + ["status", "output", "label", "votes", "agreement", "gold", "correct"]
+    + list(OPTIONAL)
+)
+
+
+def results_schema(
+    keep: dict[str, pa.DataType],
+    output: pa.DataType,
+    optional: tuple[str, ...] = (),
+    metadata: dict[str, str] | None = None,
+) -> pa.Schema:
+    """Columns of a part in the contract's order; `optional` names those of OPTIONAL the job asks for.
+
+    Raises JobError where a kept column bears the name of a results column.
+    """
+    for name in keep:
+        if name in RESERVED:
+            raise JobError(
+                f"the column {name!r} cannot be kept: the results have a column of this name",
+                where="keep",
+                mend=f"rename the input column, or drop {name!r} from keep",
+            )
+    columns = [
+        *HEAD,
+        *keep.items(),
+        ("status", pa.string()),
+        ("output", output),
+        *TAIL,
+        *((name, OPTIONAL[name]) for name in optional),
+    ]
+    return pa.schema(columns, metadata=metadata)
+
+
+@dataclass(slots=True)
+class KeepTypes:
+    """Arrow types of kept JSONL columns, widened as values are met: int → float, anything else mixed → text."""
+
+    kinds: dict[str, str] = field(default_factory=dict)
+
+    def meet(self, name: str, value: Any) -> None:
+        met = _kind(value)
+        had = self.kinds.get(name, "null")
+        if met != had and met != "null":
+            numbers = {met, had} == {"int", "float"}
+            self.kinds[name] = met if had == "null" else "float" if numbers else "text"
+
+    def arrow(self, names: list[str]) -> dict[str, pa.DataType]:
+        return {name: _ARROW[self.kinds.get(name, "null")] for name in names}
+
+
+_ARROW = {
+    "null": pa.string(),
+    "bool": pa.bool_(),
+    "int": pa.int64(),
+    "float": pa.float64(),
+    "text": pa.string(),
+}
+
+
+def _kind(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "bool"
+    if isinstance(value, int):
+        return "int" if -(2**63) <= value < 2**63 else "text"
+    return "float" if isinstance(value, float) else "text"
+
+
+def kept(value: Any, type_: pa.DataType) -> Any:
+    """A kept value as its column holds it. Raises ValueError where the column cannot hold it without loss."""
+    if value is None:
+        return None
+    if pa.types.is_string(type_) or pa.types.is_large_string(type_):
+        return value if isinstance(value, str) else encode_json(value).decode()
+    met = _kind(value)
+    fits = {
+        "bool": pa.types.is_boolean(type_),
+        "int": pa.types.is_integer(type_) or pa.types.is_floating(type_),
+        "float": pa.types.is_floating(type_),
+        "text": not (pa.types.is_primitive(type_) and not pa.types.is_temporal(type_)),
+    }
+    if not fits[met]:
+        raise ValueError(f"the kept column is {type_} in the rows before, here it holds {encode_json(value)[:60]!r}")
+    return value

@@ -1,0 +1,65 @@
+"""Row: one line of the input, readable or not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A readable row. `index` is its position over the whole input, `line` its position in `file`, from 1."""
+
+    index: int
+    row_id: str
+    columns: dict[str, Any]
+    file: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A line that is no row: kept as a results row of its own, with the reason and the line's beginning."""
+
+    index: int
+    row_id: str
+    reason: str
+    file: str
+    line: int
+    raw: str = ""
+
+    @property
+    def message(self) -> str:
+        return f"{self.file}, line {self.line}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """Where a shard's first row stands: a file, a byte offset in it (decompressed), rows before it in the file."""
+
+    file: str
+    offset: int
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A contiguous range of rows: the unit of a Prefect task run and of a results part.
+
+    `digest` is blake2b-128 (hex) of the rows' raw content: an unchanged shard is known by it without a call.
+    """
+
+    number: int
+    first_row: int
+    rows: int
+    start: Cursor
+    digest: str
+
+    @property
+    def last_row(self) -> int:
+        """Index of the last row (inclusive)."""
+        return self.first_row + self.rows - 1
+
+    @property
+    def part_name(self) -> str:
+        return f"part-{self.number:06d}.parquet"

@@ -1,0 +1,41 @@
+"""Usage: the tokens one or more attempts were billed for, as the gateway reported them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Billed tokens. `output` is the visible answer, `thoughts` the reasoning; both are billed as output."""
+
+    input: int = 0
+    output: int = 0
+    thoughts: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(self.input + other.input, self.output + other.output, self.thoughts + other.thoughts)
+
+    @property
+    def billed_output(self) -> int:
+        return self.output + self.thoughts
+
+    @property
+    def total(self) -> int:
+        return self.input + self.output + self.thoughts
+
+
+def split_usage(prompt: int, completion: int, thoughts: int, total: int | None, *, inside: bool) -> Usage:
+    """Counts as a provider reports them → usage with the thoughts apart.
+
+    Providers count thoughts inside the completion (OpenAI) or beside it (Gemini, and Google behind the OpenAI
+    protocol). `total` decides where it can; `inside` is the protocol's own definition where it cannot. What a total
+    holds beyond the parts that are named is reasoning that was not named: it is billed, so it is counted.
+    """
+    if total is not None and total == prompt + completion:
+        inside = True
+    elif total is not None and total >= prompt + completion + thoughts:
+        return Usage(prompt, completion, total - prompt - completion)
+    if inside and thoughts <= completion:
+        return Usage(prompt, completion - thoughts, thoughts)
+    return Usage(prompt, completion, thoughts)

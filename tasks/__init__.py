@@ -1,0 +1,1 @@
+"""Verbs: one stage of the pipeline per module; its listing is the pipeline."""

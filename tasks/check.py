@@ -1,0 +1,68 @@
+"""Check: what can be told of a job and its input before the first call."""
+
+from __future__ import annotations
+
+from schemas.catalogue import Model
+from schemas.errors import InputError, JobError
+from schemas.job import Job
+from schemas.outcome import Outcome, Status
+from tasks.plan import Planner
+from tasks.survey import Survey
+
+
+def refuse_impossible(job: Job, model: Model) -> None:
+    """Raises JobError for what this model does not offer, or what a cap needs and the catalogue does not tell."""
+    if job.max_cost_usd is not None and model.price is None:
+        raise JobError(
+            f"the price of {model.name} is unknown, so the cap cannot be held",
+            where="max_cost_usd",
+            mend="add the price to your catalogue, or run without a cap: cost is then null",
+        )
+    most = job.params.max_output_tokens
+    if most is not None and most > model.max_output_tokens:
+        raise JobError(
+            f"{model.name} gives at most {model.max_output_tokens:,} output tokens, {most:,} are asked for",
+            where="params.max_output_tokens",
+        )
+    if job.params.thinking is not None and job.params.thinking not in model.thinking_levels:
+        raise JobError(
+            f"{model.name} has no thinking level {job.params.thinking!r}",
+            where="params.thinking",
+            mend=f"it has: {', '.join(model.thinking_levels) or 'none'}",
+        )
+
+
+def refuse_bad_input(survey: Survey, job: Job, planner: Planner) -> None:
+    """Raises InputError for what a whole input has wrong: ids that stand twice, unknown columns, no row to ask."""
+    _refuse_duplicates(survey, job)
+    if not survey.sample:
+        return
+    for key, names in (("id", [job.id] if job.id else []), ("keep", job.keep), ("attachments", job.attachments)):
+        for name in names:
+            if name not in survey.columns:
+                raise InputError(
+                    f"{key} names the column {name!r}, which no row has",
+                    where=job.input,
+                    mend=f"the rows have: {', '.join(sorted(survey.columns)[:30])}",
+                )
+    planned = [planner.plan(row) for row in survey.sample]
+    if all(isinstance(one, Outcome) and one.status is Status.FAILED for one in planned):
+        row, outcome = survey.sample[0], planned[0]
+        assert isinstance(outcome, Outcome)
+        raise InputError(
+            f"no request can be made of these rows: {outcome.error_message}",
+            where=f"{row.file}, line {row.line}",
+            mend="mend the prompt or the input",
+        )
+
+
+def _refuse_duplicates(survey: Survey, job: Job) -> None:
+    if not survey.duplicates:
+        return
+    second, first = min(survey.duplicates.items())
+    more = f", and {len(survey.duplicates) - 1:,} more" if len(survey.duplicates) > 1 else ""
+    raise InputError(
+        f"the id column {job.id!r} is not unique: row {second + 1} has the id of row {first + 1}{more}",
+        where=job.input,
+        mend="name a column that is unique, or leave `id` out: the row's position is then its id",
+    )

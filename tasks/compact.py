@@ -1,0 +1,184 @@
+"""Compact: a shard's journal → its results part. The commit point is the rename of a synced file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from schemas.errors import DamageError, StorageError
+from schemas.json_text import encode_json
+from schemas.manifest import Tally
+from schemas.outcome import Outcome
+from schemas.output_schema import Shape
+from schemas.results import MONEY, TIME, TOOL_CALLS
+from schemas.row import Shard
+from tasks.journal import sync_folder
+from tasks.validate import output_value
+
+GROUP_ROWS = 5_000
+FOOTER = "rowmill.part"
+PART_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Footer:
+    """What a part tells about itself in its own file: which rows, of which job, and their sums."""
+
+    version: int
+    job: str
+    shard: Shard
+    complete: bool
+    tally: dict[str, Any]
+
+
+def write_part(
+    path: Path,
+    schema: pa.Schema,
+    shape: Shape | None,
+    outcomes: Iterator[Outcome],
+    footer: Footer,
+) -> None:
+    """Write, sync, rename, sync the folder; `outcomes` come in row order. Raises StorageError, leaving nothing half."""
+    temporary = path.with_name(path.name + ".tmp")
+    told = {**(schema.metadata or {}), FOOTER.encode(): msgspec.json.encode(footer)}
+    try:
+        with open(temporary, "wb") as file:
+            with pq.ParquetWriter(file, schema.with_metadata(told), compression="zstd") as writer:
+                for group in _groups(outcomes):
+                    writer.write_batch(encode_batch(group, schema, shape))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise StorageError(
+            f"the part cannot be written: {error.strerror or error}",
+            where=str(path),
+            mend="free disk space and run the same command again: its rows are safe in the journal",
+        ) from None
+
+
+def _groups(outcomes: Iterator[Outcome]) -> Iterator[list[Outcome]]:
+    group: list[Outcome] = []
+    for outcome in outcomes:
+        group.append(outcome)
+        if len(group) == GROUP_ROWS:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def encode_batch(outcomes: Sequence[Outcome], schema: pa.Schema, shape: Shape | None) -> pa.RecordBatch:
+    """Outcomes → one record batch of the results schema."""
+    arrays = []
+    for column in schema:
+        if column.name == "output":
+            arrays.append(_outputs(outcomes, column.type, shape))
+        elif column.name in _COLUMNS:
+            arrays.append(_COLUMNS[column.name](outcomes))
+        else:
+            arrays.append(_kept(outcomes, column.name, column.type))
+    return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(list(schema)))
+
+
+def _outputs(outcomes: Sequence[Outcome], type_: pa.DataType, shape: Shape | None) -> pa.Array:
+    texts = [outcome.output_text for outcome in outcomes]
+    if shape is None:
+        return pa.array(texts, type_)
+    return pa.array([None if text is None else output_value(text, shape) for text in texts], type_)
+
+
+def _kept(outcomes: Sequence[Outcome], name: str, type_: pa.DataType) -> pa.Array:
+    """A kept column. What JSON has no word for stands in the journal as text, and is read back by Arrow."""
+    values = [outcome.keep.get(name) for outcome in outcomes]
+    if pa.types.is_temporal(type_) or pa.types.is_decimal(type_):
+        return pa.array([None if value is None else str(value) for value in values], pa.string()).cast(type_)
+    return pa.array(values, type_)
+
+
+def _money(amounts: list[int | None]) -> pa.Array:
+    """10⁻¹² units → decimal128(18, 12), exactly: the same integers under another scale."""
+    whole = pa.array(amounts, pa.int64()).cast(pa.decimal128(19, 0))
+    return pa.Array.from_buffers(MONEY, len(whole), whole.buffers(), whole.null_count, whole.offset)
+
+
+def _text(name: str) -> Callable[[Sequence[Outcome]], pa.Array]:
+    return lambda outcomes: pa.array([getattr(outcome, name) for outcome in outcomes], pa.string())
+
+
+def _number(type_: pa.DataType, of: Callable[[Outcome], Any]) -> Callable[[Sequence[Outcome]], pa.Array]:
+    return lambda outcomes: pa.array([of(outcome) for outcome in outcomes], type_)
+
+
+def _amount(of: Callable[[Outcome], int | None]) -> Callable[[Sequence[Outcome]], pa.Array]:
+    return lambda outcomes: _money([of(outcome) for outcome in outcomes])
+
+
+_COLUMNS: dict[str, Callable[[Sequence[Outcome]], pa.Array]] = {
+    **{
+        name: _text(name)
+        for name in (
+            "row_id", "status", "response_text", "repair", "error_kind", "error_message", "finish_reason",
+            "model", "reused_from", "request_key", "price_version", "run_id", "thoughts", "grounding",
+        )
+    },
+    "row_index": _number(pa.int64(), lambda outcome: outcome.row_index),
+    "attempts": _number(pa.int32(), lambda outcome: outcome.spent.attempts),
+    "input_tokens": _number(pa.int64(), lambda outcome: outcome.spent.usage.input),
+    "output_tokens": _number(pa.int64(), lambda outcome: outcome.spent.usage.output),
+    "thought_tokens": _number(pa.int64(), lambda outcome: outcome.spent.usage.thoughts),
+    "cost_usd": _amount(lambda outcome: outcome.spent.cost.usd if outcome.spent.cost else None),
+    "cost_credits": _amount(lambda outcome: outcome.spent.cost.credits if outcome.spent.cost else None),
+    "wasted_cost_usd": _amount(lambda outcome: outcome.wasted_usd),
+    "cost_unknown": _number(pa.bool_(), lambda outcome: outcome.spent.unknown),
+    "latency_ms": _number(pa.int64(), lambda outcome: outcome.latency_ms),
+    "started_at": _number(TIME, lambda outcome: outcome.started_at),
+    "finished_at": _number(TIME, lambda outcome: outcome.finished_at),
+    "tool_calls": lambda outcomes: pa.array(
+        [
+            [{"id": call.id, "name": call.name, "arguments": call.arguments} for call in outcome.tool_calls]
+            for outcome in outcomes
+        ],
+        TOOL_CALLS,
+    ),
+}  # fmt: skip
+
+
+def read_footer(path: Path) -> Footer:
+    """A part's own account of itself. Raises DamageError where the file is cut or was made by something else."""
+    try:
+        with pq.ParquetFile(path, pre_buffer=False) as parquet:
+            told = (parquet.schema_arrow.metadata or {}).get(FOOTER.encode())
+        footer = msgspec.json.decode(told or b"", type=Footer)
+    except (OSError, pa.ArrowException, msgspec.MsgspecError, ValueError) as error:
+        raise DamageError(
+            f"the part is damaged: {str(error).splitlines()[0][:200]}",
+            where=str(path),
+            mend="restore it from a copy, or delete it to have its rows asked (and paid) again",
+        ) from None
+    return footer
+
+
+def tally_of(footer: Footer) -> Tally:
+    """A part's sums, from its footer."""
+    return msgspec.convert(footer.tally, Tally)
+
+
+def tally_value(tally: Tally) -> dict[str, Any]:
+    """A tally as the footer holds it."""
+    value: dict[str, Any] = msgspec.to_builtins(tally)
+    return value
+
+
+def output_metadata(schema: Any) -> dict[str, str]:
+    """The job's own schema, kept in the file that was typed from it."""
+    return {} if schema is None else {"rowmill.schema": encode_json(schema).decode()}

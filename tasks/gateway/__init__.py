@@ -1,0 +1,1 @@
+"""How one request is sent: encode, admit, send, judge."""

@@ -1,0 +1,204 @@
+"""Admission: the one door that every call passes, retries too: breaker, budget, limiter and concurrency at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from schemas.attempt import Failure, FailureKind
+from schemas.errors import StorageError
+from schemas.manifest import Termination, TerminationKind
+from schemas.price import short_usd
+from tasks.clock import Clock
+from tasks.gateway.breaker import Breaker
+from tasks.gateway.budget import Budget
+from tasks.gateway.concurrency import Concurrency
+from tasks.gateway.limiter import Limiter
+from tasks.gateway.verdicts import VERDICTS, Verdict
+
+# A closed door is looked at again this often, so that one that opens early is not waited out.
+LOOK_AGAIN_S = 0.25
+PAUSE_FIRST_S = 1.0
+PAUSE_MOST_S = 60.0
+RUN_AGAIN = "Run the same command again: it goes on where it stopped"
+
+
+class Halted(Exception):
+    """The run is over for calls that are not in flight yet."""
+
+
+@dataclass(slots=True)
+class Lease:
+    """What an admitted call holds until it ends: tokens of the limiter, 10⁻¹² USD of the budget, a slot."""
+
+    row: int
+    tokens: float
+    worst_usd: int
+    admitted_at: float
+    alone: bool
+
+
+class Admission:
+    """Lets calls through, one decision at a time, first come first served.
+
+    Until the first call has shown that key, address and model are right, and after a 429 that did not say which, calls
+    go alone.
+    """
+
+    def __init__(
+        self, *, limiter: Limiter, concurrency: Concurrency, budget: Budget, clock: Clock, outage_s: float
+    ) -> None:
+        self.limiter, self.concurrency, self.budget = limiter, concurrency, budget
+        self.breaker = Breaker()
+        self.in_flight = 0
+        self.waiting_for: str | None = None
+        self._clock, self._outage_s = clock, outage_s
+        self._alone = True
+        self._pause_s = PAUSE_FIRST_S
+        self._paused_at = float("-inf")
+        self._turn = asyncio.Lock()
+        self._changed: asyncio.Future[None] | None = None
+        self.termination: Termination | None = None
+        self.on_halt: Callable[[], None] = lambda: None
+
+    async def enter(self, row: int, tokens: float, worst_usd: int) -> Lease:
+        """Wait for the turn of this call. Raises Halted once the run has ended for what is not in flight."""
+        async with self._turn:
+            while True:
+                if self.termination is not None:
+                    raise Halted
+                now = self._clock.now()
+                worst = self.budget.worst(worst_usd)
+                reason, wait = self._closed(tokens, worst, now)
+                self.waiting_for = reason
+                if reason is None:
+                    return self._take(row, tokens, worst, now)
+                await self._wait(wait)
+
+    def _closed(self, tokens: float, worst: int, now: float) -> tuple[str | None, float | None]:
+        """Why the door is closed and for how many seconds; None seconds means until a call ends."""
+        if self.breaker.is_open:
+            if self.breaker.open_for(now) >= self._outage_s:
+                self._halt_for_outage()
+                return "outage", 0.0
+            if self.in_flight:
+                return "outage", None
+            if wait := self.breaker.probe_wait(now):
+                return "outage", min(wait, LOOK_AGAIN_S)
+        if self._alone and self.in_flight:
+            return "first call", None
+        if self.in_flight >= self.concurrency.limit:
+            return "concurrency", None
+        if not self.budget.fits(worst):
+            if self.in_flight:
+                return "budget", None
+            self._halt_for_budget(worst)
+            return "budget", 0.0
+        if wait := self.limiter.wait(tokens, now):
+            return "rate limit", min(wait, LOOK_AGAIN_S) if self.limiter.paused(now) else wait
+        return None, None
+
+    def _take(self, row: int, tokens: float, worst: int, now: float) -> Lease:
+        self.limiter.take(tokens, now)
+        self.budget.reserve(worst)
+        self.in_flight += 1
+        return Lease(row, tokens, worst, now, alone=self._alone or self.breaker.is_open)
+
+    async def _wait(self, seconds: float | None) -> None:
+        if seconds is not None:
+            await self._clock.sleep(seconds)
+            return
+        self._changed = asyncio.get_running_loop().create_future()
+        await self._changed
+
+    def leave(self, lease: Lease, *, used_tokens: int | None, cost_usd: int, failure: Failure | None) -> None:
+        """A call ended: `used_tokens` as told (None if not), `cost_usd` what it cost or may have cost at most."""
+        now = self._clock.now()
+        self.in_flight -= 1
+        self.budget.settle(lease.worst_usd, cost_usd)
+        if used_tokens is not None:
+            self.limiter.settle(lease.tokens, used_tokens, now)
+        self._learn(lease, failure, now)
+        self._wake()
+
+    def abandon(self, lease: Lease) -> None:
+        """A call that was admitted was never sent."""
+        self.in_flight -= 1
+        self.budget.settle(lease.worst_usd, 0)
+        self.limiter.refund(lease.tokens, self._clock.now())
+        self._wake()
+
+    def _learn(self, lease: Lease, failure: Failure | None, now: float) -> None:
+        verdict = VERDICTS[failure.kind] if failure else None
+        if verdict and verdict.slows:
+            self.concurrency.slowed(lease.admitted_at, now)
+        if verdict and verdict.upstream:
+            self.breaker.failed(lease.row, now, probe=lease.alone)
+        else:
+            self.breaker.answered(lease.row, now)
+        if verdict is None:
+            self.concurrency.succeeded(now)
+            self._pause_s = PAUSE_FIRST_S
+        if failure and failure.kind in (FailureKind.RATE_LIMIT, FailureKind.BARE_429):
+            self._pause(failure, lease, now)
+        bare = failure is not None and failure.kind is FailureKind.BARE_429
+        self._alone = bare or (self._alone and verdict is not None and not _proves(verdict))
+
+    def _pause(self, failure: Failure, lease: Lease, now: float) -> None:
+        """Hold everyone: as long as Retry-After says, else a second that doubles with each new episode."""
+        if failure.retry_after is not None:
+            self.limiter.pause(now + failure.retry_after)
+        elif lease.admitted_at >= self._paused_at:
+            self.limiter.pause(now + self._pause_s)
+            self._pause_s = min(PAUSE_MOST_S, self._pause_s * 2)
+            self._paused_at = now
+
+    def _wake(self) -> None:
+        if self._changed is not None and not self._changed.done():
+            self._changed.set_result(None)
+
+    def halt(self, termination: Termination) -> None:
+        """End the run for calls not in flight; the first reason stands."""
+        if self.termination is None:
+            self.termination = termination
+            self.on_halt()
+        self._wake()
+
+    def _halt_for_outage(self) -> None:
+        self.halt(
+            Termination(
+                TerminationKind.OUTAGE,
+                None,
+                f"the gateway or its provider failed for {self._outage_s:g} s over many rows",
+                f"{RUN_AGAIN}; retries.outage_s sets how long it waits",
+            )
+        )
+
+    def _halt_for_budget(self, worst: int) -> None:
+        budget = self.budget
+        assert budget.cap is not None
+        self.halt(
+            Termination(
+                TerminationKind.BUDGET,
+                None,
+                f"max_cost_usd is {short_usd(budget.cap)}, {short_usd(budget.spent)} is spent or may be, and the next "
+                f"call could cost {short_usd(worst)}",
+                "Raise it with --max-cost (or set params.max_output_tokens to narrow the worst case) and run again",
+            )
+        )
+
+
+def _proves(verdict: Verdict) -> bool:
+    """A failure of this kind shows that key, address and model are right."""
+    return not (verdict.upstream or verdict.slows or verdict.halts_as)
+
+
+def refused_storage(error: StorageError) -> Termination:
+    """The termination of a run whose answers could no longer be stored."""
+    return Termination(
+        TerminationKind.STORAGE,
+        None,
+        str(error),
+        "Free disk space and run the same command again: what was settled stands",
+    )

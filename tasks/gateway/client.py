@@ -1,0 +1,154 @@
+"""Client: the only place that sends. One exchange in, an answer or a failure out; it raises nothing of its own."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import aiohttp
+import httpx
+from httpx_aiohttp import AiohttpTransport
+
+from schemas.attempt import Answer, Failure, FailureKind
+from schemas.catalogue import Model
+from schemas.errors import JobError
+from schemas.json_text import JsonTextError, decode_json
+from tasks.clock import Clock
+from tasks.gateway.codec import CODECS
+from tasks.gateway.verdicts import failure_of
+
+CONNECT_S = 30.0
+ANSWER_MOST_BYTES = 64 * 2**20
+REDACTED = "[key redacted]"
+# A key shorter than this could stand in an answer by chance; in an error's words it is redacted all the same.
+KEY_LEAST = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One HTTP exchange: exactly one of `answer` and `failure` is set. `seconds` is its latency."""
+
+    answer: Answer | None
+    failure: Failure | None
+    seconds: float
+
+
+class Client:
+    """Sends to one model of one gateway. Retries, redirects and proxies from the environment are all off."""
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        base_url: str,
+        api_key: str,
+        concurrency: int,
+        timeout_s: float,
+        stream: bool,
+        clock: Clock,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._codec, self._stream, self._clock, self._key = CODECS[model.protocol], stream, clock, api_key
+        self._url = endpoint(base_url, self._codec.path(model, stream=stream))
+        self._headers = httpx.Headers(
+            {
+                "host": self._url.netloc.decode("ascii"),
+                "authorization": f"Bearer {api_key}",
+                "content-type": "application/json",
+                "accept-encoding": "identity",
+                "user-agent": "rowmill",
+            }
+        )
+        # Without a number the transport stays at 100 connections, whatever the concurrency.
+        limits = httpx.Limits(max_connections=concurrency, keepalive_expiry=60)
+        self._transport = transport or AiohttpTransport(limits=limits)
+        self._timeout = {"connect": CONNECT_S, "read": timeout_s, "write": timeout_s, "pool": None}
+        self._timeout_s = timeout_s
+
+    async def send(self, content: bytes) -> Exchange:
+        """POST one body and read the whole response."""
+        started = self._clock.now()
+        request = httpx.Request(
+            "POST", self._url, headers=self._headers, content=content, extensions={"timeout": self._timeout}
+        )
+        try:
+            response = await self._transport.handle_async_request(request)
+            try:
+                received = await _read(response)
+            finally:
+                await response.aclose()
+        except (httpx.HTTPError, aiohttp.ClientError, OSError) as error:
+            result: Answer | Failure = self._transport_failure(error)
+        else:
+            result = self._judge(response, received)
+        seconds = self._clock.now() - started
+        if isinstance(result, Answer):
+            return Exchange(result, None, seconds)
+        return Exchange(None, Failure(result.kind, self.redact(result.message), result.retry_after), seconds)
+
+    def _judge(self, response: httpx.Response, received: bytes | None) -> Answer | Failure:
+        if received is None:
+            return Failure(FailureKind.UNREADABLE_BODY, f"the answer is larger than {ANSWER_MOST_BYTES:,} bytes")
+        if response.status_code != 200:
+            return failure_of(response.status_code, response.headers, received, self._clock.wall())
+        if len(self._key) >= KEY_LEAST and self._key.encode() in received:
+            received = received.replace(self._key.encode(), REDACTED.encode())
+        try:
+            return self._codec.decode(decode_json(received))
+        except JsonTextError as error:
+            return Failure(FailureKind.UNREADABLE_BODY, f"the answer's body is no JSON: {error}")
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            shown = received[:200].decode("utf-8", "replace")
+            return Failure(FailureKind.UNREADABLE_BODY, f"the answer's body has an unknown form ({error}): {shown}")
+
+    def _transport_failure(self, error: Exception) -> Failure:
+        """What the transport raised → the failure it is. Told apart by aiohttp's own classes, not by words."""
+        cause = error.__cause__ if isinstance(error, httpx.HTTPError) and error.__cause__ else error
+        place = f"{self._url.scheme}://{self._url.netloc.decode('ascii')}"
+        if isinstance(cause, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)):
+            return Failure(FailureKind.UNREACHABLE, f"{place} cannot be reached: {cause}")
+        if isinstance(cause, (aiohttp.ServerTimeoutError, TimeoutError, httpx.TimeoutException)):
+            return Failure(FailureKind.TIMEOUT, f"no byte from {place} for {self._timeout_s:g} s")
+        if isinstance(cause, aiohttp.ClientPayloadError):
+            return Failure(FailureKind.TRUNCATED, "the answer ended before it was complete")
+        return Failure(FailureKind.DISCONNECT, f"the connection was lost: {type(cause).__name__} {cause}".strip())
+
+    def redact(self, text: str) -> str:
+        """The text without the key, should the gateway echo it."""
+        if not self._key:
+            return text
+        escaped = json.dumps(self._key)[1:-1]
+        return text.replace(self._key, REDACTED).replace(escaped, REDACTED)
+
+    async def aclose(self) -> None:
+        await self._transport.aclose()
+
+
+def endpoint(base_url: str, path: str) -> httpx.URL:
+    """Base address + path. A base that already ends in /v1 is not doubled. Raises JobError for what is no address."""
+    try:
+        url = httpx.URL(base_url)
+    except (httpx.InvalidURL, TypeError):
+        url = httpx.URL("")
+    if url.scheme not in ("http", "https") or not url.host:
+        raise JobError(
+            f"{base_url!r} is no web address",
+            where="ROWMILL_BASE_URL",
+            mend="write it as https://host, without the path",
+        )
+    base = base_url.rstrip("/")
+    if path.startswith("/v1/"):
+        base = base.removesuffix("/v1")
+    return httpx.URL(base + path)
+
+
+async def _read(response: httpx.Response) -> bytes | None:
+    """The whole body, None where it is larger than we hold."""
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in response.aiter_bytes():
+        size += len(chunk)
+        if size > ANSWER_MOST_BYTES:
+            return None
+        chunks.append(chunk)
+    return b"".join(chunks)

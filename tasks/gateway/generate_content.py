@@ -1,0 +1,219 @@
+"""generateContent: encode and decode, no I/O. Source: the gateway's page 'Gemini 3 Flash'."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from schemas.attempt import Answer, ToolCall
+from schemas.catalogue import Model
+from schemas.json_text import encode_json
+from schemas.request import Ask, FunctionCall, FunctionResult, Media, Part, Text, Turn
+from schemas.usage import Usage, split_usage
+
+ROLES = {"user": "user", "model": "model", "tool": "user"}
+CUT = "MAX_TOKENS"
+BLOCKED = frozenset({"SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "IMAGE_SAFETY", "LANGUAGE"})
+OWN_FIELDS = frozenset({"model"})
+
+
+def path(model: Model, *, stream: bool) -> str:
+    return f"{model.path}:streamGenerateContent?alt=sse" if stream else f"{model.path}:generateContent"
+
+
+def wire(body: dict[str, Any], *, stream: bool) -> bytes:
+    """Body bytes. Streaming is chosen by the address in this protocol."""
+    return encode_json(body)
+
+
+def body(turns: Iterable[Turn], ask: Ask, model: Model) -> dict[str, Any]:
+    """Wire body of turns in the neutral form. System turns become the system instruction."""
+    made: dict[str, Any] = {"contents": []}
+    for turn in turns:
+        parts = [_part(part) for part in turn.parts]
+        if turn.role == "system":
+            made.setdefault("systemInstruction", {"parts": []})["parts"].extend(parts)
+        else:
+            made["contents"].append({"role": ROLES[turn.role], "parts": parts})
+    return _with_ask(made, ask)
+
+
+def adopt(own: dict[str, Any], ask: Ask, model: Model) -> dict[str, Any]:
+    """Wire body of a row that carries its own request: its fields stand, the job's fill the gaps."""
+    return _with_ask({key: value for key, value in own.items() if key not in OWN_FIELDS}, ask)
+
+
+def _with_ask(made: dict[str, Any], ask: Ask) -> dict[str, Any]:
+    params = ask.params
+    config = dict(made.get("generationConfig") or {})
+    thinking: dict[str, Any] = {}
+    if params.include_thoughts:
+        thinking["includeThoughts"] = True
+    if params.thinking is not None:
+        thinking["thinkingLevel"] = params.thinking
+    if thinking:
+        config.setdefault("thinkingConfig", thinking)
+    if params.temperature is not None:
+        config.setdefault("temperature", params.temperature)
+    if params.max_output_tokens is not None:
+        config.setdefault("maxOutputTokens", params.max_output_tokens)
+    if ask.schema is not None and "responseSchema" not in config:
+        config.setdefault("responseMimeType", "application/json")
+        config.setdefault("responseJsonSchema", ask.schema)
+    if config:
+        made["generationConfig"] = config
+    if params.search:
+        made.setdefault("tools", [{"googleSearch": {}}])
+    elif ask.tools:
+        declared = [tool.model_dump(exclude_defaults=True) for tool in ask.tools]
+        made.setdefault("tools", [{"functionDeclarations": declared}])
+    for name, value in params.extra.items():
+        made.setdefault(name, value)
+    return made
+
+
+def _part(part: Part) -> dict[str, Any]:
+    match part:
+        case Text(text):
+            return {"text": text}
+        case Media(mime, None, content):
+            return {"inline_data": {"mime_type": mime, "data": content}}
+        case Media(mime, url, _):
+            return {"file_data": {"mime_type": mime, "file_uri": url}}
+        case FunctionCall(name, arguments, _):
+            return {"functionCall": {"name": name, "args": arguments}}
+        case FunctionResult(name, content, _):
+            response = content if isinstance(content, dict) else {"result": content}
+            return {"functionResponse": {"name": name, "response": response}}
+
+
+def turns(own: dict[str, Any]) -> tuple[Turn, ...]:
+    """Neutral turns of `contents` and the system instruction. Raises ValueError for what cannot be carried unharmed."""
+    contents = own.get("contents")
+    if not isinstance(contents, list) or not contents:
+        raise ValueError("`contents` must be a list with at least one content")
+    found = [_turn(content) for content in contents]
+    system = own.get("systemInstruction") or own.get("system_instruction")
+    if system:
+        parts = [{"text": system}] if isinstance(system, str) else system.get("parts", [])
+        found.insert(0, Turn("system", tuple(_neutral(part) for part in parts)))
+    return tuple(found)
+
+
+def _turn(content: Any) -> Turn:
+    if not isinstance(content, dict) or not isinstance(content.get("parts"), list) or not content["parts"]:
+        raise ValueError("each content needs a list of parts")
+    role = content.get("role", "user")
+    if role not in ("user", "model", "function"):
+        raise ValueError(f"the role {role!r} is neither user nor model")
+    parts = tuple(_neutral(part) for part in content["parts"])
+    if any(isinstance(part, FunctionResult) for part in parts):
+        return Turn("tool", parts)
+    return Turn("model" if role == "model" else "user", parts)
+
+
+def _neutral(part: Any) -> Part:
+    if not isinstance(part, dict):
+        raise ValueError("a part must be an object")
+    if isinstance(part.get("text"), str) and not part.get("thought"):
+        return Text(part["text"])
+    inline = part.get("inline_data") or part.get("inlineData")
+    if inline:
+        return Media(inline.get("mime_type") or inline.get("mimeType"), base64=inline["data"])
+    file = part.get("file_data") or part.get("fileData")
+    if file:
+        return Media(file.get("mime_type") or file.get("mimeType"), url=file.get("file_uri") or file.get("fileUri"))
+    call = part.get("functionCall") or part.get("function_call")
+    if call:
+        return FunctionCall(call["name"], call.get("args", {}), call.get("id"))
+    result = part.get("functionResponse") or part.get("function_response")
+    if result:
+        return FunctionResult(result["name"], result.get("response"), result.get("id"))
+    raise ValueError(f"a part with {', '.join(sorted(part)) or 'nothing'} has no counterpart in the other protocol")
+
+
+def add_text(made: dict[str, Any], text: str) -> dict[str, Any]:
+    """The body with text added to its last user content."""
+    contents = list(made["contents"])
+    for at in range(len(contents) - 1, -1, -1):
+        if contents[at].get("role", "user") == "user":
+            contents[at] = {**contents[at], "parts": [*contents[at]["parts"], {"text": text}]}
+            return {**made, "contents": contents}
+    return {**made, "contents": [*contents, {"role": "user", "parts": [{"text": text}]}]}
+
+
+def add_system(made: dict[str, Any], text: str) -> dict[str, Any]:
+    """The body with a system instruction, unless it has one of its own."""
+    if "systemInstruction" in made or "system_instruction" in made:
+        return made
+    return {**made, "systemInstruction": {"parts": [{"text": text}]}}
+
+
+def follow_up(made: dict[str, Any], answer: Answer, complaint: str) -> dict[str, Any]:
+    """The body asked again after an answer that was not accepted."""
+    said = [
+        {"role": "model", "parts": [{"text": answer.text}]},
+        {"role": "user", "parts": [{"text": complaint}]},
+    ]
+    return {**made, "contents": [*made["contents"], *said]}
+
+
+def output_limit(made: dict[str, Any]) -> int | None:
+    told = (made.get("generationConfig") or {}).get("maxOutputTokens")
+    return told if isinstance(told, int) else None
+
+
+def with_output_limit(made: dict[str, Any], tokens: int) -> dict[str, Any]:
+    return {**made, "generationConfig": {**(made.get("generationConfig") or {}), "maxOutputTokens": tokens}}
+
+
+def decode(payload: Any) -> Answer:
+    """A 200's JSON → answer. Raises ValueError where it is no generateContent response."""
+    if not isinstance(payload, dict):
+        raise ValueError("the answer is no JSON object")
+    told = usage(payload.get("usageMetadata"))
+    feedback = payload.get("promptFeedback")
+    candidates = payload.get("candidates")
+    if not candidates:
+        if isinstance(feedback, dict) and feedback.get("blockReason"):
+            reason = str(feedback["blockReason"])
+            return Answer("", told, finish_reason=reason, model=payload.get("modelVersion"), blocked=reason)
+        raise ValueError("no `candidates` in the answer")
+    candidate = candidates[0] if isinstance(candidates, list) else None
+    if not isinstance(candidate, dict):
+        raise ValueError("`candidates` holds no candidate")
+    content = candidate.get("content") if isinstance(candidate.get("content"), dict) else {}
+    parts = [part for part in (content or {}).get("parts") or [] if isinstance(part, dict)]
+    finish = candidate.get("finishReason")
+    grounding = candidate.get("groundingMetadata")
+    return Answer(
+        text="".join(str(part.get("text", "")) for part in parts if not part.get("thought")),
+        usage=told,
+        finish_reason=finish,
+        model=payload.get("modelVersion"),
+        thoughts="".join(str(part.get("text", "")) for part in parts if part.get("thought")) or None,
+        cut=finish == CUT,
+        blocked=finish if finish in BLOCKED else None,
+        tool_calls=tuple(_tool_call(part["functionCall"]) for part in parts if part.get("functionCall")),
+        grounding=encode_json(grounding).decode() if grounding else None,
+    )
+
+
+def _tool_call(call: dict[str, Any]) -> ToolCall:
+    arguments = encode_json(call.get("args") or {}).decode()
+    return ToolCall(str(call.get("name", "")), arguments, call.get("id"))
+
+
+def usage(told: Any) -> Usage | None:
+    """Usage as this protocol reports it, None where it is missing or unusable.
+
+    A search's own prompt tokens are input too; a blocked prompt has no candidate tokens.
+    """
+    if not isinstance(told, dict):
+        return None
+    counts = [told.get(name, 0) for name in ("toolUsePromptTokenCount", "candidatesTokenCount", "thoughtsTokenCount")]
+    prompt, total = told.get("promptTokenCount"), told.get("totalTokenCount")
+    if not all(isinstance(count, int) and count >= 0 for count in (prompt, *counts)):
+        return None
+    tools, completion, thoughts = counts
+    return split_usage(prompt + tools, completion, thoughts, total if isinstance(total, int) else None, inside=False)

@@ -1,0 +1,155 @@
+"""Ledger: the manifest of a run, made from its parts' and open shards' sums. It always balances."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from schemas.attempt import Spent
+from schemas.catalogue import Model
+from schemas.errors import OutputError
+from schemas.job import Job
+from schemas.manifest import (
+    MANIFEST_VERSION,
+    Tally,
+    Termination,
+    TerminationKind,
+    ledger,
+    summed,
+    totals,
+)
+from schemas.price import decimal_string
+from tasks.clock import Clock
+from tasks.former import FormerAnswers
+from tasks.survey import Survey
+
+SESSIONS_KEPT = 100
+
+
+def rowmill_version() -> str:
+    try:
+        return version("rowmill")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+class Books:
+    """What run.json tells. `before` is the manifest found at the start, `unsettled` what open rows cost by shard."""
+
+    def __init__(
+        self, job: Job, model: Model, run_id: str, fingerprint: str, keys: dict[str, str], clock: Clock
+    ) -> None:
+        self.fingerprint = fingerprint
+        self.before: dict[str, Any] = {}
+        self.input_files: list[dict[str, Any]] = []
+        self.limit: int | None = None
+        self.unsettled: dict[int, Spent] = {}
+        self._job, self._model, self._run_id, self._keys, self._clock = job, model, run_id, keys, clock
+        self._started = self._now()
+
+    def _now(self) -> str:
+        return datetime.fromtimestamp(self._clock.wall(), UTC).isoformat(timespec="milliseconds")
+
+    def refuse_another_job(self, where: str) -> None:
+        """Raises OutputError, naming what changed, where the output belongs to a job with other answers."""
+        told = self.before.get("fingerprint")
+        if not isinstance(told, dict) or told.get("hash") == self.fingerprint:
+            return
+        had = told.get("keys", {})
+        changed = [key for key in sorted({*had, *self._keys}) if had.get(key) != self._keys.get(key)]
+        raise OutputError(
+            f"these results were made by another job (changed: {', '.join(changed) or 'unknown'})",
+            where=where,
+            mend="name another output, or use --fresh (the earlier results are then moved aside, not deleted)",
+        )
+
+    def was_complete(self, rows_in_parts: int) -> bool:
+        """A complete run over the very same files and at least as many rows, with every part in place."""
+        told = self.before.get("input") or {}
+        wide_enough = told.get("limit") is None or (self.limit is not None and self.limit <= told.get("rows", 0))
+        return (
+            (self.before.get("termination") or {}).get("kind") == TerminationKind.COMPLETE
+            and told.get("files") == self.input_files
+            and told.get("rows") == rows_in_parts
+            and wide_enough
+        )
+
+    def settled_rows(self, tallies: Mapping[int, Tally]) -> int:
+        return sum(tally.rows for tally in tallies.values())
+
+    def nothing(self) -> Tally:
+        return Tally()
+
+    def ended(self, halted: Termination | None, *, complete: bool) -> Termination:
+        """Why the run ended. One that was halted after its last row is complete all the same."""
+        if complete or halted is None:
+            return Termination(TerminationKind.COMPLETE, None, "every row has its outcome", "")
+        return halted
+
+    def manifest(
+        self, tallies: Mapping[int, Tally], survey: Survey, termination: Termination | None, former: FormerAnswers
+    ) -> dict[str, Any]:
+        """run.json. While the run lives its termination is null and its state `running`."""
+        tally = summed(tallies.values())
+        unsettled = sum(self.unsettled.values(), Spent())
+        return {
+            "version": MANIFEST_VERSION,
+            "rowmill": rowmill_version(),
+            "name": self._job.name,
+            "run_id": self._run_id,
+            "state": "running" if termination is None else "ended",
+            "started_at": self._started,
+            "updated_at": self._now(),
+            "model": self._model.name,
+            "prices": self._prices(),
+            "job": self._job.model_dump(mode="json", by_alias=True, exclude_defaults=True),
+            "fingerprint": {"hash": self.fingerprint, "keys": self._keys},
+            "input": {
+                "files": self.input_files,
+                "rows": survey.rows,
+                "rows_are_all": survey.complete,
+                "limit": self.limit,
+            },
+            "ledger": ledger(tally, survey.rows),
+            "totals": totals(tally),
+            # Paid attempts of rows that have no outcome yet, and answers that no row of the input asks for any more.
+            "beside": {
+                "unsettled_calls": unsettled.attempts,
+                "unsettled_cost_usd": decimal_string(unsettled.cost.usd if unsettled.cost else 0),
+                "unsettled_unknown_bound_usd": decimal_string(unsettled.unknown_usd),
+                "former_cost_usd": decimal_string(former.uncarried_usd()),
+            },
+            "termination": None if termination is None else _termination(termination),
+            "sessions": [*self._sessions_before(), self._session(tally, termination)],
+        }
+
+    def _prices(self) -> dict[str, Any]:
+        model = self._model
+        told = {"version": model.price_version, "source": model.source, "checked": model.checked.isoformat()}
+        return {**told, **(model.price_entry.model_dump() if model.price_entry else {"unknown": True})}
+
+    def _sessions_before(self) -> list[dict[str, Any]]:
+        told = self.before.get("sessions")
+        return told[-SESSIONS_KEPT:] if isinstance(told, list) else []
+
+    def _session(self, tally: Tally, termination: Termination | None) -> dict[str, Any]:
+        before = (self.before.get("totals") or {}).get("calls", 0)
+        return {
+            "run_id": self._run_id,
+            "started_at": self._started,
+            "ended_at": None if termination is None else self._now(),
+            "calls_until_now": tally.spent.attempts,
+            "calls_before": before,
+            "termination": None if termination is None else termination.kind.value,
+        }
+
+
+def _termination(termination: Termination) -> dict[str, Any]:
+    return {
+        "kind": termination.kind.value,
+        "code": termination.code,
+        "message": termination.message,
+        "next": termination.next,
+    }

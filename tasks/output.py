@@ -1,0 +1,147 @@
+"""Output: the folder of a run: its lock, its parts and segments, its manifest. Never held by two at once."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from schemas.errors import DamageError, OutputError, StorageError
+from tasks.compact import Footer, read_footer
+from tasks.journal import sync_folder
+
+MANIFEST = "run.json"
+LOCK = ".lock"
+KEPT_WHEN_FRESH = ("results", "journal", MANIFEST, "report.html", "estimate.json")
+
+
+class Output:
+    """One output folder, held by one process until `close`."""
+
+    def __init__(self, root: Path) -> None:
+        """Creates the folder and takes its lock. Raises OutputError where it cannot be written or is in use."""
+        self.root = root
+        self.results, self.journal = root / "results", root / "journal"
+        if root.exists() and not root.is_dir():
+            raise OutputError("the output is a file", where=str(root), mend="name a folder")
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(root / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise OutputError(f"cannot be written: {error.strerror}", where=str(root)) from None
+        self._take_lock()
+        try:
+            self.results.mkdir(exist_ok=True)
+            self.journal.mkdir(exist_ok=True)
+        except OSError as error:
+            self.close()
+            raise OutputError(f"cannot be written: {error.strerror}", where=str(root)) from None
+
+    def _take_lock(self) -> None:
+        """A lock of the kernel's: it ends with the process, and a file left behind means nothing."""
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            owner = os.read(self._lock, 200).decode("utf-8", "replace").strip()
+            os.close(self._lock)
+            raise OutputError(
+                f"another run works on this output ({owner or 'owner unknown'})",
+                where=str(self.root),
+                mend="wait for it, stop it, or name another output",
+            ) from None
+        try:
+            os.ftruncate(self._lock, 0)
+            os.pwrite(self._lock, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+        except OSError as error:
+            os.close(self._lock)
+            raise StorageError(f"cannot be written: {error.strerror}", where=str(self.root)) from None
+
+    def close(self) -> None:
+        os.close(self._lock)
+
+    def manifest(self) -> dict[str, Any] | None:
+        return read_manifest(self.root)
+
+    def write_manifest(self, manifest: Mapping[str, Any]) -> None:
+        """Replace run.json in one step. Raises StorageError."""
+        write_file(self.root / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False).encode())
+
+    def parts(self) -> dict[int, Footer]:
+        """The complete parts by shard number. Raises DamageError for one that cannot be read.
+
+        A part written as a preview of a stopped run is left out: its shard's truth is still the journal.
+        """
+        found: dict[int, Footer] = {}
+        for path in sorted(self.results.glob("part-*.parquet")):
+            footer = read_footer(path)
+            if footer.complete:
+                found[footer.shard.number] = footer
+        return found
+
+    def segments(self) -> dict[int, Path]:
+        """The segments of open shards by shard number."""
+        return {int(path.stem.split("-")[1]): path for path in sorted(self.journal.glob("shard-*.jsonl"))}
+
+    def segment_path(self, number: int) -> Path:
+        return self.journal / f"shard-{number:06d}.jsonl"
+
+    def part_path(self, number: int) -> Path:
+        return self.results / f"part-{number:06d}.parquet"
+
+    def set_aside(self, name: str) -> Path | None:
+        """Move all there is into `previous/NAME`: nothing paid for is thrown away. None where there was nothing."""
+        standing = [self.root / part for part in KEPT_WHEN_FRESH if (self.root / part).exists()]
+        standing = [path for path in standing if path.is_file() or any(path.iterdir())]
+        if not standing:
+            return None
+        aside = self.root / "previous" / name
+        try:
+            aside.mkdir(parents=True)
+            for path in standing:
+                path.rename(aside / path.name)
+            self.results.mkdir(exist_ok=True)
+            self.journal.mkdir(exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"cannot be set aside: {error.strerror}", where=str(aside)) from None
+        return aside
+
+
+def read_manifest(root: Path) -> dict[str, Any] | None:
+    """run.json of an output, None where there is none. Raises DamageError where it is no JSON object."""
+    path = root / MANIFEST
+    try:
+        value = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise DamageError(
+            f"cannot be read: {error}",
+            where=str(path),
+            mend="delete it: it is made again from the parts and the journal",
+        ) from None
+    if not isinstance(value, dict):
+        raise DamageError("is no manifest", where=str(path), mend="delete it: it is made again")
+    return value
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all, durably. Raises StorageError."""
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise StorageError(
+            f"cannot be written: {error.strerror}",
+            where=str(path),
+            mend="free disk space and run the same command again: what was settled stands",
+        ) from None

@@ -1,0 +1,171 @@
+"""Plan: a row → the request that will be sent for it, or the outcome of a row that cannot be asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from hashlib import blake2b
+from typing import Any
+
+import pyarrow as pa
+
+from schemas.attempt import FailureKind
+from schemas.catalogue import Model
+from schemas.errors import JobError
+from schemas.job import Job
+from schemas.json_text import JsonTextError, encode_json
+from schemas.outcome import Outcome, Status
+from schemas.price import ZERO
+from schemas.request import SCHEMA_INSTRUCTION, Ask, Request, Text, Turn, request_key
+from schemas.results import kept
+from schemas.row import Row, Unreadable
+from tasks.gateway.codec import CODECS
+from tasks.template import Template, TemplateError
+from tasks.validate import schema_text
+
+# Which protocol a row's own request speaks, by the column that holds it.
+OWN_REQUESTS = {"messages": "chat-completions", "contents": "generate-content"}
+BATCH_LINES = {"body": "chat-completions", "request": "generate-content"}
+
+
+class Planner:
+    """Plans rows of one job. Pure: the same row gives the same request, byte for byte."""
+
+    def __init__(self, job: Job, model: Model, *, sandbox: bool, run_id: str = "") -> None:
+        self._job, self._model, self._run_id = job, model, run_id
+        self._codec = CODECS[model.protocol]
+        self._prompt = Template(job.prompt, "prompt") if job.prompt is not None else None
+        schema: Any = job.output_schema
+        self.native = goes_native(job, model)
+        self._instruction = None
+        if schema is not None and not self.native:
+            self._instruction = f"{SCHEMA_INSTRUCTION}\n{schema_text(schema)}"
+        self._ask = Ask(
+            params=job.params,
+            tools=tuple(job.tools),
+            schema=schema if self.native else None,
+            schema_name=_schema_name(schema),
+        )
+        self._salt = _salt(model, schema, sandbox=sandbox)
+        self.keep_types: Mapping[str, pa.DataType] = {}
+
+    def plan(self, row: Row) -> Request | Outcome:
+        """The request of a row, or its outcome where none can be made of it (nothing is sent for it)."""
+        try:
+            keep = {name: kept(row.columns.get(name), type_) for name, type_ in self.keep_types.items()}
+        except ValueError as error:
+            return self._never_asked(row, Status.UNREADABLE, "kept_column", str(error), {})
+        try:
+            body = self._body(row.columns)
+            key = request_key(self._salt, body)
+        except TemplateError as error:
+            return self._never_asked(row, Status.FAILED, "template", str(error), keep)
+        except (JsonTextError, ValueError, TypeError, KeyError, AttributeError) as error:
+            told = f"the row's own request cannot be sent: {error}"
+            return self._never_asked(row, Status.FAILED, FailureKind.INVALID_REQUEST.value, told, keep)
+        return Request(row, key, body, keep)
+
+    def _body(self, columns: dict[str, Any]) -> dict[str, Any]:
+        body = self._own(columns) if self._prompt is None else self._from_text(self._prompt.render(columns))
+        return self._codec.add_text(body, self._instruction) if self._instruction else body
+
+    def _from_text(self, text: str) -> dict[str, Any]:
+        if not text.strip():
+            raise TemplateError("the prompt is empty")
+        turns = [Turn("user", (Text(text),))]
+        if self._job.system:
+            turns.insert(0, Turn("system", (Text(self._job.system),)))
+        return self._codec.body(turns, self._ask, self._model)
+
+    def _own(self, columns: dict[str, Any]) -> dict[str, Any]:
+        """The body of a row that carries its own request, in its own protocol or turned into the model's."""
+        own, protocol = own_request(columns)
+        if protocol is None:
+            return self._from_text(own["prompt"])
+        if protocol == self._model.protocol:
+            body = self._codec.adopt(own, self._ask, self._model)
+            self._codec.turns(body)
+        else:
+            beside = set(own) - {*OWN_REQUESTS, "systemInstruction", "system_instruction", "model", "stream"}
+            if beside:
+                raise ValueError(
+                    f"it is written for {protocol} and {sorted(beside)[0]!r} has no place in {self._model.protocol}; "
+                    f"use a {protocol} model, or params of the job"
+                )
+            body = self._codec.body(CODECS[protocol].turns(own), self._ask, self._model)
+        return self._codec.add_system(body, self._job.system) if self._job.system else body
+
+    def never_read(self, row: Unreadable) -> Outcome:
+        """The outcome of a line that is no row."""
+        return Outcome(
+            row.row_id,
+            row.index,
+            Status.UNREADABLE,
+            keep=dict.fromkeys(self.keep_types),
+            error_kind="unreadable",
+            error_message=row.message,
+            response_text=None,
+            run_id=self._run_id,
+        )
+
+    def stands_twice(self, row: Row, first: int) -> Outcome:
+        """The outcome of a row whose id an earlier row has."""
+        told = f"{row.file}, line {row.line}: the id {row.row_id!r} stands in row {first} too"
+        return self._never_asked(row, Status.UNREADABLE, "duplicate_id", told, {}, row_id=f"#{row.index}")
+
+    def _never_asked(
+        self, row: Row, status: Status, kind: str, message: str, keep: dict[str, Any], row_id: str | None = None
+    ) -> Outcome:
+        return Outcome(
+            row_id or row.row_id,
+            row.index,
+            status,
+            keep=keep or dict.fromkeys(self.keep_types),
+            error_kind=kind,
+            error_message=message,
+            wasted_usd=ZERO.usd,
+            run_id=self._run_id,
+        )
+
+
+def own_request(columns: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
+    """A row's own request and its protocol (None for a plain `prompt`). Raises ValueError where it carries none."""
+    for column, protocol in BATCH_LINES.items():
+        if isinstance(columns.get(column), dict):
+            return columns[column], protocol
+    for column, protocol in OWN_REQUESTS.items():
+        if isinstance(columns.get(column), list):
+            return {column: columns[column]}, protocol
+    if isinstance(columns.get("prompt"), str):
+        return {"prompt": columns["prompt"]}, None
+    raise ValueError("the job has no `prompt`, and the row has no prompt, messages, contents, body or request")
+
+
+def goes_native(job: Job, model: Model) -> bool:
+    """Whether the schema travels in the protocol's own field. Raises JobError where the job forces the impossible.
+
+    Source: "tools and response_format are mutually exclusive"; the Flash page documents no response schema.
+    """
+    if job.output_schema is None or job.structured == "prompt":
+        return False
+    with_tools = bool(job.tools) or job.params.search
+    if job.structured == "native":
+        if with_tools and not model.native_schema_with_tools:
+            raise JobError(
+                f"{model.name} takes no native schema together with tools",
+                where="structured",
+                mend="use structured: auto or prompt",
+            )
+        return True
+    is_object = isinstance(job.output_schema, dict) and job.output_schema.get("type") == "object"
+    return model.native_schema and is_object and (not with_tools or model.native_schema_with_tools)
+
+
+def _schema_name(schema: Any) -> str:
+    title = schema.get("title", "") if isinstance(schema, dict) else ""
+    plain = "".join(char if char.isascii() and (char.isalnum() or char in "_-") else "_" for char in str(title))
+    return plain[:64] or "answer"
+
+
+def _salt(model: Model, schema: Any, *, sandbox: bool) -> bytes:
+    told = encode_json([model.protocol, model.wire_name, schema, "sandbox" if sandbox else "gateway"])
+    return blake2b(told, digest_size=16).digest()

@@ -1,0 +1,249 @@
+"""Read: input files → rows, streamed with bounded memory. Every line becomes exactly one row or one unreadable."""
+
+from __future__ import annotations
+
+import glob
+import gzip
+import io
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from schemas.errors import InputError
+from schemas.json_text import JsonTextError, decode_json, encode_json
+from schemas.row import Cursor, Row, Shard, Unreadable
+
+JSONL_ENDINGS = (".jsonl", ".ndjson", ".json")
+COMPRESSED = {".gz": "gzip", ".zst": "zstd"}
+PARQUET_ENDINGS = (".parquet", ".pq")
+RAW_SHOWN = 2_000
+BATCH_ROWS = 1_024
+_BOM = b"\xef\xbb\xbf"
+# Batch files name their rows themselves: OpenAI's lines by custom_id, Gemini's by key.
+BATCH_IDS = (("custom_id", "body"), ("key", "request"))
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line or Parquet row before it is judged. `offset` is its cursor; `raw` its exact bytes for the digest."""
+
+    offset: int
+    number: int
+    raw: bytes
+    columns: dict[str, Any] | None = None
+    problem: str | None = None
+
+
+def input_files(pattern: str) -> list[Path]:
+    """The files of an input, in sorted order. Raises InputError where there is none or one is of no known kind."""
+    path = Path(pattern)
+    if path.is_dir():
+        found = [p for p in sorted(path.rglob("*")) if p.is_file() and kind_of(p) and not _hidden(p, path)]
+        if not found:
+            raise InputError("the folder holds no .jsonl, .jsonl.gz, .jsonl.zst or .parquet file", where=pattern)
+        return found
+    if path.is_file():
+        files = [path]
+    elif glob.has_magic(pattern):
+        files = [Path(name) for name in sorted(glob.glob(pattern, recursive=True)) if Path(name).is_file()]
+        if not files:
+            raise InputError("no file matches this pattern", where=pattern)
+    else:
+        raise InputError("no such file or folder", where=pattern, mend="`input` is relative to the job file")
+    for file in files:
+        if kind_of(file) is None:
+            raise InputError(
+                f"unknown kind of file {file.suffix or '(no ending)'}",
+                where=str(file),
+                mend="rowmill reads .jsonl, .ndjson, .json (one object a line), each also .gz or .zst, and .parquet",
+            )
+        _readable(file)
+    return files
+
+
+def _hidden(path: Path, root: Path) -> bool:
+    return any(part.startswith((".", "_")) for part in path.relative_to(root).parts)
+
+
+def _readable(file: Path) -> None:
+    try:
+        with open(file, "rb"):
+            pass
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", where=str(file)) from None
+
+
+def kind_of(path: Path) -> Literal["jsonl", "parquet"] | None:
+    """Kind of an input file by its ending."""
+    name = path.name.lower()
+    if name.endswith(PARQUET_ENDINGS):
+        return "parquet"
+    for ending in COMPRESSED:
+        name = name.removesuffix(ending)
+    return "jsonl" if name.endswith(JSONL_ENDINGS) else None
+
+
+def lines(file: Path, start: Cursor, max_line_bytes: int) -> Iterator[Line]:
+    """The lines of a file from a cursor on. A damaged rest of a file is one last line with a problem."""
+    if kind_of(file) == "parquet":
+        yield from _parquet_lines(file, start)
+    else:
+        yield from _without_trailing_blanks(_jsonl_lines(file, start, max_line_bytes))
+
+
+def _open(file: Path) -> IO[bytes]:
+    compression = COMPRESSED.get(file.suffix.lower())
+    if compression == "gzip":
+        return io.BufferedReader(gzip.open(file, "rb"), 1 << 20)
+    if compression:
+        stream = pa.CompressedInputStream(pa.OSFile(str(file)), compression)
+        return io.BufferedReader(stream, 1 << 20)
+    return open(file, "rb", buffering=1 << 20)
+
+
+def _jsonl_lines(file: Path, start: Cursor, max_line_bytes: int) -> Iterator[Line]:
+    with _open(file) as stream:
+        offset, number = start.offset, start.line
+        try:
+            _skip(stream, offset)
+            while raw := stream.readline(max_line_bytes + 1):
+                number += 1
+                length, problem = len(raw), None
+                if length > max_line_bytes and not raw.endswith(b"\n"):
+                    length += _skip_line(stream)
+                    problem = f"the line is longer than {max_line_bytes:,} bytes (limits.max_line_bytes)"
+                    raw = raw[:RAW_SHOWN]
+                yield Line(offset, number, raw, problem=problem)
+                offset += length
+        except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
+            yield Line(offset, number + 1, b"", problem=f"the rest of the file cannot be read: {error}")
+
+
+def _skip(stream: IO[bytes], offset: int) -> None:
+    """Go to a byte offset; a compressed stream has no other way than reading up to it."""
+    if isinstance(stream, io.BufferedReader) and isinstance(stream.raw, io.FileIO):
+        stream.seek(offset)
+        return
+    while offset > 0 and (chunk := stream.read(min(offset, 1 << 20))):
+        offset -= len(chunk)
+
+
+def _skip_line(stream: IO[bytes]) -> int:
+    skipped = 0
+    while chunk := stream.readline(1 << 20):
+        skipped += len(chunk)
+        if chunk.endswith(b"\n"):
+            break
+    return skipped
+
+
+def _without_trailing_blanks(found: Iterator[Line]) -> Iterator[Line]:
+    """Blank lines at a file's very end are its closing line feeds; one in the middle is a row gone wrong."""
+    blanks: list[Line] = []
+    for line in found:
+        if line.problem is None and not line.raw.strip():
+            blanks.append(line)
+            continue
+        yield from blanks
+        blanks.clear()
+        yield line
+
+
+def _parquet_lines(file: Path, start: Cursor) -> Iterator[Line]:
+    position = start.offset
+    try:
+        with pq.ParquetFile(file, pre_buffer=False, buffer_size=1 << 20) as parquet:
+            first, groups = _groups_from(parquet, position)
+            for batch in parquet.iter_batches(BATCH_ROWS, row_groups=groups, use_threads=False):
+                for columns in batch.slice(max(0, position - first)).to_pylist():
+                    yield Line(position, position + 1, encode_json(columns), columns=columns)
+                    position += 1
+                first += batch.num_rows
+    except (OSError, pa.ArrowException, ValueError) as error:
+        yield Line(position, position + 1, b"", problem=f"the rest of the file cannot be read: {error}")
+
+
+def _groups_from(parquet: pq.ParquetFile, position: int) -> tuple[int, list[int]]:
+    """Row groups from the one that holds `position` on, and the first row of that one."""
+    before = 0
+    for group in range(parquet.num_row_groups):
+        rows = parquet.metadata.row_group(group).num_rows
+        if before + rows > position:
+            return before, list(range(group, parquet.num_row_groups))
+        before += rows
+    return before, []
+
+
+def judge(line: Line, index: int, file: str, id_column: str | None) -> Row | Unreadable:
+    """A line → a row with its id, or the reason why it is none."""
+    columns, problem = line.columns, line.problem
+    if columns is None and problem is None:
+        columns, problem = _columns(line)
+    if columns is not None and problem is None:
+        row_id, problem = _row_id(columns, index, id_column)
+        if problem is None:
+            return Row(index, row_id, columns, file, line.number)
+    raw = line.raw[:RAW_SHOWN].decode("utf-8", "replace").rstrip("\r\n")
+    # A position cannot stand for an id that the row did not tell: "#7" is no id a column would hold.
+    row_id = str(index) if id_column is None else f"#{index}"
+    return Unreadable(index, row_id, problem or "", file, line.number, raw)
+
+
+def _columns(line: Line) -> tuple[dict[str, Any] | None, str | None]:
+    raw = line.raw.removeprefix(_BOM) if line.number == 1 else line.raw
+    if not raw.strip():
+        return None, "the line is empty"
+    try:
+        value = decode_json(raw)
+    except JsonTextError as error:
+        return None, f"not valid JSON: {error}"
+    if not isinstance(value, dict):
+        return None, f"a JSON object is expected, this is {_json_type(value)}"
+    return value, None
+
+
+def _json_type(value: object) -> str:
+    names = {list: "an array", str: "a string", bool: "a boolean", type(None): "null"}
+    return names.get(type(value), "a number")
+
+
+def _row_id(columns: dict[str, Any], index: int, id_column: str | None) -> tuple[str, str | None]:
+    if id_column is None:
+        for column, payload in BATCH_IDS:
+            if isinstance(columns.get(payload), dict) and isinstance(columns.get(column), str):
+                return columns[column], None
+        return str(index), None
+    value = columns.get(id_column)
+    if value is None:
+        return "", f"the id column {id_column!r} is missing or null"
+    if isinstance(value, (dict, list)):
+        return "", f"the id column {id_column!r} holds no text or number"
+    return value if isinstance(value, str) else str(value), None
+
+
+def shard_lines(shard: Shard, files: list[Path], max_line_bytes: int) -> Iterator[tuple[Line, str]]:
+    """The lines of one shard, with their file, crossing file borders where the shard does."""
+    names = [str(file) for file in files]
+    left, cursor = shard.rows, shard.start
+    for name in names[names.index(cursor.file) :]:
+        start = cursor if name == cursor.file else Cursor(name, 0, 0)
+        for line in lines(Path(name), start, max_line_bytes):
+            if left == 0:
+                return
+            left -= 1
+            yield line, name
+    if left:
+        raise InputError("the input became shorter while it was read", where=shard.start.file)
+
+
+def shard_rows(
+    shard: Shard, files: list[Path], id_column: str | None, max_line_bytes: int
+) -> Iterator[Row | Unreadable]:
+    """The rows of one shard, in order."""
+    for step, (line, file) in enumerate(shard_lines(shard, files, max_line_bytes)):
+        yield judge(line, shard.first_row + step, file, id_column)

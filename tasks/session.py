@@ -1,0 +1,312 @@
+"""Session: one execution of a job in one process, from the locked output to the written manifest."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import secrets
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from schemas.attempt import Spent
+from schemas.catalogue import Model, find_model
+from schemas.errors import ExitCode, StorageError
+from schemas.job import Job
+from schemas.manifest import EXIT_CODES, Termination, TerminationKind
+from schemas.price import parse_amount
+from schemas.results import results_schema
+from schemas.row import Cursor, Row, Shard, Unreadable
+from tasks import read
+from tasks.check import refuse_bad_input, refuse_impossible
+from tasks.clock import Clock
+from tasks.compact import PART_VERSION, Footer, output_metadata, tally_value, write_part
+from tasks.fingerprint import input_state, job_fingerprint
+from tasks.former import FormerAnswers, bound_usd
+from tasks.gateway.access import Gateway
+from tasks.gateway.admission import RUN_AGAIN, Admission, refused_storage
+from tasks.gateway.budget import Budget
+from tasks.gateway.client import Client
+from tasks.gateway.concurrency import Concurrency
+from tasks.gateway.limiter import Limiter
+from tasks.job_file import catalogue_of
+from tasks.journal import Syncer
+from tasks.keys import KeyIndex
+from tasks.ledger import Books
+from tasks.output import Output
+from tasks.plan import Planner
+from tasks.progress import Progress
+from tasks.settle import Settler
+from tasks.shard import ShardReport, ShardRun, Stage
+from tasks.standing import Standing, claims, take_stock
+from tasks.survey import Survey, Surveyor, parquet_keep_types
+from tasks.validate import Validator
+
+log = logging.getLogger("rowmill")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a command adds to its job. `limit` is the number of rows to take at most, from the input's beginning."""
+
+    limit: int | None = None
+    fresh: bool = False
+    retry_failed: str | None = None
+    sandbox: bool = False
+
+
+class Session:
+    """Open, settle shards, finish. Everything that can be refused is refused before the first call."""
+
+    def __init__(
+        self, job: Job, options: Options, gateway: Gateway, *, clock: Clock | None = None, seed: int | None = None
+    ) -> None:
+        """Checks what needs no output. Raises JobError, CatalogueError, SchemaError, InputError."""
+        self.job, self.options, self._gateway = job, options, gateway
+        self.clock, self._rng = clock or Clock(), random.Random(seed)
+        self.run_id = f"{datetime.fromtimestamp(self.clock.wall(), UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+        self.model: Model = find_model(job.model, catalogue_of(job, gateway.catalogue))
+        refuse_impossible(job, self.model)
+        self._files = read.input_files(job.input)
+        self._planner = Planner(job, self.model, sandbox=options.sandbox, run_id=self.run_id)
+        self._validator = Validator(job.output_schema)
+        fingerprint, keys = job_fingerprint(job, sandbox=options.sandbox)
+        self.books = Books(job, self.model, self.run_id, fingerprint, keys, self.clock)
+        self.progress = Progress(started_at=self.clock.now())
+        self.survey = Survey(complete=True)
+        self.nothing_to_do = False
+        self.manifest: dict[str, Any] | None = None
+        self._closers: list[Any] = []
+
+    async def __aenter__(self) -> Session:
+        self._output = Output(Path(self.job.output))
+        self._closers = [self._output]
+        try:
+            await self._prepare()
+        except BaseException:
+            await self._close()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._close()
+
+    async def _close(self) -> None:
+        for closer in reversed(self._closers):
+            if isinstance(closer, Client):
+                await closer.aclose()
+            else:
+                closer.close()
+        self._closers = []
+
+    async def _prepare(self) -> None:
+        output, job = self._output, self.job
+        if self.options.fresh and (aside := output.set_aside(self.run_id)) is not None:
+            log.info("the earlier results were moved to %s", aside)
+        self.books.before = output.manifest() or {}
+        self.books.refuse_another_job(str(output.root))
+        parts = output.parts()
+        self.books.input_files = input_state(self._files)
+        self.books.limit = self._row_limit(sum(footer.shard.rows for footer in parts.values()))
+        if self._is_finished(parts):
+            self.nothing_to_do = True
+            return
+        self._keys = KeyIndex(output.journal / "keys.sqlite")
+        self._closers.append(self._keys)
+        self._surveyor = Surveyor(
+            self._files,
+            id_column=job.id,
+            keep=job.keep,
+            keys=self._keys,
+            sizes=[parts[number].shard.rows for number in sorted(parts)],
+            limit=self.books.limit,
+            max_line_bytes=job.limits.max_line_bytes,
+        )
+        self.survey = await asyncio.to_thread(self._surveyor.run_checked)
+        schema = self._results_schema(parts)
+        refuse_bad_input(self.survey, job, self._planner)
+        self._open_stage(parts, schema)
+        self._write_manifest(None)
+
+    def _row_limit(self, standing: int) -> int | None:
+        """A limit below what stands already takes nothing away: rows that were paid for stay."""
+        limit = self.options.limit
+        return None if limit is None else max(limit, standing)
+
+    def _is_finished(self, parts: dict[int, Footer]) -> bool:
+        rows = sum(footer.shard.rows for footer in parts.values())
+        return self.options.retry_failed is None and self.books.was_complete(rows)
+
+    def _results_schema(self, parts: dict[int, Footer]) -> pa.Schema:
+        """The columns of every part; kept columns have the types of the parts that stand, else of the input."""
+        keep = self.job.keep
+        types = self.survey.keep_types.arrow(keep) | parquet_keep_types(self._files, keep)
+        if parts:
+            standing = pq.read_schema(self._output.part_path(min(parts)))
+            types |= {name: standing.field(name).type for name in keep if name in standing.names}
+        self._planner.keep_types = {name: types[name] for name in keep}
+        params = self.job.params
+        asked = {"thoughts": params.include_thoughts, "grounding": params.search, "tool_calls": bool(self.job.tools)}
+        optional = tuple(name for name, wanted in asked.items() if wanted)
+        metadata = output_metadata(self.job.output_schema)
+        return results_schema(dict(self._planner.keep_types), self._validator.shape.type, optional, metadata)
+
+    def _open_stage(self, parts: dict[int, Footer], schema: pa.Schema) -> None:
+        """Take stock of the output, then put together what settles the rest."""
+        former = FormerAnswers(self._output.journal, self._validator, self.options.retry_failed)
+        self._closers.append(former)
+        digests = {shard.number: shard.digest for shard in self.survey.shards}
+        standing = take_stock(
+            self._output, parts, digests, former, self.books.fingerprint,
+            reopen=self.options.retry_failed is not None, survey_complete=self.survey.complete,
+        )  # fmt: skip
+        former.open()
+        syncer = Syncer(asyncio.get_running_loop())
+        self._closers.append(syncer)
+        self._former, self._schema, self._standing = former, schema, set(standing.parts)
+        settler = self._settler(standing, former)
+        self._runs = ShardRun(
+            Stage(
+                output=self._output,
+                job_fingerprint=self.books.fingerprint,
+                planner=self._planner,
+                validator=self._validator,
+                settler=settler,
+                keys=self._keys,
+                former=former,
+                syncer=syncer,
+                results_schema=schema,
+                concurrency=self.job.limits.concurrency,
+                run_id=self.run_id,
+                progress=self.progress,
+                duplicates=self.survey.duplicates,
+                rows_of=self._rows_of,
+            )
+        )
+        self.admission.on_halt = self._runs.cancel_waiting
+        for number, footer in standing.parts.items():
+            self._runs.standing(footer.shard, standing.tallies[number])
+            self.progress.begin(standing.tallies[number])
+            self._keys.claim_all(claims(self._output.part_path(number)))
+        self.progress.total, self.progress.total_is_exact = self.survey.rows, self.survey.complete
+
+    def _rows_of(self, shard: Shard) -> Iterator[Row | Unreadable]:
+        return read.shard_rows(shard, self._files, self.job.id, self.job.limits.max_line_bytes)
+
+    def _settler(self, standing: Standing, former: FormerAnswers) -> Settler:
+        job = self.job
+        cap = None if job.max_cost_usd is None else parse_amount(str(job.max_cost_usd))
+        parts_spent = sum((tally.spent for tally in standing.tallies.values()), Spent())
+        spent = bound_usd(parts_spent) + bound_usd(standing.open_spent) + former.uncarried_usd()
+        self.progress.cap_usd = cap
+        self.admission = Admission(
+            limiter=Limiter(job.limits.rpm, job.limits.tpm, self.clock.now()),
+            concurrency=Concurrency(job.limits.concurrency),
+            budget=Budget(cap, spent, lambda told: log.warning("%s", told)),
+            clock=self.clock,
+            outage_s=job.retries.outage_s,
+        )
+        client = Client(
+            self.model,
+            base_url=self.model.base_url or self._gateway.base_url,
+            api_key=self._gateway.api_key,
+            concurrency=job.limits.concurrency,
+            timeout_s=job.limits.timeout_s,
+            stream=job.params.stream,
+            clock=self.clock,
+        )
+        self._closers.append(client)
+        return Settler(
+            model=self.model,
+            client=client,
+            admission=self.admission,
+            validator=self._validator,
+            retries=job.retries,
+            stream=job.params.stream,
+            search=job.params.search,
+            clock=self.clock,
+            rng=self._rng,
+            run_id=self.run_id,
+        )
+
+    async def shards(self) -> AsyncIterator[Shard]:
+        """The shards that are not settled yet, in order; those beyond the checked rows as they are met."""
+        for shard in list(self.survey.shards):
+            if shard.number not in self._standing:
+                yield shard
+        rest = self._surveyor.rest()
+        while not self.survey.complete:
+            shard_or_none = await asyncio.to_thread(next, rest, None)
+            self.progress.total = self.survey.rows
+            if shard_or_none is not None and shard_or_none.number not in self._standing:
+                yield shard_or_none
+        self.progress.total_is_exact = True
+
+    async def settle(self, shard: Shard) -> ShardReport:
+        """Settle one shard and write its part; the manifest follows."""
+        report = await self._runs.settle(shard)
+        self.books.unsettled[shard.number] = report.unsettled
+        self._write_manifest(None)
+        return report
+
+    @property
+    def halted(self) -> bool:
+        return self.admission.termination is not None
+
+    def interrupt(self, *, at_once: bool) -> None:
+        """End the run: let calls in flight end, or (`at_once`) give them up too."""
+        self.admission.halt(Termination(TerminationKind.INTERRUPTED, None, "the run was interrupted", RUN_AGAIN))
+        if at_once:
+            self._runs.cancel_all()
+
+    def finish(self) -> dict[str, Any]:
+        """The manifest of the ended session, written. Never raises for a full disk: the termination tells it."""
+        self.manifest = self._ended()
+        return self.manifest
+
+    def _ended(self) -> dict[str, Any]:
+        if self.nothing_to_do:
+            return dict(self.books.before)
+        complete = self.books.settled_rows(self._runs.tallies) == self.survey.rows and self.survey.complete
+        try:
+            if complete:
+                if self.survey.rows == 0:
+                    self._write_empty_part()
+                self._drop_stray_parts()
+                self._former.finish()
+            return self._write_manifest(self.books.ended(self.admission.termination, complete=complete))
+        except StorageError as error:
+            return self.books.manifest(self._runs.tallies, self.survey, refused_storage(error), self._former)
+
+    def _write_manifest(self, termination: Termination | None) -> dict[str, Any]:
+        manifest = self.books.manifest(self._runs.tallies, self.survey, termination, self._former)
+        self._output.write_manifest(manifest)
+        return manifest
+
+    def _write_empty_part(self) -> None:
+        """The part of an input without rows, so that readers find the columns."""
+        shard = Shard(0, 0, 0, Cursor("", 0, 0), "")
+        footer = Footer(PART_VERSION, self.books.fingerprint, shard, False, tally_value(self.books.nothing()))
+        write_part(self._output.part_path(0), self._schema, None, iter(()), footer)
+
+    def _drop_stray_parts(self) -> None:
+        """Previews of shards that the input no longer has."""
+        last = max(self._runs.tallies, default=0)
+        for path in self._output.results.glob("part-*.parquet"):
+            if int(path.stem.split("-")[1]) > last:
+                path.unlink()
+
+
+def exit_code(manifest: Mapping[str, Any]) -> ExitCode:
+    """The exit code of an ended run."""
+    kind = TerminationKind(manifest["termination"]["kind"])
+    rows = manifest["ledger"]
+    if kind is TerminationKind.COMPLETE and rows["ok"] < rows["rows"]:
+        return ExitCode.ROWS_NOT_OK
+    return EXIT_CODES[kind]

@@ -1,0 +1,296 @@
+"""Settle: one request → its outcome. Call, validate, and judge what went wrong until the row has a final state."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from schemas.attempt import Answer, Failure, FailureKind, Spent
+from schemas.catalogue import Model
+from schemas.errors import StorageError
+from schemas.job import Retries
+from schemas.manifest import Termination
+from schemas.outcome import Outcome, Status
+from schemas.price import ZERO, Cost
+from schemas.request import Request
+from schemas.usage import Usage
+from tasks.clock import Clock
+from tasks.gateway.admission import RUN_AGAIN, Admission, Halted, Lease, refused_storage
+from tasks.gateway.client import Client, Exchange
+from tasks.gateway.codec import CODECS
+from tasks.gateway.verdicts import VERDICTS, Action, Again, Billed, until_settled
+from tasks.journal import Intent, Segment, Tried
+from tasks.validate import Accepted, Rejected, Validator
+
+BYTES_A_TOKEN = 4.0
+FIRST_OUTPUT_GUESS = 256.0
+LEARN_RATE = 0.05
+CONTENT_KINDS = frozenset(kind for kind, verdict in VERDICTS.items() if verdict.action is Action.ASK_AGAIN)
+
+
+@dataclass(slots=True)
+class Expectation:
+    """What a call will use, learned from those before: input tokens by its bytes, output tokens by the mean."""
+
+    bytes_a_token: float = BYTES_A_TOKEN
+    output: float = FIRST_OUTPUT_GUESS
+
+    def tokens(self, size: int, bound: int) -> float:
+        return size / self.bytes_a_token + min(self.output, bound)
+
+    def learn(self, size: int, usage: Usage) -> None:
+        if usage.input:
+            self.bytes_a_token += LEARN_RATE * (size / usage.input - self.bytes_a_token)
+        self.output += LEARN_RATE * (usage.billed_output - self.output)
+
+
+@dataclass(slots=True)
+class Case:
+    """A row on its way: the body to send next, and what happened so far."""
+
+    request: Request
+    body: dict[str, Any]
+    spent: Spent
+    failures: Counter[str]
+    upstream_at: list[float] = field(default_factory=list)
+    transport: int = 0
+    content: int = 0
+    answer: Answer | None = None
+    last: Failure | None = None
+    hopeless: bool = False
+    started_at: int | None = None
+    seconds: float = 0.0
+
+
+class Settler:
+    """Settles requests of one job against one gateway, in one process."""
+
+    def __init__(
+        self,
+        *,
+        model: Model,
+        client: Client,
+        admission: Admission,
+        validator: Validator,
+        retries: Retries,
+        stream: bool,
+        search: bool,
+        clock: Clock,
+        rng: random.Random,
+        run_id: str,
+    ) -> None:
+        self.admission = admission
+        self.sending: set[asyncio.Task[Any]] = set()
+        self._model, self._client, self._validator = model, client, validator
+        self._codec = CODECS[model.protocol]
+        self._retries, self._stream, self._search = retries, stream, search
+        self._clock, self._rng, self._run_id = clock, rng, run_id
+        self._expectation = Expectation()
+
+    async def settle(self, request: Request, segment: Segment, spent: Spent, failures: dict[str, int]) -> Outcome:
+        """The outcome of a request. Raises Halted where the run ended first; what was spent is in the journal.
+
+        `spent` and `failures` are those of earlier sessions that did not settle this row.
+        """
+        case = Case(request, request.body, spent, Counter(failures))
+        case.content = sum(count for kind, count in failures.items() if kind in CONTENT_KINDS)
+        try:
+            outcome = await until_settled(
+                lambda: self._attempt(case, segment),
+                exhausted=lambda failure: self._exhausted(case, failure),
+                charged=lambda: case.transport,
+                clock=self._clock,
+                rng=self._rng,
+            )
+        except Again as again:
+            if VERDICTS[again.failure.kind].action is Action.HALT:
+                raise Halted from None
+            outcome = self._given_up(case, again.failure)
+        self.admission.breaker.settled(request.row.index)
+        return outcome
+
+    def _exhausted(self, case: Case, failure: Failure) -> bool:
+        action = VERDICTS[failure.kind].action
+        if action is Action.WAIT:
+            return False
+        if action is Action.RETRY:
+            outside = self.admission.breaker.charged(case.upstream_at)
+            case.transport = outside
+            return outside > self._retries.transport
+        if action is Action.ASK_AGAIN:
+            return case.hopeless or case.content > self._retries.content
+        return True
+
+    async def _attempt(self, case: Case, segment: Segment) -> Outcome:
+        """One exchange. Returns the outcome it settles, raises Again for a failure."""
+        content = self._codec.wire(case.body, stream=self._stream)
+        bound = self._codec.output_limit(case.body) or self._model.max_output_tokens
+        worst = self._worst(len(content), bound)
+        tokens = self._expectation.tokens(len(content), bound)
+        lease = await self.admission.enter(case.request.row.index, tokens, worst)
+        self.sending.add(_this_task())
+        exchange = await self._send(case, segment, lease, content)
+        return await self._judge(case, segment, lease, exchange, len(content))
+
+    def landed(self) -> None:
+        """This task's call has ended and what it cost is written down: it may be cancelled from here on."""
+        self.sending.discard(_this_task())
+
+    def _worst(self, size: int, bound: int) -> int:
+        """Worst case in 10⁻¹² USD: no token is shorter than a byte; a search may fill the context window."""
+        if self._model.price is None:
+            return 0
+        tokens = self._model.context_window if self._search else min(size, self._model.context_window)
+        return self._model.price.of(Usage(input=tokens, output=bound)).usd
+
+    async def _send(self, case: Case, segment: Segment, lease: Lease, content: bytes) -> Exchange:
+        try:
+            segment.make_room()
+            segment.intend(Intent(lease.row, case.spent.attempts + 1, lease.worst_usd))
+        except StorageError as error:
+            self.admission.abandon(lease)
+            self.admission.halt(refused_storage(error))
+            raise Halted from None
+        case.started_at = case.started_at or int(self._clock.wall() * 1e6)
+        try:
+            return await self._client.send(content)
+        except BaseException:
+            # Cut off in flight: the intent stays open in the journal, and the worst case stays spent.
+            self.admission.leave(lease, used_tokens=None, cost_usd=lease.worst_usd, failure=None)
+            raise
+
+    async def _judge(self, case: Case, segment: Segment, lease: Lease, exchange: Exchange, size: int) -> Outcome:
+        case.seconds = exchange.seconds
+        verdict: Accepted | Failure = exchange.failure or self._read(case, exchange.answer)
+        failure = verdict if isinstance(verdict, Failure) else None
+        spent = self._spent(exchange, failure, lease.worst_usd)
+        used = spent.usage.total if exchange.answer and exchange.answer.usage else None
+        cost = (spent.cost.usd if spent.cost else 0) + spent.unknown_usd
+        self.admission.leave(lease, used_tokens=used, cost_usd=cost, failure=failure)
+        if used is not None:
+            self._expectation.learn(size, spent.usage)
+        case.spent = case.spent + spent
+        if isinstance(verdict, Accepted):
+            return self._outcome(case, Status.OK, accepted=verdict, bought=spent.cost)
+        await self._note(case, segment, lease, verdict, spent)
+        self.landed()
+        raise Again(verdict)
+
+    def _read(self, case: Case, answer: Answer | None) -> Accepted | Failure:
+        """What a 200's answer is worth, and the body to ask again with where it is worth nothing."""
+        assert answer is not None
+        case.answer = answer
+        if answer.blocked:
+            return Failure(FailureKind.BLOCKED, f"blocked by the provider: {answer.blocked}")
+        if answer.tool_calls:
+            return Accepted("", None)
+        if answer.cut:
+            return self._ask_for_more(case)
+        verdict = self._validator.judge(answer.text)
+        if isinstance(verdict, Accepted):
+            return verdict
+        if answer.text.strip():
+            case.body = self._codec.follow_up(case.request.body, answer, complaint(verdict))
+        return Failure(verdict.kind, verdict.message)
+
+    def _ask_for_more(self, case: Case) -> Failure:
+        """An answer cut at its maximum is never repaired: the same question again, with twice the room."""
+        most = self._model.max_output_tokens
+        limit = self._codec.output_limit(case.body)
+        used = case.answer.usage.billed_output if case.answer and case.answer.usage else 0
+        case.hopeless = limit is not None and limit >= most
+        raised = min(most, max(2 * (limit or 0), 2 * used, 256))
+        case.body = self._codec.with_output_limit(case.request.body, raised)
+        told = f"cut at {limit} output tokens" if limit else "cut at the model's output limit"
+        return Failure(FailureKind.CUT, f"the answer was {told}")
+
+    def _spent(self, exchange: Exchange, failure: Failure | None, worst_usd: int) -> Spent:
+        """What the exchange cost, or may have cost at most where it did not tell."""
+        usage = exchange.answer.usage if exchange.answer else None
+        if usage is not None:
+            return Spent(1, usage, self._model.price.of(usage) if self._model.price else None)
+        billed = VERDICTS[failure.kind].billed if exchange.failure and failure else Billed.UNKNOWN
+        cost: Cost | None = ZERO if self._model.price else None
+        if billed is Billed.NO:
+            return Spent(1, cost=ZERO)
+        return Spent(1, cost=cost, unknown=True, unknown_usd=worst_usd)
+
+    async def _note(self, case: Case, segment: Segment, lease: Lease, failure: Failure, spent: Spent) -> None:
+        """Write down a failed attempt, count it against the row, and end the run where its verdict says so."""
+        case.last = failure
+        case.failures[failure.kind.value] += 1
+        verdict = VERDICTS[failure.kind]
+        if verdict.upstream:
+            case.upstream_at.append(self._clock.now())
+        elif verdict.action is Action.ASK_AGAIN:
+            case.content += 1
+        if verdict.halts_as is not None:
+            self.admission.halt(
+                Termination(verdict.halts_as, failure.kind.value, failure.message, NEXT[verdict.halts_as.value])
+            )
+        await segment.tried(Tried(lease.row, case.spent.attempts, failure.kind.value, spent))
+
+    def _given_up(self, case: Case, failure: Failure) -> Outcome:
+        action = VERDICTS[failure.kind].action
+        status = {Action.REFUSED: Status.REFUSED, Action.ASK_AGAIN: Status.INVALID}.get(action, Status.FAILED)
+        return self._outcome(case, status, failure=failure)
+
+    def _outcome(
+        self,
+        case: Case,
+        status: Status,
+        *,
+        accepted: Accepted | None = None,
+        failure: Failure | None = None,
+        bought: Cost | None = ZERO,
+    ) -> Outcome:
+        row, spent, answer = case.request.row, case.spent, case.answer
+        known = spent.cost is not None and bought is not None
+        return Outcome(
+            row_id=row.row_id,
+            row_index=row.index,
+            status=status,
+            keep=case.request.keep,
+            output_text=accepted.text or None if accepted else None,
+            response_text=answer.text if answer else None,
+            repair=accepted.repair if accepted else None,
+            error_kind=failure.kind.value if failure else None,
+            error_message=failure.message if failure else None,
+            finish_reason=answer.finish_reason if answer else None,
+            model=(answer.model if answer else None) or self._model.name,
+            spent=spent,
+            wasted_usd=spent.cost.usd - bought.usd if known and spent.cost and bought else None,
+            latency_ms=round(case.seconds * 1000),
+            started_at=case.started_at,
+            finished_at=int(self._clock.wall() * 1e6),
+            request_key=case.request.key.hex(),
+            price_version=self._model.price_version if self._model.price else None,
+            run_id=self._run_id,
+            thoughts=answer.thoughts if answer else None,
+            grounding=answer.grounding if answer else None,
+            tool_calls=answer.tool_calls if answer else (),
+            failures=dict(case.failures),
+        )
+
+
+def _this_task() -> asyncio.Task[Any]:
+    task = asyncio.current_task()
+    assert task is not None, "rows are settled inside tasks"
+    return task
+
+
+def complaint(rejected: Rejected) -> str:
+    """What the model is told when it is asked again."""
+    reasons = "\n".join(f"- {reason}" for reason in rejected.reasons)
+    return f"That answer was not accepted:\n{reasons}\nAnswer again with the corrected JSON value and nothing else."
+
+
+NEXT = {
+    "auth": "Check ROWMILL_API_KEY and the key's allowed addresses, then run the same command again",
+    "model_not_found": "Check the model's name and ROWMILL_BASE_URL, then run the same command again",
+    "insufficient_credits": f"Top up the balance. {RUN_AGAIN}",
+    "spend_limit": f"Raise the key's spend limit, or wait until its hour or day turns. {RUN_AGAIN}",
+}

@@ -1,0 +1,297 @@
+"""Shard: a range of rows from its journal's replay to its part. Rows fan out as bounded asyncio tasks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import pyarrow as pa
+
+from schemas.attempt import FailureKind, Spent
+from schemas.errors import StorageError
+from schemas.manifest import Tally, Termination, TerminationKind
+from schemas.outcome import Outcome
+from schemas.request import Request
+from schemas.row import Row, Shard, Unreadable
+from tasks.compact import PART_VERSION, Footer, tally_value, write_part
+from tasks.former import FormerAnswers, outcome_at
+from tasks.gateway.admission import Halted, refused_storage
+from tasks.journal import ANSWER_ROOM, VERSION, Head, Segment, Syncer, Tried
+from tasks.keys import KeyIndex
+from tasks.output import Output
+from tasks.plan import Planner
+from tasks.progress import Progress
+from tasks.settle import Settler
+from tasks.validate import Validator
+
+# Rows taken up beyond those in flight: they wait for a retry or for the limiter while others are sent.
+BACKLOG = 64
+READ_AT_ONCE = 64
+REOPENED = "reopened"
+DEFECT = Termination(
+    TerminationKind.INTERRUPTED,
+    "defect",
+    "rowmill met a defect of its own",
+    "Run the same command again, and report it",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What every shard of a run works with, in one process."""
+
+    output: Output
+    job_fingerprint: str
+    planner: Planner
+    validator: Validator
+    settler: Settler
+    keys: KeyIndex
+    former: FormerAnswers
+    syncer: Syncer
+    results_schema: pa.Schema
+    concurrency: int
+    run_id: str
+    progress: Progress
+    duplicates: Mapping[int, int]
+    rows_of: Callable[[Shard], Iterator[Row | Unreadable]]
+
+
+@dataclass(frozen=True, slots=True)
+class ShardReport:
+    """What came of a shard: its sums, and whether its part is written. Small enough to travel between processes."""
+
+    number: int
+    tally: Tally
+    complete: bool
+    unsettled: Spent
+
+
+class ShardRun:
+    """The shards of one run that are open now; rows with the same request find each other here."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._window = asyncio.Semaphore(2 * stage.concurrency + BACKLOG)
+        self._dispatching = asyncio.Lock()
+        self._waiting_rows: dict[int, asyncio.Future[Outcome]] = {}
+        self._open: dict[int, tuple[Shard, Segment]] = {}
+        self._parts: dict[int, Shard] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.tallies: dict[int, Tally] = {}
+
+    def standing(self, shard: Shard, tally: Tally) -> None:
+        """A part that stands already."""
+        self._parts[shard.number] = shard
+        self.tallies[shard.number] = tally
+
+    async def settle(self, shard: Shard) -> ShardReport:
+        """Settle every row of a shard and write its part; where the run ends first, a preview of what is settled.
+
+        Raises StorageError, DamageError, InputError.
+        """
+        stage = self._stage
+        tally = self.tallies[shard.number] = Tally()
+        segment = self._open_segment(shard, tally)
+        self._open[shard.number] = (shard, segment)
+        try:
+            complete = await self._settle_rows(shard, segment, tally)
+            await asyncio.to_thread(self._write_part, shard, segment, tally, complete)
+            if complete:
+                self._parts[shard.number] = shard
+            unsettled = sum(segment.replayed.tried.values(), Spent())
+            return ShardReport(shard.number, tally, complete, unsettled)
+        finally:
+            del self._open[shard.number]
+            segment.close()
+            if shard.number in self._parts:
+                stage.output.segment_path(shard.number).unlink(missing_ok=True)
+
+    def _open_segment(self, shard: Shard, tally: Tally) -> Segment:
+        """The shard's journal, with calls that were in flight at a crash written down as maybe paid."""
+        stage = self._stage
+        head = Head(VERSION, stage.job_fingerprint, shard)
+        room = (stage.concurrency + 1) * ANSWER_ROOM
+        segment = Segment(stage.output.segment_path(shard.number), head, stage.syncer, room)
+        for row in segment.settled:
+            outcome = segment.outcome(row)
+            tally.add(outcome)
+            if outcome.request_key and outcome.reused_from is None:
+                stage.keys.owner(bytes.fromhex(outcome.request_key), row)
+                stage.former.carried(outcome.request_key)
+        stage.progress.begin(tally)
+        for intent in list(segment.replayed.in_flight.values()):
+            lost = Spent(1, unknown=True, unknown_usd=intent.worst_usd)
+            segment.note_tried(Tried(intent.row, intent.attempt, FailureKind.INTERRUPTED.value, lost))
+        return segment
+
+    async def _settle_rows(self, shard: Shard, segment: Segment, tally: Tally) -> bool:
+        """Take up the rows in order, one shard at a time; its last calls overlap with the next shard's first."""
+        tasks: list[asyncio.Task[None]] = []
+        try:
+            async with self._dispatching:
+                async for row in self._rows(shard):
+                    if row.index not in segment.settled:
+                        await self._take_up(row, segment, tally, tasks)
+        except Halted:
+            pass
+        except StorageError as error:
+            self._stage.settler.admission.halt(refused_storage(error))
+        except Exception:
+            self._stage.settler.admission.halt(DEFECT)
+            await asyncio.gather(*tasks, return_exceptions=True)
+            raise
+        for result in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(result, Exception) and not isinstance(result, Halted):
+                raise result
+        return len(segment.settled) == shard.rows
+
+    async def _rows(self, shard: Shard) -> AsyncIterator[Row | Unreadable]:
+        """The rows, with a breath for the calls in flight after every few."""
+        for count, row in enumerate(self._stage.rows_of(shard), 1):
+            yield row
+            if count % READ_AT_ONCE == 0:
+                await asyncio.sleep(0)
+
+    async def _take_up(
+        self, row: Row | Unreadable, segment: Segment, tally: Tally, tasks: list[asyncio.Task[None]]
+    ) -> None:
+        """Settle a row that needs no call at once; give any other a task of its own."""
+        stage = self._stage
+        if stage.settler.admission.termination is not None:
+            raise Halted
+        planned = self._plan(row)
+        if isinstance(planned, Outcome):
+            self._note(planned, segment, tally)
+            return
+        former = self._former(planned, segment)
+        if former is not None:
+            self._note(former, segment, tally)
+            return
+        owner = stage.keys.owner(planned.key, planned.row.index)
+        await self._window.acquire()
+        work = self._ask(planned, segment, tally) if owner == planned.row.index else self._copy(
+            planned, owner, segment, tally
+        )  # fmt: skip
+        if owner == planned.row.index:
+            self._waiting_rows[owner] = asyncio.get_running_loop().create_future()
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        tasks.append(task)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._window.release()
+
+    def _plan(self, row: Row | Unreadable) -> Request | Outcome:
+        stage = self._stage
+        if isinstance(row, Unreadable):
+            return stage.planner.never_read(row)
+        first = stage.duplicates.get(row.index)
+        return stage.planner.stands_twice(row, first) if first is not None else stage.planner.plan(row)
+
+    def _former(self, request: Request, segment: Segment) -> Outcome | None:
+        """The row's answer from before the input changed, where its request was paid for then.
+
+        One that is to be tried again leaves only what it has cost.
+        """
+        found = self._stage.former.find(request.key.hex())
+        if found is None:
+            return None
+        owner = self._stage.keys.owner(request.key, request.row.index)
+        if owner != request.row.index:
+            return None
+        if self._stage.former.reopens(found):
+            segment.note_tried(Tried(owner, found.spent.attempts, REOPENED, found.spent))
+            return None
+        return replace(found, row_id=request.row.row_id, row_index=request.row.index, keep=request.keep)
+
+    async def _ask(self, request: Request, segment: Segment, tally: Tally) -> None:
+        """Settle a row by calls of its own."""
+        row = request.row.index
+        waiting = self._waiting_rows[row]
+        try:
+            spent = segment.replayed.tried.get(row, Spent())
+            failures = segment.replayed.failures.get(row, {})
+            outcome = await self._stage.settler.settle(request, segment, spent, failures)
+            await segment.settle(outcome)
+            self._count(outcome, tally)
+            waiting.set_result(outcome)
+        except StorageError as error:
+            self._stage.settler.admission.halt(refused_storage(error))
+            raise Halted from None
+        except (Halted, asyncio.CancelledError):
+            raise
+        except Exception:
+            self._stage.settler.admission.halt(DEFECT)
+            raise
+        finally:
+            self._stage.settler.landed()
+            if not waiting.done():
+                waiting.cancel()
+            del self._waiting_rows[row]
+
+    async def _copy(self, request: Request, owner: int, segment: Segment, tally: Tally) -> None:
+        """A row whose identical request another row pays for."""
+        if (waiting := self._waiting_rows.get(owner)) is not None:
+            await asyncio.wait([waiting])
+            if waiting.cancelled():
+                raise Halted
+            found: Outcome | None = waiting.result()
+        else:
+            found = self._settled_outcome(owner)
+        assert found is not None, f"row {owner} owns a request and has no outcome"
+        self._note(copy_of(found, request, self._stage.run_id), segment, tally)
+
+    def _settled_outcome(self, row: int) -> Outcome | None:
+        for _, segment in self._open.values():
+            if row in segment.settled:
+                return segment.outcome(row)
+        for number, shard in self._parts.items():
+            if shard.first_row <= row <= shard.last_row:
+                return outcome_at(self._stage.output.part_path(number), row, self._stage.validator)
+        return None
+
+    def _note(self, outcome: Outcome, segment: Segment, tally: Tally) -> None:
+        segment.note(outcome)
+        self._count(outcome, tally)
+
+    def _count(self, outcome: Outcome, tally: Tally) -> None:
+        tally.add(outcome)
+        self._stage.progress.add(outcome)
+
+    def _write_part(self, shard: Shard, segment: Segment, tally: Tally, complete: bool) -> None:
+        stage = self._stage
+        rows = sorted(segment.settled)
+        if not rows:
+            return
+        footer = Footer(PART_VERSION, stage.job_fingerprint, shard, complete, tally_value(tally))
+        shape = stage.validator.shape if stage.validator.has_schema else None
+        outcomes = (segment.outcome(row) for row in rows)
+        write_part(stage.output.part_path(shard.number), stage.results_schema, shape, outcomes, footer)
+
+    def cancel_waiting(self) -> None:
+        """End every row that is not in flight."""
+        for task in list(self._tasks - self._stage.settler.sending):
+            task.cancel()
+
+    def cancel_all(self) -> None:
+        """End every row, in flight or not: what is in flight may then be paid for unseen."""
+        for task in list(self._tasks):
+            task.cancel()
+
+
+def copy_of(owner: Outcome, request: Request, run_id: str) -> Outcome:
+    """The outcome of a row whose identical request was paid for by another: same answer, no cost."""
+    return replace(
+        owner,
+        row_id=request.row.row_id,
+        row_index=request.row.index,
+        keep=request.keep,
+        spent=Spent(),
+        wasted_usd=0,
+        reused_from=owner.row_id,
+        failures={},
+        run_id=run_id,
+    )
