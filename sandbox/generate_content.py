@@ -1,0 +1,154 @@
+"""generateContent as the sandbox reads and answers it. Source: the gateway's page 'Gemini 3 Flash'."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from sandbox.chat_completions import pieces
+from sandbox.prompt import BadRequest, Function, Prompt
+from sandbox.reply import Reply
+
+MODEL = "gemini-3-flash"
+FINISH = {"stop": "STOP", "length": "MAX_TOKENS", "blocked": "SAFETY"}
+
+
+def read(body: Any, model: str, *, stream: bool, alt_sse: bool) -> Prompt:
+    """A request body → prompt. Raises BadRequest for what the page does not allow."""
+    if not isinstance(body, dict) or not isinstance(body.get("contents"), list) or not body["contents"]:
+        raise BadRequest("'contents' is required.")
+    functions, search = _tools(body.get("tools"))
+    config = body.get("generationConfig") or {}
+    thinking = config.get("thinkingConfig") or {}
+    effort = str(thinking.get("thinkingLevel", "high")).lower()
+    if effort not in ("low", "high"):
+        raise BadRequest("'thinkingLevel' must be low or high.")
+    limit = config.get("maxOutputTokens")
+    if limit is not None and (not isinstance(limit, int) or limit < 1):
+        raise BadRequest("'maxOutputTokens' must be a positive integer.")
+    schema = config.get("responseJsonSchema") or config.get("responseSchema")
+    system = body.get("systemInstruction") or body.get("system_instruction")
+    contents = [_content(content) for content in body["contents"]]
+    texts = [text for _, text, _, _ in contents]
+    users = [text for role, text, _, _ in contents if role == "user"] or texts
+    return Prompt(
+        model=model,
+        text="\n".join([*([_system(system)] if system else []), *texts]),
+        first=users[0],
+        last=users[-1],
+        turns=len(contents) + bool(system),
+        media=sum(media for _, _, media, _ in contents),
+        schema=schema,
+        functions=functions,
+        search=search,
+        answered_function=contents[-1][3],
+        effort=effort,
+        include_thoughts=thinking.get("includeThoughts") is True,
+        max_tokens=limit,
+        stream=stream,
+        alt_sse=alt_sse,
+    )
+
+
+def _system(told: Any) -> str:
+    return told if isinstance(told, str) else "\n".join(str(part.get("text", "")) for part in told.get("parts", []))
+
+
+def _content(content: Any) -> tuple[str, str, int, bool]:
+    """Role, text, media, and whether it answers a function call."""
+    if not isinstance(content, dict) or not isinstance(content.get("parts"), list) or not content["parts"]:
+        raise BadRequest("Each content needs parts.")
+    role = content.get("role", "user")
+    if role not in ("user", "model", "function"):
+        raise BadRequest("'role' must be user or model.")
+    texts, media, answers = [], 0, False
+    for part in content["parts"]:
+        if not isinstance(part, dict):
+            raise BadRequest("Each part must be an object.")
+        inline = part.get("inline_data") or part.get("inlineData")
+        if "text" in part:
+            texts.append(str(part["text"]))
+        elif inline is not None:
+            if not (inline.get("mime_type") or inline.get("mimeType")) or not inline.get("data"):
+                raise BadRequest("'inline_data' needs 'mime_type' and 'data'.")
+            media += 1
+        elif part.get("file_data") or part.get("fileData"):
+            media += 1
+        elif part.get("functionCall") or part.get("functionResponse"):
+            answers = bool(part.get("functionResponse"))
+            texts.append(json.dumps(part))
+        else:
+            raise BadRequest("A part must hold text, inline_data, functionCall or functionResponse.")
+    return role, "\n".join(texts), media, answers
+
+
+def _tools(tools: Any) -> tuple[tuple[Function, ...], bool]:
+    functions = []
+    search = False
+    for tool in tools or []:
+        if not isinstance(tool, dict):
+            raise BadRequest("Each tool must be an object.")
+        search = search or "googleSearch" in tool or "google_search" in tool
+        for declared in tool.get("functionDeclarations") or tool.get("function_declarations") or []:
+            parameters = declared.get("parameters") or declared.get("parametersJsonSchema")
+            functions.append(Function(declared.get("name", ""), parameters))
+    if search and functions:
+        raise BadRequest("googleSearch and functionDeclarations cannot be used together.")
+    return tuple(functions), search
+
+
+def usage(reply: Reply) -> dict[str, int]:
+    """Thoughts stand beside the candidates, as in the page's example."""
+    told = {"promptTokenCount": reply.input}
+    if not reply.blocked_prompt:
+        told |= {"candidatesTokenCount": reply.output, "thoughtsTokenCount": reply.reasoning}
+    return {**told, "totalTokenCount": reply.input + reply.output + reply.reasoning}
+
+
+def answer(reply: Reply, prompt: Prompt, *, with_usage: bool) -> dict[str, Any]:
+    """The whole answer as one JSON object."""
+    parts: list[dict[str, Any]] = [{"text": reply.thoughts, "thought": True}] if reply.thoughts else []
+    if reply.call:
+        parts.append({"functionCall": {"name": reply.call[0], "args": reply.call[1]}})
+    elif reply.text or not parts:
+        parts.append({"text": reply.text})
+    return _form(reply, prompt, parts, last=True, with_usage=with_usage)
+
+
+def _form(reply: Reply, prompt: Prompt, parts: list[dict[str, Any]], *, last: bool, with_usage: bool) -> dict[str, Any]:
+    made: dict[str, Any] = {"modelVersion": prompt.model}
+    if reply.blocked_prompt:
+        made["promptFeedback"] = {"blockReason": "PROHIBITED_CONTENT"}
+    else:
+        candidate: dict[str, Any] = {"content": {"role": "model", "parts": parts}, "index": 0}
+        if last:
+            candidate["finishReason"] = FINISH[reply.finish]
+            if reply.grounding:
+                candidate["groundingMetadata"] = reply.grounding
+        made = {"candidates": [candidate], **made}
+    return {**made, "usageMetadata": usage(reply)} if last and with_usage else made
+
+
+def chunks(reply: Reply, prompt: Prompt, *, with_usage: bool) -> Iterator[dict[str, Any]]:
+    """The same answer in parts; usage with the last."""
+    if reply.call is None and not reply.blocked_prompt:
+        for piece in pieces(reply.thoughts):
+            yield _form(reply, prompt, [{"text": piece, "thought": True}], last=False, with_usage=False)
+        *early, final = list(pieces(reply.text)) or [""]
+        for piece in early:
+            yield _form(reply, prompt, [{"text": piece}], last=False, with_usage=False)
+        yield _form(reply, prompt, [{"text": final}], last=True, with_usage=with_usage)
+    else:
+        yield answer(reply, prompt, with_usage=with_usage)
+
+
+def stream(reply: Reply, prompt: Prompt, *, with_usage: bool) -> Iterator[str]:
+    """Server-sent events with `alt=sse`, else one JSON array in pieces, as Google does."""
+    parts = list(chunks(reply, prompt, with_usage=with_usage))
+    for n, part in enumerate(parts):
+        text = json.dumps(part, ensure_ascii=False)
+        if prompt.alt_sse:
+            yield f"data: {text}\r\n\r\n"
+        else:
+            yield ("[" if n == 0 else ",\r\n") + text + ("]" if n == len(parts) - 1 else "")

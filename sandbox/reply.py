@@ -1,0 +1,114 @@
+"""Reply: a prompt → what the model would say and what it would use, before either protocol words it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sandbox.answers import Muse, instance
+from sandbox.chance import between, fraction
+from sandbox.prompt import Prompt, schema_in_text, without_json
+from sandbox.settings import Settings
+
+CHARS_A_TOKEN = 4
+TURN_TOKENS = 4
+MEDIA_TOKENS = 258
+SEARCH_TOKENS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Text or one function call, and billed tokens: input, visible output, thoughts."""
+
+    text: str
+    thoughts: str
+    input: int
+    output: int
+    reasoning: int
+    finish: str = "stop"
+    call: tuple[str, Any] | None = None
+    grounding: Any = None
+    blocked_prompt: bool = False
+
+
+def compose(prompt: Prompt, settings: Settings) -> Reply:
+    """The reply to a prompt, without any fault."""
+    muse = Muse.of(prompt.first)
+    call = None
+    if prompt.functions and not prompt.answered_function:
+        wanted = prompt.functions[0]
+        call = (wanted.name, instance(lowered(wanted.parameters) or {"type": "object"}, muse))
+        text = ""
+    else:
+        text = _text(prompt, muse, settings)
+    reasoning = between(20, 60, prompt.text) if prompt.effort == "low" else between(80, 400, prompt.text)
+    visible = json.dumps(call[1]) if call else text
+    reply = Reply(
+        text=text,
+        thoughts=f"Let me read: {' '.join(muse.words[:12])}." if prompt.include_thoughts else "",
+        input=tokens(prompt.text) + TURN_TOKENS * prompt.turns + MEDIA_TOKENS * prompt.media
+        + SEARCH_TOKENS * prompt.search,
+        output=tokens(visible),
+        reasoning=reasoning,
+        call=call,
+        grounding=_grounding(prompt, muse) if prompt.search else None,
+    )  # fmt: skip
+    return _cut(reply, prompt, settings)
+
+
+def tokens(text: str) -> int:
+    return max(1, -(-len(text) // CHARS_A_TOKEN))
+
+
+def _text(prompt: Prompt, muse: Muse, settings: Settings) -> str:
+    schema = lowered(prompt.schema) or schema_in_text(prompt.text)
+    if schema is None:
+        return f"In short: {' '.join(muse.words[:24])}." if muse.words else "There is little to say."
+    value = instance(schema, muse)
+    return json.dumps(_labelled(value, schema, prompt, settings), ensure_ascii=False)
+
+
+def lowered(schema: Any) -> Any:
+    """Google's own schema form (type names in capitals, `nullable`) as JSON Schema."""
+    if isinstance(schema, list):
+        return [lowered(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    made = {key: lowered(value) for key, value in schema.items() if key not in ("nullable", "propertyOrdering")}
+    if isinstance(made.get("type"), str):
+        made["type"] = [made["type"].lower(), "null"] if schema.get("nullable") else made["type"].lower()
+    return made
+
+
+def _labelled(value: Any, schema: Any, prompt: Prompt, settings: Settings) -> Any:
+    """The right label with the probability that the settings tell, another of the schema's labels otherwise."""
+    gold = next((label for text, label in settings.labels.items() if text in prompt.text), None)
+    if gold is None or not isinstance(value, dict) or "label" not in value:
+        return value
+    options = schema.get("properties", {}).get("label", {}).get("enum", [gold])
+    if fraction(settings.seed, prompt.text, "label") < settings.right:
+        return {**value, "label": gold}
+    others = [option for option in options if option != gold] or [gold]
+    return {**value, "label": others[between(0, len(others) - 1, settings.seed, prompt.text, "wrong")]}
+
+
+def _grounding(prompt: Prompt, muse: Muse) -> Any:
+    query = without_json(prompt.last).strip()[:80]
+    title = muse.snippet(3, 40, "source")
+    return {
+        "webSearchQueries": [query],
+        "groundingChunks": [{"web": {"uri": "https://example.org/source", "title": title}}],
+    }
+
+
+def _cut(reply: Reply, prompt: Prompt, settings: Settings) -> Reply:
+    """The reply within its maximum of tokens."""
+    if prompt.max_tokens is None:
+        return reply
+    room = prompt.max_tokens - (reply.reasoning if settings.thoughts_count_as_output else 0)
+    if room < 1 and settings.thoughts_count_as_output:
+        return replace(reply, text="", output=0, reasoning=prompt.max_tokens, finish="length", call=None)
+    if reply.output <= room:
+        return reply
+    return replace(reply, text=reply.text[: room * CHARS_A_TOKEN], output=room, finish="length", call=None)

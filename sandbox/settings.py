@@ -1,0 +1,45 @@
+"""Settings: how the sandbox behaves. Given at the start, changed while it runs by POST /sandbox/settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import msgspec
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All settings with their units.
+
+    `faults` maps a fault kind to its probability, `labels` a text that a prompt may hold to its right label.
+    """
+
+    seed: int = 0
+    latency_ms: float = 0.0
+    latency_spread: float = 0.0
+    rpm: float | None = None
+    tpm: float | None = None
+    limit_window: Literal["bucket", "sliding"] = "sliding"
+    bucket_seconds: float = 1.0
+    spend_limit_usd: str | None = None
+    spend_reset_s: float | None = None
+    credits: str = "1000000"
+    faults: dict[str, float] = field(default_factory=dict)
+    thoughts_beside: bool = False
+    thoughts_count_as_output: bool = False
+    labels: dict[str, str] = field(default_factory=dict)
+    right: float = 1.0
+    detail: bool = False
+
+
+def changed(settings: Settings, told: dict[str, object]) -> Settings:
+    """The settings with some replaced. Raises ValueError for an unknown name or a wrong type."""
+    known = msgspec.to_builtins(settings)
+    unknown = sorted(set(told) - set(known))
+    if unknown:
+        raise ValueError(f"unknown setting {unknown[0]!r}; known: {', '.join(sorted(known))}")
+    try:
+        return msgspec.convert({**known, **told}, Settings)
+    except msgspec.ValidationError as error:
+        raise ValueError(str(error)) from None
