@@ -10,6 +10,7 @@ from schemas.catalogue import Model
 from schemas.json_text import decode_json, encode_json
 from schemas.request import Ask, FunctionCall, FunctionResult, Media, Part, Text, Turn
 from schemas.usage import Usage, split_usage
+from tasks.gateway.stream import StreamCut
 
 ROLES = {"system": "system", "user": "user", "model": "assistant", "tool": "tool"}
 TURN_ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "model", "tool": "tool"}
@@ -217,6 +218,47 @@ def decode(payload: Any) -> Answer:
         tool_calls=tuple(_tool_call(call) for call in message.get("tool_calls") or []),
         grounding=_grounding(message, choice),
     )
+
+
+def assemble(events: list[Any], *, ended: bool) -> Any:
+    """Chunks of a stream → the answer as it would have come whole. Raises StreamCut where its end is missing."""
+    message: dict[str, Any] = {"content": ""}
+    calls: dict[int, dict[str, Any]] = {}
+    made: dict[str, Any] = {}
+    finish: Any = None
+    for chunk in events:
+        if not isinstance(chunk, dict):
+            raise ValueError("a chunk that is no JSON object")
+        made |= {key: chunk[key] for key in ("model", "usage") if chunk.get(key)}
+        for choice in chunk.get("choices") or []:
+            if choice.get("index", 0) == 0:
+                _add_delta(message, calls, choice.get("delta") or {})
+                finish = choice.get("finish_reason") or finish
+    if finish is None and not ended:
+        raise StreamCut("the stream ended before the answer was complete")
+    if calls:
+        message["tool_calls"] = [calls[index] for index in sorted(calls)]
+    return {**made, "choices": [{"message": message, "finish_reason": finish}]}
+
+
+def _add_delta(message: dict[str, Any], calls: dict[int, dict[str, Any]], delta: dict[str, Any]) -> None:
+    for name, piece in delta.items():
+        if name == "tool_calls":
+            for call in piece or []:
+                _add_call(calls, call)
+        elif isinstance(piece, str) and name != "role":
+            message[name] = (message.get(name) or "") + piece
+        elif piece is not None and name != "role":
+            message[name] = piece
+
+
+def _add_call(calls: dict[int, dict[str, Any]], piece: dict[str, Any]) -> None:
+    """A piece of a tool call: the name comes once, the arguments in pieces."""
+    call = calls.setdefault(piece.get("index", 0), {"id": None, "function": {"name": "", "arguments": ""}})
+    told = piece.get("function") or {}
+    call["id"] = piece.get("id") or call["id"]
+    call["function"]["name"] += told.get("name") or ""
+    call["function"]["arguments"] += told.get("arguments") or ""
 
 
 def _answer_text(content: Any) -> str:

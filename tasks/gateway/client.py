@@ -15,7 +15,8 @@ from schemas.errors import JobError
 from schemas.json_text import JsonTextError, decode_json
 from tasks.clock import Clock
 from tasks.gateway.codec import CODECS
-from tasks.gateway.verdicts import failure_of
+from tasks.gateway.stream import StreamCut, StreamError, events
+from tasks.gateway.verdicts import failure_in_stream, failure_of
 
 CONNECT_S = 30.0
 ANSWER_MOST_BYTES = 64 * 2**20
@@ -94,7 +95,14 @@ class Client:
         if len(self._key) >= KEY_LEAST and self._key.encode() in received:
             received = received.replace(self._key.encode(), REDACTED.encode())
         try:
+            if self._stream:
+                told, ended = events(received)
+                return self._codec.decode(self._codec.assemble(told, ended=ended))
             return self._codec.decode(decode_json(received))
+        except StreamCut as error:
+            return Failure(FailureKind.TRUNCATED, str(error))
+        except StreamError as error:
+            return failure_in_stream(error.payload, self._clock.wall())
         except JsonTextError as error:
             return Failure(FailureKind.UNREADABLE_BODY, f"the answer's body is no JSON: {error}")
         except (ValueError, TypeError, KeyError, AttributeError) as error:

@@ -10,6 +10,7 @@ from schemas.catalogue import Model
 from schemas.json_text import encode_json
 from schemas.request import Ask, FunctionCall, FunctionResult, Media, Part, Text, Turn
 from schemas.usage import Usage, split_usage
+from tasks.gateway.stream import StreamCut
 
 ROLES = {"user": "user", "model": "model", "tool": "user"}
 CUT = "MAX_TOKENS"
@@ -197,6 +198,29 @@ def decode(payload: Any) -> Answer:
         tool_calls=tuple(_tool_call(part["functionCall"]) for part in parts if part.get("functionCall")),
         grounding=encode_json(grounding).decode() if grounding else None,
     )
+
+
+def assemble(events: list[Any], *, ended: bool) -> Any:
+    """Chunks of a stream → the answer as it would have come whole. Raises StreamCut where its end is missing.
+
+    [DONE] and the array's closing bracket end a stream here too, but only a finish reason ends an answer.
+    """
+    made: dict[str, Any] = {}
+    candidate: dict[str, Any] = {}
+    parts: list[Any] = []
+    for chunk in events:
+        if not isinstance(chunk, dict):
+            raise ValueError("a chunk that is no JSON object")
+        made |= {key: chunk[key] for key in ("modelVersion", "usageMetadata", "promptFeedback") if chunk.get(key)}
+        for told in (chunk.get("candidates") or [])[:1]:
+            parts.extend((told.get("content") or {}).get("parts") or [])
+            candidate |= {key: told[key] for key in ("finishReason", "groundingMetadata") if told.get(key)}
+    blocked = bool((made.get("promptFeedback") or {}).get("blockReason"))
+    if "finishReason" not in candidate and not blocked:
+        raise StreamCut("the stream ended before the answer was complete")
+    if not candidate:
+        return made
+    return {**made, "candidates": [{**candidate, "content": {"parts": parts}}]}
 
 
 def _tool_call(call: dict[str, Any]) -> ToolCall:

@@ -124,6 +124,13 @@ def failure_of(status: int, headers: Mapping[str, str], content: bytes, wall: fl
     return Failure(kind, words[:MESSAGE_SHOWN], retry_after(headers.get("retry-after"), wall))
 
 
+def failure_in_stream(content: bytes, wall: float) -> Failure:
+    """An error told inside a stream that had begun with 200: its code tells the status it would have had."""
+    code = _error_of(content)[0]
+    status = next((status for status, known in CODES if known == code), 500)
+    return failure_of(status, {}, content, wall)
+
+
 def _kind_without_code(status: int, code: str, type_: str, *, readable: bool) -> FailureKind:
     if status == 429 and (type_ == "billing_error" or code == K.SPEND_LIMIT):
         return K.SPEND_LIMIT
