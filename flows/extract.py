@@ -11,6 +11,7 @@ from prefect import flow, task
 from prefect.blocks.system import Secret
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
 from flows.pipeline import Watch, carry_out
@@ -19,7 +20,7 @@ from schemas.job import Job
 from schemas.manifest import TerminationKind
 from schemas.row import Shard
 from tasks.gateway.access import Gateway, gateway_from
-from tasks.job_file import resolve_job
+from tasks.job_file import load_job, resolve_job
 from tasks.session import Options, Session, exit_code
 from tasks.shard import ShardReport
 
@@ -41,9 +42,16 @@ async def settle_shard(shard: Shard) -> ShardReport:
     return await _SESSION.get().settle(shard)
 
 
-@flow(name="rowmill-extract", flow_run_name="{job.name}", retries=0, persist_result=False)
+def _run_name() -> str:
+    """A name a person recognises: the job's own, or its file's."""
+    told = flow_run.parameters
+    return told["job"].name if isinstance(told.get("job"), Job) else Path(str(told.get("job_file"))).stem
+
+
+@flow(name="rowmill-extract", flow_run_name=_run_name, retries=0, persist_result=False)
 async def extract(
-    job: Job,
+    job: Job | None = None,
+    job_file: str | None = None,
     limit: int | None = None,
     fresh: bool = False,
     retry_failed: str | None = None,
@@ -55,7 +63,8 @@ async def extract(
     again and it goes on where it stopped.
 
     Args:
-        job: what to ask, of which model, and where the results go
+        job: what to ask, of which model, and where the results go (or name a `job_file`)
+        job_file: a job file on the machine that runs this, in place of `job`
         limit: take only so many rows from the input's beginning
         fresh: move earlier results aside and start anew
         retry_failed: try rows again that are not ok: `any`, a status or an error kind
@@ -65,11 +74,19 @@ async def extract(
     try:
         if prepared is not None:
             return _state(await _carry_out(prepared))
+        told = _job_of(job, job_file)
         options = Options(limit, fresh, retry_failed, sandbox)
-        async with Session(resolve_job(job, Path.cwd()), options, await gateway_of(job)) as session:
+        async with Session(told, options, await gateway_of(told)) as session:
             return _state(await _carry_out(session))
     except RowmillError as error:
         return Failed(name="Refused", message=str(error))
+
+
+def _job_of(job: Job | None, job_file: str | None) -> Job:
+    """The job, from either parameter. Raises JobError for none or both; paths are relative to the working directory."""
+    if (job is None) == (job_file is None):
+        raise JobError("give the flow either a job or a job_file", where="parameters")
+    return load_job(Path(job_file)) if job_file is not None else resolve_job(job, Path.cwd())  # type: ignore[arg-type]
 
 
 async def _carry_out(session: Session) -> dict[str, Any]:

@@ -72,7 +72,14 @@ async def _as_flow(job: Job, options: Options, session: Session, watch: Watch | 
 
     PREPARED.set(session)
     WATCH.set(watch)
-    state = await extract(job, options.limit, options.fresh, options.retry_failed, options.sandbox, return_state=True)
+    state = await extract(
+        job,
+        limit=options.limit,
+        fresh=options.fresh,
+        retry_failed=options.retry_failed,
+        sandbox=options.sandbox,
+        return_state=True,
+    )
     if session.manifest is None:
         # The flow never came to its end: what it raised is a defect, or Prefect's own failure.
         await state.aresult()

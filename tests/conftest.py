@@ -51,9 +51,9 @@ class Bench:
     def rows(self, rows: list[dict[str, Any]], name: str = "rows.jsonl") -> None:
         (self.folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
 
-    def job(self, name: str = "job.yaml", **keys: Any) -> Path:
+    def job(self, file: str = "job.yaml", **keys: Any) -> Path:
         told = {"model": "gemini-3-pro", "input": "rows.jsonl", "output": "out", "prompt": "Say {{ text }}"}
-        path = self.folder / name
+        path = self.folder / file
         path.write_text(yaml.safe_dump({**told, **keys}, sort_keys=False))
         return path
 

@@ -1,0 +1,170 @@
+"""The same flow under real Prefect: embedded, against a server, and from a deployment with a worker."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.conftest import KEY, PERSON, Bench, assert_balanced
+
+ROOT = Path(__file__).resolve().parents[2]
+PREFECT = [sys.executable, "-m", "prefect"]
+
+
+def prefect_environment(home: Path, **more: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ROWMILL_", "PREFECT_"))}
+    quiet = {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "NO_COLOR": "1"}
+    return {**kept, **quiet, "PREFECT_HOME": str(home), "PYTHONPATH": str(ROOT), **more}
+
+
+def assert_key_is_nowhere(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        assert not path.is_file() or KEY.encode() not in path.read_bytes(), path
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A Prefect server of the test's own; gives its environment and its API address."""
+    home = tmp_path_factory.mktemp("prefect-home")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = prefect_environment(home, PREFECT_API_URL=f"http://127.0.0.1:{port}/api")
+    process = subprocess.Popen(
+        [*PREFECT, "server", "start", "--host", "127.0.0.1", "--port", str(port)],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        wait_for(lambda: call(environment, "/health") is True, 90)
+        yield environment
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(30)
+
+
+def call(environment: dict[str, str], path: str, body: Any = None) -> Any:
+    request = urllib.request.Request(
+        environment["PREFECT_API_URL"] + path,
+        data=None if body is None else json.dumps(body).encode(),
+        headers={"content-type": "application/json"},
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=10) as response:
+            return json.load(response)
+    except OSError:
+        return None
+
+
+def wait_for(condition: Any, seconds: float) -> Any:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found := condition():
+            return found
+        time.sleep(0.2)
+    raise AssertionError("waited in vain")
+
+
+def test_run_on_the_embedded_server(bench: Bench, sandboxes: Any, tmp_path: Path) -> None:
+    """`rowmill run` is a Prefect flow on the embedded server: same rows, quiet, the key in no file of Prefect's."""
+    sandbox = sandboxes()
+    bench.rows([{"id": f"r{n}", "text": f"t{n}"} for n in range(60)])
+    bench.job(id="id", schema=PERSON)
+    home = tmp_path / "home"
+    ended = bench.run(sandbox.base_url, "run", "job.yaml", "--json", PREFECT_HOME=str(home))
+    assert ended.code == 0, ended.err
+    assert_balanced(ended.manifest, bench.results())
+    assert "Traceback" not in ended.err
+    assert "prefect" not in ended.err.lower()
+    assert_key_is_nowhere(home)
+    assert (home / "prefect.db").exists()
+
+
+def test_run_against_a_server_names_its_task_runs_by_rows(bench: Bench, sandboxes: Any, server: Any) -> None:
+    """Against a running server the flow run bears the job's name and its task runs are row ranges, not rows."""
+    sandbox = sandboxes()
+    bench.rows([{"id": f"r{n}", "text": f"t{n}"} for n in range(5_600)])
+    bench.job(id="id", name="two-shards", limits={"concurrency": 128})
+    ended = bench.run(
+        sandbox.base_url, "run", "job.yaml", "--json", **{k: v for k, v in server.items() if k.startswith("PREFECT_")}
+    )
+    assert ended.code == 0, ended.err
+    runs = call(server, "/flow_runs/filter", {"flow_runs": {"name": {"any_": ["two-shards"]}}})
+    assert [run["state_name"] for run in runs] == ["Completed"]
+
+    def task_names() -> Any:
+        found = call(server, "/task_runs/filter", {"flow_runs": {"id": {"any_": [runs[0]["id"]]}}})
+        return sorted(run["name"] for run in found) if len(found) == 2 else None
+
+    assert wait_for(task_names, 30) == ["rows 0-4999", "rows 5000-5599"]
+    assert KEY not in json.dumps(runs)
+
+
+def test_deployment_runs_the_same_flow(bench: Bench, sandboxes: Any, server: Any, tmp_path: Path) -> None:
+    """`prefect deploy --all` and a process worker run the flow of prefect.yaml unchanged, from a job file."""
+    sandbox = sandboxes()
+    bench.rows([{"id": f"r{n}", "text": f"t{n}"} for n in range(40)])
+    job = bench.job(id="id", schema=PERSON, name="deployed")
+    environment = {
+        **server, "ROWMILL_API_KEY": KEY, "ROWMILL_BASE_URL": sandbox.base_url, "ROWMILL_HOME": str(ROOT),
+    }  # fmt: skip
+    for command in (
+        ["work-pool", "create", "local-process", "--type", "process", "--overwrite"],
+        ["--no-prompt", "deploy", "--all"],
+        ["deployment", "run", "rowmill-extract/extract", "--param", f"job_file={job}"],
+    ):
+        done = subprocess.run(
+            [*PREFECT, *command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=90, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    worker = subprocess.Popen(
+        [*PREFECT, "worker", "start", "--pool", "local-process"],
+        env=environment,
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        wait_for(lambda: (bench.folder / "out/run.json").exists() and bench.manifest()["state"] == "ended", 90)
+        wait_for(
+            lambda: [
+                run
+                for run in call(server, "/flow_runs/filter", {"flow_runs": {"name": {"any_": ["job"]}}})
+                if run["state_name"] == "Completed"
+            ],
+            30,
+        )
+    finally:
+        os.killpg(worker.pid, signal.SIGTERM)
+        worker.wait(30)
+    assert_balanced(bench.manifest(), bench.results())
+    assert_key_is_nowhere(Path(server["PREFECT_HOME"]))
+
+
+def test_prefect_yaml_has_only_keys_that_prefect_reads() -> None:
+    """Unknown keys vanish silently in prefect.yaml, so each key is one that is known to work, each entrypoint real."""
+    told = yaml.safe_load((ROOT / "prefect.yaml").read_text())
+    assert set(told) <= {"name", "prefect-version", "pull", "build", "push", "deployments"}
+    known = {
+        "name", "description", "entrypoint", "work_pool", "tags", "schedules", "concurrency_limit", "parameters",
+        "job_variables", "version",
+    }  # fmt: skip
+    for deployment in told["deployments"]:
+        assert set(deployment) <= known, deployment
+        path, name = deployment["entrypoint"].split(":")
+        assert f"async def {name}(" in (ROOT / path).read_text()
+        assert set(deployment.get("parameters", {})) <= {"job", "job_file", "limit", "fresh", "retry_failed", "sandbox"}
