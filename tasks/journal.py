@@ -185,7 +185,7 @@ class Segment:
         """Preallocate, so that what is in flight can be stored when it arrives. Raises StorageError when it cannot."""
         if self._allocated - self._end >= self._room:
             return
-        wanted = max(CHUNK, self._room)
+        wanted = CHUNK + self._room
         try:
             os.posix_fallocate(self._fd, self._end, wanted)
         except OSError as error:

@@ -13,12 +13,17 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import polars as pl
 import pytest
 import yaml
 
 from sandbox.process import Running, spawn
 from sandbox.settings import Settings
+
+# Timings here are noisy: a slow example is no failure.
+hypothesis.settings.register_profile("rowmill", deadline=None)
+hypothesis.settings.load_profile("rowmill")
 
 KEY = "sk-tests-0123456789abcdef"
 PERSON = {

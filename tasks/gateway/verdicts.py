@@ -202,9 +202,20 @@ async def until_settled(
 ) -> T:
     """Run attempts until one settles the row. Raises the last `Again` once the row's budget is used up.
 
+    A row that succeeds at once never meets tenacity, whose bookkeeping costs more than the rest of a call.
     Only transport failures wait here, with jittered exponential backoff by the `charged` failures of the row; a rate
     limit waits in the limiter with everyone, and a new question to the model need not wait.
     """
+
+    try:
+        return await attempt()
+    except Again as error:
+        failed: list[Again] = [error]
+
+    async def next_attempt() -> T:
+        if failed:
+            raise failed.pop()
+        return await attempt()
 
     def wait(state: tenacity.RetryCallState) -> float:
         failure = _failure(state)
@@ -220,11 +231,7 @@ async def until_settled(
         sleep=clock.sleep,
         reraise=True,
     )
-
-    async def once() -> T:
-        return await attempt()
-
-    return await retrying(once)
+    return await retrying(next_attempt)
 
 
 def _failure(state: tenacity.RetryCallState) -> Failure:

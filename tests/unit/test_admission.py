@@ -1,0 +1,249 @@
+"""The one door: alone first, probes, budget, breaker and halt, on a fake clock."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schemas.attempt import Failure, FailureKind
+from schemas.manifest import Termination, TerminationKind
+from tasks.gateway.admission import Admission, Halted
+from tasks.gateway.breaker import FAILURES_TO_OPEN, ROWS_TO_OPEN, Breaker
+from tasks.gateway.budget import Budget
+from tasks.gateway.concurrency import Concurrency
+from tasks.gateway.limiter import Limiter
+from tests.unit.clocks import FakeClock
+
+
+def admission_of(clock: FakeClock, *, cap: int | None = None, most: int = 8, outage_s: float = 60) -> Admission:
+    return Admission(
+        limiter=Limiter(None, None, clock.now()),
+        concurrency=Concurrency(most),
+        budget=Budget(cap, 0, lambda _: None),
+        clock=clock,
+        outage_s=outage_s,
+    )
+
+
+def ok(admission: Admission, lease, cost: int = 0) -> None:
+    admission.leave(lease, used_tokens=1, cost_usd=cost, failure=None)
+
+
+def failed(admission: Admission, lease, kind: FailureKind, retry_after: float | None = None) -> None:
+    admission.leave(lease, used_tokens=None, cost_usd=0, failure=Failure(kind, "told", retry_after))
+
+
+def test_first_call_goes_alone():
+    """Until the first call has ended well nobody else is sent; then the fleet goes."""
+
+    async def scenario() -> None:
+        admission = admission_of(FakeClock())
+        first = await admission.enter(0, 1, 0)
+        others = [asyncio.create_task(admission.enter(row, 1, 0)) for row in range(1, 5)]
+        await asyncio.sleep(0.01)
+        assert not any(task.done() for task in others)
+        ok(admission, first)
+        leases = await asyncio.wait_for(asyncio.gather(*others), 1)
+        assert admission.in_flight == 4
+        assert not any(lease.alone for lease in leases)
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("kind", [FailureKind.UPSTREAM_ERROR, FailureKind.TIMEOUT, FailureKind.UNREACHABLE])
+def test_first_call_that_fails_upstream_proves_nothing(kind):
+    """A first call that never reached the model leaves the next one alone too."""
+
+    async def scenario() -> None:
+        admission = admission_of(FakeClock())
+        failed(admission, await admission.enter(0, 1, 0), kind)
+        assert (await admission.enter(1, 1, 0)).alone
+
+    asyncio.run(scenario())
+
+
+def test_unreadable_429_lets_one_probe_decide():
+    """After a 429 without a body everyone waits, and one call goes alone before the fleet."""
+
+    async def scenario() -> None:
+        clock = FakeClock()
+        admission = admission_of(clock)
+        ok(admission, await admission.enter(0, 1, 0))
+        failed(admission, await admission.enter(1, 1, 0), FailureKind.BARE_429)
+        before = clock.now()
+        probe = await admission.enter(2, 1, 0)
+        assert probe.alone
+        assert clock.now() >= before + 1
+        ok(admission, probe)
+        assert not (await admission.enter(3, 1, 0)).alone
+
+    asyncio.run(scenario())
+
+
+def test_retry_after_is_obeyed_by_everyone():
+    """A rate limit's Retry-After holds every later call that long."""
+
+    async def scenario() -> None:
+        clock = FakeClock()
+        admission = admission_of(clock)
+        ok(admission, await admission.enter(0, 1, 0))
+        failed(admission, await admission.enter(1, 1, 0), FailureKind.RATE_LIMIT, retry_after=17)
+        before = clock.now()
+        await admission.enter(2, 1, 0)
+        assert clock.now() - before >= 17
+
+    asyncio.run(scenario())
+
+
+def test_halt_stops_those_who_wait_and_keeps_the_first_reason():
+    """A halt ends everyone who is not in flight; a later reason does not replace the first."""
+
+    async def scenario() -> None:
+        admission = admission_of(FakeClock(), most=1)
+        lease = await admission.enter(0, 1, 0)
+        waiting = asyncio.create_task(admission.enter(1, 1, 0))
+        await asyncio.sleep(0)
+        admission.halt(Termination(TerminationKind.SPEND_LIMIT, "c", "first", ""))
+        admission.halt(Termination(TerminationKind.AUTH, "c", "second", ""))
+        with pytest.raises(Halted):
+            await waiting
+        ok(admission, lease)
+        with pytest.raises(Halted):
+            await admission.enter(2, 1, 0)
+        assert admission.termination is not None
+        assert admission.termination.message == "first"
+
+    asyncio.run(scenario())
+
+
+@settings(max_examples=200)
+@given(
+    cap=st.integers(1, 1_000),
+    calls=st.lists(st.tuples(st.integers(1, 200), st.integers(0, 100)), min_size=1, max_size=60),
+    most=st.integers(1, 16),
+)
+def test_cap_is_never_passed_at_any_concurrency(cap, calls, most):
+    """Whatever the calls cost within their worst case, and however many fly, the cap is never passed."""
+
+    async def scenario() -> None:
+        admission = admission_of(FakeClock(), cap=cap, most=most)
+        highest = 0
+
+        async def call(row: int, worst: int, percent: int) -> None:
+            nonlocal highest
+            try:
+                lease = await admission.enter(row, 1, worst)
+            except Halted:
+                return
+            for _ in range(row % 3):
+                await asyncio.sleep(0)
+            ok(admission, lease, worst * percent // 100)
+            highest = max(highest, admission.budget.spent)
+
+        await asyncio.gather(*(call(row, worst, percent) for row, (worst, percent) in enumerate(calls)))
+        assert highest <= cap
+        assert admission.budget.reserved == 0
+        spent = sum(worst * percent // 100 for worst, percent in calls)
+        assert admission.termination is not None or spent <= cap
+
+    asyncio.run(scenario())
+
+
+def test_a_bill_beyond_its_worst_case_widens_the_next_ones():
+    """Where the gateway bills more than a worst case, later reservations grow by the same ratio, and it is said."""
+    said: list[str] = []
+    budget = Budget(1_000, 0, said.append)
+    budget.reserve(100)
+    budget.settle(100, 150)
+    assert budget.worst(100) == 150
+    assert "worst case" in said[0]
+
+
+def test_budget_warns_once_at_75_and_90_percent():
+    """The cap's 75 and 90 % are told once each."""
+    said: list[str] = []
+    budget = Budget(1_000, 0, said.append)
+    for _ in range(100):
+        budget.reserve(10)
+        budget.settle(10, 10)
+    assert [text.split()[0] for text in said] == ["75", "90"]
+
+
+def open_breaker(breaker: Breaker, now: float = 10.0) -> None:
+    for n in range(FAILURES_TO_OPEN):
+        breaker.failed(n % (ROWS_TO_OPEN + 1), now + n / 10, probe=False)
+
+
+def test_breaker_opens_on_many_rows_and_charges_none_of_them():
+    """Failures over many rows open it, and none of that outage's failures count against a row."""
+    breaker = Breaker()
+    breaker.failed(99, 5.0, probe=False)
+    breaker.answered(1, 6.0)
+    open_breaker(breaker)
+    assert breaker.is_open
+    assert breaker.charged([5.0, 10.0, 10.5]) == 1
+    breaker.answered(3, 20.0)
+    assert not breaker.is_open
+    assert breaker.charged([5.0, 10.0, 19.0, 21.0]) == 2
+
+
+def test_one_bad_row_never_opens_the_breaker():
+    """A row whose content always fails, and rows that failed before while others were answered, open nothing."""
+    breaker = Breaker()
+    for n in range(50):
+        breaker.failed(7, float(n), probe=False)
+    assert not breaker.is_open
+    poison = range(100, 112)
+    for row in poison:
+        breaker.failed(row, 100.0, probe=False)
+        breaker.answered(1, 100.0)
+    for row in poison:
+        breaker.failed(row, 200.0, probe=False)
+    assert not breaker.is_open
+
+
+def test_outage_probes_one_call_at_a_time_and_ends_the_run():
+    """While the breaker is open calls go one at a time, seldomer and seldomer, and the run ends at its limit."""
+
+    async def scenario() -> None:
+        clock = FakeClock()
+        admission = admission_of(clock, outage_s=30)
+        ok(admission, await admission.enter(0, 1, 0))
+        open_breaker(admission.breaker, clock.now())
+        opened, probes = clock.now(), []
+        with pytest.raises(Halted):
+            for row in range(100, 200):
+                lease = await admission.enter(row, 1, 0)
+                assert admission.in_flight == 1
+                probes.append(clock.now() - opened)
+                failed(admission, lease, FailureKind.UPSTREAM_ERROR)
+        assert 3 <= len(probes) <= 8
+        assert admission.termination is not None
+        assert admission.termination.kind is TerminationKind.OUTAGE
+
+    asyncio.run(scenario())
+
+
+def test_concurrency_decreases_once_an_episode_and_grows_again():
+    """Failures of calls admitted before a decrease do not count again; successes after it grow the window."""
+    window = Concurrency(100)
+    assert window.limit == 50
+    for _ in range(50):
+        window.succeeded(0.0)
+    assert window.limit == 100
+    for _ in range(20):
+        window.slowed(admitted_at=1.0, now=2.0)
+    assert window.limit == 80
+    window.slowed(admitted_at=2.5, now=3.0)
+    assert window.limit == 64
+    window.succeeded(3.5)
+    assert window.limit == 64
+    for _ in range(200):
+        window.succeeded(5.0)
+    assert 64 < window.limit <= 100
+    for n in range(200):
+        window.slowed(admitted_at=10.0 + n, now=10.5 + n)
+    assert window.limit == 1
