@@ -7,6 +7,7 @@ from schemas.errors import InputError, JobError
 from schemas.job import Job
 from schemas.outcome import Outcome, Status
 from tasks.plan import Planner
+from tasks.read import without_id
 from tasks.survey import Survey
 
 
@@ -36,6 +37,11 @@ def refuse_bad_input(survey: Survey, job: Job, planner: Planner) -> None:
     """Raises InputError for what a whole input has wrong: ids that stand twice, unknown columns, no row to ask."""
     _refuse_duplicates(survey, job)
     if not survey.sample:
+        first = survey.first_unreadable
+        if job.id is not None and first is not None and first.reason == without_id(job.id):
+            raise InputError(
+                f"id names the column {job.id!r}, which no row has", where=f"{first.file}, line {first.line}"
+            )
         return
     for key, names in (("id", [job.id] if job.id else []), ("keep", job.keep), ("attachments", job.attachments)):
         for name in names:

@@ -212,6 +212,11 @@ def _json_type(value: object) -> str:
     return names.get(type(value), "a number")
 
 
+def without_id(id_column: str) -> str:
+    """The reason of a row that does not tell its id."""
+    return f"the id column {id_column!r} is missing or null"
+
+
 def _row_id(columns: dict[str, Any], index: int, id_column: str | None) -> tuple[str, str | None]:
     if id_column is None:
         for column, payload in BATCH_IDS:
@@ -220,7 +225,7 @@ def _row_id(columns: dict[str, Any], index: int, id_column: str | None) -> tuple
         return str(index), None
     value = columns.get(id_column)
     if value is None:
-        return "", f"the id column {id_column!r} is missing or null"
+        return "", without_id(id_column)
     if isinstance(value, (dict, list)):
         return "", f"the id column {id_column!r} holds no text or number"
     return value if isinstance(value, str) else str(value), None

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from schemas.errors import InputError
 from schemas.results import KeepTypes
-from schemas.row import Cursor, Row, Shard
+from schemas.row import Cursor, Row, Shard, Unreadable
 from tasks.keys import KeyIndex
 from tasks.read import COMPRESSED, Line, judge, kind_of, lines
 
@@ -37,6 +37,7 @@ class Survey:
     shards: list[Shard] = field(default_factory=list)
     rows: int = 0
     unreadable: int = 0
+    first_unreadable: Unreadable | None = None
     sample: list[Row] = field(default_factory=list)
     columns: set[str] = field(default_factory=set)
     duplicates: dict[int, int] = field(default_factory=dict)
@@ -130,9 +131,10 @@ class Surveyor:
                 if left == 0:
                     return
 
-    def _note(self, row: Row | Any) -> None:
+    def _note(self, row: Row | Unreadable) -> None:
         if not isinstance(row, Row):
             self.survey.unreadable += 1
+            self.survey.first_unreadable = self.survey.first_unreadable or row
             return
         if self._id is not None:
             first = self._keys.first_with_id(row.row_id, row.index)
