@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,16 +20,16 @@ def read(body: Any, model: str, *, stream: bool, alt_sse: bool) -> Prompt:
     if not isinstance(body, dict) or not isinstance(body.get("contents"), list) or not body["contents"]:
         raise BadRequest("'contents' is required.")
     functions, search = _tools(body.get("tools"))
-    config = body.get("generationConfig") or {}
-    thinking = config.get("thinkingConfig") or {}
-    effort = str(thinking.get("thinkingLevel", "high")).lower()
+    config = _either(body, "generationConfig") or {}
+    thinking = _either(config, "thinkingConfig") or {}
+    effort = str(_either(thinking, "thinkingLevel") or "high").lower()
     if effort not in ("low", "high"):
         raise BadRequest("'thinkingLevel' must be low or high.")
-    limit = config.get("maxOutputTokens")
+    limit = _either(config, "maxOutputTokens")
     if limit is not None and (not isinstance(limit, int) or limit < 1):
         raise BadRequest("'maxOutputTokens' must be a positive integer.")
-    schema = config.get("responseJsonSchema") or config.get("responseSchema")
-    system = body.get("systemInstruction") or body.get("system_instruction")
+    schema = _either(config, "responseJsonSchema") or _either(config, "responseSchema")
+    system = _either(body, "systemInstruction")
     contents = [_content(content) for content in body["contents"]]
     texts = [text for _, text, _, _ in contents]
     users = [text for role, text, _, _ in contents if role == "user"] or texts
@@ -44,11 +45,16 @@ def read(body: Any, model: str, *, stream: bool, alt_sse: bool) -> Prompt:
         search=search,
         answered_function=contents[-1][3],
         effort=effort,
-        include_thoughts=thinking.get("includeThoughts") is True,
+        include_thoughts=_either(thinking, "includeThoughts") is True,
         max_tokens=limit,
         stream=stream,
         alt_sse=alt_sse,
     )
+
+
+def _either(told: dict[str, Any], name: str) -> Any:
+    """A field by its name, or by the same in snake case: Google's protocol reads both, and its package sends both."""
+    return told.get(name, told.get(re.sub("([A-Z])", r"_\1", name).lower()))
 
 
 def _system(told: Any) -> str:
@@ -89,9 +95,9 @@ def _tools(tools: Any) -> tuple[tuple[Function, ...], bool]:
     for tool in tools or []:
         if not isinstance(tool, dict):
             raise BadRequest("Each tool must be an object.")
-        search = search or "googleSearch" in tool or "google_search" in tool
-        for declared in tool.get("functionDeclarations") or tool.get("function_declarations") or []:
-            parameters = declared.get("parameters") or declared.get("parametersJsonSchema")
+        search = search or _either(tool, "googleSearch") is not None
+        for declared in _either(tool, "functionDeclarations") or []:
+            parameters = declared.get("parameters") or _either(declared, "parametersJsonSchema")
             functions.append(Function(declared.get("name", ""), parameters))
     if search and functions:
         raise BadRequest("googleSearch and functionDeclarations cannot be used together.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -41,7 +42,17 @@ def body(turns: Iterable[Turn], ask: Ask, model: Model) -> dict[str, Any]:
 
 def adopt(own: dict[str, Any], ask: Ask, model: Model) -> dict[str, Any]:
     """Wire body of a row that carries its own request: its fields stand, the job's fill the gaps."""
-    return _with_ask({key: value for key, value in own.items() if key not in OWN_FIELDS}, ask)
+    made = _camel({key: value for key, value in own.items() if key not in OWN_FIELDS})
+    if isinstance(made.get("generationConfig"), dict):
+        made["generationConfig"] = config = _camel(made["generationConfig"])
+        if isinstance(config.get("thinkingConfig"), dict):
+            config["thinkingConfig"] = _camel(config["thinkingConfig"])
+    return _with_ask(made, ask)
+
+
+def _camel(told: dict[str, Any]) -> dict[str, Any]:
+    """Field names as the page writes them: Google's protocol reads snake case too, and its batch examples use it."""
+    return {re.sub(r"_([a-z])", lambda found: found[1].upper(), key): value for key, value in told.items()}
 
 
 def _with_ask(made: dict[str, Any], ask: Ask) -> dict[str, Any]:
@@ -145,7 +156,7 @@ def add_text(made: dict[str, Any], text: str) -> dict[str, Any]:
 
 def add_system(made: dict[str, Any], text: str) -> dict[str, Any]:
     """The body with a system instruction, unless it has one of its own."""
-    if "systemInstruction" in made or "system_instruction" in made:
+    if "systemInstruction" in made:
         return made
     return {**made, "systemInstruction": {"parts": [{"text": text}]}}
 

@@ -178,3 +178,17 @@ def test_asking_again_adds_turns_and_room_without_touching_the_rest():
         assert codec.turns(body) == codec.turns(codec.with_output_limit(body, 18))
     own = {"messages": [{"role": "user", "content": "x"}], "max_completion_tokens": 5}
     assert chat_completions.with_output_limit(own, 10)["max_completion_tokens"] == 10
+
+
+def test_snake_case_of_gemini_batch_lines_is_read_as_the_page_writes_it():
+    """generation_config, max_output_tokens and system_instruction keep their meaning, and the job fills only gaps."""
+    own = {
+        "contents": [{"parts": [{"text": "x"}]}],
+        "generation_config": {"max_output_tokens": 7, "thinking_config": {"thinking_level": "low"}},
+        "system_instruction": {"parts": [{"text": "s"}]},
+    }
+    body = generate_content.adopt(own, Ask(Params(max_output_tokens=99, thinking="high")), FLASH)
+    assert generate_content.output_limit(body) == 7
+    assert body["generationConfig"]["thinkingConfig"] == {"thinkingLevel": "low"}
+    assert body["systemInstruction"] == {"parts": [{"text": "s"}]}
+    assert generate_content.add_system(body, "other") == body
