@@ -24,6 +24,11 @@ def parser() -> argparse.ArgumentParser:
     _add_run(commands)
     _add_check(commands)
     _add_models(commands)
+    status = commands.add_parser("status", help="where a run stands, from its files alone, also while it runs")
+    status.add_argument("out", metavar="OUT", help="the output folder")
+    status.add_argument("--json", action="store_true", help="as one JSON object")
+    init = commands.add_parser("init", help="write a small job to start from")
+    init.add_argument("dir", metavar="DIR", help="the folder to write it to")
     commands.add_parser(
         "sandbox", help="a local gateway that speaks both protocols, with faults on request", add_help=False
     )
@@ -147,6 +152,14 @@ def _dispatch(args: argparse.Namespace) -> ExitCode:
         from flows.models import models_command
 
         return models_command(args)
+    if args.command == "status":
+        from flows.status import status_command
+
+        return status_command(args)
+    if args.command == "init":
+        from flows.init import init_command
+
+        return init_command(args)
     parser().print_help()
     return ExitCode.REFUSED
 

@@ -13,6 +13,10 @@ from tasks.survey import Survey
 
 def refuse_impossible(job: Job, model: Model) -> None:
     """Raises JobError for what this model does not offer, or what a cap needs and the catalogue does not tell."""
+    if job.attachments:
+        raise JobError("media columns are not supported yet", where="attachments", mend="leave the key out")
+    if job.on_spend_limit == "wait":
+        raise JobError("waiting is not supported yet", where="on_spend_limit", mend="use stop, and run again later")
     if job.max_cost_usd is not None and model.price is None:
         raise JobError(
             f"the price of {model.name} is unknown, so the cap cannot be held",

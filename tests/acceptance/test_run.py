@@ -508,3 +508,46 @@ def test_models_and_version_are_told(bench):
     assert "$4.80" in bench.run("", "models").out
     assert bench.run("", "--version").out.startswith("rowmill ")
     assert "run a job" in bench.run("", "--help").out
+
+
+def test_status_tells_a_running_a_killed_and_a_finished_run(bench, sandboxes):
+    """`status` reads the files alone: the ledger balances while the run lives, after a kill and at its end."""
+    import signal
+
+    sandbox = sandboxes(latency_ms=100)
+    bench.rows(numbered(200))
+    bench.job(id="id", limits={"concurrency": 10})
+    assert bench.run("", "status", "out").code == 2
+    process = bench.start(sandbox.base_url, "run", "job.yaml", "--direct", "-q")
+    while sandbox.books()["billed_calls"] < 50:
+        time.sleep(0.02)
+    running = bench.run("", "status", "out", "--json").manifest
+    assert running["state"] == "running"
+    assert 0 < running["ledger"]["ok"] < 200
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    killed = bench.run("", "status", "out", "--json").manifest
+    assert killed["state"] == "killed"
+    assert killed["ledger"]["rows"] == 200 == sum(n for name, n in killed["ledger"].items() if name != "rows")
+    assert 0 < killed["beside"]["unsettled_calls"] <= 10
+    assert money(killed["beside"]["unsettled_unknown_bound_usd"]) > 0
+    assert "run the same command again" in bench.run("", "status", "out").out
+    sandbox.change(latency_ms=0)
+    assert direct(bench, sandbox.base_url).code == 0
+    ended = bench.run("", "status", "out")
+    assert ended.code == 0
+    assert "complete: 200 rows: 200 ok" in ended.out
+    (bench.folder / "out/results/part-000000.parquet").write_bytes(b"PAR1 broken")
+    damaged = bench.run("", "status", "out")
+    assert damaged.code == 2
+    assert "damaged" in damaged.out
+    assert "part-000000.parquet" in damaged.out
+
+
+def test_init_writes_a_job_that_runs(bench, sandboxes):
+    """`init` gives a job that checks and runs as it is, and overwrites nothing."""
+    assert bench.run("", "init", "start").code == 0
+    assert bench.run("", "check", "start/job.yaml").code == 0
+    ended = bench.run("", "run", "start/job.yaml", "--sandbox", "--direct", "--json")
+    assert ended.manifest["ledger"]["ok"] == 3
+    assert bench.run("", "init", "start").code == 2

@@ -1,0 +1,75 @@
+"""A full disk, on a small real file system: nothing acknowledged is lost, and nothing is sent that could not be stored."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import PERSON, Bench, assert_balanced
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 48 MB, where this machine lets us mount one."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", str(place)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a file system needs root")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def fill(place: Path, leave: int) -> Path:
+    """Fill the disk but for `leave` bytes."""
+    ballast = place / "ballast"
+    free = os.statvfs(place)
+    with open(ballast, "wb") as file:
+        os.posix_fallocate(file.fileno(), 0, free.f_bavail * free.f_frsize - leave)
+    return ballast
+
+
+def test_a_full_disk_is_refused_before_any_call(bench: Bench, sandboxes, small_disk: Path) -> None:
+    """Where no answer could be stored nothing is asked: exit 2, one line, no call; with room the same command runs."""
+    sandbox = sandboxes()
+    bench.rows([{"id": f"r{n}", "text": f"t{n}"} for n in range(50)])
+    bench.job(id="id", output=str(small_disk / "out"))
+    for leave in (0, 64 * 1024, 1024 * 1024):
+        ballast = fill(small_disk, leave)
+        ended = bench.run(sandbox.base_url, "run", "job.yaml", "--direct", "-q")
+        assert ended.code == 2, ended.err
+        assert "Traceback" not in ended.err
+        assert "No space left" in ended.err
+        assert sandbox.books()["calls"] == 0
+        ballast.unlink()
+    assert bench.run(sandbox.base_url, "run", "job.yaml", "--direct", "-q").code == 0
+
+
+def test_a_disk_that_fills_up_midway_loses_nothing_acknowledged(bench: Bench, sandboxes, small_disk: Path) -> None:
+    """When room runs out dispatch stops, exit and message are clear, and freeing space and running again completes."""
+    sandbox = sandboxes(latency_ms=30)
+    filler = "lorem ipsum dolor " * 2_000
+    bench.rows([{"id": f"r{n}", "text": f"t{n} {filler}", "big": filler} for n in range(900)])
+    bench.job(id="id", schema=PERSON, keep=["big"], output=str(small_disk / "out"), limits={"concurrency": 16})
+    ballast = fill(small_disk, 20 * 2**20)
+    ended = bench.run(sandbox.base_url, "run", "job.yaml", "--direct", "--json")
+    assert ended.code == 2, ended.err
+    assert ended.manifest["termination"]["kind"] == "storage"
+    assert "No space left" in ended.err
+    assert "Traceback" not in ended.err
+    paid = sandbox.books()["billed_calls"]
+    assert 100 < paid < 900
+    assert ended.manifest["ledger"]["ok"] == paid
+    ballast.unlink()
+    done = bench.run(sandbox.base_url, "run", "job.yaml", "--direct", "--json")
+    assert done.code == 0, done.err
+    assert sandbox.books()["billed_calls"] == 900
+    results = bench.results(str(small_disk / "out"))
+    assert_balanced(done.manifest, results)
+    assert results["row_id"].to_list() == [f"r{n}" for n in range(900)]
