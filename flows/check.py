@@ -17,7 +17,7 @@ from schemas.outcome import Outcome
 from schemas.request import Request
 from schemas.row import Row, Unreadable
 from tasks import read
-from tasks.check import refuse_bad_input, refuse_impossible
+from tasks.check import notes, refuse_bad_input, refuse_impossible
 from tasks.gateway.codec import CODECS
 from tasks.job_file import catalogue_of, load_job
 from tasks.keys import KeyIndex
@@ -33,6 +33,8 @@ def check_command(args: argparse.Namespace) -> ExitCode:
     job = load_job(Path(args.job), overrides(args))
     model = find_model(job.model, catalogue_of(job, os.environ.get("ROWMILL_CATALOGUE")))
     refuse_impossible(job, model)
+    for note in notes(job, model):
+        print(f"note: {note}")
     Validator(job.output_schema)
     planner = Planner(job, model, sandbox=False)
     files = read.input_files(job.input)

@@ -15,6 +15,7 @@ from schemas.errors import CatalogueError
 from schemas.price import Price, per_token
 
 Protocol = Literal["chat-completions", "generate-content"]
+Auth = Literal["bearer", "x-goog-api-key"]
 
 
 class PriceEntry(BaseModel):
@@ -40,6 +41,9 @@ class ModelEntry(BaseModel):
     native_schema: bool
     native_schema_with_tools: bool = False
     search_with_functions: bool = False
+    media_by_reference: bool = False
+    include_thoughts_field: bool = False
+    auth: Auth = "bearer"
     thinking_levels: list[str] = []
     version: str
     source: str
@@ -61,6 +65,9 @@ class Model:
     native_schema: bool
     native_schema_with_tools: bool
     search_with_functions: bool
+    media_by_reference: bool
+    include_thoughts_field: bool
+    auth: Auth
     thinking_levels: tuple[str, ...]
     price: Price | None
     price_entry: PriceEntry | None
@@ -112,6 +119,9 @@ def _model(name: str, table: object, where: str) -> Model:
         native_schema=entry.native_schema,
         native_schema_with_tools=entry.native_schema_with_tools,
         search_with_functions=entry.search_with_functions,
+        media_by_reference=entry.media_by_reference,
+        include_thoughts_field=entry.include_thoughts_field,
+        auth=entry.auth,
         thinking_levels=tuple(entry.thinking_levels),
         price=price,
         price_entry=entry.price,

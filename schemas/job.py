@@ -39,6 +39,7 @@ class Limits(Part):
     tpm: float | None = Field(None, gt=0, description="Tokens per minute, input and output together")
     timeout_s: float = Field(180, gt=0, description="Seconds without a byte after which a call is given up")
     max_line_bytes: int = Field(32 * 2**20, gt=0, description="Longest input line; a longer one is `unreadable`")
+    max_media_bytes: int = Field(14 * 2**20, gt=0, description="Most bytes of media in one row; the rest is refused")
 
 
 class Retries(Part):
@@ -99,10 +100,6 @@ class Job(Part):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        if self.params.search and self.tools:
-            raise ValueError(
-                "params.search and tools cannot be used together (both models forbid it): drop one of them"
-            )
         if self.tools and self.structured == "native":
             raise ValueError("tools and structured: native cannot be used together: use structured: auto or prompt")
         if self.params.search and self.structured == "native" and self.output_schema is not None:

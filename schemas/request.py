@@ -74,13 +74,17 @@ class Ask:
 class Request:
     """The planned call of one row. `body` is the wire body of its protocol without the stream flag.
 
-    `key` is blake2b-128 of all that affects the answer.
+    `key` is blake2b-128 of all that affects the answer. `media` counts its media, `media_chars` their base64 text;
+    `by_reference` tells that one is an address, whose size nobody here knows.
     """
 
     row: Row
     key: bytes
     body: dict[str, Any]
     keep: dict[str, Any] = field(default_factory=dict)
+    media: int = 0
+    media_chars: int = 0
+    by_reference: bool = False
 
 
 def request_key(salt: bytes, body: dict[str, Any]) -> bytes:

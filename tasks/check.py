@@ -6,15 +6,15 @@ from schemas.catalogue import Model
 from schemas.errors import InputError, JobError
 from schemas.job import Job
 from schemas.outcome import Outcome, Status
-from tasks.plan import Planner
+from tasks.plan import Planner, goes_native
 from tasks.read import without_id
 from tasks.survey import Survey
 
 
 def refuse_impossible(job: Job, model: Model) -> None:
     """Raises JobError for what this model does not offer, or what a cap needs and the catalogue does not tell."""
-    if job.attachments:
-        raise JobError("media columns are not supported yet", where="attachments", mend="leave the key out")
+    if job.params.search and job.tools and not model.search_with_functions:
+        raise JobError(f"search and functions cannot be used together on {model.name}", where="tools", mend="drop one")
     if job.on_spend_limit == "wait":
         raise JobError("waiting is not supported yet", where="on_spend_limit", mend="use stop, and run again later")
     if job.max_cost_usd is not None and model.price is None:
@@ -35,6 +35,20 @@ def refuse_impossible(job: Job, model: Model) -> None:
             where="params.thinking",
             mend=f"it has: {', '.join(model.thinking_levels) or 'none'}",
         )
+
+
+def notes(job: Job, model: Model) -> list[str]:
+    """What a user should know before the money is spent, and that is no mistake."""
+    found = []
+    if job.output_schema is not None and (job.tools or job.params.search) and not goes_native(job, model):
+        what = "search" if job.params.search else "tools"
+        found.append(f"{what} and a native schema exclude each other on {model.name}: the schema goes into the prompt")
+    if job.max_cost_usd is not None and job.params.max_output_tokens is None:
+        found.append(
+            f"without params.max_output_tokens each call may cost what {model.max_output_tokens:,} output tokens cost; "
+            "under max_cost_usd this narrows how many fly at a time"
+        )
+    return found
 
 
 def refuse_bad_input(survey: Survey, job: Job, planner: Planner) -> None:

@@ -15,10 +15,11 @@ from schemas.job import Job
 from schemas.json_text import JsonTextError, encode_json
 from schemas.outcome import Outcome, Status
 from schemas.price import ZERO
-from schemas.request import SCHEMA_INSTRUCTION, Ask, Request, Text, Turn, request_key
+from schemas.request import SCHEMA_INSTRUCTION, Ask, Media, Request, Text, Turn, request_key
 from schemas.results import kept
 from schemas.row import Row, Unreadable
 from tasks.gateway.codec import CODECS
+from tasks.media import MediaError, read_media
 from tasks.template import Template, TemplateError
 from tasks.validate import schema_text
 
@@ -55,32 +56,62 @@ class Planner:
         except ValueError as error:
             return self._never_asked(row, Status.UNREADABLE, "kept_column", str(error), {})
         try:
-            body = self._body(row.columns)
+            media = self._media(row.columns)
+            body = self._body(row.columns, media)
             key = request_key(self._salt, body)
         except TemplateError as error:
             return self._never_asked(row, Status.FAILED, "template", str(error), keep)
+        except MediaError as error:
+            return self._never_asked(row, Status.FAILED, "media", str(error), keep)
         except (JsonTextError, ValueError, TypeError, KeyError, AttributeError) as error:
             told = f"the row's own request cannot be sent: {error}"
             return self._never_asked(row, Status.FAILED, FailureKind.INVALID_REQUEST.value, told, keep)
-        return Request(row, key, body, keep)
+        return Request(
+            row,
+            key,
+            body,
+            keep,
+            media=len(media),
+            media_chars=sum(len(medium.base64 or "") for medium in media),
+            by_reference=any(medium.url for medium in media),
+        )
 
-    def _body(self, columns: dict[str, Any]) -> dict[str, Any]:
-        body = self._own(columns) if self._prompt is None else self._from_text(self._prompt.render(columns))
+    def _media(self, columns: dict[str, Any]) -> list[Media]:
+        """The media of a row's attachment columns, read now and held by its request alone."""
+        found: list[Media] = []
+        room = self._job.limits.max_media_bytes
+        for name in self._job.attachments:
+            told = read_media(
+                columns.get(name), self._job.media_root, room, by_reference=self._model.media_by_reference
+            )
+            room -= sum(len(medium.base64 or "") * 3 // 4 for medium in told)
+            found.extend(told)
+        return found
+
+    def _body(self, columns: dict[str, Any], media: list[Media]) -> dict[str, Any]:
+        if self._prompt is not None:
+            body = self._from_text(self._prompt.render(columns), media)
+        else:
+            body = self._own(columns, media)
+        if (why := self._codec.excluded(body, self._model)) is not None:
+            raise ValueError(why)
         return self._codec.add_text(body, self._instruction) if self._instruction else body
 
-    def _from_text(self, text: str) -> dict[str, Any]:
+    def _from_text(self, text: str, media: list[Media]) -> dict[str, Any]:
         if not text.strip():
             raise TemplateError("the prompt is empty")
-        turns = [Turn("user", (Text(text),))]
+        turns = [Turn("user", (Text(text), *media))]
         if self._job.system:
             turns.insert(0, Turn("system", (Text(self._job.system),)))
         return self._codec.body(turns, self._ask, self._model)
 
-    def _own(self, columns: dict[str, Any]) -> dict[str, Any]:
+    def _own(self, columns: dict[str, Any], media: list[Media]) -> dict[str, Any]:
         """The body of a row that carries its own request, in its own protocol or turned into the model's."""
         own, protocol = own_request(columns)
         if protocol is None:
-            return self._from_text(own["prompt"])
+            return self._from_text(own["prompt"], media)
+        if media:
+            raise ValueError("attachments go with a prompt; this row brings its own turns, which can hold its media")
         if protocol == self._model.protocol:
             body = self._codec.adopt(own, self._ask, self._model)
             self._codec.turns(body)

@@ -24,7 +24,7 @@ from schemas.price import parse_amount
 from schemas.results import results_schema
 from schemas.row import Cursor, Row, Shard, Unreadable
 from tasks import read
-from tasks.check import refuse_bad_input, refuse_impossible
+from tasks.check import notes, refuse_bad_input, refuse_impossible
 from tasks.clock import Clock
 from tasks.compact import PART_VERSION, Footer, output_metadata, tally_value, write_part
 from tasks.fingerprint import input_state, job_fingerprint
@@ -73,6 +73,8 @@ class Session:
         self.run_id = f"{datetime.fromtimestamp(self.clock.wall(), UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
         self.model: Model = find_model(job.model, catalogue_of(job, gateway.catalogue))
         refuse_impossible(job, self.model)
+        for note in notes(job, self.model):
+            log.warning("%s", note)
         self._files = read.input_files(job.input)
         self._planner = Planner(job, self.model, sandbox=options.sandbox, run_id=self.run_id)
         self._validator = Validator(job.output_schema)
@@ -183,6 +185,7 @@ class Session:
                 syncer=syncer,
                 results_schema=schema,
                 concurrency=self.job.limits.concurrency,
+                reads_media=bool(self.job.attachments),
                 run_id=self.run_id,
                 progress=self.progress,
                 duplicates=self.survey.duplicates,

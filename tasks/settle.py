@@ -28,6 +28,9 @@ from tasks.validate import Accepted, Rejected, Validator
 BYTES_A_TOKEN = 4.0
 FIRST_OUTPUT_GUESS = 256.0
 LEARN_RATE = 0.05
+# What Gemini counts for an image at its usual resolution, and beyond its bytes at the most.
+MEDIA_TOKENS = 1_120
+MEDIA_MOST_TOKENS = 4_096
 CONTENT_KINDS = frozenset(kind for kind, verdict in VERDICTS.items() if verdict.action is Action.ASK_AGAIN)
 
 
@@ -128,22 +131,28 @@ class Settler:
         """One exchange. Returns the outcome it settles, raises Again for a failure."""
         content = self._codec.wire(case.body, stream=self._stream)
         bound = self._codec.output_limit(case.body) or self._model.max_output_tokens
-        worst = self._worst(len(content), bound)
-        tokens = self._expectation.tokens(len(content), bound)
+        worst = self._worst(case.request, len(content), bound)
+        size = len(content) - case.request.media_chars
+        tokens = self._expectation.tokens(size, bound) + MEDIA_TOKENS * case.request.media
         lease = await self.admission.enter(case.request.row.index, tokens, worst)
         self.sending.add(_this_task())
         exchange = await self._send(case, segment, lease, content)
-        return await self._judge(case, segment, lease, exchange, len(content))
+        return await self._judge(case, segment, lease, exchange, size)
 
     def landed(self) -> None:
         """This task's call has ended and what it cost is written down: it may be cancelled from here on."""
         self.sending.discard(_this_task())
 
-    def _worst(self, size: int, bound: int) -> int:
-        """Worst case in 10⁻¹² USD: no token is shorter than a byte; a search may fill the context window."""
+    def _worst(self, request: Request, size: int, bound: int) -> int:
+        """Worst case in 10⁻¹² USD. No token is shorter than a byte, but a small medium has a least number of them.
+
+        A search, or a medium that only its address tells of, may fill the context window.
+        """
         if self._model.price is None:
             return 0
-        tokens = self._model.context_window if self._search else min(size, self._model.context_window)
+        unbounded = self._search or request.by_reference
+        most = self._model.context_window
+        tokens = most if unbounded else min(size + MEDIA_MOST_TOKENS * request.media, most)
         return self._model.price.of(Usage(input=tokens, output=bound)).usd
 
     async def _send(self, case: Case, segment: Segment, lease: Lease, content: bytes) -> Exchange:
@@ -170,7 +179,7 @@ class Settler:
         used = spent.usage.total if exchange.answer and exchange.answer.usage else None
         cost = (spent.cost.usd if spent.cost else 0) + spent.unknown_usd
         self.admission.leave(lease, used_tokens=used, cost_usd=cost, failure=failure)
-        if used is not None:
+        if used is not None and not case.request.media:
             self._expectation.learn(size, spent.usage)
         case.spent = case.spent + spent
         if isinstance(verdict, Accepted):

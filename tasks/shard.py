@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import pyarrow as pa
 
@@ -28,6 +29,8 @@ from tasks.validate import Validator
 # Rows taken up beyond those in flight: they wait for a retry or for the limiter while others are sent.
 BACKLOG = 64
 READ_AT_ONCE = 64
+# Characters of base64 that all rows taken up may hold together.
+MEDIA_HELD_MOST = 256 * 2**20
 REOPENED = "reopened"
 DEFECT = Termination(
     TerminationKind.INTERRUPTED,
@@ -51,6 +54,7 @@ class Stage:
     syncer: Syncer
     results_schema: pa.Schema
     concurrency: int
+    reads_media: bool
     run_id: str
     progress: Progress
     duplicates: Mapping[int, int]
@@ -78,6 +82,7 @@ class ShardRun:
         self._open: dict[int, tuple[Shard, Segment]] = {}
         self._parts: dict[int, Shard] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._media_held = 0
         self.tallies: dict[int, Tally] = {}
 
     def standing(self, shard: Shard, tally: Tally) -> None:
@@ -160,7 +165,8 @@ class ShardRun:
         stage = self._stage
         if stage.settler.admission.termination is not None:
             raise Halted
-        planned = self._plan(row)
+        # Media are read from disk: not in the loop that calls in flight need.
+        planned = await asyncio.to_thread(self._plan, row) if stage.reads_media else self._plan(row)
         if isinstance(planned, Outcome):
             self._note(planned, segment, tally)
             return
@@ -170,6 +176,7 @@ class ShardRun:
             return
         owner = stage.keys.owner(planned.key, planned.row.index)
         await self._window.acquire()
+        await self._media_room(planned.media_chars)
         work = self._ask(planned, segment, tally) if owner == planned.row.index else self._copy(
             planned, owner, segment, tally
         )  # fmt: skip
@@ -177,12 +184,19 @@ class ShardRun:
             self._waiting_rows[owner] = asyncio.get_running_loop().create_future()
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        self._media_held += planned.media_chars
+        task.add_done_callback(partial(self._ended, planned.media_chars))
         tasks.append(task)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _ended(self, media_chars: int, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
+        self._media_held -= media_chars
         self._window.release()
+
+    async def _media_room(self, chars: int) -> None:
+        """Wait until the media of the rows taken up leave room for these."""
+        while self._media_held and self._media_held + chars > MEDIA_HELD_MOST and self._tasks:
+            await asyncio.wait(set(self._tasks), return_when=asyncio.FIRST_COMPLETED)
 
     def _plan(self, row: Row | Unreadable) -> Request | Outcome:
         stage = self._stage

@@ -15,6 +15,7 @@ from tasks.gateway.stream import StreamCut
 ROLES = {"system": "system", "user": "user", "model": "assistant", "tool": "tool"}
 TURN_ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "model", "tool": "tool"}
 CUT = "length"
+SEARCH = "googleSearch"
 BLOCKED = frozenset({"content_filter"})
 LIMIT_FIELDS = ("max_completion_tokens", "max_tokens")
 # Set by rowmill itself on every call, whatever a batch line says.
@@ -34,18 +35,19 @@ def wire(body: dict[str, Any], *, stream: bool) -> bytes:
 def body(turns: Iterable[Turn], ask: Ask, model: Model) -> dict[str, Any]:
     """Wire body of turns in the neutral form."""
     messages = [message for turn in turns for message in _messages(turn)]
-    return _with_ask({"model": model.wire_name, "messages": messages}, ask)
+    return _with_ask({"model": model.wire_name, "messages": messages}, ask, model)
 
 
 def adopt(own: dict[str, Any], ask: Ask, model: Model) -> dict[str, Any]:
     """Wire body of a row that carries its own request: its fields stand, the job's fill the gaps."""
     kept = {key: value for key, value in own.items() if key not in OWN_FIELDS}
-    return _with_ask({"model": model.wire_name, **kept}, ask)
+    return _with_ask({"model": model.wire_name, **kept}, ask, model)
 
 
-def _with_ask(made: dict[str, Any], ask: Ask) -> dict[str, Any]:
+def _with_ask(made: dict[str, Any], ask: Ask, model: Model) -> dict[str, Any]:
     params = ask.params
-    made.setdefault("include_thoughts", params.include_thoughts)
+    if model.include_thoughts_field or params.include_thoughts:
+        made.setdefault("include_thoughts", params.include_thoughts)
     if params.thinking is not None:
         made.setdefault("reasoning_effort", params.thinking)
     if params.temperature is not None:
@@ -56,12 +58,23 @@ def _with_ask(made: dict[str, Any], ask: Ask) -> dict[str, Any]:
         form = {"name": ask.schema_name, "strict": True, "schema": ask.schema}
         made.setdefault("response_format", {"type": "json_schema", "json_schema": form})
     if params.search:
-        made.setdefault("tools", [{"type": "function", "function": {"name": "googleSearch"}}])
+        made.setdefault("tools", [{"type": "function", "function": {"name": SEARCH}}])
     elif ask.tools:
         made.setdefault("tools", [_tool(tool.model_dump(exclude_defaults=True)) for tool in ask.tools])
     for name, value in params.extra.items():
         made.setdefault(name, value)
     return made
+
+
+def excluded(made: dict[str, Any], model: Model) -> str | None:
+    """Why the page forbids this body, None where it does not."""
+    tools = made.get("tools") or []
+    searches = [tool for tool in tools if (tool.get("function") or {}).get("name") == SEARCH]
+    if tools and made.get("response_format") and not model.native_schema_with_tools:
+        return "tools and response_format are mutually exclusive"
+    if searches and len(searches) < len(tools) and not model.search_with_functions:
+        return "Google Search and function calling are mutually exclusive"
+    return None
 
 
 def _tool(told: dict[str, Any]) -> dict[str, Any]:

@@ -52,10 +52,11 @@ class Client:
     ) -> None:
         self._codec, self._stream, self._clock, self._key = CODECS[model.protocol], stream, clock, api_key
         self._url = endpoint(base_url, self._codec.path(model, stream=stream))
+        key = f"Bearer {api_key}" if model.auth == "bearer" else api_key
         self._headers = httpx.Headers(
             {
                 "host": self._url.netloc.decode("ascii"),
-                "authorization": f"Bearer {api_key}",
+                "authorization" if model.auth == "bearer" else model.auth: key,
                 "content-type": "application/json",
                 "accept-encoding": "identity",
                 "user-agent": "rowmill",

@@ -8,6 +8,7 @@ from typing import Any
 
 from schemas.attempt import Answer, ToolCall
 from schemas.catalogue import Model
+from schemas.job import Tool
 from schemas.json_text import encode_json
 from schemas.request import Ask, FunctionCall, FunctionResult, Media, Part, Text, Turn
 from schemas.usage import Usage, split_usage
@@ -50,6 +51,42 @@ def adopt(own: dict[str, Any], ask: Ask, model: Model) -> dict[str, Any]:
     return _with_ask(made, ask)
 
 
+def _declaration(tool: Tool) -> dict[str, Any]:
+    told: dict[str, Any] = tool.model_dump(exclude_defaults=True)
+    return {**told, "parameters": google_schema(tool.parameters)} if tool.parameters else told
+
+
+def google_schema(schema: Any) -> Any:
+    """JSON Schema → the form the page's example has: type names in capitals, null told by `nullable`."""
+    if isinstance(schema, list):
+        return [google_schema(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    made: dict[str, Any] = {}
+    for key, value in schema.items():
+        if key == "properties" and isinstance(value, dict):
+            made[key] = {name: google_schema(part) for name, part in value.items()}
+        elif key == "type":
+            kinds = [value] if isinstance(value, str) else [kind for kind in value if kind != "null"]
+            made["type"] = kinds[0].upper() if kinds else "NULL"
+            if not isinstance(value, str) and "null" in value:
+                made["nullable"] = True
+        elif key in ("enum", "required"):
+            made[key] = value
+        elif key not in ("$schema", "additionalProperties", "title"):
+            made[key] = google_schema(value)
+    return made
+
+
+def excluded(made: dict[str, Any], model: Model) -> str | None:
+    """Why the page forbids this body, None where it does not."""
+    tools = [_camel(tool) for tool in made.get("tools") or []]
+    both = any("googleSearch" in tool for tool in tools) and any("functionDeclarations" in tool for tool in tools)
+    if both and not model.search_with_functions:
+        return "googleSearch and functionDeclarations cannot be used together"
+    return None
+
+
 def _camel(told: dict[str, Any]) -> dict[str, Any]:
     """Field names as the page writes them: Google's protocol reads snake case too, and its batch examples use it."""
     return {re.sub(r"_([a-z])", lambda found: found[1].upper(), key): value for key, value in told.items()}
@@ -77,7 +114,7 @@ def _with_ask(made: dict[str, Any], ask: Ask) -> dict[str, Any]:
     if params.search:
         made.setdefault("tools", [{"googleSearch": {}}])
     elif ask.tools:
-        declared = [tool.model_dump(exclude_defaults=True) for tool in ask.tools]
+        declared = [_declaration(tool) for tool in ask.tools]
         made.setdefault("tools", [{"functionDeclarations": declared}])
     for name, value in params.extra.items():
         made.setdefault(name, value)
