@@ -59,7 +59,7 @@ def _survey(job: Job, files: list[Path]) -> Survey:
             id_column=job.id,
             keep=job.keep,
             keys=keys,
-            sizes=(),
+            sizes={},
             limit=None,
             max_line_bytes=job.limits.max_line_bytes,
         ).run_checked()

@@ -26,6 +26,7 @@ def parser() -> argparse.ArgumentParser:
     _add_models(commands)
     status = commands.add_parser("status", help="where a run stands, from its files alone, also while it runs")
     status.add_argument("out", metavar="OUT", help="the output folder")
+    status.add_argument("--verify", action="store_true", help="read every part whole, against its checksums")
     status.add_argument("--json", action="store_true", help="as one JSON object")
     init = commands.add_parser("init", help="write a small job to start from")
     init.add_argument("dir", metavar="DIR", help="the folder to write it to")
@@ -45,6 +46,12 @@ def _add_run(commands: Any) -> None:
         const="any",
         metavar="KIND",
         help=f"try rows again that are not ok: {RETRY_KINDS_HELP}",
+    )
+    run.add_argument(
+        "--fresh-part",
+        type=int,
+        metavar="N",
+        help="move a damaged part N aside; its rows are asked (and paid for) again",
     )
     run.add_argument("--fresh", action="store_true", help="move earlier results aside and start anew")
     run.add_argument("--sandbox", action="store_true", help="start a sandbox for this run and use it; nothing is paid")

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import os
 from contextvars import ContextVar
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from prefect import flow, task
 from prefect.blocks.system import Secret
 from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
-from prefect.runtime import flow_run
-from prefect.states import Completed, Failed
+from prefect.exceptions import Abort
+from prefect.runtime import deployment, flow_run
+from prefect.states import Completed, Failed, Running, Scheduled
 
 from flows.pipeline import Watch, carry_out
+from flows.waiting import wait_here, wait_message
 from schemas.errors import ExitCode, JobError, RowmillError
 from schemas.job import Job
 from schemas.manifest import TerminationKind
@@ -27,6 +32,7 @@ from tasks.shard import ShardReport
 # Set by a caller in this process that has opened the session already and wants to watch it; never a parameter.
 PREPARED: ContextVar[Session | None] = ContextVar("prepared", default=None)
 WATCH: ContextVar[Watch | None] = ContextVar("watch", default=None)
+AWAITING = "AwaitingSpendReset"
 _SESSION: ContextVar[Session] = ContextVar("session")
 
 
@@ -91,7 +97,23 @@ def _job_of(job: Job | None, job_file: str | None) -> Job:
 
 async def _carry_out(session: Session) -> dict[str, Any]:
     _SESSION.set(session)
-    return await carry_out(session, settle=_settle_as_task, watch=WATCH.get())
+    return await carry_out(session, settle=_settle_as_task, watch=WATCH.get(), wait=_wait)
+
+
+async def _wait(session: Session, until: float) -> None:
+    """Show the wait for the spend limit in Prefect; on a deployment give the worker back and be started again then."""
+    message, at = wait_message(session, until), datetime.fromtimestamp(until, UTC)
+    run_id = UUID(str(flow_run.id))
+    async with get_client() as client:
+        if deployment.id is not None:
+            # The run starts from the top then: it goes on from its own files.
+            session.finish()
+            later: State[Any] = Scheduled(name=AWAITING, scheduled_time=at, message=message)
+            await client.set_flow_run_state(run_id, later, force=True)
+            raise Abort(message)
+        await client.set_flow_run_state(run_id, Running(name=AWAITING, message=message), force=True)
+        await wait_here(session, until)
+        await client.set_flow_run_state(run_id, Running(), force=True)
 
 
 async def _settle_as_task(_: Session, shard: Shard) -> ShardReport:

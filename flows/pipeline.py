@@ -8,13 +8,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
+from flows.waiting import GIVE_UP_S, Wait, next_turn, wait_here
 from schemas.row import Shard
 from tasks.session import Session
 from tasks.shard import ShardReport
 
 # One shard settles its last calls while the next one is read; a third would only wait.
 OPEN_SHARDS = 2
-GRACE_S = 30.0
+# Prefect kills 30 s after it cancels.
+GRACE_S = 20.0
 
 SettleShard = Callable[[Session, Shard], Awaitable[ShardReport]]
 Watch = Callable[[Session], Coroutine[Any, Any, None]]
@@ -26,14 +28,50 @@ async def settle_in_process(session: Session, shard: Shard) -> ShardReport:
 
 
 async def carry_out(
-    session: Session, *, settle: SettleShard = settle_in_process, watch: Watch | None = None
+    session: Session,
+    *,
+    settle: SettleShard = settle_in_process,
+    watch: Watch | None = None,
+    wait: Wait = wait_here,
 ) -> dict[str, Any]:
-    """Settle every shard of an open session and return the run's manifest. A finished output is left as it is."""
-    if not session.nothing_to_do:
-        session.progress.started_at = session.clock.now()
-        async with _interruptible(session), _watched(session, watch):
-            await _settle_shards(session, settle)
+    """Settle every shard of an open session and return the run's manifest. A finished output is left as it is.
+
+    A cancellation from outside drains what is in flight, as a signal does, writes the manifest and goes on its way.
+    """
+    if session.nothing_to_do:
+        return session.finish()
+    session.progress.started_at = session.clock.now()
+    async with _interruptible(session), _watched(session, watch):
+        work = asyncio.create_task(_settle_and_wait(session, settle, wait))
+        try:
+            await asyncio.shield(work)
+        except asyncio.CancelledError:
+            session.interrupt(at_once=False)
+            await asyncio.wait([work], timeout=GRACE_S)
+            session.interrupt(at_once=True)
+            await asyncio.wait([work])
+            session.finish()
+            raise
     return session.finish()
+
+
+async def _settle_and_wait(session: Session, settle: SettleShard, wait: Wait) -> None:
+    """Settle the shards, and again after each wait for the key's spend limit, for a day and an hour at most."""
+    await _settle_shards(session, settle)
+    if session.progress.settled:
+        session.books.end_waiting()
+    while session.awaits_spend_limit:
+        settled, until = session.progress.settled, next_turn(session.clock.wall())
+        since = session.begin_waiting(until)
+        if session.clock.wall() - since >= GIVE_UP_S:
+            return
+        await wait(session, until)
+        session.resume()
+        if session.interrupted:
+            return
+        await _settle_shards(session, settle)
+        if session.progress.settled > settled:
+            session.books.end_waiting()
 
 
 async def _settle_shards(session: Session, settle: SettleShard) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -26,7 +27,9 @@ SANDBOX_KEY = "sk-sandbox-only-0000"
 async def run_command(args: argparse.Namespace) -> ExitCode:
     """`rowmill run JOB`. Raises RowmillError for what is refused before the first call."""
     job = load_job(Path(args.job), overrides(args))
-    options = Options(args.limit, args.fresh, args.retry_failed, args.sandbox)
+    if args.quiet:
+        logging.getLogger("rowmill").setLevel(logging.ERROR)
+    options = Options(args.limit, args.fresh, args.retry_failed, args.sandbox, args.fresh_part)
     with _gateway(job, sandbox=args.sandbox) as gateway:
         async with Session(job, options, gateway or await _from_block(job)) as session:
             if session.nothing_to_do:

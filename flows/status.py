@@ -14,7 +14,7 @@ from schemas.attempt import Spent
 from schemas.errors import DamageError, ExitCode, OutputError
 from schemas.manifest import Tally, ledger, summed, totals
 from schemas.price import decimal_string
-from tasks.compact import read_footer, tally_of
+from tasks.compact import read_footer, tally_of, verify_part
 from tasks.journal import replay
 from tasks.output import LOCK, read_manifest
 from tasks.standing import unsettled
@@ -27,7 +27,7 @@ def status_command(args: argparse.Namespace) -> ExitCode:
     if manifest is None:
         raise OutputError("there is no run here (no run.json)", where=str(root))
     damage: list[str] = []
-    told = standing(root, manifest, damage)
+    told = standing(root, manifest, damage, verify=args.verify)
     if args.json:
         print(json.dumps(told | {"damage": damage}, indent=1))
     else:
@@ -37,13 +37,15 @@ def status_command(args: argparse.Namespace) -> ExitCode:
     return ExitCode.REFUSED if damage else ExitCode.OK
 
 
-def standing(root: Path, manifest: dict[str, Any], damage: list[str]) -> dict[str, Any]:
+def standing(root: Path, manifest: dict[str, Any], damage: list[str], *, verify: bool) -> dict[str, Any]:
     """The manifest with ledger and totals as the parts and the journal tell them now."""
     tallies: dict[int, Tally] = {}
     open_spent = Spent()
     for path in sorted((root / "results").glob("part-*.parquet")):
         try:
             footer = read_footer(path)
+            if verify:
+                verify_part(path)
         except DamageError as error:
             damage.append(str(error))
             continue

@@ -15,8 +15,6 @@ def refuse_impossible(job: Job, model: Model) -> None:
     """Raises JobError for what this model does not offer, or what a cap needs and the catalogue does not tell."""
     if job.params.search and job.tools and not model.search_with_functions:
         raise JobError(f"search and functions cannot be used together on {model.name}", where="tools", mend="drop one")
-    if job.on_spend_limit == "wait":
-        raise JobError("waiting is not supported yet", where="on_spend_limit", mend="use stop, and run again later")
     if job.max_cost_usd is not None and model.price is None:
         raise JobError(
             f"the price of {model.name} is unknown, so the cap cannot be held",
@@ -69,12 +67,20 @@ def refuse_bad_input(survey: Survey, job: Job, planner: Planner) -> None:
                     where=job.input,
                     mend=f"the rows have: {', '.join(sorted(survey.columns)[:30])}",
                 )
-    planned = [planner.plan(row) for row in survey.sample]
-    if all(isinstance(one, Outcome) and one.status is Status.FAILED for one in planned):
-        row, outcome = survey.sample[0], planned[0]
-        assert isinstance(outcome, Outcome)
+    _refuse_where_no_row_can_be_asked(survey, planner)
+
+
+def _refuse_where_no_row_can_be_asked(survey: Survey, planner: Planner) -> None:
+    first: Outcome | None = None
+    for row in survey.sample:
+        planned = planner.plan(row)
+        if not isinstance(planned, Outcome) or planned.status is not Status.FAILED:
+            return
+        first = first or planned
+    if first is not None:
+        row = survey.sample[0]
         raise InputError(
-            f"no request can be made of these rows: {outcome.error_message}",
+            f"no request can be made of these rows: {first.error_message}",
             where=f"{row.file}, line {row.line}",
             mend="mend the prompt or the input",
         )

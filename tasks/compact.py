@@ -50,7 +50,9 @@ def write_part(
     told = {**(schema.metadata or {}), FOOTER.encode(): msgspec.json.encode(footer)}
     try:
         with open(temporary, "wb") as file:
-            with pq.ParquetWriter(file, schema.with_metadata(told), compression="zstd") as writer:
+            with pq.ParquetWriter(
+                file, schema.with_metadata(told), compression="zstd", write_page_checksum=True
+            ) as writer:
                 for group in _groups(outcomes):
                     writer.write_batch(encode_batch(group, schema, shape))
             file.flush()
@@ -160,12 +162,31 @@ def read_footer(path: Path) -> Footer:
             told = (parquet.schema_arrow.metadata or {}).get(FOOTER.encode())
         footer = msgspec.json.decode(told or b"", type=Footer)
     except (OSError, pa.ArrowException, msgspec.MsgspecError, ValueError) as error:
-        raise DamageError(
-            f"the part is damaged: {str(error).splitlines()[0][:200]}",
-            where=str(path),
-            mend="restore it from a copy, or delete it to have its rows asked (and paid) again",
-        ) from None
+        raise _damaged(path, error) from None
     return footer
+
+
+def _damaged(path: Path, error: Exception) -> DamageError:
+    return DamageError(
+        f"the part is damaged: {(str(error).splitlines() or ['unreadable'])[0][:200]}",
+        where=str(path),
+        mend=f"restore it from a copy, or run with --fresh-part {_part_number(path)}: it is moved aside, and its rows are "
+        "asked (and paid for) again",
+    )
+
+
+def _part_number(path: Path) -> str:
+    return path.name.removeprefix("part-").split(".")[0].lstrip("0") or "0"
+
+
+def verify_part(path: Path) -> None:
+    """Read a part whole against its pages' checksums. Raises DamageError where a bit is not as it was written."""
+    try:
+        with pq.ParquetFile(path, pre_buffer=False, page_checksum_verification=True) as parquet:
+            for _ in parquet.iter_batches(GROUP_ROWS, use_threads=False):
+                pass
+    except (OSError, pa.ArrowException, ValueError) as error:
+        raise _damaged(path, error) from None
 
 
 def tally_of(footer: Footer) -> Tally:

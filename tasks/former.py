@@ -131,7 +131,7 @@ def bound_usd(spent: Spent) -> int:
 def read_outcomes(path: Path, validator: Validator) -> Iterator[Outcome]:
     """The outcomes of a part, a segment or a file of kept outcomes, in the file's order."""
     if path.suffix == ".parquet":
-        with pq.ParquetFile(path, pre_buffer=False) as part:
+        with pq.ParquetFile(path, pre_buffer=False, page_checksum_verification=True) as part:
             columns = [name for name in part.schema_arrow.names if name != "output"]
             for batch in part.iter_batches(1_024, columns=columns, use_threads=False):
                 for values in batch.to_pylist():
@@ -146,7 +146,7 @@ def outcome_at(path: Path, row: int, validator: Validator) -> Outcome | None:
     """One row's outcome from a file; reads the one row group that holds it where the file is a part."""
     if path.suffix != ".parquet":
         return next((found for found in read_outcomes(path, validator) if found.row_index == row), None)
-    with pq.ParquetFile(path, pre_buffer=False) as part:
+    with pq.ParquetFile(path, pre_buffer=False, page_checksum_verification=True) as part:
         columns = [name for name in part.schema_arrow.names if name != "output"]
         place = part.schema_arrow.names.index("row_index")
         for group in range(part.num_row_groups):

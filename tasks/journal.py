@@ -152,10 +152,12 @@ def _entry_or_none(line: bytes) -> Entry | None:
 
 
 def _damage(path: Path, line: int) -> DamageError:
+    number = path.stem.split("-")[-1].lstrip("0") or "0"
     return DamageError(
         f"line {line} is damaged, and good lines follow it: something else changed this file",
         where=str(path),
-        mend="restore it from a copy, or move it away: its settled rows would then be paid for again",
+        mend=f"restore it from a copy, or run with --fresh-part {number}: it is moved aside, and its rows are asked (and "
+        "paid for) again",
     )
 
 

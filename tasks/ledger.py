@@ -23,6 +23,7 @@ from schemas.manifest import (
 from schemas.price import decimal_string
 from tasks.clock import Clock
 from tasks.former import FormerAnswers
+from tasks.gateway.admission import RUN_AGAIN
 from tasks.survey import Survey
 
 SESSIONS_KEPT = 100
@@ -46,6 +47,8 @@ class Books:
         self.input_files: list[dict[str, Any]] = []
         self.limit: int | None = None
         self.unsettled: dict[int, Spent] = {}
+        self._waiting_since: float | None = None
+        self._waiting_until = 0.0
         self._job, self._model, self._run_id, self._keys, self._clock = job, model, run_id, keys, clock
         self._started = self._now()
 
@@ -84,9 +87,29 @@ class Books:
 
     def ended(self, halted: Termination | None, *, complete: bool) -> Termination:
         """Why the run ended. One that was halted after its last row is complete all the same."""
-        if complete or halted is None:
+        if complete:
             return Termination(TerminationKind.COMPLETE, None, "every row has its outcome", "")
-        return halted
+        return halted or Termination(TerminationKind.INTERRUPTED, None, "the run ended early", RUN_AGAIN)
+
+    def begin_waiting(self, now: float, until: float) -> float:
+        """Note a wait for the spend limit. Returns when it began, also where an earlier session began it."""
+        if self._waiting_since is None:
+            told = (self.before.get("waiting") or {}).get("since")
+            self._waiting_since = now if told is None else datetime.fromisoformat(told).timestamp()
+        self._waiting_until = until
+        return self._waiting_since
+
+    def end_waiting(self) -> None:
+        """A call was answered: the limit has turned, and the next wait begins anew."""
+        self._waiting_since = None
+        self.before = {key: value for key, value in self.before.items() if key != "waiting"}
+
+    def _waiting(self) -> dict[str, Any] | None:
+        if self._waiting_since is None:
+            return None
+        times = (self._waiting_since, self._waiting_until)
+        since, until = (datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds") for at in times)
+        return {"reason": "spend_limit", "since": since, "until": until}
 
     def manifest(
         self, tallies: Mapping[int, Tally], survey: Survey, termination: Termination | None, former: FormerAnswers
@@ -121,6 +144,7 @@ class Books:
                 "unsettled_unknown_bound_usd": decimal_string(unsettled.unknown_usd),
                 "former_cost_usd": decimal_string(former.uncarried_usd()),
             },
+            "waiting": self._waiting(),
             "termination": None if termination is None else _termination(termination),
             "sessions": [*self._sessions_before(), self._session(tally, termination)],
         }

@@ -82,6 +82,26 @@ class Output:
                 found[footer.shard.number] = footer
         return found
 
+    def part_sizes(self, parts: Mapping[int, Footer]) -> dict[int, int]:
+        """Rows of each part by number. The size of one part that is missing is told by its neighbours."""
+        sizes = {number: footer.shard.rows for number, footer in parts.items()}
+        for number in range(max(parts, default=0)):
+            if number not in parts and number + 1 in parts and (number == 0 or number - 1 in parts):
+                before = parts.get(number - 1)
+                first = before.shard.first_row + before.shard.rows if before else 0
+                sizes[number] = parts[number + 1].shard.first_row - first
+        return sizes
+
+    def set_part_aside(self, number: int, name: str) -> None:
+        """Move a damaged part (and its segment) into `previous/NAME`. Raises OutputError where there is neither."""
+        standing = [path for path in (self.part_path(number), self.segment_path(number)) if path.exists()]
+        if not standing:
+            raise OutputError(f"there is no part {number} to make afresh", where=str(self.results))
+        aside = self.root / "previous" / name
+        aside.mkdir(parents=True, exist_ok=True)
+        for path in standing:
+            path.rename(aside / path.name)
+
     def segments(self) -> dict[int, Path]:
         """The segments of open shards by shard number."""
         return {int(path.stem.split("-")[1]): path for path in sorted(self.journal.glob("shard-*.jsonl"))}

@@ -21,6 +21,7 @@ from schemas.errors import ExitCode, StorageError
 from schemas.job import Job
 from schemas.manifest import EXIT_CODES, Termination, TerminationKind
 from schemas.price import parse_amount
+from schemas.request import Request
 from schemas.results import results_schema
 from schemas.row import Cursor, Row, Shard, Unreadable
 from tasks import read
@@ -41,6 +42,7 @@ from tasks.keys import KeyIndex
 from tasks.ledger import Books
 from tasks.output import Output
 from tasks.plan import Planner
+from tasks.preflight import balance, judge_balance
 from tasks.progress import Progress
 from tasks.settle import Settler
 from tasks.shard import ShardReport, ShardRun, Stage
@@ -49,6 +51,9 @@ from tasks.survey import Survey, Surveyor, parquet_keep_types
 from tasks.validate import Validator
 
 log = logging.getLogger("rowmill")
+
+# Enough for a rough forecast; more would read more media than a start should.
+PREFLIGHT_ROWS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,7 @@ class Options:
     fresh: bool = False
     retry_failed: str | None = None
     sandbox: bool = False
+    fresh_part: int | None = None
 
 
 class Session:
@@ -83,6 +89,7 @@ class Session:
         self.progress = Progress(started_at=self.clock.now())
         self.survey = Survey(complete=True)
         self.nothing_to_do = False
+        self.interrupted = False
         self.manifest: dict[str, Any] | None = None
         self._closers: list[Any] = []
 
@@ -113,6 +120,8 @@ class Session:
             log.info("the earlier results were moved to %s", aside)
         self.books.before = output.manifest() or {}
         self.books.refuse_another_job(str(output.root))
+        if self.options.fresh_part is not None:
+            output.set_part_aside(self.options.fresh_part, self.run_id)
         parts = output.parts()
         self.books.input_files = input_state(self._files)
         self.books.limit = self._row_limit(sum(footer.shard.rows for footer in parts.values()))
@@ -126,7 +135,7 @@ class Session:
             id_column=job.id,
             keep=job.keep,
             keys=self._keys,
-            sizes=[parts[number].shard.rows for number in sorted(parts)],
+            sizes=output.part_sizes(parts),
             limit=self.books.limit,
             max_line_bytes=job.limits.max_line_bytes,
         )
@@ -134,7 +143,22 @@ class Session:
         schema = self._results_schema(parts)
         refuse_bad_input(self.survey, job, self._planner)
         self._open_stage(parts, schema)
+        await self._preflight()
         self._write_manifest(None)
+
+    async def _preflight(self) -> None:
+        """Stop or warn where the key's balance does not cover what is asked."""
+        left = self.survey.rows - sum(tally.rows for tally in self._runs.tallies.values())
+        if self.model.base_url is not None or not left:
+            return
+        told = await balance(self._client)
+        planned = [self._planner.plan(row) for row in self.survey.sample[:PREFLIGHT_ROWS]]
+        requests = [one for one in planned if isinstance(one, Request)]
+        verdict = None if told is None else judge_balance(told, self.model, requests, left)
+        if isinstance(verdict, Termination):
+            self.admission.halt(verdict)
+        elif verdict is not None:
+            log.warning("%s", verdict)
 
     def _row_limit(self, standing: int) -> int | None:
         """A limit below what stands already takes nothing away: rows that were paid for stay."""
@@ -215,7 +239,7 @@ class Session:
             clock=self.clock,
             outage_s=job.retries.outage_s,
         )
-        client = Client(
+        self._client = client = Client(
             self.model,
             base_url=self.model.base_url or self._gateway.base_url,
             api_key=self._gateway.api_key,
@@ -247,14 +271,19 @@ class Session:
         while not self.survey.complete:
             shard_or_none = await asyncio.to_thread(next, rest, None)
             self.progress.total = self.survey.rows
-            if shard_or_none is not None and shard_or_none.number not in self._standing:
-                yield shard_or_none
+            if shard_or_none is not None:
+                # Remembered, so that a shard that is not settled now is met again after a wait.
+                self.survey.shards.append(shard_or_none)
+                if shard_or_none.number not in self._standing:
+                    yield shard_or_none
         self.progress.total_is_exact = True
 
     async def settle(self, shard: Shard) -> ShardReport:
         """Settle one shard and write its part; the manifest follows."""
         report = await self._runs.settle(shard)
         self.books.unsettled[shard.number] = report.unsettled
+        if report.complete:
+            self._standing.add(shard.number)
         self._write_manifest(None)
         return report
 
@@ -262,9 +291,31 @@ class Session:
     def halted(self) -> bool:
         return self.admission.termination is not None
 
+    @property
+    def awaits_spend_limit(self) -> bool:
+        """Whether the run stopped at the key's spend limit, and its job says to wait for it."""
+        told = self.admission.termination
+        stopped = told is not None and told.kind is TerminationKind.SPEND_LIMIT
+        return stopped and self.job.on_spend_limit == "wait" and not self.interrupted
+
+    def begin_waiting(self, until: float) -> float:
+        """Note in the manifest that the run waits until then. Returns since when it waits, in seconds since 1970."""
+        since = self.books.begin_waiting(self.clock.wall(), until)
+        self._write_manifest(None)
+        return since
+
+    def resume(self) -> None:
+        """After a wait: one call goes alone and decides for the fleet."""
+        if not self.interrupted:
+            self.admission.reopen()
+
     def interrupt(self, *, at_once: bool) -> None:
         """End the run: let calls in flight end, or (`at_once`) give them up too."""
-        self.admission.halt(Termination(TerminationKind.INTERRUPTED, None, "the run was interrupted", RUN_AGAIN))
+        told = Termination(TerminationKind.INTERRUPTED, None, "the run was interrupted", RUN_AGAIN)
+        if self.awaits_spend_limit:
+            self.admission.termination = told
+        self.interrupted = True
+        self.admission.halt(told)
         if at_once:
             self._runs.cancel_all()
 

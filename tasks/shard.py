@@ -96,8 +96,9 @@ class ShardRun:
         Raises StorageError, DamageError, InputError.
         """
         stage = self._stage
+        first_time = shard.number not in self.tallies
         tally = self.tallies[shard.number] = Tally()
-        segment = self._open_segment(shard, tally)
+        segment = self._open_segment(shard, tally, first_time=first_time)
         self._open[shard.number] = (shard, segment)
         try:
             complete = await self._settle_rows(shard, segment, tally)
@@ -112,7 +113,7 @@ class ShardRun:
             if shard.number in self._parts:
                 stage.output.segment_path(shard.number).unlink(missing_ok=True)
 
-    def _open_segment(self, shard: Shard, tally: Tally) -> Segment:
+    def _open_segment(self, shard: Shard, tally: Tally, *, first_time: bool) -> Segment:
         """The shard's journal, with calls that were in flight at a crash written down as maybe paid."""
         stage = self._stage
         head = Head(VERSION, stage.job_fingerprint, shard)
@@ -124,7 +125,8 @@ class ShardRun:
             if outcome.request_key and outcome.reused_from is None:
                 stage.keys.owner(bytes.fromhex(outcome.request_key), row)
                 stage.former.carried(outcome.request_key)
-        stage.progress.begin(tally)
+        if first_time:
+            stage.progress.begin(tally)
         for intent in list(segment.replayed.in_flight.values()):
             lost = Spent(1, unknown=True, unknown_usd=intent.worst_usd)
             segment.note_tried(Tried(intent.row, intent.attempt, FailureKind.INTERRUPTED.value, lost))

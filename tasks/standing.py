@@ -89,7 +89,7 @@ def unsettled(found: Replay) -> Spent:
 def claims(path: Path) -> Iterator[tuple[bytes, int]]:
     """Each request a part paid for, with its row: (request_key, row_index)."""
     columns = ["request_key", "row_index", "reused_from"]
-    with pq.ParquetFile(path, pre_buffer=False) as part:
+    with pq.ParquetFile(path, pre_buffer=False, page_checksum_verification=True) as part:
         for batch in part.iter_batches(8_192, columns=columns, use_threads=False):
             for key, row, owner in zip(*(column.to_pylist() for column in batch.columns), strict=True):
                 if key is not None and owner is None:

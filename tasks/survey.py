@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -67,7 +67,8 @@ class _Cut:
 class Surveyor:
     """Walks the input once. `run_checked` stops after the checked million; `rest` goes on from there, shard by shard.
 
-    `sizes` are the rows of the parts that stand already: shards are cut where those were, then every `shard_rows`.
+    `sizes` are the rows of the parts that stand already, by number: shards are cut where those were, the others every
+    `shard_rows`.
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class Surveyor:
         id_column: str | None,
         keep: Sequence[str],
         keys: KeyIndex,
-        sizes: Sequence[int],
+        sizes: Mapping[int, int],
         limit: int | None,
         max_line_bytes: int,
     ) -> None:
@@ -118,7 +119,7 @@ class Surveyor:
             yield cut.shard()
 
     def _size(self, number: int) -> int:
-        return self._sizes[number] if number < len(self._sizes) else self._shard_rows
+        return self._sizes.get(number, self._shard_rows)
 
     def _lines(self) -> Iterator[tuple[Line, str]]:
         left = self._limit if self._limit is not None else -1

@@ -158,6 +158,10 @@ class Admission:
         if self._changed is not None and not self._changed.done():
             self._changed.set_result(None)
 
+    def reopen(self) -> None:
+        """Let calls through again after a halt; the first goes alone."""
+        self.termination, self._alone = None, True
+
     def halt(self, termination: Termination) -> None:
         """End the run for calls not in flight; the first reason stands."""
         if self.termination is None:

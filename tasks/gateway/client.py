@@ -20,6 +20,7 @@ from tasks.gateway.stream import StreamCut, StreamError, events
 from tasks.gateway.verdicts import failure_in_stream, failure_of
 
 CONNECT_S = 30.0
+GET_S = 5.0
 ANSWER_MOST_BYTES = 64 * 2**20
 REDACTED = "[key redacted]"
 # A key shorter than this could stand in an answer by chance; in an error's words it is redacted all the same.
@@ -51,6 +52,7 @@ class Client:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._codec, self._stream, self._clock, self._key = CODECS[model.protocol], stream, clock, api_key
+        self._base_url = base_url
         self._url = endpoint(base_url, self._codec.path(model, stream=stream))
         key = f"Bearer {api_key}" if model.auth == "bearer" else api_key
         self._headers = httpx.Headers(
@@ -88,6 +90,20 @@ class Client:
         if isinstance(result, Answer):
             return Exchange(result, None, seconds)
         return Exchange(None, Failure(result.kind, self.redact(result.message), result.retry_after), seconds)
+
+    async def get(self, path: str) -> bytes | None:
+        """The body of a 200 from another address of the gateway; None for anything else, or when it takes long."""
+        headers = {name: value for name, value in self._headers.items() if name != "content-type"}
+        timeout = {"connect": GET_S, "read": GET_S, "write": GET_S, "pool": None}
+        request = httpx.Request("GET", endpoint(self._base_url, path), headers=headers, extensions={"timeout": timeout})
+        try:
+            response = await self._transport.handle_async_request(request)
+            try:
+                return await _read(response) if response.status_code == 200 else None
+            finally:
+                await response.aclose()
+        except (httpx.HTTPError, aiohttp.ClientError, OSError):
+            return None
 
     def _judge(self, response: httpx.Response, received: bytes | None) -> Answer | Failure:
         if received is None:

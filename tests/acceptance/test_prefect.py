@@ -10,12 +10,16 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from flows.status import is_locked
 from tests.conftest import KEY, PERSON, Bench, assert_balanced
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -113,46 +117,80 @@ def test_run_against_a_server_names_its_task_runs_by_rows(bench: Bench, sandboxe
     assert KEY not in json.dumps(runs)
 
 
-def test_deployment_runs_the_same_flow(bench: Bench, sandboxes: Any, server: Any, tmp_path: Path) -> None:
-    """`prefect deploy --all` and a process worker run the flow of prefect.yaml unchanged, from a job file."""
-    sandbox = sandboxes()
-    bench.rows([{"id": f"r{n}", "text": f"t{n}"} for n in range(40)])
-    job = bench.job(id="id", schema=PERSON, name="deployed")
-    environment = {
-        **server, "ROWMILL_API_KEY": KEY, "ROWMILL_BASE_URL": sandbox.base_url, "ROWMILL_HOME": str(ROOT),
-    }  # fmt: skip
-    for command in (
-        ["work-pool", "create", "local-process", "--type", "process", "--overwrite"],
-        ["--no-prompt", "deploy", "--all"],
-        ["deployment", "run", "rowmill-extract/extract", "--param", f"job_file={job}"],
-    ):
-        done = subprocess.run(
-            [*PREFECT, *command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=90, check=False
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
+@contextmanager
+def deployed(server: dict[str, str], base_url: str, folder: Path) -> Iterator[dict[str, str]]:
+    """The deployments of prefect.yaml and a process worker that serves them."""
+    environment = {**server, "ROWMILL_API_KEY": KEY, "ROWMILL_BASE_URL": base_url, "ROWMILL_HOME": str(ROOT)}
+    prefect(environment, "work-pool", "create", "local-process", "--type", "process", "--overwrite")
+    prefect(environment, "--no-prompt", "deploy", "--all")
     worker = subprocess.Popen(
         [*PREFECT, "worker", "start", "--pool", "local-process"],
         env=environment,
-        cwd=tmp_path,
+        cwd=folder,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
     try:
-        wait_for(lambda: (bench.folder / "out/run.json").exists() and bench.manifest()["state"] == "ended", 90)
-        wait_for(
-            lambda: [
-                run
-                for run in call(server, "/flow_runs/filter", {"flow_runs": {"name": {"any_": ["job"]}}})
-                if run["state_name"] == "Completed"
-            ],
-            30,
-        )
+        yield environment
     finally:
         os.killpg(worker.pid, signal.SIGTERM)
         worker.wait(30)
+
+
+def prefect(environment: dict[str, str], *command: str) -> None:
+    done = subprocess.run(
+        [*PREFECT, *command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=90, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def state_of(server: dict[str, str], name: str) -> Any:
+    runs = call(server, "/flow_runs/filter", {"flow_runs": {"name": {"any_": [name]}}})
+    return (runs[0]["state_name"], runs[0]) if runs else ("", {})
+
+
+def test_deployment_runs_the_same_flow(bench: Bench, sandboxes: Any, server: Any, tmp_path: Path) -> None:
+    """`prefect deploy --all` and a process worker run the flow of prefect.yaml unchanged, from a job file."""
+    sandbox = sandboxes()
+    bench.rows([{"id": f"r{n}", "text": f"t{n}"} for n in range(40)])
+    job = bench.job("plain.yaml", id="id", schema=PERSON)
+    with deployed(server, sandbox.base_url, tmp_path) as environment:
+        prefect(environment, "deployment", "run", "rowmill-extract/extract", "--param", f"job_file={job}")
+        wait_for(lambda: state_of(server, "plain")[0] == "Completed", 90)
     assert_balanced(bench.manifest(), bench.results())
     assert_key_is_nowhere(Path(server["PREFECT_HOME"]))
+
+
+def test_spend_limit_on_a_deployment_gives_the_worker_back(
+    bench: Bench, sandboxes: Any, server: Any, tmp_path: Path
+) -> None:
+    """With `wait` a deployed run is rescheduled for the turn of the hour, its process ends, and it completes by itself."""
+    sandbox = sandboxes(spend_limit_usd="0.01")
+    bench.rows([{"id": f"r{n}", "text": f"t{n}"} for n in range(80)])
+    job = bench.job("limited.yaml", id="id", on_spend_limit="wait", limits={"concurrency": 4})
+    with deployed(server, sandbox.base_url, tmp_path) as environment:
+        prefect(environment, "deployment", "run", "rowmill-extract/extract", "--param", f"job_file={job}")
+        wait_for(lambda: state_of(server, "limited")[0] == "AwaitingSpendReset", 90)
+        run = state_of(server, "limited")[1]
+        assert run["state_type"] == "SCHEDULED"
+        assert run["next_scheduled_start_time"].endswith(":00:05Z")
+        assert bench.manifest()["waiting"]["reason"] == "spend_limit"
+        wait_for(lambda: not is_locked(bench.folder / "out"), 30)
+        assert 0 < bench.results().height < 80
+        sandbox.change(spend_limit_usd=None)
+        # The hour turns: the same state, due now.
+        due = {"type": "SCHEDULED", "name": "AwaitingSpendReset", "state_details": {"scheduled_time": now()}}
+        call(server, f"/flow_runs/{run['id']}/set_state", {"state": due, "force": True})
+        wait_for(lambda: state_of(server, "limited")[0] == "Completed", 90)
+    assert state_of(server, "limited")[1]["id"] == run["id"]
+    assert_balanced(bench.manifest(), bench.results())
+    assert bench.results().height == 80
+    assert sandbox.books()["prompts_billed_twice"] == 0
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat()
 
 
 def test_prefect_yaml_has_only_keys_that_prefect_reads() -> None:

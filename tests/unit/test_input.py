@@ -154,7 +154,9 @@ def test_shards_cover_every_row_once(tmp_path, counts, sizes, limit):
         files.append(write(tmp_path / f"{number}.jsonl", content))
     everything = [f"{number}-{n}" for number, count in enumerate(counts) for n in range(count)][:limit]
     with KeyIndex(tmp_path / "keys") as keys:
-        surveyor = Surveyor(files, id_column="v", keep=["v"], keys=keys, sizes=sizes, limit=limit, max_line_bytes=1_000)
+        surveyor = Surveyor(
+            files, id_column="v", keep=["v"], keys=keys, sizes=dict(enumerate(sizes)), limit=limit, max_line_bytes=1_000
+        )
         survey = surveyor.run_checked()
     found = [row.row_id for shard in survey.shards for row in shard_rows(shard, files, "v", 1_000)]
     assert found == everything
@@ -172,7 +174,9 @@ def test_an_edited_row_changes_its_shards_digest_alone(tmp_path):
     def digests(content: bytes) -> list[str]:
         path = write(tmp_path / "r.jsonl", content)
         with KeyIndex(tmp_path / "keys") as keys:
-            surveyor = Surveyor([path], id_column=None, keep=[], keys=keys, sizes=[2, 2], limit=None, max_line_bytes=99)
+            surveyor = Surveyor(
+                [path], id_column=None, keep=[], keys=keys, sizes={0: 2, 1: 2}, limit=None, max_line_bytes=99
+            )
             return [shard.digest for shard in surveyor.run_checked().shards]
 
     before = digests(b'{"a":1}\n{"a":2}\n{"a":3}\n{"a":4}\n')
