@@ -45,7 +45,7 @@ def standing(root: Path, manifest: dict[str, Any], damage: list[str], *, verify:
         try:
             footer = read_footer(path)
             if verify:
-                verify_part(path)
+                verify_part(path, (manifest.get("parts") or {}).get(path.name))
         except DamageError as error:
             damage.append(str(error))
             continue

@@ -71,6 +71,7 @@ class Books:
             "input_tokens": self.usage.input,
             "output_tokens": self.usage.output,
             "thought_tokens": self.usage.thoughts,
+            "in_flight": self.in_flight,
             "most_in_flight": self.most_in_flight,
             "connections": len(self.connections),
             "prompts_billed": len(self.by_prompt),

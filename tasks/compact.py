@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -170,8 +171,8 @@ def _damaged(path: Path, error: Exception) -> DamageError:
     return DamageError(
         f"the part is damaged: {(str(error).splitlines() or ['unreadable'])[0][:200]}",
         where=str(path),
-        mend=f"restore it from a copy, or run with --fresh-part {_part_number(path)}: it is moved aside, and its rows are "
-        "asked (and paid for) again",
+        mend=f"restore it from a copy, or run with --fresh-part {_part_number(path)}: it is moved aside, and its rows "
+        "are asked (and paid for) again",
     )
 
 
@@ -179,9 +180,20 @@ def _part_number(path: Path) -> str:
     return path.name.removeprefix("part-").split(".")[0].lstrip("0") or "0"
 
 
-def verify_part(path: Path) -> None:
-    """Read a part whole against its pages' checksums. Raises DamageError where a bit is not as it was written."""
+def part_digest(path: Path) -> dict[str, Any]:
+    """Size and blake2b-128 of a part as it stands: a Parquet footer has no checksum of its own."""
+    found = blake2b(digest_size=16)
+    with open(path, "rb") as file:
+        while chunk := file.read(1 << 20):
+            found.update(chunk)
+        return {"bytes": file.tell(), "blake2b": found.hexdigest()}
+
+
+def verify_part(path: Path, digest: Any) -> None:
+    """Read a part whole, against the digest the manifest holds and its pages' checksums. Raises DamageError."""
     try:
+        if digest is not None and part_digest(path) != digest:
+            raise ValueError("it is not as it was written (its digest differs from the manifest's)")
         with pq.ParquetFile(path, pre_buffer=False, page_checksum_verification=True) as parquet:
             for _ in parquet.iter_batches(GROUP_ROWS, use_threads=False):
                 pass

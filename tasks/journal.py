@@ -156,8 +156,8 @@ def _damage(path: Path, line: int) -> DamageError:
     return DamageError(
         f"line {line} is damaged, and good lines follow it: something else changed this file",
         where=str(path),
-        mend=f"restore it from a copy, or run with --fresh-part {number}: it is moved aside, and its rows are asked (and "
-        "paid for) again",
+        mend=f"restore it from a copy, or run with --fresh-part {number}: it is moved aside, and its rows are asked "
+        "(and paid for) again",
     )
 
 

@@ -47,6 +47,7 @@ class Books:
         self.input_files: list[dict[str, Any]] = []
         self.limit: int | None = None
         self.unsettled: dict[int, Spent] = {}
+        self.digests: dict[str, dict[str, Any]] = {}
         self._waiting_since: float | None = None
         self._waiting_until = 0.0
         self._job, self._model, self._run_id, self._keys, self._clock = job, model, run_id, keys, clock
@@ -144,6 +145,7 @@ class Books:
                 "unsettled_unknown_bound_usd": decimal_string(unsettled.unknown_usd),
                 "former_cost_usd": decimal_string(former.uncarried_usd()),
             },
+            "parts": {**(self.before.get("parts") or {}), **self.digests},
             "waiting": self._waiting(),
             "termination": None if termination is None else _termination(termination),
             "sessions": [*self._sessions_before(), self._session(tally, termination)],

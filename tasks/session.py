@@ -282,6 +282,7 @@ class Session:
         """Settle one shard and write its part; the manifest follows."""
         report = await self._runs.settle(shard)
         self.books.unsettled[shard.number] = report.unsettled
+        self.books.digests[shard.part_name] = report.digest
         if report.complete:
             self._standing.add(shard.number)
         self._write_manifest(None)

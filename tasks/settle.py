@@ -167,8 +167,10 @@ class Settler:
         try:
             return await self._client.send(content)
         except BaseException:
-            # Cut off in flight: the intent stays open in the journal, and the worst case stays spent.
+            # Cut off in flight: it may be paid for unseen, so its worst case stays spent.
             self.admission.leave(lease, used_tokens=None, cost_usd=lease.worst_usd, failure=None)
+            lost = Spent(1, unknown=True, unknown_usd=lease.worst_usd)
+            segment.note_tried(Tried(lease.row, case.spent.attempts + 1, FailureKind.INTERRUPTED.value, lost))
             raise
 
     async def _judge(self, case: Case, segment: Segment, lease: Lease, exchange: Exchange, size: int) -> Outcome:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import pyarrow as pa
 
@@ -15,7 +16,7 @@ from schemas.manifest import Tally, Termination, TerminationKind
 from schemas.outcome import Outcome
 from schemas.request import Request
 from schemas.row import Row, Shard, Unreadable
-from tasks.compact import PART_VERSION, Footer, tally_value, write_part
+from tasks.compact import PART_VERSION, Footer, part_digest, tally_value, write_part
 from tasks.former import FormerAnswers, outcome_at
 from tasks.gateway.admission import Halted, refused_storage
 from tasks.journal import ANSWER_ROOM, VERSION, Head, Segment, Syncer, Tried
@@ -69,6 +70,7 @@ class ShardReport:
     tally: Tally
     complete: bool
     unsettled: Spent
+    digest: dict[str, Any]
 
 
 class ShardRun:
@@ -102,11 +104,11 @@ class ShardRun:
         self._open[shard.number] = (shard, segment)
         try:
             complete = await self._settle_rows(shard, segment, tally)
-            await asyncio.to_thread(self._write_part, shard, segment, tally, complete)
+            digest = await asyncio.to_thread(self._write_part, shard, segment, tally, complete)
             if complete:
                 self._parts[shard.number] = shard
             unsettled = sum(segment.replayed.tried.values(), Spent())
-            return ShardReport(shard.number, tally, complete, unsettled)
+            return ShardReport(shard.number, tally, complete, unsettled, digest)
         finally:
             del self._open[shard.number]
             segment.close()
@@ -277,15 +279,17 @@ class ShardRun:
         tally.add(outcome)
         self._stage.progress.add(outcome)
 
-    def _write_part(self, shard: Shard, segment: Segment, tally: Tally, complete: bool) -> None:
+    def _write_part(self, shard: Shard, segment: Segment, tally: Tally, complete: bool) -> dict[str, Any]:
         stage = self._stage
         rows = sorted(segment.settled)
         if not rows:
-            return
+            return {}
         footer = Footer(PART_VERSION, stage.job_fingerprint, shard, complete, tally_value(tally))
         shape = stage.validator.shape if stage.validator.has_schema else None
         outcomes = (segment.outcome(row) for row in rows)
-        write_part(stage.output.part_path(shard.number), stage.results_schema, shape, outcomes, footer)
+        path = stage.output.part_path(shard.number)
+        write_part(path, stage.results_schema, shape, outcomes, footer)
+        return part_digest(path)
 
     def cancel_waiting(self) -> None:
         """End every row that is not in flight."""

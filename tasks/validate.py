@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,15 +97,31 @@ def compile_schema(schema: Any, where: str) -> jsonschema_rs.Draft202012Validato
             offline=True,
             pattern_options=jsonschema_rs.FancyRegexOptions(backtrack_limit=BACKTRACKS_MOST),
         )
-    except jsonschema_rs.ReferencingError as error:
-        raise SchemaError(
-            f"a $ref cannot be resolved: {error}", where=where, mend="only references inside the schema are followed"
-        ) from None
-    except (jsonschema_rs.ValidationError, ValueError, TypeError) as error:
+    except (jsonschema_rs.ReferencingError, jsonschema_rs.ValidationError, ValueError, TypeError) as error:
+        outside = next(_outside_references(schema), None)
+        if outside is not None:
+            raise SchemaError(
+                f"the $ref {outside!r} points outside the schema",
+                where=where,
+                mend="nothing is fetched: copy what it points to under $defs",
+            ) from None
         told = getattr(error, "message", None) or str(error)
         path = "/".join(str(step) for step in getattr(error, "instance_path", []))
         place = f" at /{path}" if path else ""
         raise SchemaError(f"not a JSON Schema{place}: {str(told)[:REASON_CHARS]}", where=where) from None
+
+
+def _outside_references(schema: Any) -> Iterator[str]:
+    """The `$ref`s of a schema that are no pointers into it."""
+    if isinstance(schema, dict):
+        for key, value in schema.items():
+            if key in ("$ref", "$dynamicRef") and isinstance(value, str) and not value.startswith("#"):
+                yield value
+            else:
+                yield from _outside_references(value)
+    elif isinstance(schema, list):
+        for part in schema:
+            yield from _outside_references(part)
 
 
 class Validator:

@@ -26,6 +26,19 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", "-l", str(place)], check=True)
 
 
+def test_a_read_only_output_is_refused(bench: Bench, sandboxes, small_disk: Path) -> None:
+    """An output on a read-only file system is exit 2 before any call, in one line."""
+    sandbox = sandboxes()
+    bench.rows([{"text": "t"}])
+    bench.job(output=str(small_disk / "out"))
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    ended = bench.run(sandbox.base_url, "run", "job.yaml", "--direct", "-q")
+    assert ended.code == 2
+    assert "Read-only file system" in ended.err
+    assert len(ended.err.strip().splitlines()) == 1
+    assert sandbox.books()["calls"] == 0
+
+
 def fill(place: Path, leave: int) -> Path:
     """Fill the disk but for `leave` bytes."""
     ballast = place / "ballast"

@@ -189,6 +189,27 @@ def test_spend_limit_on_a_deployment_gives_the_worker_back(
     assert sandbox.books()["prompts_billed_twice"] == 0
 
 
+def test_a_wait_is_visible_in_prefect_and_can_be_interrupted(bench: Bench, sandboxes: Any, server: Any) -> None:
+    """Run by hand against a server, the wait for a spend limit is the flow run's state; Ctrl-C ends it with 130."""
+    sandbox = sandboxes(spend_limit_usd="0")
+    bench.rows([{"text": "t"}])
+    bench.job(name="by-hand", on_spend_limit="wait")
+    process = subprocess.Popen(
+        bench.command("run", "job.yaml", "-q"),
+        cwd=bench.folder,
+        env=bench.environment(sandbox.base_url, **{k: v for k, v in server.items() if k.startswith("PREFECT_")}),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_for(lambda: state_of(server, "by-hand")[0] == "AwaitingSpendReset", 60)
+    assert state_of(server, "by-hand")[1]["state_type"] == "RUNNING"
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    wait_for(lambda: state_of(server, "by-hand")[0] == "Interrupted", 30)
+
+
 def now() -> str:
     return datetime.now(UTC).isoformat()
 

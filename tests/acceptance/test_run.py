@@ -463,14 +463,6 @@ def test_a_missing_or_wrong_key_and_address_are_refused(bench, sandboxes):
     assert wrong.manifest["termination"]["kind"] == "model_not_found"
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_an_output_that_cannot_be_written_is_refused(bench, sandboxes):
-    """A read-only place is exit 2 before any call."""
-    bench.rows(numbered(2))
-    bench.folder.chmod(0o500)
-    assert direct(bench, sandboxes().base_url).code == 2
-
-
 def test_the_key_is_redacted_when_the_gateway_echoes_it(bench, sandboxes):
     """An error body that holds the key leaves it in no result, manifest, journal or message."""
     sandbox = sandboxes()
