@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from flows.cli import overrides
+from flows.arguments import overrides
 from schemas.catalogue import find_model
 from schemas.errors import ExitCode
 from schemas.job import Job

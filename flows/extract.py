@@ -26,7 +26,8 @@ from schemas.manifest import TerminationKind
 from schemas.row import Shard
 from tasks.gateway.access import Gateway, gateway_from
 from tasks.job_file import load_job, resolve_job
-from tasks.session import Options, Session, exit_code
+from tasks.ledger import exit_code
+from tasks.session import Options, Session
 from tasks.shard import ShardReport
 
 # Set by a caller in this process that has opened the session already and wants to watch it; never a parameter.

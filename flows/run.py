@@ -12,14 +12,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from flows.cli import overrides
+from flows.arguments import overrides
 from flows.display import summary, watch_bar, watch_lines
 from flows.pipeline import Watch, carry_out
-from schemas.errors import ExitCode
+from schemas.errors import ExitCode, JobError
 from schemas.job import Job
 from tasks.gateway.access import Gateway, gateway_from
 from tasks.job_file import load_job
-from tasks.session import Options, Session, exit_code
+from tasks.ledger import exit_code
+from tasks.session import Options, Session
 
 SANDBOX_KEY = "sk-sandbox-only-0000"
 
@@ -75,14 +76,24 @@ async def _as_flow(job: Job, options: Options, session: Session, watch: Watch | 
 
     PREPARED.set(session)
     WATCH.set(watch)
-    state = await extract(
-        job,
-        limit=options.limit,
-        fresh=options.fresh,
-        retry_failed=options.retry_failed,
-        sandbox=options.sandbox,
-        return_state=True,
-    )
+    try:
+        state = await extract(
+            job,
+            limit=options.limit,
+            fresh=options.fresh,
+            retry_failed=options.retry_failed,
+            sandbox=options.sandbox,
+            return_state=True,
+        )
+    except RuntimeError as error:
+        # What Prefect raises before the flow begins, such as an API that does not answer.
+        if session.progress.settled:
+            raise
+        raise JobError(
+            f"Prefect cannot be used: {error}",
+            where="PREFECT_API_URL",
+            mend="start that server, unset the address to use the embedded one, or run with --direct",
+        ) from None
     if session.manifest is None:
         # The flow never came to its end: what it raised is a defect, or Prefect's own failure.
         await state.aresult()

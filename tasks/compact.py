@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -13,14 +12,14 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from schemas.errors import DamageError, StorageError
+from schemas.errors import DamageError
 from schemas.json_text import encode_json
 from schemas.manifest import Tally
 from schemas.outcome import Outcome
 from schemas.output_schema import Shape
 from schemas.results import MONEY, TIME, TOOL_CALLS
 from schemas.row import Shard
-from tasks.journal import sync_folder
+from tasks.publish import published
 from tasks.validate import output_value
 
 GROUP_ROWS = 5_000
@@ -47,26 +46,13 @@ def write_part(
     footer: Footer,
 ) -> None:
     """Write, sync, rename, sync the folder; `outcomes` come in row order. Raises StorageError, leaving nothing half."""
-    temporary = path.with_name(path.name + ".tmp")
     told = {**(schema.metadata or {}), FOOTER.encode(): msgspec.json.encode(footer)}
-    try:
-        with open(temporary, "wb") as file:
-            with pq.ParquetWriter(
-                file, schema.with_metadata(told), compression="zstd", write_page_checksum=True
-            ) as writer:
-                for group in _groups(outcomes):
-                    writer.write_batch(encode_batch(group, schema, shape))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        sync_folder(path.parent)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise StorageError(
-            f"the part cannot be written: {error.strerror or error}",
-            where=str(path),
-            mend="free disk space and run the same command again: its rows are safe in the journal",
-        ) from None
+    with (
+        published(path, "the part") as file,
+        pq.ParquetWriter(file, schema.with_metadata(told), compression="zstd", write_page_checksum=True) as writer,
+    ):
+        for group in _groups(outcomes):
+            writer.write_batch(encode_batch(group, schema, shape))
 
 
 def _groups(outcomes: Iterator[Outcome]) -> Iterator[list[Outcome]]:

@@ -7,9 +7,7 @@ that wait share one sync (natural group commit).
 
 from __future__ import annotations
 
-import asyncio
 import os
-import threading
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,15 +17,16 @@ from typing import Any
 import msgspec
 
 from schemas.attempt import Spent
-from schemas.errors import DamageError, StorageError
+from schemas.errors import DamageError
 from schemas.outcome import Outcome
 from schemas.row import Cursor, Shard
+from tasks.publish import sync_folder
+from tasks.syncer import Syncer, refused
 
 VERSION = 1
 CHUNK = 4 * 2**20
 # Room kept for each call in flight, so that an answer that was paid for can be stored.
 ANSWER_ROOM = 64 * 1024
-SYNC_MEANS = "fdatasync" if hasattr(os, "fdatasync") else "fsync"
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +180,7 @@ class Segment:
                 sync_folder(path.parent)
             self.make_room()
         except OSError as error:
-            raise _refused(path, error) from None
+            raise refused(path, error) from None
 
     def make_room(self) -> None:
         """Preallocate, so that what is in flight can be stored when it arrives. Raises StorageError when it cannot."""
@@ -191,7 +190,7 @@ class Segment:
         try:
             os.posix_fallocate(self._fd, self._end, wanted)
         except OSError as error:
-            raise _refused(self.path, error) from None
+            raise refused(self.path, error) from None
         self._allocated = self._end + wanted
 
     def intend(self, intent: Intent) -> None:
@@ -230,7 +229,7 @@ class Segment:
         try:
             offset = self._write(line)
         except OSError as error:
-            raise _refused(self.path, error) from None
+            raise refused(self.path, error) from None
         return offset, line
 
     def _write(self, line: bytes) -> int:
@@ -261,85 +260,3 @@ def read_outcome(fd: int, path: Path, offset: int, length: int) -> Outcome:
     if not isinstance(entry, Outcome):
         raise DamageError(f"the outcome at byte {offset} is damaged", where=str(path))
     return entry
-
-
-def _refused(path: Path, error: OSError) -> StorageError:
-    return StorageError(
-        f"the journal cannot be written: {error.strerror}",
-        where=str(path),
-        mend="free disk space (or mend the disk) and run the same command again: what was settled stands",
-    )
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a new or renamed file's name durable."""
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-class Syncer:
-    """One thread that syncs for everyone: all appends made before a sync began are acknowledged by it."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, sync: Callable[[int], None] | None = None) -> None:
-        self._loop = loop
-        self._sync = sync or getattr(os, SYNC_MEANS)
-        self._waiting: list[tuple[int, asyncio.Future[None]]] = []
-        self._wake = threading.Condition()
-        self._closed = False
-        self._busy = False
-        self._thread = threading.Thread(target=self._run, name="rowmill-journal", daemon=True)
-        self._thread.start()
-
-    def synced(self, fd: int) -> asyncio.Future[None]:
-        """A future that is done when everything appended to this file so far is durable."""
-        done = self._loop.create_future()
-        with self._wake:
-            self._waiting.append((fd, done))
-            self._wake.notify()
-        return done
-
-    def forget(self, fd: int) -> None:
-        """Wait until no sync of any file runs, so that this one can be closed."""
-        with self._wake:
-            while self._busy or any(waiting == fd for waiting, _ in self._waiting):
-                self._wake.wait()
-
-    def _run(self) -> None:
-        while True:
-            with self._wake:
-                self._busy = False
-                self._wake.notify_all()
-                while not self._waiting and not self._closed:
-                    self._wake.wait()
-                if not self._waiting:
-                    return
-                batch, self._waiting, self._busy = self._waiting, [], True
-            refused = self._sync_all({fd for fd, _ in batch})
-            self._loop.call_soon_threadsafe(_acknowledge, batch, refused)
-
-    def _sync_all(self, fds: set[int]) -> OSError | None:
-        for fd in fds:
-            try:
-                self._sync(fd)
-            except OSError as error:
-                return error
-        return None
-
-    def close(self) -> None:
-        with self._wake:
-            self._closed = True
-            self._wake.notify_all()
-        self._thread.join()
-
-
-def _acknowledge(batch: list[tuple[int, asyncio.Future[None]]], refused: OSError | None) -> None:
-    for _, done in batch:
-        if done.done():
-            continue
-        if refused is None:
-            done.set_result(None)
-        else:
-            done.set_exception(_refused(Path("journal"), refused))

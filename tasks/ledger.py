@@ -9,9 +9,10 @@ from typing import Any
 
 from schemas.attempt import Spent
 from schemas.catalogue import Model
-from schemas.errors import OutputError
+from schemas.errors import ExitCode, OutputError
 from schemas.job import Job
 from schemas.manifest import (
+    EXIT_CODES,
     MANIFEST_VERSION,
     Tally,
     Termination,
@@ -179,3 +180,12 @@ def _termination(termination: Termination) -> dict[str, Any]:
         "message": termination.message,
         "next": termination.next,
     }
+
+
+def exit_code(manifest: Mapping[str, Any]) -> ExitCode:
+    """The exit code of an ended run."""
+    kind = TerminationKind(manifest["termination"]["kind"])
+    rows = manifest["ledger"]
+    if kind is TerminationKind.COMPLETE and rows["ok"] < rows["rows"]:
+        return ExitCode.ROWS_NOT_OK
+    return EXIT_CODES[kind]

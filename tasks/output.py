@@ -12,7 +12,7 @@ from typing import Any
 
 from schemas.errors import DamageError, OutputError, StorageError
 from tasks.compact import Footer, read_footer
-from tasks.journal import sync_folder
+from tasks.publish import published
 
 MANIFEST = "run.json"
 LOCK = ".lock"
@@ -150,18 +150,5 @@ def read_manifest(root: Path) -> dict[str, Any] | None:
 
 def write_file(path: Path, content: bytes) -> None:
     """Write a file whole or not at all, durably. Raises StorageError."""
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        sync_folder(path.parent)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise StorageError(
-            f"cannot be written: {error.strerror}",
-            where=str(path),
-            mend="free disk space and run the same command again: what was settled stands",
-        ) from None
+    with published(path, path.name) as file:
+        file.write(content)

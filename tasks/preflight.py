@@ -10,16 +10,30 @@ from schemas.json_text import JsonTextError, decode_json
 from schemas.manifest import Termination, TerminationKind
 from schemas.price import PICO, parse_amount
 from schemas.request import Request
+from schemas.row import Row
 from schemas.usage import Usage
 from tasks.gateway.admission import RUN_AGAIN
 from tasks.gateway.client import Client
 from tasks.gateway.codec import CODECS
+from tasks.plan import Planner
 
 PATH = "/v1/credits"
 # The pages name the address and not the form of its answer; these are the names such answers bear.
 NAMES = ("credits", "balance", "credit_balance", "remaining_credits", "remaining", "available")
 OUTPUT_GUESS = 300
+# Enough for a rough forecast; more would read more media than a start should.
+SAMPLE_ROWS = 8
 BYTES_A_TOKEN = 4
+
+
+async def preflight(
+    client: Client, model: Model, planner: Planner, sample: Sequence[Row], rows: int
+) -> Termination | str | None:
+    """A stop, a warning or nothing, by the balance that the gateway tells. `rows` are those still to be asked."""
+    left = await balance(client)
+    planned = [planner.plan(row) for row in sample[:SAMPLE_ROWS]]
+    requests = [one for one in planned if isinstance(one, Request)]
+    return None if left is None else judge_balance(left, model, requests, rows)
 
 
 async def balance(client: Client) -> int | None:

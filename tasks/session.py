@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import secrets
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,17 +17,16 @@ import pyarrow.parquet as pq
 
 from schemas.attempt import Spent
 from schemas.catalogue import Model, find_model
-from schemas.errors import ExitCode, StorageError
+from schemas.errors import StorageError
 from schemas.job import Job
-from schemas.manifest import EXIT_CODES, Termination, TerminationKind
+from schemas.manifest import Termination, TerminationKind
 from schemas.price import parse_amount
-from schemas.request import Request
-from schemas.results import results_schema
 from schemas.row import Cursor, Row, Shard, Unreadable
 from tasks import read
 from tasks.check import notes, refuse_bad_input, refuse_impossible
 from tasks.clock import Clock
-from tasks.compact import PART_VERSION, Footer, output_metadata, tally_value, write_part
+from tasks.columns import columns_of
+from tasks.compact import PART_VERSION, Footer, tally_value, write_part
 from tasks.fingerprint import input_state, job_fingerprint
 from tasks.former import FormerAnswers, bound_usd
 from tasks.gateway.access import Gateway
@@ -37,23 +36,20 @@ from tasks.gateway.client import Client
 from tasks.gateway.concurrency import Concurrency
 from tasks.gateway.limiter import Limiter
 from tasks.job_file import catalogue_of
-from tasks.journal import Syncer
 from tasks.keys import KeyIndex
 from tasks.ledger import Books
 from tasks.output import Output
 from tasks.plan import Planner
-from tasks.preflight import balance, judge_balance
+from tasks.preflight import preflight
 from tasks.progress import Progress
 from tasks.settle import Settler
 from tasks.shard import ShardReport, ShardRun, Stage
 from tasks.standing import Standing, claims, take_stock
-from tasks.survey import Survey, Surveyor, parquet_keep_types
+from tasks.survey import Survey, Surveyor
+from tasks.syncer import Syncer
 from tasks.validate import Validator
 
 log = logging.getLogger("rowmill")
-
-# Enough for a rough forecast; more would read more media than a start should.
-PREFLIGHT_ROWS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +136,8 @@ class Session:
             max_line_bytes=job.limits.max_line_bytes,
         )
         self.survey = await asyncio.to_thread(self._surveyor.run_checked)
-        schema = self._results_schema(parts)
+        standing = pq.read_schema(output.part_path(min(parts))) if parts else None
+        schema, self._planner.keep_types = columns_of(job, self._validator.shape, self.survey, self._files, standing)
         refuse_bad_input(self.survey, job, self._planner)
         self._open_stage(parts, schema)
         await self._preflight()
@@ -151,10 +148,7 @@ class Session:
         left = self.survey.rows - sum(tally.rows for tally in self._runs.tallies.values())
         if self.model.base_url is not None or not left:
             return
-        told = await balance(self._client)
-        planned = [self._planner.plan(row) for row in self.survey.sample[:PREFLIGHT_ROWS]]
-        requests = [one for one in planned if isinstance(one, Request)]
-        verdict = None if told is None else judge_balance(told, self.model, requests, left)
+        verdict = await preflight(self._client, self.model, self._planner, self.survey.sample, left)
         if isinstance(verdict, Termination):
             self.admission.halt(verdict)
         elif verdict is not None:
@@ -168,20 +162,6 @@ class Session:
     def _is_finished(self, parts: dict[int, Footer]) -> bool:
         rows = sum(footer.shard.rows for footer in parts.values())
         return self.options.retry_failed is None and self.books.was_complete(rows)
-
-    def _results_schema(self, parts: dict[int, Footer]) -> pa.Schema:
-        """The columns of every part; kept columns have the types of the parts that stand, else of the input."""
-        keep = self.job.keep
-        types = self.survey.keep_types.arrow(keep) | parquet_keep_types(self._files, keep)
-        if parts:
-            standing = pq.read_schema(self._output.part_path(min(parts)))
-            types |= {name: standing.field(name).type for name in keep if name in standing.names}
-        self._planner.keep_types = {name: types[name] for name in keep}
-        params = self.job.params
-        asked = {"thoughts": params.include_thoughts, "grounding": params.search, "tool_calls": bool(self.job.tools)}
-        optional = tuple(name for name, wanted in asked.items() if wanted)
-        metadata = output_metadata(self.job.output_schema)
-        return results_schema(dict(self._planner.keep_types), self._validator.shape.type, optional, metadata)
 
     def _open_stage(self, parts: dict[int, Footer], schema: pa.Schema) -> None:
         """Take stock of the output, then put together what settles the rest."""
@@ -356,12 +336,3 @@ class Session:
         for path in self._output.results.glob("part-*.parquet"):
             if int(path.stem.split("-")[1]) > last:
                 path.unlink()
-
-
-def exit_code(manifest: Mapping[str, Any]) -> ExitCode:
-    """The exit code of an ended run."""
-    kind = TerminationKind(manifest["termination"]["kind"])
-    rows = manifest["ledger"]
-    if kind is TerminationKind.COMPLETE and rows["ok"] < rows["rows"]:
-        return ExitCode.ROWS_NOT_OK
-    return EXIT_CODES[kind]

@@ -19,12 +19,13 @@ from schemas.row import Row, Shard, Unreadable
 from tasks.compact import PART_VERSION, Footer, part_digest, tally_value, write_part
 from tasks.former import FormerAnswers, outcome_at
 from tasks.gateway.admission import Halted, refused_storage
-from tasks.journal import ANSWER_ROOM, VERSION, Head, Segment, Syncer, Tried
+from tasks.journal import ANSWER_ROOM, VERSION, Head, Segment, Tried
 from tasks.keys import KeyIndex
 from tasks.output import Output
 from tasks.plan import Planner
 from tasks.progress import Progress
 from tasks.settle import Settler
+from tasks.syncer import Syncer
 from tasks.validate import Validator
 
 # Rows taken up beyond those in flight: they wait for a retry or for the limiter while others are sent.

@@ -97,6 +97,19 @@ def test_run_on_the_embedded_server(bench: Bench, sandboxes: Any, tmp_path: Path
     assert (home / "prefect.db").exists()
 
 
+def test_a_prefect_server_that_does_not_answer_is_told_in_one_line(bench: Bench, sandboxes: Any) -> None:
+    """An unreachable PREFECT_API_URL is exit 2 with its mend, without a call and without a traceback."""
+    sandbox = sandboxes()
+    bench.rows([{"text": "t"}])
+    bench.job()
+    ended = bench.run(sandbox.base_url, "run", "job.yaml", "-q", PREFECT_API_URL="http://127.0.0.1:9/api")
+    assert ended.code == 2
+    assert "PREFECT_API_URL" in ended.err
+    assert "--direct" in ended.err
+    assert "Traceback" not in ended.err
+    assert sandbox.books()["calls"] == 0
+
+
 def test_run_against_a_server_names_its_task_runs_by_rows(bench: Bench, sandboxes: Any, server: Any) -> None:
     """Against a running server the flow run bears the job's name and its task runs are row ranges, not rows."""
     sandbox = sandboxes()

@@ -9,9 +9,9 @@ from tests.conftest import KEY, PERSON, assert_balanced, money
 ROWS = 600
 # Each tells the client what it was billed, or was not billed at all: the bill must agree to the last digit.
 TOLD = {
-    "rate_limit_exceeded": 0.01,
-    "rate_limit_date": 0.002,
-    "bare_429": 0.003,
+    "rate_limit_exceeded": 0.006,
+    "rate_limit_date": 0.001,
+    "bare_429": 0.002,
     "upstream_error": 0.06,
     "html_502": 0.01,
     "internal_error": 0.03,

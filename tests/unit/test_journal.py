@@ -17,7 +17,8 @@ from schemas.outcome import Outcome, Status
 from schemas.price import Cost
 from schemas.row import Cursor, Shard
 from schemas.usage import Usage
-from tasks.journal import VERSION, Head, Intent, Segment, Syncer, Tried, decode_line, encode_line, replay
+from tasks.journal import VERSION, Head, Intent, Segment, Tried, decode_line, encode_line, replay
+from tasks.syncer import Syncer
 
 HEAD = Head(VERSION, "job", Shard(0, 0, 100, Cursor("rows.jsonl", 0, 0), "digest"))
 counts = st.integers(0, 2**40)

@@ -1,0 +1,30 @@
+"""Columns: the results schema of a job, the same for every part its output will ever have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+
+from schemas.job import Job
+from schemas.output_schema import Shape
+from schemas.results import results_schema
+from tasks.compact import output_metadata
+from tasks.survey import Survey, parquet_keep_types
+
+
+def columns_of(
+    job: Job, shape: Shape, survey: Survey, files: Sequence[Path], standing: pa.Schema | None
+) -> tuple[pa.Schema, Mapping[str, pa.DataType]]:
+    """The schema, and the types of the kept columns: those of a part that stands, else the input's.
+
+    Raises JobError where a kept column bears the name of a results column.
+    """
+    types = survey.keep_types.arrow(job.keep) | parquet_keep_types(files, job.keep)
+    if standing is not None:
+        types |= {name: standing.field(name).type for name in job.keep if name in standing.names}
+    keep = {name: types[name] for name in job.keep}
+    asked = {"thoughts": job.params.include_thoughts, "grounding": job.params.search, "tool_calls": bool(job.tools)}
+    optional = tuple(name for name, wanted in asked.items() if wanted)
+    return results_schema(keep, shape.type, optional, output_metadata(job.output_schema)), keep

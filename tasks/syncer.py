@@ -1,0 +1,87 @@
+"""Syncer: one thread that makes appended lines durable for everyone who waits."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from schemas.errors import StorageError
+
+SYNC_MEANS = "fdatasync" if hasattr(os, "fdatasync") else "fsync"
+
+
+class Syncer:
+    """One thread that syncs for everyone: all appends made before a sync began are acknowledged by it."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, sync: Callable[[int], None] | None = None) -> None:
+        self._loop = loop
+        self._sync = sync or getattr(os, SYNC_MEANS)
+        self._waiting: list[tuple[int, asyncio.Future[None]]] = []
+        self._wake = threading.Condition()
+        self._closed = False
+        self._busy = False
+        self._thread = threading.Thread(target=self._run, name="rowmill-journal", daemon=True)
+        self._thread.start()
+
+    def synced(self, fd: int) -> asyncio.Future[None]:
+        """A future that is done when everything appended to this file so far is durable."""
+        done = self._loop.create_future()
+        with self._wake:
+            self._waiting.append((fd, done))
+            self._wake.notify()
+        return done
+
+    def forget(self, fd: int) -> None:
+        """Wait until no sync of any file runs, so that this one can be closed."""
+        with self._wake:
+            while self._busy or any(waiting == fd for waiting, _ in self._waiting):
+                self._wake.wait()
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                self._busy = False
+                self._wake.notify_all()
+                while not self._waiting and not self._closed:
+                    self._wake.wait()
+                if not self._waiting:
+                    return
+                batch, self._waiting, self._busy = self._waiting, [], True
+            error = self._sync_all({fd for fd, _ in batch})
+            self._loop.call_soon_threadsafe(_acknowledge, batch, error)
+
+    def _sync_all(self, fds: set[int]) -> OSError | None:
+        for fd in fds:
+            try:
+                self._sync(fd)
+            except OSError as error:
+                return error
+        return None
+
+    def close(self) -> None:
+        with self._wake:
+            self._closed = True
+            self._wake.notify_all()
+        self._thread.join()
+
+
+def _acknowledge(batch: list[tuple[int, asyncio.Future[None]]], error: OSError | None) -> None:
+    for _, done in batch:
+        if done.done():
+            continue
+        if error is None:
+            done.set_result(None)
+        else:
+            done.set_exception(refused(Path("journal"), error))
+
+
+def refused(path: Path, error: OSError) -> StorageError:
+    """What a refused write or sync of the journal is to its user."""
+    return StorageError(
+        f"the journal cannot be written: {error.strerror}",
+        where=str(path),
+        mend="free disk space (or mend the disk) and run the same command again: what was settled stands",
+    )
