@@ -61,7 +61,8 @@ def test_it_goes_on_by_itself_when_the_limit_turns(bench, sandboxes):
     assert manifest["ledger"]["ok"] == 120
     assert_balanced(manifest, bench.results())
     refused = sandbox.books()["calls_by_status"]["429 spend_limit_exceeded"]
-    assert refused <= 8 + 2
+    # Two or three turns of the hour lie in two and a half hours.
+    assert refused <= 8 + 3
     assert 2.4 * 3600 < clock.skipped < 4 * 3600
     assert sandbox.books()["prompts_billed_twice"] == 0
 
