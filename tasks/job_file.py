@@ -76,7 +76,8 @@ def _parse(path: Path) -> Any:
             "no such job file", where=str(path), mend="`rowmill init DIR` makes a small job to start from"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise JobError(f"cannot be read: {error}", where=str(path)) from None
+        reason = getattr(error, "strerror", None) or error
+        raise JobError(f"cannot be read: {reason}", where=str(path)) from None
     ending = path.suffix.lower()
     try:
         if ending == ".toml":
