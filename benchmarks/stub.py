@@ -26,8 +26,8 @@ class Stub(asyncio.Protocol):
         self.received += received
         while (end := self.received.find(b"\r\n\r\n")) >= 0:
             head = self.received[:end].lower() + b"\r\n"
-            start = head.index(b"content-length:") + 15
-            whole = end + 4 + int(head[start : head.index(b"\r\n", start)])
+            start = head.find(b"content-length:") + 15
+            whole = end + 4 + (int(head[start : head.index(b"\r\n", start)]) if start > 14 else 0)
             if len(self.received) < whole:
                 return
             self.received = self.received[whole:]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import logging
 import sys
 from collections.abc import Sequence
@@ -11,6 +12,9 @@ from typing import Any
 
 from flows.arguments import kind_or_job, parser
 from schemas.errors import ExitCode, RowmillError
+
+# Rows make many short-lived objects and no cycles: looking for cycles after each 700 took a fifth of a run.
+COLLECT_AFTER = 50_000
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -64,7 +68,9 @@ def _dispatch(args: argparse.Namespace) -> ExitCode:
 
 
 def asyncio_run(main_coroutine: Any) -> ExitCode:
-    """Run on uvloop where it is installed."""
+    """Run on uvloop where it is installed, with the collector told that the modules loaded by now will stay."""
+    gc.freeze()
+    gc.set_threshold(COLLECT_AFTER, 10, 100)
     try:
         import uvloop
     except ImportError:

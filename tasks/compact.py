@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -42,28 +42,20 @@ def write_part(
     path: Path,
     schema: pa.Schema,
     shape: Shape | None,
-    outcomes: Iterator[Outcome],
+    groups: Iterable[Sequence[Outcome]],
     footer: Footer,
 ) -> None:
-    """Write, sync, rename, sync the folder; `outcomes` come in row order. Raises StorageError, leaving nothing half."""
+    """Write, sync, rename, sync the folder. Outcomes come in row order, a row group (at most GROUP_ROWS) at a time.
+
+    Raises StorageError, leaving nothing half.
+    """
     told = {**(schema.metadata or {}), FOOTER.encode(): msgspec.json.encode(footer)}
     with (
         published(path, "the part") as file,
         pq.ParquetWriter(file, schema.with_metadata(told), compression="zstd", write_page_checksum=True) as writer,
     ):
-        for group in _groups(outcomes):
+        for group in groups:
             writer.write_batch(encode_batch(group, schema, shape))
-
-
-def _groups(outcomes: Iterator[Outcome]) -> Iterator[list[Outcome]]:
-    group: list[Outcome] = []
-    for outcome in outcomes:
-        group.append(outcome)
-        if len(group) == GROUP_ROWS:
-            yield group
-            group = []
-    if group:
-        yield group
 
 
 def encode_batch(outcomes: Sequence[Outcome], schema: pa.Schema, shape: Shape | None) -> pa.RecordBatch:

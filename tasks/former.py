@@ -77,10 +77,11 @@ class FormerAnswers:
         if self._db is not None:
             self._db.execute("UPDATE former SET carried = 1 WHERE key = ?", (request_key,))
 
-    def find(self, request_key: str) -> Outcome | None:
+    def find(self, key: bytes) -> Outcome | None:
         """The former outcome of a request, and note that it is carried."""
         if self._db is None:
             return None
+        request_key = key.hex()
         found = self._db.execute("SELECT file, row FROM former WHERE key = ?", (request_key,)).fetchone()
         if found is None:
             return None

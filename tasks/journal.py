@@ -1,15 +1,17 @@
 """Journal: the append-only truth of what is not yet in a part. Append, replay, the settled set.
 
 One segment file per open shard, lines of `crc32 kind json`: a head, an intent before each send, what a failed attempt
-cost, and each outcome. An append is written at once and acknowledged when a writer thread has synced it; all appends
-that wait share one sync (natural group commit).
+cost, and each outcome. What is appended in one turn of the loop is written together, at the latest at its end, and
+acknowledged when the syncer's thread has made it durable; all that wait share one sync (group commit).
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from typing import Any
 import msgspec
 
 from schemas.attempt import Spent
-from schemas.errors import DamageError
+from schemas.errors import DamageError, StorageError
 from schemas.outcome import Outcome
 from schemas.row import Cursor, Shard
 from tasks.publish import sync_folder
@@ -27,6 +29,8 @@ VERSION = 1
 CHUNK = 4 * 2**20
 # Room kept for each call in flight, so that an answer that was paid for can be stored.
 ANSWER_ROOM = 64 * 1024
+# Outcomes that lie within so many bytes are read back in one piece.
+SPAN_MOST = 64 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,21 +165,25 @@ def _damage(path: Path, line: int) -> DamageError:
 
 
 class Segment:
-    """The open journal of one shard."""
+    """The open journal of one shard. Appended lines are gathered and written together, before the next call is sent."""
 
     def __init__(self, path: Path, head: Head, syncer: Syncer, room: int) -> None:
         """Opens or creates the segment, replays it and cuts a torn tail. Raises DamageError, StorageError."""
         self.path, self._syncer, self._room = path, syncer, room
         found = replay(path) if path.exists() else None
         self.replayed = found or Replay(head)
-        self._end = self.replayed.end
         self.settled = self.replayed.settled
+        self._end = self._written = self.replayed.end
+        self._unwritten: list[bytes] = []
+        self._waiting: list[asyncio.Future[None]] = []
+        self._flush_is_due = False
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
             os.ftruncate(self._fd, self._end)
             self._allocated = self._end
             if found is None:
-                self._write(encode_line(head))
+                self._append(head)
+                self.flush()
                 os.fsync(self._fd)
                 sync_folder(path.parent)
             self.make_room()
@@ -194,67 +202,126 @@ class Segment:
         self._allocated = self._end + wanted
 
     def intend(self, intent: Intent) -> None:
-        """Write an intent. It survives this process; it need not survive the machine, so it is not waited for."""
+        """Write an intent. It survives this process; it need not survive the machine, so it is not waited for.
+
+        Raises StorageError: nothing was intended then.
+        """
         self._append(intent)
+        try:
+            self.flush()
+        except StorageError:
+            self._end -= len(self._unwritten.pop())
+            raise
 
     def note_tried(self, tried: Tried) -> None:
         """Append what a failed attempt cost, so that it counts though its row is not settled."""
         self._append(tried)
+        self._flush_soon()
         self.replayed.see(tried, 0, 0)
 
     async def tried(self, tried: Tried) -> None:
         """The same, and wait until it is durable where money was spent."""
         self.note_tried(tried)
         if tried.spent.usage.total or tried.spent.unknown:
-            await self._syncer.synced(self._fd)
+            await self._durable()
 
     async def settle(self, outcome: Outcome) -> None:
         """Append an outcome and wait until it is durable. Raises StorageError: the row is then not settled."""
-        offset, line = self._append(outcome)
-        await self._syncer.synced(self._fd)
-        self.replayed.see(outcome, offset, len(line))
+        offset, length = self._append(outcome)
+        await self._durable()
+        self.replayed.see(outcome, offset, length)
 
     def note(self, outcome: Outcome) -> None:
         """Append an outcome that cost nothing and can be made again; not waited for."""
-        offset, line = self._append(outcome)
-        self.replayed.see(outcome, offset, len(line))
+        offset, length = self._append(outcome)
+        self._flush_soon()
+        self.replayed.see(outcome, offset, length)
 
     def outcome(self, row: int) -> Outcome:
         """The settled outcome of a row, read back. Raises DamageError where it is not as it was written."""
+        self.flush()
         offset, length = self.settled[row]
-        return read_outcome(self._fd, self.path, offset, length)
+        return _outcome_of(os.pread(self._fd, length, offset), self.path, offset)
 
-    def _append(self, entry: Entry) -> tuple[int, bytes]:
-        line = encode_line(entry)
-        try:
-            offset = self._write(line)
-        except OSError as error:
-            raise refused(self.path, error) from None
-        return offset, line
+    def outcomes(self, rows: Sequence[int]) -> Iterator[Outcome]:
+        """The settled outcomes of these rows. Raises DamageError.
 
-    def _write(self, line: bytes) -> int:
-        offset = self._end
-        written = 0
-        while written < len(line):
-            written += os.pwrite(self._fd, line[written:], offset + written)
+        They are read in one piece where they lie near each other, as they do when rows are settled nearly in order.
+        """
+        places = [self.settled[row] for row in rows]
+        start = min(offset for offset, _ in places)
+        span = max(offset + length for offset, length in places) - start
+        if span > SPAN_MOST:
+            yield from (self.outcome(row) for row in rows)
+            return
+        held = os.pread(self._fd, span, start)
+        for offset, length in places:
+            yield _outcome_of(held[offset - start : offset - start + length], self.path, offset)
+
+    def _append(self, entry: Entry) -> tuple[int, int]:
+        """Add a line to those that will be written next; its place in the file."""
+        line, offset = encode_line(entry), self._end
+        self._unwritten.append(line)
         self._end = offset + len(line)
-        return offset
+        return offset, len(line)
+
+    def _durable(self) -> asyncio.Future[None]:
+        done = asyncio.get_running_loop().create_future()
+        self._waiting.append(done)
+        self._flush_soon()
+        return done
+
+    def _flush_soon(self) -> None:
+        """At the end of this turn of the loop, unless an intent is written before."""
+        if not self._flush_is_due:
+            self._flush_is_due = True
+            asyncio.get_running_loop().call_soon(self._flush_now)
+
+    def _flush_now(self) -> None:
+        """Whoever waits for a line that cannot be written is told by its future; the line is tried again later."""
+        self._flush_is_due = False
+        with suppress(StorageError):
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what was appended, and have it synced for those who wait. Raises StorageError."""
+        if self._unwritten:
+            lines = b"".join(self._unwritten)
+            try:
+                done = 0
+                while done < len(lines):
+                    done += os.pwrite(self._fd, lines[done:], self._written + done)
+            except OSError as error:
+                self._give_up_waiting(refused(self.path, error))
+                raise refused(self.path, error) from None
+            self._written += len(lines)
+            self._unwritten.clear()
+        if self._waiting:
+            self._syncer.sync(self._fd, self._waiting)
+            self._waiting = []
+
+    def _give_up_waiting(self, error: StorageError) -> None:
+        waiting, self._waiting = self._waiting, []
+        for done in waiting:
+            if not done.done():
+                done.set_exception(error)
 
     def close(self) -> None:
         """Cut the preallocated room and close; the segment stays."""
         if self._fd >= 0:
+            self._flush_now()
             self._syncer.forget(self._fd)
             try:
-                os.ftruncate(self._fd, self._end)
+                os.ftruncate(self._fd, self._written)
             finally:
                 os.close(self._fd)
                 self._fd = -1
 
 
-def read_outcome(fd: int, path: Path, offset: int, length: int) -> Outcome:
-    """One outcome by its place in a segment. Raises DamageError."""
+def _outcome_of(line: bytes, path: Path, offset: int) -> Outcome:
+    """The outcome of a line that was read back. Raises DamageError."""
     try:
-        entry = decode_line(os.pread(fd, length, offset)[:-1])
+        entry = decode_line(line[:-1])
     except (ValueError, KeyError, msgspec.MsgspecError):
         entry = None
     if not isinstance(entry, Outcome):

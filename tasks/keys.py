@@ -6,7 +6,7 @@ An embedded SQLite file beside the journal, rebuilt from the input and the parts
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from types import TracebackType
@@ -42,6 +42,14 @@ class KeyIndex:
     def owner(self, request_key: bytes, row: int) -> int:
         """Row that owns this request: `row` itself unless an earlier one claimed it."""
         return self._claim("requests", request_key, row)
+
+    def owners(self, requests: Sequence[tuple[bytes, int]]) -> list[int]:
+        """`owner` of many requests at once, in their order."""
+        before = self._db.total_changes
+        self._guarded("INSERT OR IGNORE INTO requests VALUES (?, ?)", requests)
+        if self._db.total_changes - before == len(requests):
+            return [row for _, row in requests]
+        return [self.owner(key, row) for key, row in requests]
 
     def claim_all(self, owners: Iterable[tuple[bytes, int]]) -> None:
         """Claim many requests at once; the first claim of a key stands."""

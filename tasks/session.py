@@ -223,7 +223,6 @@ class Session:
             self.model,
             base_url=self.model.base_url or self._gateway.base_url,
             api_key=self._gateway.api_key,
-            concurrency=job.limits.concurrency,
             timeout_s=job.limits.timeout_s,
             stream=job.params.stream,
             clock=self.clock,

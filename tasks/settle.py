@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections import Counter
 from dataclasses import dataclass, field
@@ -86,7 +85,7 @@ class Settler:
         run_id: str,
     ) -> None:
         self.admission = admission
-        self.sending: set[asyncio.Task[Any]] = set()
+        self.sending: set[int] = set()
         self._model, self._client, self._validator = model, client, validator
         self._codec = CODECS[model.protocol]
         self._retries, self._stream, self._search = retries, stream, search
@@ -135,13 +134,13 @@ class Settler:
         size = len(content) - case.request.media_chars
         tokens = self._expectation.tokens(size, bound) + MEDIA_TOKENS * case.request.media
         lease = await self.admission.enter(case.request.row.index, tokens, worst)
-        self.sending.add(_this_task())
+        self.sending.add(case.request.row.index)
         exchange = await self._send(case, segment, lease, content)
         return await self._judge(case, segment, lease, exchange, size)
 
-    def landed(self) -> None:
-        """This task's call has ended and what it cost is written down: it may be cancelled from here on."""
-        self.sending.discard(_this_task())
+    def landed(self, row: int) -> None:
+        """This row's call has ended and what it cost is written down: its task may be cancelled from here on."""
+        self.sending.discard(row)
 
     def _worst(self, request: Request, size: int, bound: int) -> int:
         """Worst case in 10⁻¹² USD. No token is shorter than a byte, but a small medium has a least number of them.
@@ -187,7 +186,7 @@ class Settler:
         if isinstance(verdict, Accepted):
             return self._outcome(case, Status.OK, accepted=verdict, bought=spent.cost)
         await self._note(case, segment, lease, verdict, spent)
-        self.landed()
+        self.landed(lease.row)
         raise Again(verdict)
 
     def _read(self, case: Case, answer: Answer | None) -> Accepted | Failure:
@@ -285,12 +284,6 @@ class Settler:
             tool_calls=answer.tool_calls if answer else (),
             failures=dict(case.failures),
         )
-
-
-def _this_task() -> asyncio.Task[Any]:
-    task = asyncio.current_task()
-    assert task is not None, "rows are settled inside tasks"
-    return task
 
 
 def complaint(rejected: Rejected) -> str:

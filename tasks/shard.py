@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import pyarrow as pa
@@ -16,7 +17,7 @@ from schemas.manifest import Tally, Termination, TerminationKind
 from schemas.outcome import Outcome
 from schemas.request import Request
 from schemas.row import Row, Shard, Unreadable
-from tasks.compact import PART_VERSION, Footer, part_digest, tally_value, write_part
+from tasks.compact import GROUP_ROWS, PART_VERSION, Footer, part_digest, tally_value, write_part
 from tasks.former import FormerAnswers, outcome_at
 from tasks.gateway.admission import Halted, refused_storage
 from tasks.journal import ANSWER_ROOM, VERSION, Head, Segment, Tried
@@ -30,7 +31,7 @@ from tasks.validate import Validator
 
 # Rows taken up beyond those in flight: they wait for a retry or for the limiter while others are sent.
 BACKLOG = 64
-READ_AT_ONCE = 64
+PLANNED_AT_ONCE = 64
 # Characters of base64 that all rows taken up may hold together.
 MEDIA_HELD_MOST = 256 * 2**20
 REOPENED = "reopened"
@@ -84,7 +85,7 @@ class ShardRun:
         self._waiting_rows: dict[int, asyncio.Future[Outcome]] = {}
         self._open: dict[int, tuple[Shard, Segment]] = {}
         self._parts: dict[int, Shard] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[int, asyncio.Task[None]] = {}
         self._media_held = 0
         self.tallies: dict[int, Tally] = {}
 
@@ -140,9 +141,9 @@ class ShardRun:
         tasks: list[asyncio.Task[None]] = []
         try:
             async with self._dispatching:
-                async for row in self._rows(shard):
-                    if row.index not in segment.settled:
-                        await self._take_up(row, segment, tally, tasks)
+                rows = (row for row in self._stage.rows_of(shard) if row.index not in segment.settled)
+                while few := list(islice(rows, 1 if self._stage.reads_media else PLANNED_AT_ONCE)):
+                    await self._take_up(few, segment, tally, tasks)
         except Halted:
             pass
         except StorageError as error:
@@ -154,56 +155,67 @@ class ShardRun:
         for result in await asyncio.gather(*tasks, return_exceptions=True):
             if isinstance(result, Exception) and not isinstance(result, Halted):
                 raise result
+        try:
+            segment.flush()
+        except StorageError as error:
+            self._stage.settler.admission.halt(refused_storage(error))
         return len(segment.settled) == shard.rows
 
-    async def _rows(self, shard: Shard) -> AsyncIterator[Row | Unreadable]:
-        """The rows, with a breath for the calls in flight after every few."""
-        for count, row in enumerate(self._stage.rows_of(shard), 1):
-            yield row
-            if count % READ_AT_ONCE == 0:
-                await asyncio.sleep(0)
-
     async def _take_up(
-        self, row: Row | Unreadable, segment: Segment, tally: Tally, tasks: list[asyncio.Task[None]]
+        self, rows: list[Row | Unreadable], segment: Segment, tally: Tally, tasks: list[asyncio.Task[None]]
     ) -> None:
-        """Settle a row that needs no call at once; give any other a task of its own."""
+        """Settle rows that need no call at once; give each other one a task of its own."""
         stage = self._stage
-        if stage.settler.admission.termination is not None:
-            raise Halted
         # Media are read from disk: not in the loop that calls in flight need.
-        planned = await asyncio.to_thread(self._plan, row) if stage.reads_media else self._plan(row)
-        if isinstance(planned, Outcome):
-            self._note(planned, segment, tally)
-            return
-        former = self._former(planned, segment)
+        planned = await asyncio.to_thread(self._plan, rows) if stage.reads_media else self._plan(rows)
+        asked = [(told.key, told.row.index) for told in planned if isinstance(told, Request)]
+        owners = iter(stage.keys.owners(asked))
+        for told in planned:
+            if stage.settler.admission.termination is not None:
+                raise Halted
+            if isinstance(told, Outcome):
+                self._note(told, segment, tally)
+            else:
+                await self._begin(told, next(owners), segment, tally, tasks)
+        # A breath for the calls in flight.
+        await asyncio.sleep(0)
+
+    async def _begin(
+        self, request: Request, owner: int, segment: Segment, tally: Tally, tasks: list[asyncio.Task[None]]
+    ) -> None:
+        """A row whose answer is not known yet: ask, or wait for the row that asks the same."""
+        own = owner == request.row.index
+        former = self._former(request, segment) if own else None
         if former is not None:
             self._note(former, segment, tally)
             return
-        owner = stage.keys.owner(planned.key, planned.row.index)
         await self._window.acquire()
-        await self._media_room(planned.media_chars)
-        work = self._ask(planned, segment, tally) if owner == planned.row.index else self._copy(
-            planned, owner, segment, tally
-        )  # fmt: skip
-        if owner == planned.row.index:
+        await self._media_room(request.media_chars)
+        if own:
             self._waiting_rows[owner] = asyncio.get_running_loop().create_future()
+            work = self._ask(request, segment, tally)
+        else:
+            work = self._copy(request, owner, segment, tally)
         task = asyncio.create_task(work)
-        self._tasks.add(task)
-        self._media_held += planned.media_chars
-        task.add_done_callback(partial(self._ended, planned.media_chars))
+        self._tasks[request.row.index] = task
+        self._media_held += request.media_chars
+        task.add_done_callback(partial(self._ended, request.row.index, request.media_chars))
         tasks.append(task)
 
-    def _ended(self, media_chars: int, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
+    def _ended(self, row: int, media_chars: int, _: asyncio.Task[None]) -> None:
+        del self._tasks[row]
         self._media_held -= media_chars
         self._window.release()
 
     async def _media_room(self, chars: int) -> None:
         """Wait until the media of the rows taken up leave room for these."""
         while self._media_held and self._media_held + chars > MEDIA_HELD_MOST and self._tasks:
-            await asyncio.wait(set(self._tasks), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(list(self._tasks.values()), return_when=asyncio.FIRST_COMPLETED)
 
-    def _plan(self, row: Row | Unreadable) -> Request | Outcome:
+    def _plan(self, rows: list[Row | Unreadable]) -> list[Request | Outcome]:
+        return [self._planned(row) for row in rows]
+
+    def _planned(self, row: Row | Unreadable) -> Request | Outcome:
         stage = self._stage
         if isinstance(row, Unreadable):
             return stage.planner.never_read(row)
@@ -215,14 +227,11 @@ class ShardRun:
 
         One that is to be tried again leaves only what it has cost.
         """
-        found = self._stage.former.find(request.key.hex())
+        found = self._stage.former.find(request.key)
         if found is None:
             return None
-        owner = self._stage.keys.owner(request.key, request.row.index)
-        if owner != request.row.index:
-            return None
         if self._stage.former.reopens(found):
-            segment.note_tried(Tried(owner, found.spent.attempts, REOPENED, found.spent))
+            segment.note_tried(Tried(request.row.index, found.spent.attempts, REOPENED, found.spent))
             return None
         return replace(found, row_id=request.row.row_id, row_index=request.row.index, keep=request.keep)
 
@@ -246,7 +255,7 @@ class ShardRun:
             self._stage.settler.admission.halt(DEFECT)
             raise
         finally:
-            self._stage.settler.landed()
+            self._stage.settler.landed(row)
             if not waiting.done():
                 waiting.cancel()
             del self._waiting_rows[row]
@@ -287,19 +296,20 @@ class ShardRun:
             return {}
         footer = Footer(PART_VERSION, stage.job_fingerprint, shard, complete, tally_value(tally))
         shape = stage.validator.shape if stage.validator.has_schema else None
-        outcomes = (segment.outcome(row) for row in rows)
         path = stage.output.part_path(shard.number)
-        write_part(path, stage.results_schema, shape, outcomes, footer)
+        groups = (list(segment.outcomes(rows[at : at + GROUP_ROWS])) for at in range(0, len(rows), GROUP_ROWS))
+        write_part(path, stage.results_schema, shape, groups, footer)
         return part_digest(path)
 
     def cancel_waiting(self) -> None:
         """End every row that is not in flight."""
-        for task in list(self._tasks - self._stage.settler.sending):
-            task.cancel()
+        for row, task in self._tasks.items():
+            if row not in self._stage.settler.sending:
+                task.cancel()
 
     def cancel_all(self) -> None:
         """End every row, in flight or not: what is in flight may then be paid for unseen."""
-        for task in list(self._tasks):
+        for task in self._tasks.values():
             task.cancel()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -39,6 +40,16 @@ class Lease:
     alone: bool
 
 
+@dataclass(slots=True, eq=False)
+class _Place:
+    """A call's place in the queue before the door."""
+
+    row: int
+    tokens: float
+    worst_usd: int
+    turn: asyncio.Future[Lease]
+
+
 class Admission:
     """Lets calls through, one decision at a time, first come first served.
 
@@ -57,24 +68,58 @@ class Admission:
         self._alone = True
         self._pause_s = PAUSE_FIRST_S
         self._paused_at = float("-inf")
-        self._turn = asyncio.Lock()
-        self._changed: asyncio.Future[None] | None = None
+        self._queue: deque[_Place] = deque()
+        self._alarm: asyncio.Task[None] | None = None
         self.termination: Termination | None = None
         self.on_halt: Callable[[], None] = lambda: None
 
     async def enter(self, row: int, tokens: float, worst_usd: int) -> Lease:
         """Wait for the turn of this call. Raises Halted once the run has ended for what is not in flight."""
-        async with self._turn:
-            while True:
-                if self.termination is not None:
-                    raise Halted
-                now = self._clock.now()
-                worst = self.budget.worst(worst_usd)
-                reason, wait = self._closed(tokens, worst, now)
-                self.waiting_for = reason
-                if reason is None:
-                    return self._take(row, tokens, worst, now)
-                await self._wait(wait)
+        if self.termination is not None:
+            raise Halted
+        place = _Place(row, tokens, worst_usd, asyncio.get_running_loop().create_future())
+        self._queue.append(place)
+        if len(self._queue) == 1:
+            self._let_in()
+        if place.turn.done():
+            return place.turn.result()
+        try:
+            return await place.turn
+        except asyncio.CancelledError:
+            if place in self._queue:
+                self._queue.remove(place)
+                self._let_in()
+            elif not place.turn.cancelled() and place.turn.exception() is None:
+                self.abandon(place.turn.result())
+            raise
+
+    def _let_in(self) -> None:
+        """Let in whoever may go now, in order; where only time opens the door, look again then."""
+        while self._queue:
+            place = self._queue[0]
+            if place.turn.done():
+                self._queue.popleft()
+                continue
+            now = self._clock.now()
+            worst = self.budget.worst(place.worst_usd)
+            reason, wait = self._closed(place.tokens, worst, now)
+            self.waiting_for = reason
+            if reason is not None:
+                if wait is not None and self.termination is None:
+                    self._look_again(wait)
+                return
+            self._queue.popleft()
+            place.turn.set_result(self._take(place.row, place.tokens, worst, now))
+
+    def _look_again(self, seconds: float) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm = asyncio.get_running_loop().create_task(self._wake_up(seconds))
+
+    async def _wake_up(self, seconds: float) -> None:
+        await self._clock.sleep(seconds)
+        self._alarm = None
+        self._let_in()
 
     def _closed(self, tokens: float, worst: int, now: float) -> tuple[str | None, float | None]:
         """Why the door is closed and for how many seconds; None seconds means until a call ends."""
@@ -105,13 +150,6 @@ class Admission:
         self.in_flight += 1
         return Lease(row, tokens, worst, now, alone=self._alone or self.breaker.is_open)
 
-    async def _wait(self, seconds: float | None) -> None:
-        if seconds is not None:
-            await self._clock.sleep(seconds)
-            return
-        self._changed = asyncio.get_running_loop().create_future()
-        await self._changed
-
     def leave(self, lease: Lease, *, used_tokens: int | None, cost_usd: int, failure: Failure | None) -> None:
         """A call ended: `used_tokens` as told (None if not), `cost_usd` what it cost or may have cost at most."""
         now = self._clock.now()
@@ -120,14 +158,14 @@ class Admission:
         if used_tokens is not None:
             self.limiter.settle(lease.tokens, used_tokens, now)
         self._learn(lease, failure, now)
-        self._wake()
+        self._let_in()
 
     def abandon(self, lease: Lease) -> None:
         """A call that was admitted was never sent."""
         self.in_flight -= 1
         self.budget.settle(lease.worst_usd, 0)
         self.limiter.refund(lease.tokens, self._clock.now())
-        self._wake()
+        self._let_in()
 
     def _learn(self, lease: Lease, failure: Failure | None, now: float) -> None:
         verdict = VERDICTS[failure.kind] if failure else None
@@ -154,10 +192,6 @@ class Admission:
             self._pause_s = min(PAUSE_MOST_S, self._pause_s * 2)
             self._paused_at = now
 
-    def _wake(self) -> None:
-        if self._changed is not None and not self._changed.done():
-            self._changed.set_result(None)
-
     def reopen(self) -> None:
         """Let calls through again after a halt; the first goes alone."""
         self.termination, self._alone = None, True
@@ -167,7 +201,13 @@ class Admission:
         if self.termination is None:
             self.termination = termination
             self.on_halt()
-        self._wake()
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        waiting, self._queue = self._queue, deque()
+        for place in waiting:
+            if not place.turn.done():
+                place.turn.set_exception(Halted())
 
     def _halt_for_outage(self) -> None:
         self.halt(

@@ -6,9 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import cast
 
-import aiohttp
 import httpx
-from httpx_aiohttp import AiohttpTransport
 
 from schemas.attempt import Answer, Failure, FailureKind
 from schemas.catalogue import Model
@@ -17,6 +15,7 @@ from schemas.json_text import JsonTextError, decode_json
 from tasks.clock import Clock
 from tasks.gateway.codec import CODECS
 from tasks.gateway.stream import StreamCut, StreamError, events
+from tasks.gateway.transport import Cut, TooLarge, Transport
 from tasks.gateway.verdicts import failure_in_stream, failure_of
 
 CONNECT_S = 30.0
@@ -45,7 +44,6 @@ class Client:
         *,
         base_url: str,
         api_key: str,
-        concurrency: int,
         timeout_s: float,
         stream: bool,
         clock: Clock,
@@ -64,25 +62,19 @@ class Client:
                 "user-agent": "rowmill",
             }
         )
-        # Without a number the transport stays at 100 connections, whatever the concurrency.
-        limits = httpx.Limits(max_connections=concurrency, keepalive_expiry=60)
-        self._transport = transport or AiohttpTransport(limits=limits)
-        self._timeout = {"connect": CONNECT_S, "read": timeout_s, "write": timeout_s, "pool": None}
+        self._transport = transport or Transport(most_bytes=ANSWER_MOST_BYTES)
+        self._extensions = {"timeout": {"connect": CONNECT_S, "read": timeout_s, "write": timeout_s, "pool": None}}
         self._timeout_s = timeout_s
 
     async def send(self, content: bytes) -> Exchange:
         """POST one body and read the whole response."""
         started = self._clock.now()
         request = httpx.Request(
-            "POST", self._url, headers=self._headers, content=content, extensions={"timeout": self._timeout}
+            "POST", self._url, headers=self._headers, stream=httpx.ByteStream(content), extensions=self._extensions
         )
         try:
-            response = await self._transport.handle_async_request(request)
-            try:
-                received = await _read(response)
-            finally:
-                await response.aclose()
-        except (httpx.HTTPError, aiohttp.ClientError, OSError) as error:
+            received = await _read(response := await self._transport.handle_async_request(request))
+        except httpx.HTTPError as error:
             result: Answer | Failure = self._transport_failure(error)
         else:
             result = self._judge(response, received)
@@ -98,16 +90,11 @@ class Client:
         request = httpx.Request("GET", endpoint(self._base_url, path), headers=headers, extensions={"timeout": timeout})
         try:
             response = await self._transport.handle_async_request(request)
-            try:
-                return await _read(response) if response.status_code == 200 else None
-            finally:
-                await response.aclose()
-        except (httpx.HTTPError, aiohttp.ClientError, OSError):
+            return await _read(response) if response.status_code == 200 else None
+        except httpx.HTTPError:
             return None
 
-    def _judge(self, response: httpx.Response, received: bytes | None) -> Answer | Failure:
-        if received is None:
-            return Failure(FailureKind.UNREADABLE_BODY, f"the answer is larger than {ANSWER_MOST_BYTES:,} bytes")
+    def _judge(self, response: httpx.Response, received: bytes) -> Answer | Failure:
         if response.status_code != 200:
             return failure_of(response.status_code, response.headers, received, self._clock.wall())
         if len(self._key) >= KEY_LEAST and self._key.encode() in received:
@@ -127,17 +114,20 @@ class Client:
             shown = received[:200].decode("utf-8", "replace")
             return Failure(FailureKind.UNREADABLE_BODY, f"the answer's body has an unknown form ({error}): {shown}")
 
-    def _transport_failure(self, error: Exception) -> Failure:
-        """What the transport raised → the failure it is. Told apart by aiohttp's own classes, not by words."""
-        cause = error.__cause__ if isinstance(error, httpx.HTTPError) and error.__cause__ else error
+    def _transport_failure(self, error: httpx.HTTPError) -> Failure:
+        """What the transport raised → the failure it is. Told apart by its class, not by words."""
         place = f"{self._url.scheme}://{self._url.netloc.decode('ascii')}"
-        if isinstance(cause, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)):
-            return Failure(FailureKind.UNREACHABLE, f"{place} cannot be reached: {cause}")
-        if isinstance(cause, (aiohttp.ServerTimeoutError, TimeoutError, httpx.TimeoutException)):
+        if isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout)):
+            return Failure(FailureKind.UNREACHABLE, f"{place} cannot be reached: {error}")
+        if isinstance(error, httpx.TimeoutException):
             return Failure(FailureKind.TIMEOUT, f"no byte from {place} for {self._timeout_s:g} s")
-        if isinstance(cause, aiohttp.ClientPayloadError):
+        if isinstance(error, TooLarge):
+            return Failure(FailureKind.UNREADABLE_BODY, f"the answer is too large: {error}")
+        if isinstance(error, httpx.DecodingError):
+            return Failure(FailureKind.UNREADABLE_BODY, f"the answer's encoding cannot be undone: {error}")
+        if isinstance(error, Cut):
             return Failure(FailureKind.TRUNCATED, "the answer ended before it was complete")
-        return Failure(FailureKind.DISCONNECT, f"the connection was lost: {type(cause).__name__} {cause}".strip())
+        return Failure(FailureKind.DISCONNECT, str(error) or "the connection was lost")
 
     def redact(self, text: str) -> str:
         """The text without the key, should the gateway echo it."""
@@ -168,16 +158,18 @@ def endpoint(base_url: str, path: str) -> httpx.URL:
     return httpx.URL(base + path)
 
 
-async def _read(response: httpx.Response) -> bytes | None:
-    """The whole body, None where it is larger than we hold."""
-    chunks: list[bytes] = []
-    size = 0
-    # Decoding is asked for by nobody (accept-encoding: identity); a gateway that encodes all the same is understood.
+async def _read(response: httpx.Response) -> bytes:
+    """The whole body; one that is encoded though nobody asked for it is understood all the same.
+
+    Raises DecodingError, TooLarge.
+    """
     encoded = "content-encoding" in response.headers
     stream = response.aiter_bytes() if encoded else cast(httpx.AsyncByteStream, response.stream)
+    chunks: list[bytes] = []
+    size = 0
     async for chunk in stream:
         size += len(chunk)
         if size > ANSWER_MOST_BYTES:
-            return None
+            raise TooLarge(f"more than {ANSWER_MOST_BYTES:,} bytes")
         chunks.append(chunk)
     return b"".join(chunks)
