@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 from schemas.price import ZERO, Cost
 from schemas.usage import Usage
@@ -41,8 +42,7 @@ class FailureKind(StrEnum):
     BLOCKED = "blocked"
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(msgspec.Struct, frozen=True):
     """A failure kind with the words that came with it. `retry_after` is in seconds from its receipt."""
 
     kind: FailureKind
@@ -50,8 +50,7 @@ class Failure:
     retry_after: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """What a 200 said. `usage` is None where the gateway did not tell it (never to be counted as 0).
 
     `finish_reason` is the provider's own word. `cut` and `blocked` are decided by the decoder of each protocol.
@@ -69,8 +68,7 @@ class Answer:
     grounding: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ToolCall:
+class ToolCall(msgspec.Struct, frozen=True):
     """One function the model asks for; `arguments` is JSON text."""
 
     name: str
@@ -78,8 +76,7 @@ class ToolCall:
     id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Spent:
+class Spent(msgspec.Struct, frozen=True, omit_defaults=True):
     """What attempts cost so far. `cost` is None where the price is unknown.
 
     `unknown_usd` bounds (10⁻¹² USD) what attempts of unknown usage may have cost beside `cost`.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
+
+import msgspec
 
 from schemas.attempt import Spent, ToolCall
 
@@ -19,8 +20,7 @@ class Status(StrEnum):
     UNREADABLE = "unreadable"
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
     """One settled row. Times are microseconds since 1970 UTC, money 10⁻¹² units inside `spent`.
 
     `output_text` is the accepted answer as JSON text (plain text where the job has no schema), null unless ok.
@@ -30,7 +30,7 @@ class Outcome:
     row_id: str
     row_index: int
     status: Status
-    keep: dict[str, Any] = field(default_factory=dict)
+    keep: dict[str, Any] = msgspec.field(default_factory=dict)
     output_text: str | None = None
     response_text: str | None = None
     repair: str | None = None
@@ -50,4 +50,4 @@ class Outcome:
     thoughts: str | None = None
     grounding: str | None = None
     tool_calls: tuple[ToolCall, ...] = ()
-    failures: dict[str, int] = field(default_factory=dict)
+    failures: dict[str, int] = msgspec.field(default_factory=dict)

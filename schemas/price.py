@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 
+import msgspec
+
 from schemas.errors import CatalogueError
 from schemas.usage import Usage
 
@@ -12,8 +14,7 @@ PICO = 10**12
 MILLION = 10**6
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
+class Cost(msgspec.Struct, frozen=True, gc=False):
     """Money as integers of 10⁻¹² (pico-USD, pico-credits). Sums are exact."""
 
     usd: int = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Literal
 
@@ -70,8 +70,7 @@ class Ask:
     schema_name: str = "answer"
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """The planned call of one row. `body` is the wire body of its protocol without the stream flag.
 
     `key` is blake2b-128 of all that affects the answer. `media` counts its media, `media_chars` their base64 text;
@@ -81,7 +80,7 @@ class Request:
     row: Row
     key: bytes
     body: dict[str, Any]
-    keep: dict[str, Any] = field(default_factory=dict)
+    keep: dict[str, Any] = msgspec.field(default_factory=dict)
     media: int = 0
     media_chars: int = 0
     by_reference: bool = False

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 
-@dataclass(frozen=True, slots=True)
-class Row:
+
+class Row(msgspec.Struct, frozen=True):
     """A readable row. `index` is its position over the whole input, `line` its position in `file`, from 1."""
 
     index: int
@@ -17,8 +18,7 @@ class Row:
     line: int
 
 
-@dataclass(frozen=True, slots=True)
-class Unreadable:
+class Unreadable(msgspec.Struct, frozen=True):
     """A line that is no row: kept as a results row of its own, with the reason and the line's beginning."""
 
     index: int

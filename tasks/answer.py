@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from schemas.json_text import JsonTextError, decode_json
 
@@ -17,8 +18,7 @@ _FENCE = re.compile(r"```[A-Za-z0-9_-]*[ \t]*\r?\n(.*?)\r?\n?[ \t]*```", re.DOTA
 _scan = json.JSONDecoder(strict=True).raw_decode
 
 
-@dataclass(frozen=True, slots=True)
-class Parsed:
+class Parsed(msgspec.Struct, frozen=True):
     """A JSON value, the exact JSON text it was read from, and what was mended to get at it."""
 
     value: Any

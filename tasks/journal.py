@@ -42,8 +42,7 @@ class Head:
     shard: Shard
 
 
-@dataclass(frozen=True, slots=True)
-class Intent:
+class Intent(msgspec.Struct, frozen=True):
     """Written before a call is sent. One without a later `Tried` or outcome of its row may have been paid."""
 
     row: int
@@ -51,8 +50,7 @@ class Intent:
     worst_usd: int
 
 
-@dataclass(frozen=True, slots=True)
-class Tried:
+class Tried(msgspec.Struct, frozen=True):
     """An attempt that did not settle its row: why, and what it cost."""
 
     row: int
@@ -266,7 +264,7 @@ class Segment:
         return offset, len(line)
 
     def _durable(self) -> asyncio.Future[None]:
-        done = asyncio.get_running_loop().create_future()
+        done: asyncio.Future[None] = self._syncer.loop.create_future()
         self._waiting.append(done)
         self._flush_soon()
         return done
@@ -275,7 +273,7 @@ class Segment:
         """At the end of this turn of the loop, unless an intent is written before."""
         if not self._flush_is_due:
             self._flush_is_due = True
-            asyncio.get_running_loop().call_soon(self._flush_now)
+            self._syncer.loop.call_soon(self._flush_now)
 
     def _flush_now(self) -> None:
         """Whoever waits for a line that cannot be written is told by its future; the line is tried again later."""

@@ -7,10 +7,10 @@ import gzip
 import io
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -28,8 +28,7 @@ _BOM = b"\xef\xbb\xbf"
 BATCH_IDS = (("custom_id", "body"), ("key", "request"))
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(msgspec.Struct, frozen=True):
     """One line or Parquet row before it is judged. `offset` is its cursor; `raw` its exact bytes for the digest."""
 
     offset: int

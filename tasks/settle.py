@@ -100,19 +100,27 @@ class Settler:
         case = Case(request, request.body, spent, Counter(failures))
         case.content = sum(count for kind, count in failures.items() if kind in CONTENT_KINDS)
         try:
-            outcome = await until_settled(
+            outcome = await self._attempt(case, segment)
+        except Again as first:
+            outcome = await self._again(case, segment, first)
+        self.admission.breaker.settled(request.row.index)
+        return outcome
+
+    async def _again(self, case: Case, segment: Segment, first: Again) -> Outcome:
+        """The outcome of a row whose first attempt failed."""
+        try:
+            return await until_settled(
+                first,
                 lambda: self._attempt(case, segment),
                 exhausted=lambda failure: self._exhausted(case, failure),
                 charged=lambda: case.transport,
                 clock=self._clock,
                 rng=self._rng,
             )
-        except Again as again:
-            if VERDICTS[again.failure.kind].action is Action.HALT:
+        except Again as last:
+            if VERDICTS[last.failure.kind].action is Action.HALT:
                 raise Halted from None
-            outcome = self._given_up(case, again.failure)
-        self.admission.breaker.settled(request.row.index)
-        return outcome
+            return self._given_up(case, last.failure)
 
     def _exhausted(self, case: Case, failure: Failure) -> bool:
         action = VERDICTS[failure.kind].action

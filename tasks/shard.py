@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 
 from schemas.attempt import FailureKind, Spent
@@ -233,7 +234,7 @@ class ShardRun:
         if self._stage.former.reopens(found):
             segment.note_tried(Tried(request.row.index, found.spent.attempts, REOPENED, found.spent))
             return None
-        return replace(found, row_id=request.row.row_id, row_index=request.row.index, keep=request.keep)
+        return msgspec.structs.replace(found, row_id=request.row.row_id, row_index=request.row.index, keep=request.keep)
 
     async def _ask(self, request: Request, segment: Segment, tally: Tally) -> None:
         """Settle a row by calls of its own."""
@@ -315,7 +316,7 @@ class ShardRun:
 
 def copy_of(owner: Outcome, request: Request, run_id: str) -> Outcome:
     """The outcome of a row whose identical request was paid for by another: same answer, no cost."""
-    return replace(
+    return msgspec.structs.replace(
         owner,
         row_id=request.row.row_id,
         row_index=request.row.index,

@@ -19,7 +19,7 @@ class Syncer:
     """One thread that syncs for everyone: all that was written before a sync began is acknowledged by it."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, sync: Callable[[int], None] | None = None) -> None:
-        self._loop = loop
+        self.loop = loop
         self._sync = sync or getattr(os, SYNC_MEANS)
         self._waiting: list[tuple[int, list[asyncio.Future[None]]]] = []
         self._wake = threading.Condition()
@@ -52,7 +52,7 @@ class Syncer:
                     return
                 batch, self._waiting, self._busy = self._waiting, [], True
             error = self._sync_all({fd for fd, _ in batch})
-            self._loop.call_soon_threadsafe(_acknowledge, batch, error)
+            self.loop.call_soon_threadsafe(_acknowledge, batch, error)
             self._closing.wait(GATHER_S)
 
     def _sync_all(self, fds: set[int]) -> OSError | None:

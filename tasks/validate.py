@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema_rs
+import msgspec
 from pydantic import BaseModel
 
 from schemas.attempt import FailureKind
@@ -23,8 +24,7 @@ REASON_CHARS = 300
 BACKTRACKS_MOST = 100_000
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(msgspec.Struct, frozen=True):
     """An answer that meets the schema: its JSON text (plain text without a schema) and what was mended."""
 
     text: str

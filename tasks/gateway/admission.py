@@ -68,6 +68,7 @@ class Admission:
         self._alone = True
         self._pause_s = PAUSE_FIRST_S
         self._paused_at = float("-inf")
+        self._loop = asyncio.get_running_loop()
         self._queue: deque[_Place] = deque()
         self._alarm: asyncio.Task[None] | None = None
         self.termination: Termination | None = None
@@ -77,7 +78,7 @@ class Admission:
         """Wait for the turn of this call. Raises Halted once the run has ended for what is not in flight."""
         if self.termination is not None:
             raise Halted
-        place = _Place(row, tokens, worst_usd, asyncio.get_running_loop().create_future())
+        place = _Place(row, tokens, worst_usd, self._loop.create_future())
         self._queue.append(place)
         if len(self._queue) == 1:
             self._let_in()
@@ -114,7 +115,7 @@ class Admission:
     def _look_again(self, seconds: float) -> None:
         if self._alarm is not None:
             self._alarm.cancel()
-        self._alarm = asyncio.get_running_loop().create_task(self._wake_up(seconds))
+        self._alarm = self._loop.create_task(self._wake_up(seconds))
 
     async def _wake_up(self, seconds: float) -> None:
         await self._clock.sleep(seconds)

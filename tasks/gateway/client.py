@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import cast
 
 import httpx
+import msgspec
 
 from schemas.attempt import Answer, Failure, FailureKind
 from schemas.catalogue import Model
@@ -26,8 +26,7 @@ REDACTED = "[key redacted]"
 KEY_LEAST = 12
 
 
-@dataclass(frozen=True, slots=True)
-class Exchange:
+class Exchange(msgspec.Struct, frozen=True):
     """One HTTP exchange: exactly one of `answer` and `failure` is set. `seconds` is its latency."""
 
     answer: Answer | None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator
+from functools import lru_cache
 from typing import cast
 
 import httptools
@@ -17,7 +18,6 @@ import httpx
 KEPT_ALIVE_S = 20.0
 HEAD_MOST_BYTES = 64 * 1024
 PIECE_BYTES = 64 * 1024
-LINE_END = b"\r\n"
 Origin = tuple[bytes, bytes, int]
 
 
@@ -49,7 +49,7 @@ class Connection(asyncio.Protocol):
         self._answer: asyncio.Future[httpx.Response] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self.usable = False
-        self.idle_since = 0.0
+        self._last_at = loop.time()
         self._forget_message()
 
     def _forget_message(self) -> None:
@@ -81,7 +81,11 @@ class Connection(asyncio.Protocol):
             raise
         finally:
             self._answer = None
-            self.idle_since = self._loop.time()
+
+    @property
+    def idle_s(self) -> float:
+        """Seconds since a byte came last."""
+        return self._loop.time() - self._last_at
 
     def _look(self) -> None:
         """End an exchange in which nothing was sent or received for its time limit."""
@@ -189,10 +193,13 @@ class Transport(httpx.AsyncBaseTransport):
         """One exchange. Raises the errors of `Connection.exchange`, ConnectError and ConnectTimeout."""
         timeouts = request.extensions["timeout"]
         content = await request.aread()
+        head = _head(request.method.encode("ascii"), request.url.raw_path, tuple(request.headers.raw))
+        if content or request.method == "POST":
+            head += b"content-length: %d\r\n" % len(content)
         origin = (request.url.raw_scheme, request.url.raw_host, request.url.port or 0)
         connection = self._kept(origin) or await self._connect(request.url, timeouts["connect"])
         try:
-            return await connection.exchange(_head(request, len(content)), content, timeouts["read"])
+            return await connection.exchange(head + b"\r\n", content, timeouts["read"])
         finally:
             if connection.usable:
                 self._idle.setdefault(origin, []).append(connection)
@@ -204,7 +211,7 @@ class Transport(httpx.AsyncBaseTransport):
         idle = self._idle.get(origin)
         while idle:
             connection = idle.pop()
-            if connection.usable and asyncio.get_running_loop().time() - connection.idle_since < KEPT_ALIVE_S:
+            if connection.usable and connection.idle_s < KEPT_ALIVE_S:
                 return connection
             connection.close()
         return None
@@ -236,13 +243,11 @@ class Transport(httpx.AsyncBaseTransport):
         self._idle.clear()
 
 
-def _head(request: httpx.Request, length: int) -> bytes:
-    """The request line and headers. The body's length stands in for whatever the headers say of it."""
-    lines = [b"%s %s HTTP/1.1" % (request.method.encode("ascii"), request.url.raw_path)]
-    lines += [b"%s: %s" % pair for pair in request.headers.raw if pair[0].lower() != b"content-length"]
-    if length or request.method == "POST":
-        lines.append(b"content-length: %d" % length)
-    head = LINE_END.join((*lines, LINE_END))
-    if head.count(b"\n") != len(lines) + 1 or head.count(b"\r") != len(lines) + 1:
+@lru_cache(16)
+def _head(method: bytes, target: bytes, headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
+    """The request line and headers, the same for every row. The body's length stands in for what headers say of it."""
+    lines = [b"%s %s HTTP/1.1" % (method, target)]
+    lines += [b"%s: %s" % pair for pair in headers if pair[0].lower() != b"content-length"]
+    if any(b"\r" in line or b"\n" in line for line in lines):
         raise httpx.LocalProtocolError("a header holds a line break")
-    return head
+    return b"".join(line + b"\r\n" for line in lines)

@@ -193,6 +193,7 @@ class Again(Exception):
 
 
 async def until_settled(
+    first: Again,
     attempt: Callable[[], Awaitable[T]],
     *,
     exhausted: Callable[[Failure], bool],
@@ -200,17 +201,14 @@ async def until_settled(
     clock: Clock,
     rng: random.Random,
 ) -> T:
-    """Run attempts until one settles the row. Raises the last `Again` once the row's budget is used up.
+    """Run attempts after the `first` that failed, until one settles the row. Raises the last `Again` once the row's
+    budget is used up.
 
-    A row that succeeds at once never meets tenacity, whose bookkeeping costs more than the rest of a call.
+    A row that succeeds at once never comes here: tenacity's bookkeeping costs more than the rest of a call.
     Only transport failures wait here, with jittered exponential backoff by the `charged` failures of the row; a rate
     limit waits in the limiter with everyone, and a new question to the model need not wait.
     """
-
-    try:
-        return await attempt()
-    except Again as error:
-        failed: list[Again] = [error]
+    failed = [first]
 
     async def next_attempt() -> T:
         if failed:

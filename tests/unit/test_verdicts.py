@@ -110,8 +110,12 @@ def settle(failures: list[Failure], budget: int) -> tuple[str, float]:
         return charged > budget
 
     async def run() -> str:
+        try:
+            return await attempt()
+        except Again as first:
+            begun = first
         return await until_settled(
-            attempt, exhausted=exhausted, charged=lambda: charged, clock=clock, rng=random.Random(1)
+            begun, attempt, exhausted=exhausted, charged=lambda: charged, clock=clock, rng=random.Random(1)
         )
 
     return asyncio.run(run()), clock.now() - began
