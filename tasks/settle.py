@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter
 from dataclasses import dataclass, field
@@ -26,7 +27,10 @@ from tasks.validate import Accepted, Rejected, Validator
 
 BYTES_A_TOKEN = 4.0
 FIRST_OUTPUT_GUESS = 256.0
-LEARN_RATE = 0.05
+# Answers are spread widely: their mean is taken over so many, so that one long answer does not slow the fleet.
+LEARNED_FROM = 200
+# Standard deviations of the tokens in flight that are held back, so that a run of long answers draws no 429.
+SPREADS_HELD = 3.0
 # What Gemini counts for an image at its usual resolution, and beyond its bytes at the most.
 MEDIA_TOKENS = 1_120
 MEDIA_MOST_TOKENS = 4_096
@@ -35,18 +39,25 @@ CONTENT_KINDS = frozenset(kind for kind, verdict in VERDICTS.items() if verdict.
 
 @dataclass(slots=True)
 class Expectation:
-    """What a call will use, learned from those before: input tokens by its bytes, output tokens by the mean."""
+    """What a call will use, learned from those before: input tokens by its bytes, output tokens by their mean."""
 
     bytes_a_token: float = BYTES_A_TOKEN
     output: float = FIRST_OUTPUT_GUESS
+    variance: float = 0.0
+    seen: int = 0
 
-    def tokens(self, size: int, bound: int) -> float:
-        return size / self.bytes_a_token + min(self.output, bound)
+    def tokens(self, size: int, bound: int, in_flight: int) -> float:
+        """What to reserve: the mean, and a share of how far all that are in flight may stray from it together."""
+        straying = SPREADS_HELD * math.sqrt(self.variance / (in_flight + 1))
+        return size / self.bytes_a_token + min(self.output + straying, bound)
 
     def learn(self, size: int, usage: Usage) -> None:
+        self.seen = min(self.seen + 1, LEARNED_FROM)
         if usage.input:
-            self.bytes_a_token += LEARN_RATE * (size / usage.input - self.bytes_a_token)
-        self.output += LEARN_RATE * (usage.billed_output - self.output)
+            self.bytes_a_token += (size / usage.input - self.bytes_a_token) / self.seen
+        off = usage.billed_output - self.output
+        self.output += off / self.seen
+        self.variance += (off * (usage.billed_output - self.output) - self.variance) / self.seen
 
 
 @dataclass(slots=True)
@@ -140,7 +151,7 @@ class Settler:
         bound = self._codec.output_limit(case.body) or self._model.max_output_tokens
         worst = self._worst(case.request, len(content), bound)
         size = len(content) - case.request.media_chars
-        tokens = self._expectation.tokens(size, bound) + MEDIA_TOKENS * case.request.media
+        tokens = self._expectation.tokens(size, bound, self.admission.in_flight) + MEDIA_TOKENS * case.request.media
         lease = await self.admission.enter(case.request.row.index, tokens, worst)
         self.sending.add(case.request.row.index)
         exchange = await self._send(case, segment, lease, content)

@@ -15,7 +15,7 @@ from tasks.clock import Clock
 from tasks.gateway.breaker import Breaker
 from tasks.gateway.budget import Budget
 from tasks.gateway.concurrency import Concurrency
-from tasks.gateway.limiter import Limiter
+from tasks.gateway.limiter import Limiter, Taking
 from tasks.gateway.verdicts import VERDICTS, Verdict
 
 # A closed door is looked at again this often, so that one that opens early is not waited out.
@@ -34,7 +34,7 @@ class Lease:
     """What an admitted call holds until it ends: tokens of the limiter, 10⁻¹² USD of the budget, a slot."""
 
     row: int
-    tokens: float
+    taking: Taking
     worst_usd: int
     admitted_at: float
     alone: bool
@@ -146,10 +146,10 @@ class Admission:
         return None, None
 
     def _take(self, row: int, tokens: float, worst: int, now: float) -> Lease:
-        self.limiter.take(tokens, now)
+        taking = self.limiter.take(tokens, now)
         self.budget.reserve(worst)
         self.in_flight += 1
-        return Lease(row, tokens, worst, now, alone=self._alone or self.breaker.is_open)
+        return Lease(row, taking, worst, now, alone=self._alone or self.breaker.is_open)
 
     def leave(self, lease: Lease, *, used_tokens: int | None, cost_usd: int, failure: Failure | None) -> None:
         """A call ended: `used_tokens` as told (None if not), `cost_usd` what it cost or may have cost at most."""
@@ -157,7 +157,7 @@ class Admission:
         self.in_flight -= 1
         self.budget.settle(lease.worst_usd, cost_usd)
         if used_tokens is not None:
-            self.limiter.settle(lease.tokens, used_tokens, now)
+            self.limiter.settle(lease.taking, used_tokens, now)
         self._learn(lease, failure, now)
         self._let_in()
 
@@ -165,7 +165,7 @@ class Admission:
         """A call that was admitted was never sent."""
         self.in_flight -= 1
         self.budget.settle(lease.worst_usd, 0)
-        self.limiter.refund(lease.tokens, self._clock.now())
+        self.limiter.refund(lease.taking, self._clock.now())
         self._let_in()
 
     def _learn(self, lease: Lease, failure: Failure | None, now: float) -> None:

@@ -1,20 +1,28 @@
-"""Limiter: requests and tokens per minute as two buckets taken together, first come first served."""
+"""Limiter: requests and tokens per minute, taken together, first come first served."""
 
 from __future__ import annotations
 
 import math
+from collections import deque
+from dataclasses import dataclass
 
-BURST_S = 0.2
+WINDOW_S = 60.0
+# Calls reach the gateway some hundredths of a second apart from when they were sent. An even pace stays this far below
+# its rate and bursts no more than this, so that neither a bucket nor a sliding minute there is ever overdrawn.
+EVEN = 0.997
+BURST_S = 0.1
+# A call counts in the gateway's minute from when it arrives there, which may be so much later than it was sent.
+ARRIVAL_S = 1.0
 
 
 class Bucket:
-    """A token bucket in monotonic seconds. Holds at most 0.2 s of its rate (at least one unit), so it cannot burst.
+    """An even pace, as a token bucket in monotonic seconds that holds at most 0.1 s of its rate (at least one unit).
 
     A taking larger than the bucket waits for a full one and leaves a debt that later takings wait off.
     """
 
     def __init__(self, per_minute: float, now: float) -> None:
-        self.rate = per_minute / 60
+        self.rate = per_minute * EVEN / WINDOW_S
         self.capacity = max(1.0, self.rate * BURST_S)
         self._level = self.capacity
         self._at = now
@@ -30,23 +38,77 @@ class Bucket:
         self._flow(now)
         self._level -= amount
 
-    def give_back(self, amount: float, now: float) -> None:
-        """Return what was reserved and not used; a negative amount is used beyond the reservation."""
+    def correct(self, amount: float, used: float, taken_at: float, now: float) -> None:
+        """Put right a taking by what was really used, be it less or more.
+
+        What comes back was never spent, so it may lift the level above the capacity; time does not.
+        """
         self._flow(now)
-        self._level = min(self.capacity, self._level + amount)
+        self._level += amount - used
 
     def _flow(self, now: float) -> None:
         if now > self._at:
-            self._level = min(self.capacity, self._level + (now - self._at) * self.rate)
+            self._level = max(self._level, min(self.capacity, self._level + (now - self._at) * self.rate))
             self._at = now
 
 
-class Limiter:
-    """RPM and TPM under one roof: reserve → settle or refund, and a pause for everyone. Has no clock of its own."""
+class Minute:
+    """At most so much in any 60 s, as fast as it comes: for a gateway that counts a sliding minute."""
 
-    def __init__(self, rpm: float | None, tpm: float | None, now: float) -> None:
-        self._requests = Bucket(rpm, now) if rpm else None
-        self._tokens = Bucket(tpm, now) if tpm else None
+    def __init__(self, per_minute: float, now: float) -> None:
+        self._most = per_minute
+        self._taken: deque[list[float]] = deque()
+        self._sum = 0.0
+
+    def wait(self, amount: float, now: float) -> float:
+        """Seconds until `amount` can be taken; 0 when it can be now. More than a minute's worth waits for an empty one."""
+        self._forget(now)
+        if not self._taken or self._sum + amount <= self._most:
+            return 0.0
+        excess = self._sum + amount - self._most
+        for at, taken in self._taken:
+            excess -= taken
+            if excess <= 0:
+                break
+        return at + WINDOW_S + ARRIVAL_S - now
+
+    def take(self, amount: float, now: float) -> None:
+        self._taken.append([now, amount])
+        self._sum += amount
+
+    def correct(self, amount: float, used: float, taken_at: float, now: float) -> None:
+        """Put right a taking by what was really used, at the moment when it was taken."""
+        if taken_at + WINDOW_S + ARRIVAL_S <= now or amount == used:
+            return
+        self._sum += used - amount
+        for entry in self._taken:
+            if entry[0] >= taken_at:
+                entry[1] += used - amount
+                return
+
+    def _forget(self, now: float) -> None:
+        while self._taken and self._taken[0][0] + WINDOW_S + ARRIVAL_S <= now:
+            self._sum -= self._taken.popleft()[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Taking:
+    """What a call took, and when."""
+
+    tokens: float
+    at: float
+
+
+class Limiter:
+    """RPM and TPM under one roof: reserve → settle or refund, and a pause for everyone. Has no clock of its own.
+
+    `minute` sends as fast as a sliding minute allows instead of evenly.
+    """
+
+    def __init__(self, rpm: float | None, tpm: float | None, now: float, *, minute: bool = False) -> None:
+        kind = Minute if minute else Bucket
+        self._requests = kind(rpm, now) if rpm else None
+        self._tokens = kind(tpm, now) if tpm else None
         self._paused_until = -math.inf
 
     def wait(self, tokens: float, now: float) -> float:
@@ -58,22 +120,23 @@ class Limiter:
             0.0,
         )
 
-    def take(self, tokens: float, now: float) -> None:
+    def take(self, tokens: float, now: float) -> Taking:
         if self._requests:
             self._requests.take(1, now)
         if self._tokens:
             self._tokens.take(tokens, now)
+        return Taking(tokens, now)
 
-    def settle(self, reserved: float, used: float, now: float) -> None:
+    def settle(self, taking: Taking, used: float, now: float) -> None:
         """Correct a reservation by what the answer's usage told."""
         if self._tokens:
-            self._tokens.give_back(reserved - used, now)
+            self._tokens.correct(taking.tokens, used, taking.at, now)
 
-    def refund(self, reserved: float, now: float) -> None:
+    def refund(self, taking: Taking, now: float) -> None:
         """Undo a taking whose request was never sent."""
         if self._requests:
-            self._requests.give_back(1, now)
-        self.settle(reserved, 0, now)
+            self._requests.correct(1, 0, taking.at, now)
+        self.settle(taking, 0, now)
 
     def pause(self, until: float) -> None:
         """Let nothing go before this moment."""
