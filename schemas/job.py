@@ -37,6 +37,11 @@ class Limits(Part):
     concurrency: int = Field(32, gt=0, le=10_000, description="Most calls in flight at a time")
     rpm: float | None = Field(None, gt=0, description="Requests per minute")
     tpm: float | None = Field(None, gt=0, description="Tokens per minute, input and output together")
+    window: Literal["even", "sliding"] = Field(
+        "even",
+        description="even: spread over each minute, which every gateway takes; sliding: as fast as a sliding minute "
+        "allows, for a gateway known to count that way",
+    )
     timeout_s: float = Field(180, gt=0, description="Seconds without a byte after which a call is given up")
     max_line_bytes: int = Field(32 * 2**20, gt=0, description="Longest input line; a longer one is `unreadable`")
     max_media_bytes: int = Field(14 * 2**20, gt=0, description="Most bytes of media in one row; the rest is refused")

@@ -125,8 +125,7 @@ def _object(schema: Mapping[str, Any], root: Any, seen: tuple[str, ...]) -> Shap
 
     def convert(value: dict[str, Any]) -> dict[str, Any]:
         shaped = {name: shape.convert(value[name]) for name, shape in inner.items() if value.get(name) is not None}
-        extra = {name: part for name, part in value.items() if name not in inner}
-        if extra:
+        if len(shaped) < len(value) and (extra := {name: value[name] for name in value if name not in inner}):
             shaped[EXTRA] = encode_json(extra).decode()
         return shaped
 

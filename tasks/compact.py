@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import islice
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,8 @@ from tasks.publish import published
 from tasks.validate import output_value
 
 GROUP_ROWS = 5_000
+# Outcomes held as objects at a time: few enough that their memory is used again.
+BATCH_ROWS = 500
 FOOTER = "rowmill.part"
 PART_VERSION = 1
 
@@ -42,10 +46,10 @@ def write_part(
     path: Path,
     schema: pa.Schema,
     shape: Shape | None,
-    groups: Iterable[Sequence[Outcome]],
+    batches: Iterable[Sequence[Outcome]],
     footer: Footer,
 ) -> None:
-    """Write, sync, rename, sync the folder. Outcomes come in row order, a row group (at most GROUP_ROWS) at a time.
+    """Write, sync, rename, sync the folder. Outcomes come in row order, some (best BATCH_ROWS) at a time.
 
     Raises StorageError, leaving nothing half.
     """
@@ -54,8 +58,12 @@ def write_part(
         published(path, "the part") as file,
         pq.ParquetWriter(file, schema.with_metadata(told), compression="zstd", write_page_checksum=True) as writer,
     ):
-        for group in groups:
-            writer.write_batch(encode_batch(group, schema, shape))
+        encoded = (encode_batch(outcomes, schema, shape) for outcomes in batches)
+        while group := list(islice(encoded, GROUP_ROWS // BATCH_ROWS)):
+            writer.write_table(pa.Table.from_batches(group))
+
+
+Column = Callable[[Sequence[Outcome]], pa.Array]
 
 
 def encode_batch(outcomes: Sequence[Outcome], schema: pa.Schema, shape: Shape | None) -> pa.RecordBatch:
@@ -92,38 +100,44 @@ def _money(amounts: list[int | None]) -> pa.Array:
     return pa.Array.from_buffers(MONEY, len(whole), whole.buffers(), whole.null_count, whole.offset)
 
 
-def _text(name: str) -> Callable[[Sequence[Outcome]], pa.Array]:
-    return lambda outcomes: pa.array([getattr(outcome, name) for outcome in outcomes], pa.string())
+def _plain(type_: pa.DataType, path: str) -> Column:
+    of = attrgetter(path)
+    return lambda outcomes: pa.array(list(map(of, outcomes)), type_)
 
 
-def _number(type_: pa.DataType, of: Callable[[Outcome], Any]) -> Callable[[Sequence[Outcome]], pa.Array]:
-    return lambda outcomes: pa.array([of(outcome) for outcome in outcomes], type_)
+def _amount(path: str) -> Column:
+    of = attrgetter(path)
+    return lambda outcomes: _money(list(map(of, outcomes)))
 
 
-def _amount(of: Callable[[Outcome], int | None]) -> Callable[[Sequence[Outcome]], pa.Array]:
-    return lambda outcomes: _money([of(outcome) for outcome in outcomes])
+def _cost(name: str) -> Column:
+    def column(outcomes: Sequence[Outcome]) -> pa.Array:
+        costs = map(attrgetter("spent.cost"), outcomes)
+        return _money([None if cost is None else getattr(cost, name) for cost in costs])
+
+    return column
 
 
-_COLUMNS: dict[str, Callable[[Sequence[Outcome]], pa.Array]] = {
+_COLUMNS: dict[str, Column] = {
     **{
-        name: _text(name)
+        name: _plain(pa.string(), name)
         for name in (
             "row_id", "status", "response_text", "repair", "error_kind", "error_message", "finish_reason",
             "model", "reused_from", "request_key", "price_version", "run_id", "thoughts", "grounding",
         )
     },
-    "row_index": _number(pa.int64(), lambda outcome: outcome.row_index),
-    "attempts": _number(pa.int32(), lambda outcome: outcome.spent.attempts),
-    "input_tokens": _number(pa.int64(), lambda outcome: outcome.spent.usage.input),
-    "output_tokens": _number(pa.int64(), lambda outcome: outcome.spent.usage.output),
-    "thought_tokens": _number(pa.int64(), lambda outcome: outcome.spent.usage.thoughts),
-    "cost_usd": _amount(lambda outcome: outcome.spent.cost.usd if outcome.spent.cost else None),
-    "cost_credits": _amount(lambda outcome: outcome.spent.cost.credits if outcome.spent.cost else None),
-    "wasted_cost_usd": _amount(lambda outcome: outcome.wasted_usd),
-    "cost_unknown": _number(pa.bool_(), lambda outcome: outcome.spent.unknown),
-    "latency_ms": _number(pa.int64(), lambda outcome: outcome.latency_ms),
-    "started_at": _number(TIME, lambda outcome: outcome.started_at),
-    "finished_at": _number(TIME, lambda outcome: outcome.finished_at),
+    "row_index": _plain(pa.int64(), "row_index"),
+    "attempts": _plain(pa.int32(), "spent.attempts"),
+    "input_tokens": _plain(pa.int64(), "spent.usage.input"),
+    "output_tokens": _plain(pa.int64(), "spent.usage.output"),
+    "thought_tokens": _plain(pa.int64(), "spent.usage.thoughts"),
+    "cost_usd": _cost("usd"),
+    "cost_credits": _cost("credits"),
+    "wasted_cost_usd": _amount("wasted_usd"),
+    "cost_unknown": _plain(pa.bool_(), "spent.unknown"),
+    "latency_ms": _plain(pa.int64(), "latency_ms"),
+    "started_at": _plain(TIME, "started_at"),
+    "finished_at": _plain(TIME, "finished_at"),
     "tool_calls": lambda outcomes: pa.array(
         [
             [{"id": call.id, "name": call.name, "arguments": call.arguments} for call in outcome.tool_calls]

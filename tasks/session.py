@@ -213,7 +213,7 @@ class Session:
         spent = bound_usd(parts_spent) + bound_usd(standing.open_spent) + former.uncarried_usd()
         self.progress.cap_usd = cap
         self.admission = Admission(
-            limiter=Limiter(job.limits.rpm, job.limits.tpm, self.clock.now()),
+            limiter=Limiter(job.limits.rpm, job.limits.tpm, self.clock.now(), sliding=job.limits.window == "sliding"),
             concurrency=Concurrency(job.limits.concurrency),
             budget=Budget(cap, spent, lambda told: log.warning("%s", told)),
             clock=self.clock,

@@ -18,7 +18,7 @@ from schemas.manifest import Tally, Termination, TerminationKind
 from schemas.outcome import Outcome
 from schemas.request import Request
 from schemas.row import Row, Shard, Unreadable
-from tasks.compact import GROUP_ROWS, PART_VERSION, Footer, part_digest, tally_value, write_part
+from tasks.compact import BATCH_ROWS, PART_VERSION, Footer, part_digest, tally_value, write_part
 from tasks.former import FormerAnswers, outcome_at
 from tasks.gateway.admission import Halted, refused_storage
 from tasks.journal import ANSWER_ROOM, VERSION, Head, Segment, Tried
@@ -298,8 +298,8 @@ class ShardRun:
         footer = Footer(PART_VERSION, stage.job_fingerprint, shard, complete, tally_value(tally))
         shape = stage.validator.shape if stage.validator.has_schema else None
         path = stage.output.part_path(shard.number)
-        groups = (list(segment.outcomes(rows[at : at + GROUP_ROWS])) for at in range(0, len(rows), GROUP_ROWS))
-        write_part(path, stage.results_schema, shape, groups, footer)
+        batches = (list(segment.outcomes(rows[at : at + BATCH_ROWS])) for at in range(0, len(rows), BATCH_ROWS))
+        write_part(path, stage.results_schema, shape, batches, footer)
         return part_digest(path)
 
     def cancel_waiting(self) -> None:

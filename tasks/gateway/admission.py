@@ -178,8 +178,10 @@ class Admission:
             self.breaker.answered(lease.row, now)
         if verdict is None:
             self.concurrency.succeeded(now)
+            self.limiter.let_in(now)
             self._pause_s = PAUSE_FIRST_S
         if failure and failure.kind in (FailureKind.RATE_LIMIT, FailureKind.BARE_429):
+            self.limiter.refused(now, lease.admitted_at)
             self._pause(failure, lease, now)
         bare = failure is not None and failure.kind is FailureKind.BARE_429
         self._alone = bare or (self._alone and verdict is not None and not _proves(verdict))

@@ -6,6 +6,8 @@ import math
 from collections import deque
 from dataclasses import dataclass
 
+from tasks.gateway.pace import Pace
+
 WINDOW_S = 60.0
 # Calls reach the gateway some hundredths of a second apart from when they were sent. An even pace stays this far below
 # its rate and bursts no more than this, so that neither a bucket nor a sliding minute there is ever overdrawn.
@@ -52,7 +54,7 @@ class Bucket:
             self._at = now
 
 
-class Minute:
+class SlidingMinute:
     """At most so much in any 60 s, as fast as it comes: for a gateway that counts a sliding minute."""
 
     def __init__(self, per_minute: float, now: float) -> None:
@@ -61,16 +63,16 @@ class Minute:
         self._sum = 0.0
 
     def wait(self, amount: float, now: float) -> float:
-        """Seconds until `amount` can be taken; 0 when it can be now. More than a minute's worth waits for an empty one."""
+        """Seconds until `amount` can be taken; 0 when it can be now. What no minute can hold waits for an empty one."""
         self._forget(now)
         if not self._taken or self._sum + amount <= self._most:
             return 0.0
-        excess = self._sum + amount - self._most
+        excess, leaves_at = self._sum + amount - self._most, now
         for at, taken in self._taken:
-            excess -= taken
+            excess, leaves_at = excess - taken, at + WINDOW_S + ARRIVAL_S
             if excess <= 0:
                 break
-        return at + WINDOW_S + ARRIVAL_S - now
+        return leaves_at - now
 
     def take(self, amount: float, now: float) -> None:
         self._taken.append([now, amount])
@@ -102,19 +104,24 @@ class Taking:
 class Limiter:
     """RPM and TPM under one roof: reserve → settle or refund, and a pause for everyone. Has no clock of its own.
 
-    `minute` sends as fast as a sliding minute allows instead of evenly.
+    It goes evenly, or with `sliding` as fast as a sliding minute allows. Where the gateway refuses calls all the same,
+    its own pace is learned and kept.
     """
 
-    def __init__(self, rpm: float | None, tpm: float | None, now: float, *, minute: bool = False) -> None:
-        kind = Minute if minute else Bucket
+    def __init__(self, rpm: float | None, tpm: float | None, now: float, *, sliding: bool = False) -> None:
+        kind = SlidingMinute if sliding else Bucket
         self._requests = kind(rpm, now) if rpm else None
         self._tokens = kind(tpm, now) if tpm else None
         self._paused_until = -math.inf
+        self._asked = rpm / WINDOW_S if rpm else math.inf
+        self._pace = Pace(now)
+        self._seen = Bucket(WINDOW_S, now)
 
     def wait(self, tokens: float, now: float) -> float:
         """Seconds until a request of so many tokens may go; 0 when it may go now."""
         return max(
             self._paused_until - now,
+            self._seen.wait(1, now) if self._keeps_pace(now) else 0.0,
             self._requests.wait(1, now) if self._requests else 0.0,
             self._tokens.wait(tokens, now) if self._tokens else 0.0,
             0.0,
@@ -125,6 +132,8 @@ class Limiter:
             self._requests.take(1, now)
         if self._tokens:
             self._tokens.take(tokens, now)
+        if self._keeps_pace(now):
+            self._seen.take(1, now)
         return Taking(tokens, now)
 
     def settle(self, taking: Taking, used: float, now: float) -> None:
@@ -138,9 +147,27 @@ class Limiter:
             self._requests.correct(1, 0, taking.at, now)
         self.settle(taking, 0, now)
 
+    def _keeps_pace(self, now: float) -> bool:
+        """Whether refusals have shown a lower pace than the job's, which then holds."""
+        rate = self._pace.rate(now)
+        if rate >= self._asked:
+            return False
+        self._seen.rate = rate
+        self._seen.capacity = max(1.0, rate * BURST_S)
+        return True
+
+    def let_in(self, now: float) -> None:
+        """A call was answered: this fast, at least, is allowed."""
+        self._pace.let_in(now)
+
+    def refused(self, now: float, admitted_at: float) -> None:
+        """A call was refused for being too fast."""
+        self._pace.refused(now, admitted_at, self._asked)
+
     def pause(self, until: float) -> None:
         """Let nothing go before this moment."""
         self._paused_until = max(self._paused_until, until)
+        self._pace.paused(until)
 
     def paused(self, now: float) -> bool:
         return now < self._paused_until

@@ -70,8 +70,8 @@ VERDICTS: Mapping[FailureKind, Verdict] = {
     K.WRONG_ADDRESS: Verdict(Action.HALT, halts_as=TerminationKind.MODEL_NOT_FOUND),
     K.INSUFFICIENT_CREDITS: Verdict(Action.HALT, halts_as=TerminationKind.INSUFFICIENT_CREDITS),
     K.SPEND_LIMIT: Verdict(Action.HALT, halts_as=TerminationKind.SPEND_LIMIT),
-    K.RATE_LIMIT: Verdict(Action.WAIT, slows=True),
-    K.BARE_429: Verdict(Action.WAIT, slows=True),
+    K.RATE_LIMIT: Verdict(Action.WAIT),
+    K.BARE_429: Verdict(Action.WAIT),
     K.INTERNAL_ERROR: _retry,
     # "Credits are automatically refunded when a task fails due to upstream errors."
     K.UPSTREAM_ERROR: Verdict(Action.RETRY, Billed.NO, upstream=True, slows=True),
