@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install test demo check bench nightly clean
+.PHONY: install test demo check bench guard nightly clean
 install: $(VENV)/installed
 
 $(VENV)/installed: pyproject.toml constraints.txt
@@ -26,6 +26,9 @@ check: install
 
 bench: install
 	$(BIN)/python -m benchmarks
+
+guard: install
+	$(BIN)/python -m benchmarks guard
 
 nightly: install
 	$(BIN)/pytest -m nightly

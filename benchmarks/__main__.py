@@ -1,173 +1,172 @@
-"""`make bench`: cost per row, memory and start-up, each as a ratio to a baseline in the same run."""
+"""`make bench`: every figure of docs/performance.md, each beside its baseline in the same run.
+
+`python -m benchmarks NAME...` runs some of them; `peers` makes environments of its own, `long` takes an hour.
+"""
 
 from __future__ import annotations
 
-import json
-import os
-import resource
-import statistics
+import asyncio
+import gc
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 
-from sandbox.process import spawn
+from benchmarks import quota
+from benchmarks.measure import ROOT, SCHEMA, Cost, bare, measured, rowmill, rows, stub
+from benchmarks.startup import startup
 
-ROOT = Path(__file__).resolve().parent.parent
-RUNS = 3
-FEW, MANY = 5_000, 50_000
-CONCURRENCY = 256
-SCHEMA = {
-    "type": "object",
-    "properties": {"name": {"type": "string"}, "n": {"type": "integer"}},
-    "required": ["name", "n"],
-    "additionalProperties": False,
-}
-TRIVIAL_FLOW = (
-    "from prefect import flow\n@flow\nasync def f(): print('first', flush=True)\nimport asyncio; asyncio.run(f())"
-)
+RUNS = 5
+FEW, MANY = 5_000, 100_000
+# The guard's room: a noisy machine may slow either side.
+GUARD_RATIO = 2.5
 
 
-@contextmanager
-def stub(latency_ms: float) -> Iterator[str]:
-    command = [sys.executable, "-m", "benchmarks.stub", str(latency_ms)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
-        assert process.stdout is not None
-        try:
-            yield process.stdout.readline().strip()
-        finally:
-            process.terminate()
+def slopes(folder: Path, port: str, few: int, many: int, concurrency: int) -> tuple[Cost, Cost]:
+    """Cost of one more row, bare and rowmill, from runs of few and of many rows."""
+    found = []
+    for ours in (False, True):
+        told = []
+        for count in (few, many):
+            input_ = rows(folder, count)
+            command = rowmill(folder, input_, "out", concurrency) if ours else bare(port, input_, folder, concurrency)
+            told.append(measured(command, port))
+        less, more = told
+        step = many - few
+        found.append(Cost((more.wall - less.wall) / step, (more.cpu - less.cpu) / step, more.peak_mb - less.peak_mb))
+    return found[0], found[1]
 
 
-def measured(command: list[str], environment: dict[str, str]) -> tuple[float, float, float]:
-    """Wall seconds, CPU seconds and peak MB of a command and what it waits for."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    began = time.perf_counter()
-    process = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    _, status, used = os.wait4(process.pid, 0)
-    wall = time.perf_counter() - began
-    if status:
-        raise SystemExit(f"{command} ended with {status}: {process.stderr.read().decode() if process.stderr else ''}")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return wall, cpu, used.ru_maxrss / 1024
-
-
-def write_rows(path: Path, count: int) -> None:
-    with open(path, "w") as file:
-        for n in range(count):
-            file.write(json.dumps({"id": f"r{n}", "text": f"person number {n} " + "lorem ipsum " * 8}) + "\n")
-
-
-def write_job(folder: Path) -> Path:
-    job = {"model": "gemini-3-pro", "input": "few.jsonl", "id": "id", "prompt": "Say {{ text }}", "schema": SCHEMA,
-           "limits": {"concurrency": CONCURRENCY}, "output": "out"}  # fmt: skip
-    (folder / "job.json").write_text(json.dumps(job))
-    return folder / "job.json"
-
-
-def rowmill(job: Path, rows: Path, out: Path) -> list[str]:
-    return [sys.executable, "-m", "flows.cli", "run", str(job), "-i", str(rows), "-o", str(out), "--direct", "-q"]
-
-
-def per_row(folder: Path) -> None:
-    """Marginal CPU and wall a row at zero latency, and peak memory: the slope between few and many rows."""
-    job = write_job(folder)
-    for name, count in (("small", 1_000), ("few", FEW), ("many", MANY)):
-        write_rows(folder / f"{name}.jsonl", count)
-    ratios, ours_cpu, bare_cpu, growth = [], [], [], []
+def per_row(folder: Path) -> float:
+    """CPU a row at zero latency, 256 in flight: the ratio to the bare loop."""
     with stub(0) as port:
-        environment = {
-            **os.environ,
-            "ROWMILL_API_KEY": "sk-bench-000000",
-            "ROWMILL_BASE_URL": f"http://127.0.0.1:{port}",
-        }
-        for run in range(RUNS):
-            out = folder / f"out{run}"
-            slopes = {}
-            for who in ("bare", "rowmill"):
-                told = {}
-                for name in ("few", "many"):
-                    rows = folder / f"{name}.jsonl"
-                    target = out.with_name(f"{who}{run}{name}")
-                    bare = [sys.executable, "-m", "benchmarks.bare", port, str(rows), str(CONCURRENCY), str(target)]
-                    told[name] = measured(bare if who == "bare" else rowmill(job, rows, target), environment)
-                slopes[who] = (told["many"][1] - told["few"][1]) / (MANY - FEW)
-                if who == "rowmill":
-                    small = measured(rowmill(job, folder / "small.jsonl", out.with_name(f"small{run}")), environment)
-                    growth.append(told["many"][2] - small[2])
-            bare_cpu.append(slopes["bare"])
-            ours_cpu.append(slopes["rowmill"])
-            ratios.append(slopes["rowmill"] / slopes["bare"])
-    print(f"CPU a row, zero latency, concurrency {CONCURRENCY}: rowmill {statistics.median(ours_cpu) * 1e3:.3f} ms, "
-          f"bare loop {statistics.median(bare_cpu) * 1e3:.3f} ms, ratio {statistics.median(ratios):.2f}")  # fmt: skip
-    print(f"memory: {MANY:,} rows take {statistics.median(growth):.0f} MB more than 1,000 rows")
+        told = [slopes(folder, port, FEW, MANY, 256) for _ in range(RUNS)]
+    ratio = median(ours.cpu / base.cpu for base, ours in told)
+    print(f"CPU a row, zero latency: rowmill {median(o.cpu for _, o in told) * 1e3:.3f} ms, "
+          f"bare loop {median(b.cpu for b, _ in told) * 1e3:.3f} ms; ratio {ratio:.2f}")  # fmt: skip
+    return ratio
 
 
-def latency_bound(folder: Path) -> None:
-    """Wall of 5,000 rows at 100 ms: how much of the bare loop's speed is kept."""
-    job = folder / "job.json"
-    ratios = []
+def latency(folder: Path) -> None:
+    """Speed at 100 ms by how many are in flight: whole process of 5,000 rows, and the slope to 20,000."""
+    cpu = {}
     with stub(100) as port:
-        environment = {
-            **os.environ,
-            "ROWMILL_API_KEY": "sk-bench-000000",
-            "ROWMILL_BASE_URL": f"http://127.0.0.1:{port}",
-        }
-        for run in range(RUNS):
-            rows, target = folder / "few.jsonl", folder / f"latency{run}"
-            bare = measured(
-                [sys.executable, "-m", "benchmarks.bare", port, str(rows), str(CONCURRENCY), f"{target}b"], environment
+        for concurrency in (64, 256, 1024):
+            told = [slopes(folder, port, FEW, 20_000, concurrency) for _ in range(3)]
+            speed = median(base.wall / ours.wall for base, ours in told)
+            cpu[concurrency] = median(ours.cpu for _, ours in told)
+            whole = median(
+                measured(bare(port, rows(folder, FEW), folder, concurrency), port).wall
+                / measured(rowmill(folder, rows(folder, FEW), "out", concurrency), port).wall
+                for _ in range(3)
             )
-            ours = measured(rowmill(job, rows, target), environment)
-            ratios.append(bare[0] / ours[0])
-    print(
-        f"5,000 rows at 100 ms, {CONCURRENCY} in flight, whole process: {statistics.median(ratios):.2f} x the bare loop"
-    )
+            print(f"100 ms, {concurrency} in flight: {speed:.2f} x the bare loop's speed a row, {whole:.2f} x with "
+                  f"start-up over 5,000 rows; CPU a row {cpu[concurrency] * 1e3:.3f} ms")  # fmt: skip
+    print(f"CPU a row at 1,024 in flight over that at 64: {cpu[1024] / cpu[64]:.2f}")
 
 
-def first_call(folder: Path) -> None:
-    """Seconds from the command to its first call: --direct, and on the embedded server beside a trivial flow."""
-    job = folder / "job.json"
-    with spawn() as sandbox:
-        environment = {**os.environ, "ROWMILL_API_KEY": "sk-bench-000000", "ROWMILL_BASE_URL": sandbox.base_url,
-                       "PREFECT_HOME": str(folder / "home"), "PREFECT_LOGGING_LEVEL": "ERROR",
-                       "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "90"}  # fmt: skip
-        times: dict[str, list[float]] = {"--direct": [], "embedded server": [], "trivial flow": []}
-        for run in range(RUNS + 1):
-            for who in times:
-                began = time.time()
-                if who == "trivial flow":
-                    process = subprocess.Popen(
-                        [sys.executable, "-c", TRIVIAL_FLOW], env=environment, stdout=subprocess.PIPE,
-                        stderr=subprocess.DEVNULL, cwd=ROOT,
-                    )  # fmt: skip
-                    assert process.stdout is not None
-                    process.stdout.readline()
-                    first = time.time()
-                    process.communicate()
-                else:
-                    sandbox.reset()
-                    target = folder / f"first{run}{who.replace(' ', '')}"
-                    command = rowmill(job, folder / "small.jsonl", target)
-                    measured([part for part in command if part != "--direct" or who == "--direct"], environment)
-                    first = sandbox.books()["first_at"]
-                # The first round warms Prefect's home and the file cache.
-                if run:
-                    times[who].append(first - began)
-    told = ", ".join(f"{who} {statistics.median(found):.2f} s" for who, found in times.items())
-    print(f"from the command to the first call: {told}")
+def memory(folder: Path, counts: tuple[int, ...] = (1_000, 100_000, 300_000)) -> None:
+    """Peak memory and CPU a row by the number of rows."""
+    with stub(0) as port:
+        first = 0.0
+        for count in counts:
+            cost = measured(rowmill(folder, rows(folder, count), "out", 256), port)
+            first = first or cost.peak_mb
+            print(f"{count:,} rows: peak {cost.peak_mb:.0f} MB ({cost.peak_mb - first:+.0f}), "
+                  f"{cost.cpu / count * 1e3:.3f} ms of CPU a row, {count / cost.wall:,.0f} rows/s")  # fmt: skip
+
+
+def long(folder: Path) -> None:
+    """The same up to ten million rows."""
+    memory(folder, (1_000, 10_000, 100_000, 1_000_000, 10_000_000))
+
+
+def compaction(folder: Path) -> None:
+    """Rows a second from a journal to a synced part."""
+    from benchmarks.parts import compact_rows
+
+    gc.set_threshold(50_000, 10, 100)
+    speeds = [asyncio.run(compact_rows(folder / f"compact{run}", SCHEMA, 100_000)) for run in range(4)]
+    print(f"compaction: {median(speeds[1:]):,.0f} rows/s")
+
+
+def stock(folder: Path) -> None:
+    """Seconds to find what is settled among ten million rows in a thousand parts, and to index their requests."""
+    from benchmarks.parts import stock_of
+
+    found, claimed = stock_of(folder / "stock", SCHEMA, parts=1_000, rows_each=10_000)
+    print(f"10,000,000 rows in 1,000 parts: settled rows found in {found:.2f} s, requests indexed in {claimed:.1f} s")
+
+
+PEERS = {"openai_sdk": "openai[aiohttp]", "litellm_loop": "litellm", "lm_deluge_batch": "lm-deluge"}
+
+
+def peers(folder: Path) -> None:
+    """CPU and wall of the peers over 5,000 rows at 256 in flight, whole process, zero latency and 100 ms."""
+    commands: dict[str, Callable[[str, Path], list[str]]] = {
+        "bare loop": lambda port, input_: bare(port, input_, folder, 256),
+        "rowmill": lambda _, input_: rowmill(folder, input_, "out", 256),
+    }
+    for name, package in PEERS.items():
+        home = ROOT / ".bench" / name
+        if not (home / "bin" / "python").exists():
+            subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)
+            subprocess.run([str(home / "bin" / "pip"), "install", "-q", package], check=True)
+        script = ROOT / "benchmarks" / "peers" / f"{name}.py"
+        python = str(home / "bin" / "python")
+        commands[name] = lambda port, input_, python=python, script=script: [
+            python, str(script), port, str(input_), "256"
+        ]  # fmt: skip
+    told: dict[str, list[Cost]] = {}
+    for latency_ms in (0, 100):
+        with stub(latency_ms) as port:
+            for name, command in commands.items():
+                costs = [measured(command(port, rows(folder, FEW)), port) for _ in range(3)]
+                told.setdefault(name, []).append(
+                    Cost(median(c.wall for c in costs), median(c.cpu for c in costs), max(c.peak_mb for c in costs))
+                )
+    for name, (idle, slow) in told.items():
+        print(f"{name}: CPU {idle.cpu:.2f} s ({idle.cpu / told['bare loop'][0].cpu:.1f} x), "
+              f"wall at 100 ms {slow.wall:.2f} s ({slow.wall / told['bare loop'][1].wall:.2f} x), "
+              f"peak {idle.peak_mb:.0f} MB")  # fmt: skip
+
+
+def server(folder: Path) -> None:
+    """How many requests a second the stub answers two bare loops at once, against what one asks of it."""
+    with stub(0) as port:
+        alone = measured(bare(port, rows(folder, MANY), folder, 256), port)
+        print(f"the stub: {MANY / alone.wall:,.0f} requests/s while the bare loop used "
+              f"{alone.cpu / alone.wall:.0%} of a core: the client is the bottleneck")  # fmt: skip
+
+
+def guard(folder: Path) -> None:
+    """What CI runs: the ratio of three short runs. Exit 1 where a row has become dear."""
+    with stub(0) as port:
+        told = [slopes(folder, port, 2_000, 12_000, 256) for _ in range(3)]
+    ratio = min(ours.cpu / base.cpu for base, ours in told)
+    print(f"a row costs {ratio:.2f} times the bare loop's CPU (at most {GUARD_RATIO})")
+    if ratio > GUARD_RATIO:
+        raise SystemExit(1)
+
+
+SECTIONS: dict[str, Callable[[Path], object]] = {
+    "server": server, "per_row": per_row, "latency": latency, "memory": memory, "compaction": compaction,
+    "stock": stock, "startup": startup, "quota": lambda _: quota.main(), "peers": peers,
+}  # fmt: skip
+APART: dict[str, Callable[[Path], object]] = {"long": long, "guard": guard}
 
 
 def main() -> None:
+    chosen = sys.argv[1:] or list(SECTIONS)
     with tempfile.TemporaryDirectory(prefix="rowmill-bench-") as name:
-        folder = Path(name)
-        per_row(folder)
-        latency_bound(folder)
-        first_call(folder)
+        for section in chosen:
+            began = time.perf_counter()
+            print(f"== {section}", flush=True)
+            {**SECTIONS, **APART}[section](Path(name))
+            print(f"   ({time.perf_counter() - began:.0f} s)", flush=True)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import asyncio
 import sys
 
 import aiohttp
-import msgspec
+import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -18,10 +18,10 @@ async def main(port: str, rows: str, concurrency: int, out: str) -> None:
 
     async def worker(session: aiohttp.ClientSession) -> None:
         for line in lines:
-            text = msgspec.json.decode(line)["text"]
+            text = orjson.loads(line)["text"]
             body = {"model": "gemini-3-pro", "messages": [{"role": "user", "content": text}], "stream": False}
-            async with session.post("/v1/chat/completions", data=msgspec.json.encode(body)) as response:
-                told = msgspec.json.decode(await response.read())
+            async with session.post("/v1/chat/completions", data=orjson.dumps(body)) as response:
+                told = orjson.loads(await response.read())
                 answers.append(told["choices"][0]["message"]["content"])
 
     connector = aiohttp.TCPConnector(limit=concurrency)

@@ -6,11 +6,13 @@ import asyncio
 import sys
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from schemas.price import PICO, short_usd
 from tasks.progress import Progress
-from tasks.session import Session
+
+if TYPE_CHECKING:
+    from tasks.session import Session
 
 REDRAW_S = 0.2
 STEP_PERCENT = 5

@@ -1,0 +1,89 @@
+"""Parts: journals and parts made of synthetic outcomes, to time compaction and the finding of what is settled."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from schemas.attempt import Spent
+from schemas.manifest import Tally
+from schemas.outcome import Outcome, Status
+from schemas.price import Cost
+from schemas.results import results_schema
+from schemas.row import Cursor, Shard
+from schemas.usage import Usage
+from tasks.compact import BATCH_ROWS, PART_VERSION, Footer, tally_value, write_part
+from tasks.former import FormerAnswers
+from tasks.journal import Head, Segment
+from tasks.keys import KeyIndex
+from tasks.output import Output
+from tasks.standing import claims, take_stock
+from tasks.syncer import Syncer
+from tasks.validate import Validator
+
+NOW = 1_763_709_128_000_000
+
+
+def outcome(row: int) -> Outcome:
+    return Outcome(
+        f"r{row}", row, Status.OK, output_text='{"name": "x", "n": 3}', response_text='{"name": "x", "n": 3}',
+        finish_reason="stop", model="gemini-3-pro", spent=Spent(1, Usage(12, 86), Cost(422_400_000, 84_480_000_000)),
+        latency_ms=5, started_at=NOW + row, finished_at=NOW + row, run_id="20261121T000000-abcdef",
+        request_key=blake2b(row.to_bytes(8, "big"), digest_size=16).hexdigest(), price_version="gemini-3-pro@1",
+    )  # fmt: skip
+
+
+async def compact_rows(folder: Path, schema: Any, count: int) -> float:
+    """Rows a second from a settled journal to its synced part."""
+    folder.mkdir()
+    validator, syncer = Validator(schema), Syncer(asyncio.get_running_loop())
+    shard = Shard(0, 0, count, Cursor("f", 0, 0), "")
+    segment = Segment(folder / "segment", Head(1, "job", shard), syncer, 1 << 20)
+    for row in range(count):
+        segment.note(outcome(row))
+    segment.flush()
+    columns = results_schema({}, validator.shape.type)
+    began = time.perf_counter()
+    found = range(count)
+    batches = (list(segment.outcomes(found[at : at + BATCH_ROWS])) for at in range(0, count, BATCH_ROWS))
+    footer = Footer(PART_VERSION, "job", shard, True, {})
+    write_part(folder / "part.parquet", columns, validator.shape, batches, footer)
+    took = time.perf_counter() - began
+    segment.close()
+    syncer.close()
+    return count / took
+
+
+def stock_of(folder: Path, schema: Any, *, parts: int, rows_each: int) -> tuple[float, float]:
+    """Seconds to take stock of so many parts, and to index the requests they paid for."""
+    validator, output = Validator(schema), Output(folder)
+    columns = results_schema({}, validator.shape.type)
+    for number in range(parts):
+        shard = Shard(number, number * rows_each, rows_each, Cursor("f", 0, 0), f"d{number}")
+        tally = Tally()
+        footer = Footer(PART_VERSION, "job", shard, True, tally_value(tally))
+        made = (list(map(outcome, batch)) for batch in _ranges(shard.first_row, rows_each))
+        write_part(output.part_path(number), columns, validator.shape, made, footer)
+    former = FormerAnswers(output.journal, validator, None)
+    began = time.perf_counter()
+    footers = output.parts()
+    digests = {number: footer.shard.digest for number, footer in footers.items()}
+    standing = take_stock(output, footers, digests, former, "job", reopen=False, survey_complete=True)
+    found = time.perf_counter() - began
+    assert len(standing.parts) == parts
+    began = time.perf_counter()
+    with KeyIndex(output.journal / "keys.sqlite") as keys:
+        for number in footers:
+            keys.claim_all(claims(output.part_path(number)))
+    claimed = time.perf_counter() - began
+    output.close()
+    return found, claimed
+
+
+def _ranges(first: int, count: int) -> Iterator[range]:
+    for at in range(first, first + count, BATCH_ROWS):
+        yield range(at, min(at + BATCH_ROWS, first + count))
