@@ -1,0 +1,92 @@
+"""Forecast: what a batch will cost, how sure that is, and how right it was."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+FORECAST_VERSION = 1
+
+
+class Basis(StrEnum):
+    """What a forecast rests on, the surest first."""
+
+    RANDOM = "random sample"
+    EARLIER = "earlier results"
+    PRIOR = "prior"
+
+
+class Interval(msgspec.Struct, frozen=True):
+    """An amount with its 95 % interval and the bound that it passes once in a hundred times."""
+
+    estimate: float
+    low: float
+    high: float
+    bound_99: float
+
+    def plus(self, known: float) -> Interval:
+        """The same with an amount added that is known already."""
+        return Interval(self.estimate + known, self.low + known, self.high + known, self.bound_99 + known)
+
+    def times(self, factor: float) -> Interval:
+        return Interval(self.estimate * factor, self.low * factor, self.high * factor, self.bound_99 * factor)
+
+
+class RowCounts(msgspec.Struct, frozen=True):
+    """Rows of the input by what they will cost: only those `to_ask` cost anything more."""
+
+    total: int
+    unreadable: int
+    cannot_be_asked: int
+    same_request: int
+    settled: int
+    to_ask: int
+
+
+class Sample(msgspec.Struct, frozen=True):
+    """The rows whose cost is known and that the forecast was learned from."""
+
+    rows: int
+    input_ratio: float
+    mean_output_tokens: float
+    mean_latency_s: float | None
+    calls_a_row: float
+
+
+class Pace(msgspec.Struct, frozen=True):
+    """Seconds the batch will take at the job's limits, and which of them binds."""
+
+    seconds: float | None
+    binds: str
+
+
+class Forecast(msgspec.Struct, frozen=True):
+    """What `estimate.json` holds. Money is in USD, of the rows to ask unless it says otherwise.
+
+    `intercept_usd` + `usd_per_token` x estimated input tokens is the expected cost of one row.
+    """
+
+    job: str
+    model: str
+    made_at: str
+    basis: Basis
+    rows: RowCounts
+    input_tokens: float
+    output_tokens: float
+    media: int
+    sample: Sample | None
+    cost_usd: Interval | None
+    credits_per_usd: float | None
+    ceiling_usd: float | None
+    spent_usd: float
+    per_1000_rows_usd: float | None
+    pace: Pace
+    rows_beyond_cap: int | None
+    intercept_usd: float
+    usd_per_token: float
+    notes: list[str]
+    compared: list[dict[str, Any]] = []
+    pilot: dict[str, Any] | None = None
+    version: int = FORECAST_VERSION
