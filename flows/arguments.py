@@ -16,6 +16,7 @@ def parser() -> argparse.ArgumentParser:
     root.add_argument("--version", action="store_true", help="print the version and exit")
     commands = root.add_subparsers(dest="command", metavar="COMMAND")
     _add_run(commands)
+    _add_estimate(commands)
     _add_check(commands)
     _add_models(commands)
     status = commands.add_parser("status", help="where a run stands, from its files alone, also while it runs")
@@ -47,11 +48,45 @@ def _add_run(commands: Any) -> None:
         metavar="N",
         help="move a damaged part N aside; its rows are asked (and paid for) again",
     )
+    run.add_argument(
+        "--require-forecast-under",
+        type=float,
+        metavar="USD",
+        help="estimate first, and send nothing where the whole may cost more (its 99 %% bound)",
+    )
     run.add_argument("--fresh", action="store_true", help="move earlier results aside and start anew")
     run.add_argument("--sandbox", action="store_true", help="start a sandbox for this run and use it; nothing is paid")
     run.add_argument("--direct", action="store_true", help="the same pipeline without Prefect's orchestration")
     run.add_argument("--json", action="store_true", help="one JSON object on stdout at the end, nothing else there")
     run.add_argument("-q", "--quiet", action="store_true", help="no progress and no summary")
+
+
+def _add_estimate(commands: Any) -> None:
+    estimate = commands.add_parser("estimate", help="what a job will cost and how sure that is; sends nothing")
+    estimate.add_argument("job", metavar="JOB", help="the job file (.yaml, .toml or .json)")
+    _add_overrides(estimate)
+    estimate.add_argument(
+        "--pilot", type=_pilot, metavar="N", help="pay for N random rows (auto: until ±5 %%), keep them, forecast anew"
+    )
+    estimate.add_argument("--tokenizer", metavar="FILE", help="count input tokens by this tokenizer.json")
+    estimate.add_argument(
+        "--rows", action="store_true", help="also write each row's tokens and expected cost to Parquet"
+    )
+    estimate.add_argument("--compare", action="store_true", help="also tell what the other models would cost")
+    estimate.add_argument("--sandbox", action="store_true", help="start a sandbox for the pilot and use it")
+    estimate.add_argument(
+        "--direct", action="store_true", help="accepted as in run; an estimate needs no orchestration"
+    )
+    estimate.add_argument("--json", action="store_true", help="the forecast as one JSON object on stdout")
+    estimate.add_argument("-q", "--quiet", action="store_true", help="write estimate.json and say nothing")
+
+
+def _pilot(told: str) -> int | str:
+    if told == "auto":
+        return told
+    if not told.isdigit() or int(told) < 1:
+        raise argparse.ArgumentTypeError(f"{told!r} is neither auto nor a number of rows")
+    return int(told)
 
 
 def _add_overrides(command: argparse.ArgumentParser) -> None:

@@ -47,6 +47,10 @@ def _dispatch(args: argparse.Namespace) -> ExitCode:
         from flows.run import run_command
 
         return asyncio_run(run_command(args))
+    if args.command == "estimate":
+        from flows.dry_run import estimate_command
+
+        return asyncio_run(estimate_command(args))
     if args.command == "check":
         from flows.check import check_command
 

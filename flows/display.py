@@ -63,6 +63,8 @@ def line(progress: Progress, now: float, waiting_for: str | None) -> str:
         parts.append(f"{_span((progress.total - progress.done) / rate)} left")
     cap = f" of {short_usd(progress.cap_usd)}" if progress.cap_usd is not None else ""
     parts.append(f"{short_usd(progress.usd)}{cap}")
+    if (whole := progress.projected_usd) is not None and progress.done < progress.total:
+        parts.append(f"about {short_usd(whole)} in all")
     if progress.not_ok:
         parts.append(f"{progress.not_ok:,} not ok")
     if waiting_for not in (None, "concurrency"):
@@ -90,6 +92,12 @@ def summary(manifest: Mapping[str, Any], output: str) -> str:
     if totals["rows_cost_unknown"]:
         bound = short_usd(_pico(totals["unknown_cost_bound_usd"]))
         lines.append(f"{totals['rows_cost_unknown']:,} rows may have cost more than was told, at most {bound} together")
+    if (told := manifest.get("forecast")) and termination["kind"] == "complete":
+        lines.append(
+            f"forecast of the {told['rows']:,} rows that were still to ask ({told['basis']}): "
+            f"${told['estimate_usd']:.4g}, 95 % between ${told['low_usd']:.4g} and ${told['high_usd']:.4g}; "
+            f"it was ${told['actual_usd']:.4g}"
+        )
     lines.append(f"results: {output}/results")
     if termination["kind"] != "complete":
         lines.append(f"stopped: {termination['message']}")

@@ -18,6 +18,7 @@ from prefect.exceptions import Abort
 from prefect.runtime import deployment, flow_run
 from prefect.states import Completed, Failed, Running, Scheduled
 
+from flows import dry_run
 from flows.pipeline import Watch, carry_out
 from flows.waiting import wait_here, wait_message
 from schemas.errors import ExitCode, JobError, RowmillError
@@ -63,6 +64,7 @@ async def extract(
     fresh: bool = False,
     retry_failed: str | None = None,
     sandbox: bool = False,
+    require_forecast_under: float | None = None,
 ) -> State[dict[str, Any]]:
     """Ask a language model about every row of the job's input; write typed results with the cost of each row.
 
@@ -76,12 +78,15 @@ async def extract(
         fresh: move earlier results aside and start anew
         retry_failed: try rows again that are not ok: `any`, a status or an error kind
         sandbox: ROWMILL_BASE_URL is a sandbox; its answers are never mixed with real ones
+        require_forecast_under: forecast first, and send nothing where the whole may cost more USD than this
     """
     prepared = PREPARED.get()
     try:
         if prepared is not None:
             return _state(await _carry_out(prepared))
-        told = _job_of(job, job_file)
+        told = job_of(job, job_file)
+        if require_forecast_under is not None:
+            await dry_run.require_forecast_under(told, require_forecast_under, limit=limit, sandbox=sandbox)
         options = Options(limit, fresh, retry_failed, sandbox)
         async with Session(told, options, await gateway_of(told)) as session:
             return _state(await _carry_out(session))
@@ -89,7 +94,7 @@ async def extract(
         return Failed(name="Refused", message=str(error))
 
 
-def _job_of(job: Job | None, job_file: str | None) -> Job:
+def job_of(job: Job | None, job_file: str | None) -> Job:
     """The job, from either parameter. Raises JobError for none or both; paths are relative to the working directory."""
     if (job is None) == (job_file is None):
         raise JobError("give the flow either a job or a job_file", where="parameters")

@@ -14,6 +14,7 @@ from typing import Any
 
 from flows.arguments import overrides
 from flows.display import summary, watch_bar, watch_lines
+from flows.dry_run import require_forecast_under
 from flows.pipeline import Watch, carry_out
 from schemas.errors import ExitCode, JobError
 from schemas.job import Job
@@ -31,7 +32,9 @@ async def run_command(args: argparse.Namespace) -> ExitCode:
     if args.quiet:
         logging.getLogger("rowmill").setLevel(logging.ERROR)
     options = Options(args.limit, args.fresh, args.retry_failed, args.sandbox, args.fresh_part)
-    with _gateway(job, sandbox=args.sandbox) as gateway:
+    if args.require_forecast_under is not None:
+        await require_forecast_under(job, args.require_forecast_under, limit=args.limit, sandbox=args.sandbox)
+    with gateway_for(job, sandbox=args.sandbox) as gateway:
         async with Session(job, options, gateway or await _from_block(job)) as session:
             if session.nothing_to_do:
                 manifest = session.finish()
@@ -51,7 +54,7 @@ def _watch(args: argparse.Namespace) -> Watch | None:
 
 
 @contextmanager
-def _gateway(job: Job, *, sandbox: bool) -> Iterator[Gateway | None]:
+def gateway_for(job: Job, *, sandbox: bool) -> Iterator[Gateway | None]:
     """Address and key; None where only the job's Secret block can tell. A sandbox lives as long as its run."""
     if sandbox:
         from sandbox.process import spawn

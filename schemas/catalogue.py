@@ -17,6 +17,9 @@ from schemas.price import Price, per_token
 Protocol = Literal["chat-completions", "generate-content"]
 Auth = Literal["bearer", "x-goog-api-key"]
 
+# What Gemini counts for an image at its usual resolution; other media may be far from it.
+MEDIA_TOKENS = 1_120
+
 
 class PriceEntry(BaseModel):
     """Prices per million tokens as exact decimal strings."""
@@ -43,6 +46,7 @@ class ModelEntry(BaseModel):
     search_with_functions: bool = False
     media_by_reference: bool = False
     include_thoughts_field: bool = False
+    media_tokens: int = MEDIA_TOKENS
     auth: Auth = "bearer"
     thinking_levels: list[str] = []
     version: str
@@ -67,6 +71,7 @@ class Model:
     search_with_functions: bool
     media_by_reference: bool
     include_thoughts_field: bool
+    media_tokens: int
     auth: Auth
     thinking_levels: tuple[str, ...]
     price: Price | None
@@ -121,6 +126,7 @@ def _model(name: str, table: object, where: str) -> Model:
         search_with_functions=entry.search_with_functions,
         media_by_reference=entry.media_by_reference,
         include_thoughts_field=entry.include_thoughts_field,
+        media_tokens=entry.media_tokens,
         auth=entry.auth,
         thinking_levels=tuple(entry.thinking_levels),
         price=price,

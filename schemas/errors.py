@@ -44,6 +44,12 @@ class JobError(RowmillError):
     """The job file or a flag is wrong, or asks for an impossible combination."""
 
 
+class BudgetError(RowmillError):
+    """A forecast or a pilot met a limit of money before the run began."""
+
+    exit_code = ExitCode.MONEY
+
+
 class CatalogueError(RowmillError):
     """A catalogue of models and prices is wrong, or does not know the model."""
 

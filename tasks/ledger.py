@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from schemas.attempt import Spent
 from schemas.catalogue import Model
 from schemas.errors import ExitCode, OutputError
+from schemas.forecast import Forecast
 from schemas.job import Job
 from schemas.manifest import (
     EXIT_CODES,
@@ -25,6 +27,7 @@ from schemas.price import decimal_string
 from tasks.clock import Clock
 from tasks.former import FormerAnswers
 from tasks.gateway.admission import RUN_AGAIN
+from tasks.reckoning import reckon
 from tasks.survey import Survey
 
 SESSIONS_KEPT = 100
@@ -49,6 +52,7 @@ class Books:
         self.limit: int | None = None
         self.unsettled: dict[int, Spent] = {}
         self.digests: dict[str, dict[str, Any]] = {}
+        self.forecast: dict[str, Any] | None = None
         self._waiting_since: float | None = None
         self._waiting_until = 0.0
         self._job, self._model, self._run_id, self._keys, self._clock = job, model, run_id, keys, clock
@@ -113,6 +117,11 @@ class Books:
         since, until = (datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds") for at in times)
         return {"reason": "spend_limit", "since": since, "until": until}
 
+    def look_back(self, told: Forecast | None, tallies: Mapping[int, Tally], results: Path) -> None:
+        """Hold the forecast that was made for this job against what its finished run cost."""
+        if told is not None and told.job == self.fingerprint and told.rows.to_ask:
+            self.forecast = reckon(told, totals(summed(tallies.values())), results)
+
     def manifest(
         self, tallies: Mapping[int, Tally], survey: Survey, termination: Termination | None, former: FormerAnswers
     ) -> dict[str, Any]:
@@ -148,6 +157,7 @@ class Books:
             },
             "parts": {**(self.before.get("parts") or {}), **self.digests},
             "waiting": self._waiting(),
+            "forecast": self.forecast or self.before.get("forecast"),
             "termination": None if termination is None else _termination(termination),
             "sessions": [*self._sessions_before(), self._session(tally, termination)],
         }

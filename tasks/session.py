@@ -27,6 +27,7 @@ from tasks.check import notes, refuse_bad_input, refuse_impossible
 from tasks.clock import Clock
 from tasks.columns import columns_of
 from tasks.compact import PART_VERSION, Footer, tally_value, write_part
+from tasks.estimate_file import read_forecast
 from tasks.fingerprint import input_state, job_fingerprint
 from tasks.former import FormerAnswers, bound_usd
 from tasks.gateway.access import Gateway
@@ -50,17 +51,24 @@ from tasks.syncer import Syncer
 from tasks.validate import Validator
 
 log = logging.getLogger("rowmill")
+PILOT_ENDED = Termination(
+    TerminationKind.INTERRUPTED, "pilot", "the pilot's rows are settled", "Run the job: it goes on from there"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a command adds to its job. `limit` is the number of rows to take at most, from the input's beginning."""
+    """What a command adds to its job. `limit` is the number of rows to take at most, from the input's beginning.
+
+    `rows` names the only ones to ask now (a pilot's); the others stay for a later run.
+    """
 
     limit: int | None = None
     fresh: bool = False
     retry_failed: str | None = None
     sandbox: bool = False
     fresh_part: int | None = None
+    rows: frozenset[int] | None = None
 
 
 class Session:
@@ -194,6 +202,7 @@ class Session:
                 progress=self.progress,
                 duplicates=self.survey.duplicates,
                 rows_of=self._rows_of,
+                only=self.options.rows,
             )
         )
         self.admission.on_halt = self._runs.cancel_waiting
@@ -244,7 +253,7 @@ class Session:
     async def shards(self) -> AsyncIterator[Shard]:
         """The shards that are not settled yet, in order; those beyond the checked rows as they are met."""
         for shard in list(self.survey.shards):
-            if shard.number not in self._standing:
+            if shard.number not in self._standing and self._is_wanted(shard):
                 yield shard
         rest = self._surveyor.rest()
         while not self.survey.complete:
@@ -253,9 +262,13 @@ class Session:
             if shard_or_none is not None:
                 # Remembered, so that a shard that is not settled now is met again after a wait.
                 self.survey.shards.append(shard_or_none)
-                if shard_or_none.number not in self._standing:
+                if shard_or_none.number not in self._standing and self._is_wanted(shard_or_none):
                     yield shard_or_none
         self.progress.total_is_exact = True
+
+    def _is_wanted(self, shard: Shard) -> bool:
+        wanted = self.options.rows
+        return wanted is None or any(shard.first_row <= row <= shard.last_row for row in wanted)
 
     async def settle(self, shard: Shard) -> ShardReport:
         """Settle one shard and write its part; the manifest follows."""
@@ -314,7 +327,9 @@ class Session:
                     self._write_empty_part()
                 self._drop_stray_parts()
                 self._former.finish()
-            return self._write_manifest(self.books.ended(self.admission.termination, complete=complete))
+                self.books.look_back(read_forecast(self._output.root), self._runs.tallies, self._output.results)
+            halted = self.admission.termination or (PILOT_ENDED if self.options.rows is not None else None)
+            return self._write_manifest(self.books.ended(halted, complete=complete))
         except StorageError as error:
             return self.books.manifest(self._runs.tallies, self.survey, refused_storage(error), self._former)
 

@@ -31,8 +31,7 @@ FIRST_OUTPUT_GUESS = 256.0
 LEARNED_FROM = 200
 # Standard deviations of the tokens in flight that are held back, so that a run of long answers draws no 429.
 SPREADS_HELD = 3.0
-# What Gemini counts for an image at its usual resolution, and beyond its bytes at the most.
-MEDIA_TOKENS = 1_120
+# What a medium may be counted as beyond its bytes at the most.
 MEDIA_MOST_TOKENS = 4_096
 CONTENT_KINDS = frozenset(kind for kind, verdict in VERDICTS.items() if verdict.action is Action.ASK_AGAIN)
 
@@ -151,7 +150,10 @@ class Settler:
         bound = self._codec.output_limit(case.body) or self._model.max_output_tokens
         worst = self._worst(case.request, len(content), bound)
         size = len(content) - case.request.media_chars
-        tokens = self._expectation.tokens(size, bound, self.admission.in_flight) + MEDIA_TOKENS * case.request.media
+        tokens = (
+            self._expectation.tokens(size, bound, self.admission.in_flight)
+            + self._model.media_tokens * case.request.media
+        )
         lease = await self.admission.enter(case.request.row.index, tokens, worst)
         self.sending.add(case.request.row.index)
         exchange = await self._send(case, segment, lease, content)

@@ -63,6 +63,7 @@ class Stage:
     progress: Progress
     duplicates: Mapping[int, int]
     rows_of: Callable[[Shard], Iterator[Row | Unreadable]]
+    only: frozenset[int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +143,7 @@ class ShardRun:
         tasks: list[asyncio.Task[None]] = []
         try:
             async with self._dispatching:
-                rows = (row for row in self._stage.rows_of(shard) if row.index not in segment.settled)
+                rows = self._rows(shard, segment)
                 while few := list(islice(rows, 1 if self._stage.reads_media else PLANNED_AT_ONCE)):
                     await self._take_up(few, segment, tally, tasks)
         except Halted:
@@ -162,6 +163,13 @@ class ShardRun:
             self._stage.settler.admission.halt(refused_storage(error))
         return len(segment.settled) == shard.rows
 
+    def _rows(self, shard: Shard, segment: Segment) -> Iterator[Row | Unreadable]:
+        """The rows that are to be settled now."""
+        only = self._stage.only
+        for row in self._stage.rows_of(shard):
+            if row.index not in segment.settled and (only is None or row.index in only):
+                yield row
+
     async def _take_up(
         self, rows: list[Row | Unreadable], segment: Segment, tally: Tally, tasks: list[asyncio.Task[None]]
     ) -> None:
@@ -174,6 +182,7 @@ class ShardRun:
         for told in planned:
             if stage.settler.admission.termination is not None:
                 raise Halted
+            stage.progress.take_up(told.row_index if isinstance(told, Outcome) else told.row.index)
             if isinstance(told, Outcome):
                 self._note(told, segment, tally)
             else:

@@ -158,6 +158,10 @@ def prefect(environment: dict[str, str], *command: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def runs_named(server: dict[str, str], name: str) -> list[dict[str, Any]]:
+    return call(server, "/flow_runs/filter", {"flow_runs": {"name": {"any_": [name]}}}) or []
+
+
 def state_of(server: dict[str, str], name: str) -> Any:
     runs = call(server, "/flow_runs/filter", {"flow_runs": {"name": {"any_": [name]}}})
     return (runs[0]["state_name"], runs[0]) if runs else ("", {})
@@ -172,6 +176,26 @@ def test_deployment_runs_the_same_flow(bench: Bench, sandboxes: Any, server: Any
         prefect(environment, "deployment", "run", "rowmill-extract/extract", "--param", f"job_file={job}")
         wait_for(lambda: state_of(server, "plain")[0] == "Completed", 90)
     assert_balanced(bench.manifest(), bench.results())
+    assert_key_is_nowhere(Path(server["PREFECT_HOME"]))
+
+
+def test_an_estimate_is_deployed_too_and_leaves_an_artifact(
+    bench: Bench, sandboxes: Any, server: Any, tmp_path: Path
+) -> None:
+    """The estimate's deployment pays for its pilot alone, tells the forecast in an artifact, and fails above a limit."""
+    sandbox = sandboxes()
+    bench.rows([{"id": f"r{n}", "text": f"t{n}"} for n in range(200)])
+    job = bench.job("dear.yaml", id="id", schema=PERSON)
+    with deployed(server, sandbox.base_url, tmp_path) as environment:
+        start = ("deployment", "run", "rowmill-estimate/estimate")
+        prefect(environment, *start, "--param", f"job_file={job}", "--param", "pilot=40")
+        wait_for(lambda: state_of(server, "estimate dear")[0] == "Completed", 90)
+        prefect(environment, *start, "--param", f"job_file={job}", "--param", "require_under=0.000001")
+        wait_for(lambda: len(runs_named(server, "estimate dear")) == 2 and state_of(server, "estimate dear")[0], 90)
+        wait_for(lambda: "Refused" in [run["state_name"] for run in runs_named(server, "estimate dear")], 90)
+    assert sandbox.books()["calls"] == 40
+    told = call(server, "/artifacts/filter", {"artifacts": {"key": {"any_": ["rowmill-estimate"]}}})
+    assert "learned from 40 random rows" in told[0]["data"]
     assert_key_is_nowhere(Path(server["PREFECT_HOME"]))
 
 

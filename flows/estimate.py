@@ -1,0 +1,59 @@
+"""Estimate: a dry run as a Prefect flow. Its result is the forecast, and an artifact tells it to people."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from prefect import flow
+from prefect.artifacts import acreate_markdown_artifact
+from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
+from prefect.states import Completed, Failed
+
+from flows.dry_run import Ask, estimate_job, pilot_with, refuse_above
+from flows.extract import gateway_of, job_of
+from flows.forecast_text import forecast_text
+from schemas.errors import RowmillError
+from schemas.job import Job
+
+
+def _run_name() -> str:
+    told = flow_run.parameters
+    return f"estimate {told['job'].name if isinstance(told.get('job'), Job) else Path(str(told.get('job_file'))).stem}"
+
+
+@flow(name="rowmill-estimate", flow_run_name=_run_name, retries=0, persist_result=False)
+async def estimate(
+    job: Job | None = None,
+    job_file: str | None = None,
+    pilot: int | None = None,
+    limit: int | None = None,
+    sandbox: bool = False,
+    require_under: float | None = None,
+) -> State[dict[str, Any]]:
+    """Forecast what a job will cost and how long it takes. Sends nothing, unless a pilot is asked for.
+
+    Args:
+        job: the job to forecast (or name a `job_file`)
+        job_file: a job file on the machine that runs this, in place of `job`
+        pilot: pay for so many random rows first; they are kept as results
+        limit: forecast only so many rows from the input's beginning
+        sandbox: ROWMILL_BASE_URL is a sandbox; its answers are never mixed with real ones
+        require_under: fail where the whole may cost more USD than this (its 99 % bound)
+    """
+    try:
+        told = job_of(job, job_file)
+        ask = Ask(pilot=pilot, limit=limit, sandbox=sandbox)
+        runs = pilot_with(await gateway_of(told), ask) if pilot is not None else None
+        forecast = await estimate_job(told, ask, runs)
+        text = forecast_text(forecast)
+        await acreate_markdown_artifact(
+            key="rowmill-estimate", markdown=f"```\n{text}\n```", description=f"What {told.name} will cost"
+        )
+        if require_under is not None:
+            refuse_above(forecast, require_under)
+    except RowmillError as error:
+        return Failed(name="Refused", message=str(error))
+    return Completed(message=text.splitlines()[0], data=msgspec.to_builtins(forecast))

@@ -1,0 +1,223 @@
+"""`rowmill estimate` from the outside: no call, every kind of row counted, a pilot whose rows are results, looking back."""
+
+from __future__ import annotations
+
+import json
+import math
+from decimal import Decimal
+from typing import Any
+
+import polars as pl
+import pytest
+
+from tests.conftest import PERSON, Bench, assert_balanced
+
+NOWHERE = "http://127.0.0.1:9"
+
+
+def texts(count: int, longest: int = 60) -> list[dict[str, Any]]:
+    """Rows sorted by length, as files often are."""
+    return [{"id": f"r{n}", "text": f"person {n} " + "word " * (n * longest // count)} for n in range(count)]
+
+
+def estimate(bench: Bench, *args: str, base_url: str = NOWHERE, code: int = 0, **more: str) -> dict[str, Any]:
+    ended = bench.run(base_url, "estimate", "job.yaml", "--json", *args, **more)
+    assert ended.code == code, ended.err
+    told = json.loads(ended.out, parse_constant=lambda name: pytest.fail(f"{name} in the forecast"))
+    assert json.loads((bench.folder / "out/estimate.json").read_text()) == told
+    return told
+
+
+def test_an_estimate_sends_nothing_and_counts_every_kind_of_row(bench):
+    """Without a key or a gateway: rows to ask, unreadable, the same as another, and those that cannot be asked."""
+    rows = [json.dumps({"id": f"r{n}", "text": f"person {n}"}) for n in range(20)]
+    rows += ["no json", json.dumps({"id": "same", "text": "person 3"}), json.dumps({"id": "odd", "name": "no text"})]
+    (bench.folder / "rows.jsonl").write_text("\n".join(rows) + "\n")
+    bench.job(id="id", schema=PERSON, params={"max_output_tokens": 500}, limits={"rpm": 10})
+    told = estimate(bench, ROWMILL_API_KEY="")
+    assert told["rows"] == {
+        "total": 23, "unreadable": 1, "cannot_be_asked": 1, "same_request": 1, "settled": 0, "to_ask": 20
+    }  # fmt: skip
+    assert told["basis"] == "prior"
+    assert told["pace"] == {"seconds": 120, "binds": "rpm"}
+    cost = told["cost_usd"]
+    assert 0 < cost["low"] < cost["estimate"] <= cost["high"] <= cost["bound_99"] <= told["ceiling_usd"]
+    assert any("guess" in note for note in told["notes"])
+    assert not (bench.folder / "out/results").exists()
+    shown = bench.run(NOWHERE, "estimate", "job.yaml", "-n", "5")
+    assert shown.code == 0
+    assert "to ask 5" in shown.out
+    assert "nan" not in shown.out.lower()
+
+
+@pytest.mark.parametrize(
+    ("rows", "job", "note"),
+    [
+        ([], {}, "the input is empty"),
+        (["no json"], {}, "no row can be asked"),
+        ([{"id": "a", "text": "x"}], {"model": "mine", "catalogue": "mine.toml"}, "price of mine is unknown"),
+        ([{"id": "a", "text": "x"}], {}, "max_output_tokens is not set"),
+    ],
+)
+def test_what_cannot_be_forecast_is_a_plain_sentence(bench, rows, job, note):
+    """An empty input, no row to ask, no price, no maximum: said in words, with nulls and never a NaN."""
+    (bench.folder / "rows.jsonl").write_text(
+        "".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows)
+    )
+    (bench.folder / "mine.toml").write_text(
+        '[models.mine]\nprotocol = "chat-completions"\npath = "/v1/chat/completions"\ncontext_window = 1000\n'
+        'max_output_tokens = 100\nnative_schema = false\nversion = "1"\nsource = "mine"\nchecked = 2026-11-21\n'
+    )
+    bench.job(id="id", **job)
+    told = estimate(bench)
+    assert any(note in said for said in told["notes"]), told["notes"]
+    if "model" in job:
+        assert told["cost_usd"] is None
+        assert told["input_tokens"] > 0
+
+
+def test_a_pilot_takes_rows_from_everywhere_keeps_them_and_narrows(bench, sandboxes):
+    """Forty random rows of a sorted file are paid for once, stay results, and put the whole bill in the interval."""
+    sandbox = sandboxes()
+    bench.rows(texts(400))
+    bench.job(id="id", schema=PERSON, params={"max_output_tokens": 400})
+    told = estimate(bench, "--pilot", "40", base_url=sandbox.base_url)
+    assert sandbox.books()["calls"] == 40
+    assert (told["basis"], told["sample"]["rows"], told["rows"]["to_ask"]) == ("random sample", 40, 360)
+    spent = Decimal(sandbox.books()["billed_usd"])
+    assert told["spent_usd"] == pytest.approx(float(spent))
+    assert told["pilot"]["rows"] == 40
+    assert told["pilot"]["cost_usd"] == pytest.approx(float(spent))
+    before, now = told["pilot"]["before"], told["cost_usd"]
+    assert (now["high"] - now["low"]) / now["estimate"] < (before["high"] - before["low"]) / before["estimate"] / 2
+    places = bench.results()["row_index"].to_list()
+    assert min(places) < 100 < 300 < max(places)
+    again = estimate(bench, "--pilot", "40", base_url=sandbox.base_url)
+    assert sandbox.books()["calls"] == 40, "the same rows are paid for once"
+    assert again["cost_usd"] == now
+
+    ended = bench.run(sandbox.base_url, "run", "job.yaml", "--direct", "--json")
+    assert ended.code == 0, ended.err
+    results = bench.results()
+    assert_balanced(ended.manifest, results)
+    assert results["row_index"].to_list() == list(range(400))
+    assert results["cost_usd"].sum() == Decimal(sandbox.books()["billed_usd"])
+    back = ended.manifest["forecast"]
+    assert back["within"]
+    assert back["actual_usd"] == pytest.approx(float(results["cost_usd"].sum() - spent))
+    assert sum(tenth["actual_usd"] for tenth in back["deciles"]) == pytest.approx(float(results["cost_usd"].sum()))
+    assert [tenth["rows"] for tenth in back["deciles"]] == [40] * 10
+    assert "forecast of the 360 rows" in bench.run(sandbox.base_url, "status", "out").out
+
+    done = estimate(bench)
+    assert done["rows"]["to_ask"] == 0
+    assert any("settled already" in note for note in done["notes"])
+
+
+def test_a_pilot_finds_its_own_size(bench, sandboxes):
+    """`--pilot auto` pays until the interval is within 5 %, or 2 % of the bill went into looking."""
+    sandbox = sandboxes()
+    bench.rows(texts(3_000))
+    bench.job(id="id", schema=PERSON, params={"max_output_tokens": 400})
+    told = estimate(bench, "--pilot", "auto", base_url=sandbox.base_url)
+    cost = told["cost_usd"]
+    near = (cost["high"] - cost["low"]) / 2 / cost["estimate"]
+    share = told["spent_usd"] / (told["spent_usd"] + cost["estimate"])
+    assert near <= 0.05 or share >= 0.02
+    assert sandbox.books()["calls"] == told["pilot"]["rows"] == told["sample"]["rows"]
+
+
+def test_rows_of_a_stopped_run_are_learned_from_and_said_to_be_no_sample(bench, sandboxes):
+    """Without a pilot, what is settled already is better than a guess, and is not passed off as random."""
+    sandbox = sandboxes()
+    bench.rows(texts(200))
+    bench.job(id="id", schema=PERSON)
+    assert bench.run(sandbox.base_url, "run", "job.yaml", "--direct", "-n", "50").code == 0
+    told = estimate(bench)
+    assert (told["basis"], told["rows"]["settled"], told["rows"]["to_ask"]) == ("earlier results", 50, 150)
+    assert any("at random" in note for note in told["notes"])
+
+
+def test_what_was_learned_outlives_fresh(bench, sandboxes):
+    """The input-token ratio of a model stays beside the output when the results are moved aside."""
+    sandbox = sandboxes()
+    bench.rows(texts(120))
+    bench.job(id="id", schema=PERSON)
+    first = estimate(bench)["input_tokens"]
+    learned = estimate(bench, "--pilot", "40", base_url=sandbox.base_url)["sample"]["input_ratio"]
+    assert bench.run(sandbox.base_url, "run", "job.yaml", "--direct", "--fresh", "-n", "5").code == 0
+    (bench.folder / "out/run.json").unlink()
+    for part in (bench.folder / "out/results").iterdir():
+        part.unlink()
+    told = estimate(bench)
+    assert told["basis"] == "prior"
+    assert told["input_tokens"] == pytest.approx(first * learned)
+
+
+def test_rows_and_models_can_be_told_apart(bench):
+    """--rows writes each row's tokens and cost, which sum to the forecast; --compare prices the other models."""
+    bench.rows(texts(300))
+    bench.job(id="id", schema=PERSON, params={"max_output_tokens": 400})
+    told = estimate(bench, "--rows", "--compare")
+    rows = pl.read_parquet(bench.folder / "out/estimate.parquet")
+    assert rows.columns == ["row_id", "row_index", "input_tokens", "expected_cost_usd"]
+    assert rows["row_index"].to_list() == list(range(300))
+    assert math.isclose(rows["input_tokens"].sum(), told["input_tokens"], rel_tol=1e-9)
+    assert math.isclose(rows["expected_cost_usd"].sum(), told["cost_usd"]["estimate"], rel_tol=1e-6)
+    flash = next(other for other in told["compared"] if other["model"] == "gemini-3-flash")
+    assert 0 < flash["estimate_usd"] < told["cost_usd"]["estimate"]
+
+
+def test_a_run_can_be_made_to_wait_for_a_forecast_that_fits(bench, sandboxes):
+    """--require-forecast-under sends nothing and ends with exit 4 where the bound passes it; else the run goes on."""
+    sandbox = sandboxes()
+    bench.rows(texts(100))
+    bench.job(id="id", schema=PERSON, params={"max_output_tokens": 400})
+    refused = bench.run(sandbox.base_url, "run", "job.yaml", "--direct", "--require-forecast-under", "0.0001")
+    assert refused.code == 4
+    assert "--require-forecast-under" in refused.err
+    assert "Traceback" not in refused.err
+    assert sandbox.books()["calls"] == 0
+    assert bench.run(sandbox.base_url, "run", "job.yaml", "--direct", "--require-forecast-under", "100").code == 0
+    assert sandbox.books()["calls"] == 100
+
+
+def test_a_cap_tells_what_it_would_leave_undone(bench):
+    """With max_cost_usd below the estimate, the rows beyond it are counted."""
+    bench.rows(texts(100))
+    bench.job(id="id", schema=PERSON, params={"max_output_tokens": 400})
+    whole = estimate(bench)["cost_usd"]["estimate"]
+    told = estimate(bench, "--max-cost", f"{whole / 4:.6f}")
+    assert 70 <= told["rows_beyond_cap"] <= 80
+
+
+def test_a_pilot_that_meets_a_limit_of_money_says_so(bench, sandboxes):
+    """A spend limit during the pilot ends it with exit 4; what was paid for is kept."""
+    sandbox = sandboxes(spend_limit_usd="0.01")
+    bench.rows(texts(200))
+    bench.job(id="id", schema=PERSON, params={"max_output_tokens": 400})
+    ended = bench.run(sandbox.base_url, "estimate", "job.yaml", "--pilot", "100")
+    assert ended.code == 4, ended.err
+    assert "the pilot stopped" in ended.err
+    assert bench.manifest()["termination"]["kind"] == "spend_limit"
+    assert bench.results()["cost_usd"].sum() == Decimal(sandbox.books()["billed_usd"])
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (["--pilot", "0"], "neither auto nor a number"),
+        (["--pilot", "many"], "neither auto nor a number"),
+        (["--tokenizer", "missing.json"], "tokenizer"),
+        (["-i", "missing.jsonl"], "no such file"),
+        (["--pilot", "5", "-m", "no-model"], "no-model"),
+    ],
+)
+def test_a_wrong_word_is_refused_in_one_line(bench, args, told):
+    """Each mistake ends with exit 2, one line and no traceback."""
+    bench.rows(texts(5))
+    bench.job(id="id")
+    ended = bench.run(NOWHERE, "estimate", "job.yaml", *args)
+    assert ended.code == 2
+    assert told in ended.err
+    assert "Traceback" not in ended.err
