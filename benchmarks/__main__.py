@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
-from benchmarks import quota
+from benchmarks import oracle, quota
 from benchmarks.measure import ROOT, SCHEMA, Cost, bare, measured, rowmill, rows, stub
 from benchmarks.startup import startup
 
@@ -156,7 +156,7 @@ SECTIONS: dict[str, Callable[[Path], object]] = {
     "server": server, "per_row": per_row, "latency": latency, "memory": memory, "compaction": compaction,
     "stock": stock, "startup": startup, "quota": lambda _: quota.main(), "peers": peers,
 }  # fmt: skip
-APART: dict[str, Callable[[Path], object]] = {"long": long, "guard": guard}
+APART: dict[str, Callable[[Path], object]] = {"long": long, "guard": guard, "oracle": lambda _: oracle.main()}
 
 
 def main() -> None:
