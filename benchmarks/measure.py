@@ -81,7 +81,7 @@ def job(folder: Path) -> Path:
 def rowmill(folder: Path, input_: Path, out: str, concurrency: int, *more: str) -> list[str]:
     """The command that runs these rows into a fresh output."""
     return [sys.executable, "-m", "flows.cli", "run", str(job(folder)), "-i", str(input_), "-o", str(folder / out),
-            "--concurrency", str(concurrency), "--fresh", "-q", *(more or ("--direct",))]  # fmt: skip
+            "--concurrency", str(concurrency), "--fresh", "--no-report", "-q", *(more or ("--direct",))]  # fmt: skip
 
 
 def bare(port: str, input_: Path, folder: Path, concurrency: int) -> list[str]:

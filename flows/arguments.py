@@ -23,6 +23,12 @@ def parser() -> argparse.ArgumentParser:
     status.add_argument("out", metavar="OUT", help="the output folder")
     status.add_argument("--verify", action="store_true", help="read every part whole, against its checksums")
     status.add_argument("--json", action="store_true", help="as one JSON object")
+    report = commands.add_parser("report", help="write OUT/report.html anew")
+    report.add_argument("out", metavar="OUT", help="the output folder")
+    compare = commands.add_parser("compare", help="two outputs side by side: rows that changed, cost, latency")
+    compare.add_argument("a", metavar="OUT_A")
+    compare.add_argument("b", metavar="OUT_B")
+    compare.add_argument("--json", action="store_true", help="as one JSON object")
     init = commands.add_parser("init", help="write a small job to start from")
     init.add_argument("dir", metavar="DIR", help="the folder to write it to")
     commands.add_parser(
@@ -57,6 +63,7 @@ def _add_run(commands: Any) -> None:
     run.add_argument("--fresh", action="store_true", help="move earlier results aside and start anew")
     run.add_argument("--sandbox", action="store_true", help="start a sandbox for this run and use it; nothing is paid")
     run.add_argument("--direct", action="store_true", help="the same pipeline without Prefect's orchestration")
+    run.add_argument("--no-report", action="store_true", help="leave report.html out")
     run.add_argument("--json", action="store_true", help="one JSON object on stdout at the end, nothing else there")
     run.add_argument("-q", "--quiet", action="store_true", help="no progress and no summary")
 

@@ -59,6 +59,14 @@ def _dispatch(args: argparse.Namespace) -> ExitCode:
         from flows.models import models_command
 
         return models_command(args)
+    if args.command == "report":
+        from flows.report import report_command
+
+        return report_command(args)
+    if args.command == "compare":
+        from flows.compare import compare_command
+
+        return compare_command(args)
     if args.command == "status":
         from flows.status import status_command
 

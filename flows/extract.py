@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from prefect.states import Completed, Failed, Running, Scheduled
 
 from flows import dry_run
 from flows.pipeline import Watch, carry_out
+from flows.report import leave_report
 from flows.waiting import wait_here, wait_message
 from schemas.errors import ExitCode, JobError, RowmillError
 from schemas.job import Job
@@ -89,7 +91,9 @@ async def extract(
             await dry_run.require_forecast_under(told, require_forecast_under, limit=limit, sandbox=sandbox)
         options = Options(limit, fresh, retry_failed, sandbox)
         async with Session(told, options, await gateway_of(told)) as session:
-            return _state(await _carry_out(session))
+            manifest = await _carry_out(session)
+        await asyncio.to_thread(leave_report, Path(told.output))
+        return _state(manifest)
     except RowmillError as error:
         return Failed(name="Refused", message=str(error))
 

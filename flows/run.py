@@ -16,6 +16,7 @@ from flows.arguments import overrides
 from flows.display import summary, watch_bar, watch_lines
 from flows.dry_run import require_forecast_under
 from flows.pipeline import Watch, carry_out
+from flows.report import REPORT, leave_report
 from schemas.errors import ExitCode, JobError
 from schemas.job import Job
 from tasks.gateway.access import Gateway, gateway_from
@@ -43,6 +44,8 @@ async def run_command(args: argparse.Namespace) -> ExitCode:
             else:
                 manifest = await _as_flow(job, options, session, _watch(args))
             already = session.nothing_to_do
+    if not args.no_report and not (already and (Path(job.output) / REPORT).exists()):
+        leave_report(Path(job.output))
     _tell(args, job, manifest, already=already)
     return exit_code(manifest)
 

@@ -37,7 +37,7 @@ CANDIDATES = 4_000
 AT_ONCE = 64
 # What a model is told when it is asked again, at the most.
 COMPLAINT_BYTES = REASONS_MOST * REASON_CHARS + 1_000
-PAID_ELSEWHERE = -1
+PAID_ALREADY = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +106,9 @@ class DryRun:
         with tempfile.TemporaryDirectory(prefix="rowmill-") as folder, KeyIndex(Path(folder, "keys.sqlite")) as keys:
             survey = self._survey(files, keys)
             threshold = (1 << 64) * CANDIDATES // max(survey.rows, CANDIDATES)
-            if any(self._settled.of(shard) != set() for shard in survey.shards) or self._settled.others:
-                keys.claim_all(
-                    (key, PAID_ELSEWHERE)
-                    for key in self._settled.paid_elsewhere(survey.shards, Validator(self._job.output_schema))
-                )
+            if any(self._settled.of(shard) is not None for shard in survey.shards):
+                validator = Validator(self._job.output_schema)
+                keys.claim_all((key, PAID_ALREADY) for key in self._settled.paid_keys(validator))
             for shard in survey.shards:
                 self._walk_shard(shard, survey, files, keys, threshold, see)
         self.tally.total = survey.rows
@@ -172,8 +170,8 @@ class DryRun:
         self, request: Request, owner: int, order: int, threshold: int, see: Callable[[Asked], None] | None
     ) -> None:
         if owner != request.row.index:
-            self.tally.settled += owner == PAID_ELSEWHERE
-            self.tally.same_request += owner != PAID_ELSEWHERE
+            self.tally.settled += owner == PAID_ALREADY
+            self.tally.same_request += owner != PAID_ALREADY
             return
         tally, tokens = self.tally, self.tokens(request)
         tally.to_ask += 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict
 from dataclasses import dataclass, field
 
 from schemas.manifest import Tally
@@ -30,7 +30,7 @@ class Progress:
     waiting_for: str | None = None
     started_at: float = 0.0
     failures: dict[str, int] = field(default_factory=dict)
-    _taken: deque[int] = field(default_factory=deque)
+    _taken: OrderedDict[int, None] = field(default_factory=OrderedDict)
     _ahead: dict[int, int] = field(default_factory=dict)
     _first_rows: int = 0
     _first_usd: int = 0
@@ -48,8 +48,8 @@ class Progress:
         self.usd_before += cost
 
     def take_up(self, row: int) -> None:
-        """A row is on its way; rows are taken up in order."""
-        self._taken.append(row)
+        """A row is on its way. Rows are taken up in order; one that a halt sent back is taken up again."""
+        self._taken[row] = None
 
     @property
     def projected_usd(self) -> int | None:
@@ -64,9 +64,9 @@ class Progress:
 
     def add(self, outcome: Outcome) -> None:
         self._ahead[outcome.row_index] = outcome.spent.cost.usd if outcome.spent.cost else 0
-        while self._taken and (self._taken[0] in self._ahead or len(self._ahead) > AHEAD_MOST):
+        while self._taken and (next(iter(self._taken)) in self._ahead or len(self._ahead) > AHEAD_MOST):
             # A row that is tried again and again does not hold up the projection for ever.
-            usd = self._ahead.pop(self._taken.popleft(), None)
+            usd = self._ahead.pop(self._taken.popitem(last=False)[0], None)
             self._first_rows += usd is not None
             self._first_usd += usd or 0
         self.settled += 1

@@ -54,16 +54,11 @@ class SettledRows:
             return segment[2]
         return set()
 
-    def paid_elsewhere(self, shards: Iterable[Shard], validator: Validator) -> Iterator[bytes]:
-        """Request keys that were paid for by rows that no longer stand where they stood."""
-        unchanged = {shard.number: shard.digest for shard in shards}
-        for number, (path, footer) in self.parts.items():
-            if unchanged.get(number) != footer.shard.digest:
-                yield from (key for key, _ in claims(path))
-        for number, (path, shard, _) in self.segments.items():
-            if unchanged.get(number) != shard.digest:
-                yield from _keys(read_outcomes(path, validator))
-        for path in self.others:
+    def paid_keys(self, validator: Validator) -> Iterator[bytes]:
+        """Request keys that were paid for: an identical request costs nothing again."""
+        for path, _ in self.parts.values():
+            yield from (key for key, _ in claims(path))
+        for path in (*(path for path, _, _ in self.segments.values()), *self.others):
             yield from _keys(read_outcomes(path, validator))
 
     def paid(self, rows: set[int]) -> dict[int, Paid]:

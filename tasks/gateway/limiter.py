@@ -15,6 +15,8 @@ EVEN = 0.997
 BURST_S = 0.1
 # A call counts in the gateway's minute from when it arrives there, which may be so much later than it was sent.
 ARRIVAL_S = 1.0
+# A taking: its moment, and how much of the limit it holds.
+Entry = list[float]
 
 
 class Bucket:
@@ -36,17 +38,18 @@ class Bucket:
         # A rounding error of the level must not ask for a sleep too short to advance the clock.
         return missing / self.rate if missing > 1e-9 * self.capacity else 0.0
 
-    def take(self, amount: float, now: float) -> None:
+    def take(self, amount: float, now: float) -> Entry:
         self._flow(now)
         self._level -= amount
+        return [now, amount]
 
-    def correct(self, amount: float, used: float, taken_at: float, now: float) -> None:
+    def correct(self, entry: Entry, used: float, now: float) -> None:
         """Put right a taking by what was really used, be it less or more.
 
         What comes back was never spent, so it may lift the level above the capacity; time does not.
         """
         self._flow(now)
-        self._level += amount - used
+        self._level += entry[1] - used
 
     def _flow(self, now: float) -> None:
         if now > self._at:
@@ -59,7 +62,7 @@ class SlidingMinute:
 
     def __init__(self, per_minute: float, now: float) -> None:
         self._most = per_minute
-        self._taken: deque[list[float]] = deque()
+        self._taken: deque[Entry] = deque()
         self._sum = 0.0
 
     def wait(self, amount: float, now: float) -> float:
@@ -74,19 +77,17 @@ class SlidingMinute:
                 break
         return leaves_at - now
 
-    def take(self, amount: float, now: float) -> None:
-        self._taken.append([now, amount])
+    def take(self, amount: float, now: float) -> Entry:
+        entry = [now, amount]
+        self._taken.append(entry)
         self._sum += amount
+        return entry
 
-    def correct(self, amount: float, used: float, taken_at: float, now: float) -> None:
+    def correct(self, entry: Entry, used: float, now: float) -> None:
         """Put right a taking by what was really used, at the moment when it was taken."""
-        if taken_at + WINDOW_S + ARRIVAL_S <= now or amount == used:
-            return
-        self._sum += used - amount
-        for entry in self._taken:
-            if entry[0] >= taken_at:
-                entry[1] += used - amount
-                return
+        if entry[0] + WINDOW_S + ARRIVAL_S > now:
+            self._sum += used - entry[1]
+            entry[1] = used
 
     def _forget(self, now: float) -> None:
         while self._taken and self._taken[0][0] + WINDOW_S + ARRIVAL_S <= now:
@@ -95,10 +96,10 @@ class SlidingMinute:
 
 @dataclass(frozen=True, slots=True)
 class Taking:
-    """What a call took, and when."""
+    """What a call took of its requests' limit and of its tokens' limit, where there is one."""
 
-    tokens: float
-    at: float
+    request: Entry | None
+    tokens: Entry | None
 
 
 class Limiter:
@@ -128,23 +129,22 @@ class Limiter:
         )
 
     def take(self, tokens: float, now: float) -> Taking:
-        if self._requests:
-            self._requests.take(1, now)
-        if self._tokens:
-            self._tokens.take(tokens, now)
         if self._keeps_pace(now):
             self._seen.take(1, now)
-        return Taking(tokens, now)
+        return Taking(
+            self._requests.take(1, now) if self._requests else None,
+            self._tokens.take(tokens, now) if self._tokens else None,
+        )
 
     def settle(self, taking: Taking, used: float, now: float) -> None:
         """Correct a reservation by what the answer's usage told."""
-        if self._tokens:
-            self._tokens.correct(taking.tokens, used, taking.at, now)
+        if self._tokens and taking.tokens:
+            self._tokens.correct(taking.tokens, used, now)
 
     def refund(self, taking: Taking, now: float) -> None:
         """Undo a taking whose request was never sent."""
-        if self._requests:
-            self._requests.correct(1, 0, taking.at, now)
+        if self._requests and taking.request:
+            self._requests.correct(taking.request, 0, now)
         self.settle(taking, 0, now)
 
     def _keeps_pace(self, now: float) -> bool:

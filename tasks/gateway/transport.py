@@ -71,8 +71,6 @@ class Connection(asyncio.Protocol):
         if self._timer is None:
             self._timer = self._loop.call_later(timeout_s, self._look)
         try:
-            if self._transport.is_closing():
-                raise httpx.RemoteProtocolError("the connection was closed")
             self._unsent = len(content)
             self._transport.writelines((head, content))
             return await answer
@@ -83,9 +81,9 @@ class Connection(asyncio.Protocol):
             self._answer = None
 
     @property
-    def idle_s(self) -> float:
-        """Seconds since a byte came last."""
-        return self._loop.time() - self._last_at
+    def is_fresh(self) -> bool:
+        """Whether the other side is still likely to keep this connection."""
+        return self.usable and not self._transport.is_closing() and self._loop.time() - self._last_at < KEPT_ALIVE_S
 
     def _look(self) -> None:
         """End an exchange in which nothing was sent or received for its time limit."""
@@ -207,11 +205,11 @@ class Transport(httpx.AsyncBaseTransport):
                 connection.close()
 
     def _kept(self, origin: Origin) -> Connection | None:
-        """The connection that was used last, if the other side is still likely to keep it too."""
+        """The connection that was used last, if it is fresh."""
         idle = self._idle.get(origin)
         while idle:
             connection = idle.pop()
-            if connection.usable and connection.idle_s < KEPT_ALIVE_S:
+            if connection.is_fresh:
                 return connection
             connection.close()
         return None

@@ -130,11 +130,12 @@ def test_a_pilot_finds_its_own_size(bench, sandboxes):
 def test_rows_of_a_stopped_run_are_learned_from_and_said_to_be_no_sample(bench, sandboxes):
     """Without a pilot, what is settled already is better than a guess, and is not passed off as random."""
     sandbox = sandboxes()
-    bench.rows(texts(200))
+    bench.rows([*texts(200), {"id": "again", "text": texts(200)[0]["text"]}])
     bench.job(id="id", schema=PERSON)
     assert bench.run(sandbox.base_url, "run", "job.yaml", "--direct", "-n", "50").code == 0
     told = estimate(bench)
-    assert (told["basis"], told["rows"]["settled"], told["rows"]["to_ask"]) == ("earlier results", 50, 150)
+    # The row that asks what a settled one asked costs nothing either.
+    assert (told["basis"], told["rows"]["settled"], told["rows"]["to_ask"]) == ("earlier results", 51, 150)
     assert any("at random" in note for note in told["notes"])
 
 

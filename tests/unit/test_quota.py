@@ -103,8 +103,7 @@ def test_a_sliding_minute_never_holds_more_than_its_most(most, steps):
         if (wait := minute.wait(amount, now)) > 0:
             now += wait
             assert minute.wait(amount, now) <= 1e-6
-        minute.take(amount, now)
-        minute.correct(amount, amount * min(used, 1.0), now, now)
+        minute.correct(minute.take(amount, now), amount * min(used, 1.0), now)
         taken.append((now, amount * min(used, 1.0)))
         inside = [size for at, size in taken[:-1] if at > now - WINDOW_S]
         assert not inside or sum(inside) + amount <= most + 1e-6

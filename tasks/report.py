@@ -1,0 +1,203 @@
+"""Report: the figures of a run, from its parts and its manifest. Streamed: the rows are never all in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+SAMPLES = 12
+FAILED_SAMPLES = 3
+VALUES_SHOWN = 8
+FIELDS_SHOWN = 40
+BINS = 40
+SHOWN_CHARS = 600
+# A run longer than this is told in minutes.
+LONG_S = 180
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """Counts of rows between edges; one edge more than there are counts."""
+
+    edges: list[float]
+    counts: list[int]
+    middle: float
+    p95: float
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of the output: how many ok rows hold it, and what they hold."""
+
+    name: str
+    filled: int
+    of: int
+    values: list[tuple[str, int]]
+    span: tuple[float, float, float] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A kind of error with its rows: how many, and some with their words."""
+
+    kind: str
+    rows: int
+    samples: list[tuple[str, str]]
+
+
+@dataclass(slots=True)
+class Figures:
+    """Everything the page shows beside the manifest."""
+
+    rows: int = 0
+    times: list[float] = field(default_factory=list)
+    time_unit: str = "seconds"
+    cost_usd: list[float] = field(default_factory=list)
+    in_flight: list[float] = field(default_factory=list)
+    histograms: dict[str, Histogram] = field(default_factory=dict)
+    failures: list[Failure] = field(default_factory=list)
+    fields: list[Field] = field(default_factory=list)
+    samples: list[dict[str, Any]] = field(default_factory=list)
+    keep: list[str] = field(default_factory=list)
+
+
+def figures(results: Path, manifest: Mapping[str, Any]) -> Figures:
+    """The figures of an output's parts. Empty where there is none."""
+    if not any(results.glob("part-*.parquet")):
+        return Figures()
+    rows = pl.scan_parquet(results / "part-*.parquet")
+    names = rows.collect_schema().names()
+    found = Figures(rows=rows.select(pl.len()).collect().item())
+    found.keep = names[2 : names.index("status")]
+    _over_time(rows, found)
+    for name, column in (("input tokens", "input_tokens"), ("output tokens", "output_tokens"),
+                         ("seconds", "latency_ms"), ("calls", "attempts")):  # fmt: skip
+        if (histogram := _histogram(rows, column, 1_000 if name == "seconds" else 1)) is not None:
+            found.histograms[name] = histogram
+    found.failures = _failures(rows)
+    found.fields = _fields(rows)
+    found.samples = _samples(rows, found)
+    return found
+
+
+def _over_time(rows: pl.LazyFrame, found: Figures) -> None:
+    """Cumulative cost and calls in flight, in a hundred steps from the first call to the last answer."""
+    span = rows.select(pl.col("started_at").min().alias("first"), pl.col("finished_at").max().alias("last")).collect()
+    first, last = span.row(0)
+    if first is None or last is None:
+        return
+    step = max((last - first).total_seconds() / 100, 1e-3)
+
+    def bin_of(column: str) -> pl.Expr:
+        at: pl.Expr = (pl.col(column) - first).dt.total_microseconds() / 1e6 / step
+        return at.floor().cast(pl.Int64).alias("bin")
+
+    cost = pl.col("cost_usd").cast(pl.Float64).fill_null(0.0).sum()
+    ended = rows.filter(pl.col("finished_at").is_not_null()).group_by(bin_of("finished_at")).agg(cost, pl.len())
+    began = rows.filter(pl.col("started_at").is_not_null()).group_by(bin_of("started_at")).agg(pl.len())
+    ends = {row[0]: row[1:] for row in ended.collect().iter_rows()}
+    begins = dict(began.collect().iter_rows())
+    total, flying = 0.0, 0
+    found.time_unit, unit = ("minutes", 60) if step * 100 > LONG_S else ("seconds", 1)
+    for at in range(max(*ends, *begins) + 1):
+        usd, count = ends.get(at, (0.0, 0))
+        total, flying = total + usd, flying + begins.get(at, 0)
+        found.times.append((at + 1) * step / unit)
+        found.cost_usd.append(total)
+        found.in_flight.append(flying)
+        flying -= count
+
+
+def _histogram(rows: pl.LazyFrame, column: str, unit: int) -> Histogram | None:
+    values = rows.select(pl.col(column).cast(pl.Float64) / unit).filter(pl.col(column) > 0)
+    told = values.select(
+        pl.col(column).max().alias("most"),
+        pl.col(column).quantile(0.5).alias("middle"),
+        pl.col(column).quantile(0.95).alias("p95"),
+    ).collect().row(0)  # fmt: skip
+    most, middle, p95 = told
+    if most is None:
+        return None
+    width = most / BINS
+    counted = dict(
+        values.group_by((pl.col(column) / width).floor().clip(0, BINS - 1).cast(pl.Int64))
+        .agg(pl.len())
+        .collect()
+        .iter_rows()
+    )
+    edges = [width * at for at in range(BINS + 1)]
+    return Histogram(edges, [counted.get(at, 0) for at in range(BINS)], middle, p95)
+
+
+def _failures(rows: pl.LazyFrame) -> list[Failure]:
+    told = (
+        rows.filter(pl.col("error_kind").is_not_null())
+        .group_by("error_kind")
+        .agg(
+            pl.len().alias("rows"), pl.col("row_id").head(FAILED_SAMPLES), pl.col("error_message").head(FAILED_SAMPLES)
+        )
+        .sort("rows", descending=True)
+        .collect()
+    )
+    return [
+        Failure(row["error_kind"], row["rows"],
+                [(name, shown(words)) for name, words in zip(row["row_id"], row["error_message"], strict=True)])
+        for row in told.iter_rows(named=True)
+    ]  # fmt: skip
+
+
+def _fields(rows: pl.LazyFrame) -> list[Field]:
+    """Fill rates and values of the output's fields; of nested ones only how often they are there."""
+    ok = rows.filter(pl.col("status") == "ok")
+    kind = rows.collect_schema()["output"]
+    of = ok.select(pl.len()).collect().item()
+    if not of or not isinstance(kind, pl.Struct):
+        return []
+    found = []
+    for part in kind.fields[:FIELDS_SHOWN]:
+        column = ok.select(pl.col("output").struct.field(part.name).alias("v"))
+        filled = column.select(pl.col("v").is_not_null().sum()).collect().item()
+        values: list[tuple[str, int]] = []
+        span = None
+        if part.dtype.is_numeric():
+            low, middle, high = column.select(
+                pl.col("v").min().alias("a"), pl.col("v").median().alias("b"), pl.col("v").max().alias("c")
+            ).collect().row(0)  # fmt: skip
+            span = None if low is None else (float(low), float(middle), float(high))
+        elif part.dtype in (pl.String, pl.Boolean):
+            top = (
+                column.drop_nulls()
+                .group_by("v")
+                .agg(pl.len())
+                .sort("len", descending=True)
+                .head(VALUES_SHOWN)
+                .collect()
+            )
+            values = [(shown(str(value), 80), count) for value, count in top.iter_rows()]
+        found.append(Field(part.name, filled, of, values, span))
+    return found
+
+
+def _samples(rows: pl.LazyFrame, found: Figures) -> list[dict[str, Any]]:
+    """Some rows from everywhere: what was kept of them, beside what came out."""
+    every = max(1, found.rows // SAMPLES)
+    columns = ["row_id", *found.keep, "status", "response_text", "error_message", "cost_usd"]
+    told = rows.select(columns).gather_every(every).head(SAMPLES).collect()
+    return [{name: shown(str(value)) if value is not None else "" for name, value in row.items()}
+            for row in told.iter_rows(named=True)]  # fmt: skip
+
+
+def shown(text: str | None, most: int = SHOWN_CHARS) -> str:
+    """A text cut to what a page can hold."""
+    text = text or ""
+    return text if len(text) <= most else text[:most] + "…"
+
+
+def when(told: str | None) -> str:
+    """A manifest's time as people read it."""
+    return "" if told is None else datetime.fromisoformat(told).strftime("%Y-%m-%d %H:%M:%S UTC")
