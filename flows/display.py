@@ -1,14 +1,14 @@
-"""Display: what people see of a run, on stderr. A live bar on a terminal, a plain line every 5 % otherwise."""
+"""Display: what people see of a run while it lives, on stderr. Live lines on a terminal, a plain one every 5 % else."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Mapping
-from decimal import Decimal
-from typing import TYPE_CHECKING, Any, TextIO
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TextIO
 
-from schemas.price import PICO, short_usd
+from schemas.price import short_usd
 from tasks.progress import Progress
 
 if TYPE_CHECKING:
@@ -16,6 +16,37 @@ if TYPE_CHECKING:
 
 REDRAW_S = 0.2
 STEP_PERCENT = 5
+LATELY_S = 30.0
+BAR_MOST = 40
+# What a door is closed by that is no more than how a run goes.
+USUAL = (None, "concurrency")
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What passes the door now: calls in flight of those allowed, calls and tokens a minute of the job's limits."""
+
+    in_flight: int = 0
+    limit: int = 0
+    calls: float = 0.0
+    tokens: float = 0.0
+    rpm: float | None = None
+    tpm: float | None = None
+    waiting_for: str | None = None
+    opens_in: float = 0.0
+    retrying: int = 0
+    lately: tuple[tuple[str, int], ...] = ()
+
+
+def traffic(session: Session) -> Traffic:
+    """The traffic of a session as it is now."""
+    admission, limits, now = session.admission, session.job.limits, session.clock.now()
+    calls, tokens = admission.limiter.a_minute(now)
+    lately = Counter(kind for at, kind in admission.recent if now - at <= LATELY_S)
+    return Traffic(
+        admission.in_flight, admission.concurrency.limit, calls, tokens, limits.rpm, limits.tpm,
+        admission.waiting_for, admission.opens_in(now), admission.retrying, tuple(lately.most_common(3)),
+    )  # fmt: skip
 
 
 async def watch_lines(session: Session, out: TextIO = sys.stderr) -> None:
@@ -27,49 +58,75 @@ async def watch_lines(session: Session, out: TextIO = sys.stderr) -> None:
         step = progress.done * 100 // progress.total // STEP_PERCENT if progress.total else 0
         if step > shown:
             shown = step
-            print(line(progress, session.clock.now(), session.admission.waiting_for), file=out, flush=True)
+            print(" · ".join(parts(progress, traffic(session), session.clock.now())), file=out, flush=True)
 
 
 async def watch_bar(session: Session) -> None:
-    """A live bar, redrawn five times a second."""
-    from rich.console import Console
+    """Live lines, redrawn five times a second, as wide as the terminal is at that moment."""
+    from rich.console import Console, Group
     from rich.live import Live
     from rich.text import Text
 
     console = Console(stderr=True)
     with Live(console=console, auto_refresh=False, transient=True) as live:
         while True:
-            told = line(session.progress, session.clock.now(), session.admission.waiting_for)
-            live.update(Text(_bar(session.progress, console.width) + told), refresh=True)
+            told = lines(session.progress, traffic(session), session.clock.now(), console.width)
+            live.update(Group(*(Text(line, no_wrap=True, overflow="ellipsis") for line in told)), refresh=True)
             await asyncio.sleep(REDRAW_S)
 
 
+def lines(progress: Progress, now_passing: Traffic, now: float, width: int) -> list[str]:
+    """A bar, and under it as many lines as the parts need at this width."""
+    told = [_bar(progress, width)] if progress.total else []
+    line = ""
+    for part in parts(progress, now_passing, now):
+        if line and len(line) + 3 + len(part) > width:
+            told.append(line)
+            line = ""
+        line = f"{line} · {part}" if line else part
+    return [*told, line]
+
+
 def _bar(progress: Progress, width: int) -> str:
-    cells = min(30, max(0, width - 110))
-    if not cells or not progress.total:
-        return ""
+    percent = f" {progress.done * 100 // progress.total} %"
+    cells = max(0, min(BAR_MOST, width - len(percent)))
     full = cells * progress.done // progress.total
-    return "█" * full + "░" * (cells - full) + " "
+    return "█" * full + "░" * (cells - full) + percent
 
 
-def line(progress: Progress, now: float, waiting_for: str | None) -> str:
-    """rows/total, %, rows/s, elapsed, time left, USD so far of the cap, not ok, and why it waits."""
+def parts(progress: Progress, now_passing: Traffic, now: float) -> list[str]:
+    """Rows, speed, time, money, what went wrong, and why it waits: each a part of its own."""
     elapsed = max(now - progress.started_at, 1e-9)
     rate = progress.settled / elapsed
     more = "" if progress.total_is_exact else "+"
     percent = progress.done * 100 // progress.total if progress.total else 100
-    parts = [f"{progress.done:,}/{progress.total:,}{more} rows", f"{percent} %", f"{rate:,.1f} rows/s", _span(elapsed)]
+    told = [f"{progress.done:,}/{progress.total:,}{more} rows", f"{percent} %", f"{rate:,.1f} rows/s", _span(elapsed)]
     if rate and progress.done < progress.total:
-        parts.append(f"{_span((progress.total - progress.done) / rate)} left")
+        told.append(f"{_span((progress.total - progress.done) / rate)} left")
     cap = f" of {short_usd(progress.cap_usd)}" if progress.cap_usd is not None else ""
-    parts.append(f"{short_usd(progress.usd)}{cap}")
+    told.append(f"{short_usd(progress.usd)}{cap}")
     if (whole := progress.projected_usd) is not None and progress.done < progress.total:
-        parts.append(f"about {short_usd(whole)} in all")
+        told.append(f"about {short_usd(whole)} in all")
     if progress.not_ok:
-        parts.append(f"{progress.not_ok:,} not ok")
-    if waiting_for not in (None, "concurrency"):
-        parts.append(f"waiting: {waiting_for}")
-    return " · ".join(parts)
+        told.append(f"{progress.not_ok:,} not ok")
+    return told + _traffic_parts(now_passing)
+
+
+def _traffic_parts(now_passing: Traffic) -> list[str]:
+    told = [f"{now_passing.in_flight:,} in flight of {now_passing.limit:,}"]
+    for name, seen, most in (
+        ("calls", now_passing.calls, now_passing.rpm), ("tokens", now_passing.tokens, now_passing.tpm)
+    ):  # fmt: skip
+        if most is not None:
+            told.append(f"{seen:,.0f} {name} a minute of {most:,.0f}")
+    if now_passing.retrying:
+        told.append(f"{now_passing.retrying:,} retrying")
+    if now_passing.waiting_for not in USUAL:
+        opens = f", looks again in {_span(now_passing.opens_in)}" if now_passing.opens_in >= 1 else ""
+        told.append(f"waiting: {now_passing.waiting_for}{opens}")
+    if now_passing.lately:
+        told.append("lately " + ", ".join(f"{count:,} {kind}" for kind, count in now_passing.lately))
+    return told
 
 
 def _span(seconds: float) -> str:
@@ -78,49 +135,3 @@ def _span(seconds: float) -> str:
         return f"{seconds:.1f} s"
     hours, rest = divmod(whole, 3600)
     return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d} min"
-
-
-def summary(manifest: Mapping[str, Any], output: str) -> str:
-    """The end of a run in a few lines: ledger, bill, failures, where the results are and what to do next."""
-    rows, totals, termination = manifest["ledger"], manifest["totals"], manifest["termination"]
-    counts = ", ".join(
-        f"{count:,} {name.replace('_', ' ')}" for name, count in rows.items() if count and name != "rows"
-    )
-    lines = [f"{termination['kind']}: {rows['rows']:,} rows: {counts or 'none'}", _bill(totals)]
-    if totals["retries"]:
-        lines.append("retries: " + ", ".join(f"{count:,} {kind}" for kind, count in totals["retries"].items()))
-    if totals["rows_cost_unknown"]:
-        bound = short_usd(_pico(totals["unknown_cost_bound_usd"]))
-        lines.append(f"{totals['rows_cost_unknown']:,} rows may have cost more than was told, at most {bound} together")
-    if (told := manifest.get("forecast")) and termination["kind"] == "complete":
-        lines.append(
-            f"forecast of the {told['rows']:,} rows that were still to ask ({told['basis']}): "
-            f"${told['estimate_usd']:.4g}, 95 % between ${told['low_usd']:.4g} and ${told['high_usd']:.4g}; "
-            f"it was ${told['actual_usd']:.4g}"
-        )
-    lines.append(f"results: {output}/results")
-    if termination["kind"] != "complete":
-        lines.append(f"stopped: {termination['message']}")
-        lines.append(f"next: {termination['next']}")
-    elif rows["ok"] < rows["rows"]:
-        lines.append(
-            "next: look at error_kind and error_message of the rows that are not ok; --retry-failed tries them again"
-        )
-    return "\n".join(lines)
-
-
-def _bill(totals: Mapping[str, Any]) -> str:
-    tokens = (
-        f"{totals['calls']:,} calls, {totals['input_tokens']:,} input, {totals['output_tokens']:,} output and "
-        f"{totals['thought_tokens']:,} thought tokens"
-    )
-    if totals["cost_usd"] is None:
-        return f"cost: unknown (the catalogue has no price); {tokens}"
-    wasted = _pico(totals["wasted_cost_usd"])
-    waste = f", {short_usd(wasted)} of it for answers that were not accepted" if wasted else ""
-    credits = Decimal(totals["cost_credits"]).normalize()
-    return f"cost: {short_usd(_pico(totals['cost_usd']))} ({credits:f} credits){waste}; {tokens}"
-
-
-def _pico(amount: str) -> int:
-    return int(Decimal(amount) * PICO)

@@ -22,6 +22,7 @@ from prefect.states import Completed, Failed, Running, Scheduled
 from flows import dry_run
 from flows.pipeline import Watch, carry_out
 from flows.report import leave_report
+from flows.told import tell_prefect
 from flows.waiting import wait_here, wait_message
 from schemas.errors import ExitCode, JobError, RowmillError
 from schemas.job import Job
@@ -107,7 +108,9 @@ def job_of(job: Job | None, job_file: str | None) -> Job:
 
 async def _carry_out(session: Session) -> dict[str, Any]:
     _SESSION.set(session)
-    return await carry_out(session, settle=_settle_as_task, watch=WATCH.get(), wait=_wait)
+    manifest = await carry_out(session, settle=_settle_as_task, watch=WATCH.get(), wait=_wait)
+    await tell_prefect(manifest, session.job.output, session.progress)
+    return manifest
 
 
 async def _wait(session: Session, until: float) -> None:

@@ -13,15 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from flows.arguments import overrides
-from flows.display import summary, watch_bar, watch_lines
+from flows.display import watch_bar, watch_lines
 from flows.dry_run import require_forecast_under
 from flows.pipeline import Watch, carry_out
 from flows.report import REPORT, leave_report
+from flows.summary import summary
 from schemas.errors import ExitCode, JobError
 from schemas.job import Job
 from tasks.gateway.access import Gateway, gateway_from
 from tasks.job_file import load_job
 from tasks.ledger import exit_code
+from tasks.progress import Progress
 from tasks.session import Options, Session
 
 SANDBOX_KEY = "sk-sandbox-only-0000"
@@ -46,7 +48,7 @@ async def run_command(args: argparse.Namespace) -> ExitCode:
             already = session.nothing_to_do
     if not args.no_report and not (already and (Path(job.output) / REPORT).exists()):
         leave_report(Path(job.output))
-    _tell(args, job, manifest, already=already)
+    _tell(args, job, manifest, session.progress, already=already)
     return exit_code(manifest)
 
 
@@ -107,11 +109,11 @@ async def _as_flow(job: Job, options: Options, session: Session, watch: Watch | 
     return session.manifest
 
 
-def _tell(args: argparse.Namespace, job: Job, manifest: dict[str, Any], *, already: bool) -> None:
+def _tell(args: argparse.Namespace, job: Job, manifest: dict[str, Any], progress: Progress, *, already: bool) -> None:
     if args.json:
         print(json.dumps({**manifest, "output": job.output, "exit_code": int(exit_code(manifest))}))
     if args.quiet:
         return
     if already:
         print("rowmill: nothing to do, every row of this input has its outcome already", file=sys.stderr)
-    print(summary(manifest, job.output), file=sys.stderr)
+    print(summary(manifest, job.output, progress), file=sys.stderr)

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from flows.display import summary
+from flows.summary import summary
 from schemas.attempt import Spent
 from schemas.errors import DamageError, ExitCode, OutputError
 from schemas.manifest import Tally, ledger, summed, totals

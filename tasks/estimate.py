@@ -203,6 +203,8 @@ def _notes(job: Job, model: Model, tally: Tally, learned: Learned | None, sample
             f"learned from {sample.rows if sample else 0:,} rows that happen to be settled, which need not be like the "
             "rest: --pilot N takes rows at random"
         )
+    if job.params.search and tally.to_ask:
+        found.append("a search may bring any amount of text into a call: its input tokens are not in a prior")
     if tally.media:
         found.append(f"media count as {model.media_tokens:,} tokens each (media_tokens of the catalogue): rough")
     return found

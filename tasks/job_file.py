@@ -17,6 +17,8 @@ from schemas.job import Job
 from schemas.json_text import JsonTextError, decode_json
 from tasks.validate import load_schema
 
+# The steps from a job's top to one of its keys.
+Place = tuple[int | str, ...]
 PATHS = ("input", "output", "media_root", "catalogue")
 
 
@@ -32,15 +34,15 @@ def load_job(path: Path, overrides: Mapping[str, Any] | None = None) -> Job:
     told = _with_absolute_paths(told, base)
     for key, value in (overrides or {}).items():
         _set(told, key, value)
-    return resolve_job(job_of(told, str(path)), base)
+    return resolve_job(job_of(told, str(path), _places(path)), base)
 
 
-def job_of(told: Mapping[str, Any], where: str) -> Job:
-    """A mapping → a Job. Raises JobError with every wrong key at once."""
+def job_of(told: Mapping[str, Any], where: str, places: Mapping[Place, str] | None = None) -> Job:
+    """A mapping → a Job. Raises JobError with every wrong key at once, each with its place where that is known."""
     try:
         return Job.model_validate(told)
     except ValidationError as error:
-        found = [_explain(one) for one in error.errors(include_url=False)]
+        found = [_explain(one) + _at(one["loc"], places or {}) for one in error.errors(include_url=False)]
         raise JobError("; ".join(found), where=where) from None
 
 
@@ -95,6 +97,39 @@ def _parse(path: Path) -> Any:
     raise JobError(
         f"unknown kind of job file {ending or '(no ending)'}", where=str(path), mend="use .yaml, .toml or .json"
     )
+
+
+def _places(path: Path) -> dict[Place, str]:
+    """Line and column of each key of a YAML file; of other kinds nothing is known."""
+    if path.suffix.lower() not in (".yaml", ".yml"):
+        return {}
+    found: dict[Place, str] = {}
+    walked: set[int] = set()
+
+    def walk(node: yaml.Node | None, loc: Place) -> None:
+        if id(node) in walked:
+            # An alias, which may hold itself.
+            return
+        walked.add(id(node))
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                found[(*loc, str(key.value))] = f"line {key.start_mark.line + 1}, column {key.start_mark.column + 1}"
+                walk(value, (*loc, str(key.value)))
+        elif isinstance(node, yaml.SequenceNode):
+            for at, value in enumerate(node.value):
+                found[(*loc, at)] = f"line {value.start_mark.line + 1}, column {value.start_mark.column + 1}"
+                walk(value, (*loc, at))
+
+    walk(yaml.compose(path.read_text(encoding="utf-8"), yaml.SafeLoader), ())
+    return found
+
+
+def _at(loc: Place, places: Mapping[Place, str]) -> str:
+    """Where the key, or the nearest one around it, stands."""
+    for end in range(len(loc), 0, -1):
+        if loc[:end] in places:
+            return f" ({places[loc[:end]]})"
+    return ""
 
 
 def _with_absolute_paths(told: dict[str, Any], base: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
@@ -10,6 +11,9 @@ from schemas.outcome import Outcome
 
 # Settled rows that wait for one before them, at most.
 AHEAD_MOST = 5_000
+# Rows shown for each kind of error at the end.
+EXAMPLES = 3
+STEP = 1.03
 
 
 @dataclass(slots=True)
@@ -24,12 +28,10 @@ class Progress:
     usd: int = 0
     usd_before: int = 0
     cap_usd: int | None = None
-    retrying: int = 0
-    in_flight: int = 0
-    in_flight_most: int = 0
-    waiting_for: str | None = None
     started_at: float = 0.0
     failures: dict[str, int] = field(default_factory=dict)
+    examples: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+    _latencies: dict[int, int] = field(default_factory=dict)
     _taken: OrderedDict[int, None] = field(default_factory=OrderedDict)
     _ahead: dict[int, int] = field(default_factory=dict)
     _first_rows: int = 0
@@ -72,5 +74,25 @@ class Progress:
         self.settled += 1
         self.not_ok += outcome.status.value != "ok"
         self.usd += outcome.spent.cost.usd if outcome.spent.cost else 0
+        if outcome.latency_ms is not None:
+            step = latency_step(outcome.latency_ms)
+            self._latencies[step] = self._latencies.get(step, 0) + 1
         if outcome.error_kind:
             self.failures[outcome.error_kind] = self.failures.get(outcome.error_kind, 0) + 1
+            examples = self.examples.setdefault(outcome.error_kind, [])
+            if len(examples) < EXAMPLES:
+                examples.append((outcome.row_id, outcome.error_message or ""))
+
+    def latency_s(self, share: float) -> float | None:
+        """The latency that this share of this run's answers did not pass, within 3 %; None without an answer."""
+        left = share * sum(self._latencies.values())
+        for step in sorted(self._latencies):
+            left -= self._latencies[step]
+            if left <= 0:
+                return STEP**step / 1_000
+        return None
+
+
+def latency_step(milliseconds: float) -> int:
+    """Logarithmic bins 3 % apart."""
+    return math.ceil(math.log(max(1.0, milliseconds)) / math.log(STEP))

@@ -118,6 +118,7 @@ class Settler:
 
     async def _again(self, case: Case, segment: Segment, first: Again) -> Outcome:
         """The outcome of a row whose first attempt failed."""
+        self.admission.retrying += 1
         try:
             return await until_settled(
                 first,
@@ -131,6 +132,8 @@ class Settler:
             if VERDICTS[last.failure.kind].action is Action.HALT:
                 raise Halted from None
             return self._given_up(case, last.failure)
+        finally:
+            self.admission.retrying -= 1
 
     def _exhausted(self, case: Case, failure: Failure) -> bool:
         action = VERDICTS[failure.kind].action

@@ -20,6 +20,7 @@ from tasks.gateway.verdicts import VERDICTS, Verdict
 
 # A closed door is looked at again this often, so that one that opens early is not waited out.
 LOOK_AGAIN_S = 0.25
+RECENT = 200
 PAUSE_FIRST_S = 1.0
 PAUSE_MOST_S = 60.0
 RUN_AGAIN = "Run the same command again: it goes on where it stopped"
@@ -64,6 +65,9 @@ class Admission:
         self.breaker = Breaker()
         self.in_flight = 0
         self.waiting_for: str | None = None
+        # Rows that failed at least once and are not settled yet, and the failures met lately with their times.
+        self.retrying = 0
+        self.recent: deque[tuple[float, str]] = deque(maxlen=RECENT)
         self._clock, self._outage_s = clock, outage_s
         self._alone = True
         self._pause_s = PAUSE_FIRST_S
@@ -158,8 +162,12 @@ class Admission:
         self.budget.settle(lease.worst_usd, cost_usd)
         if used_tokens is not None:
             self.limiter.settle(lease.taking, used_tokens, now)
-        self._learn(lease, failure, now)
+        self._learn(lease, failure, used_tokens or 0, now)
         self._let_in()
+
+    def opens_in(self, now: float) -> float:
+        """Seconds until the door is looked at again, where only time opens it: a pause, or the breaker's next probe."""
+        return max(self.limiter.paused_s(now), self.breaker.probe_wait(now))
 
     def abandon(self, lease: Lease) -> None:
         """A call that was admitted was never sent."""
@@ -168,8 +176,10 @@ class Admission:
         self.limiter.refund(lease.taking, self._clock.now())
         self._let_in()
 
-    def _learn(self, lease: Lease, failure: Failure | None, now: float) -> None:
+    def _learn(self, lease: Lease, failure: Failure | None, tokens: int, now: float) -> None:
         verdict = VERDICTS[failure.kind] if failure else None
+        if failure is not None:
+            self.recent.append((now, failure.kind.value))
         if verdict and verdict.slows:
             self.concurrency.slowed(lease.admitted_at, now)
         if verdict and verdict.upstream:
@@ -178,7 +188,7 @@ class Admission:
             self.breaker.answered(lease.row, now)
         if verdict is None:
             self.concurrency.succeeded(now)
-            self.limiter.let_in(now)
+            self.limiter.let_in(tokens, now)
             self._pause_s = PAUSE_FIRST_S
         if failure and failure.kind in (FailureKind.RATE_LIMIT, FailureKind.BARE_429):
             self.limiter.refused(now, lease.admitted_at)

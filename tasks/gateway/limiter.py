@@ -156,9 +156,17 @@ class Limiter:
         self._seen.capacity = max(1.0, rate * BURST_S)
         return True
 
-    def let_in(self, now: float) -> None:
+    def let_in(self, tokens: float, now: float) -> None:
         """A call was answered: this fast, at least, is allowed."""
-        self._pace.let_in(now)
+        self._pace.let_in(tokens, now)
+
+    def a_minute(self, now: float) -> tuple[float, float]:
+        """Calls and tokens answered a minute, lately."""
+        return self._pace.meter.a_minute(now)
+
+    def paused_s(self, now: float) -> float:
+        """Seconds until anything may go, by the gateway's word or our own pause; 0 where none was called for."""
+        return max(0.0, self._paused_until - now)
 
     def refused(self, now: float, admitted_at: float) -> None:
         """A call was refused for being too fast."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 
-SEEN_S = 60
+from tasks.gateway.meter import SEEN_S, Meter
+
 # A refusal after a quiet time was met by feeling for more; one soon after another means that the pace is far off.
 QUIET_S = 4.0
 SLIGHTLY = 0.95
@@ -21,12 +21,11 @@ class Pace:
     """Requests a second that are let in, inf until the first refusal. Times are monotonic seconds."""
 
     def __init__(self, now: float) -> None:
-        self._began = now
+        self.meter = Meter(now)
         self._refused_at = -math.inf
         self._goes_on_at = -math.inf
         self._highest = math.inf
         self._lowest = math.inf
-        self._let_in: deque[list[float]] = deque()
 
     def rate(self, now: float) -> float:
         if self._highest == math.inf:
@@ -34,21 +33,16 @@ class Pace:
         beyond = (max(now, self._goes_on_at) - self._goes_on_at) / BACK_AFTER_S - 1
         return self._highest + (self._highest - self._lowest) * beyond**3
 
-    def let_in(self, now: float) -> None:
-        """A call was answered."""
-        second = float(int(now))
-        if not self._let_in or self._let_in[-1][0] != second:
-            self._let_in.append([second, 0.0])
-            while self._let_in[0][0] < second - SEEN_S:
-                self._let_in.popleft()
-        self._let_in[-1][1] += 1
+    def let_in(self, tokens: float, now: float) -> None:
+        """A call was answered, of so many tokens."""
+        self.meter.add(tokens, now)
 
     def refused(self, now: float, admitted_at: float, asked: float) -> None:
         """A call that was admitted then was too fast. `asked` is the rate at which calls are let go at most."""
         if admitted_at < self._refused_at:
             return
         quiet = now - self._goes_on_at > QUIET_S
-        seen = self._seen(now)
+        seen = self.meter.a_minute(now)[0] / SEEN_S
         self._highest = min(self.rate(now), asked)
         if self._highest == math.inf:
             self._highest = max(seen, 1 / SEEN_S)
@@ -60,7 +54,3 @@ class Pace:
     def paused(self, until: float) -> None:
         """Nothing goes until then: that time shows nothing."""
         self._goes_on_at = max(self._goes_on_at, until)
-
-    def _seen(self, now: float) -> float:
-        count = sum(count for second, count in self._let_in if second >= now - SEEN_S)
-        return count / max(1.0, min(SEEN_S, now - self._began))

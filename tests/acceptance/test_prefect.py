@@ -130,6 +130,35 @@ def test_run_against_a_server_names_its_task_runs_by_rows(bench: Bench, sandboxe
     assert KEY not in json.dumps(runs)
 
 
+def artifact(server: dict[str, str], key: str) -> str:
+    told = call(server, "/artifacts/filter", {"artifacts": {"key": {"any_": [key]}}, "sort": "CREATED_DESC"})
+    return str(told[0]["data"]) if told else ""
+
+
+def test_a_run_leaves_artifacts_and_an_event_where_it_stops(bench: Bench, sandboxes: Any, server: Any) -> None:
+    """A run's end is an artifact, its failures are a table, and a spend limit is an event that automations can act on."""
+    sandbox = sandboxes(spend_limit_usd="0.08")
+    rows = [{"id": f"r{n}", "text": f"t{n}" + ("[[fault:invalid_request]]" if n == 3 else "")} for n in range(200)]
+    bench.rows(rows)
+    bench.job(id="id", name="told", params={"max_output_tokens": 300})
+    told = {name: value for name, value in server.items() if name.startswith("PREFECT_")}
+    ended = bench.run(sandbox.base_url, "run", "job.yaml", **told)
+    assert "invalid_request" in ended.err, ended.err
+    assert ended.code == 4, ended.err
+    markdown = artifact(server, "rowmill-run")
+    assert "spend_limit: 200 rows" in markdown
+    assert "report.html" in markdown
+    assert "invalid_request" in artifact(server, "rowmill-failures")
+
+    def event() -> Any:
+        found = call(server, "/events/filter", {"filter": {"event": {"name": ["rowmill.run.spend_limit"]}}})
+        return found["events"] if found and found["events"] else None
+
+    seen = wait_for(event, 30)[0]
+    assert seen["resource"]["prefect.resource.name"] == "told"
+    assert seen["payload"]["ledger"]["rows"] == 200
+
+
 @contextmanager
 def deployed(server: dict[str, str], base_url: str, folder: Path) -> Iterator[dict[str, str]]:
     """The deployments of prefect.yaml and a process worker that serves them."""

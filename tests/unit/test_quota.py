@@ -117,7 +117,7 @@ def test_a_pace_is_always_above_nothing_and_comes_back(refusals):
     pace, now = Pace(0.0), 0.0
     for gap in refusals:
         now += gap
-        pace.let_in(now)
+        pace.let_in(1.0, now)
         pace.refused(now, now, math.inf)
         assert pace.rate(now) > 0
     assert pace.rate(now + 600) > 20

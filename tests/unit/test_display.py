@@ -1,0 +1,95 @@
+"""The display: what it says at each moment, and that it fits whatever terminal there is."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flows.display import Traffic, lines, parts
+from flows.summary import summary
+from schemas.attempt import Spent
+from schemas.outcome import Outcome, Status
+from schemas.price import PICO, Cost
+from tasks.progress import Progress
+
+BUSY = Traffic(
+    in_flight=64, limit=80, calls=580.4, tokens=1_200_000, rpm=600, tpm=2_000_000, waiting_for="rate limit",
+    opens_in=12.0, retrying=3, lately=(("rate_limit_exceeded", 4), ("upstream_error", 1)),
+)  # fmt: skip
+
+
+def progress(**told) -> Progress:
+    return Progress(
+        **{"total": 1_000, "settled": 250, "usd": PICO // 2, "cap_usd": 5 * PICO, "started_at": 0.0, **told}
+    )
+
+
+def test_it_says_how_fast_how_dear_and_why_it_waits():
+    """Rows, speed, time left, money of the cap, calls in flight, limits used, retries, the wait with its end, failures."""
+    told = " · ".join(parts(progress(not_ok=7), BUSY, 100.0))
+    for words in (
+        "250/1,000 rows", "25 %", "2.5 rows/s", "1:40 min", "5:00 min left", "$0.5000 of $5.00", "7 not ok",
+        "64 in flight of 80", "580 calls a minute of 600", "1,200,000 tokens a minute of 2,000,000", "3 retrying",
+        "waiting: rate limit, looks again in 12.0 s", "lately 4 rate_limit_exceeded, 1 upstream_error",
+    ):  # fmt: skip
+        assert words in told, words
+
+
+def test_what_is_not_known_is_not_said():
+    """Without limits, a cap or a failure there is no word of them; a full house of calls is no wait."""
+    told = " · ".join(parts(progress(cap_usd=None), Traffic(in_flight=32, limit=32, waiting_for="concurrency"), 100.0))
+    assert "of $" not in told
+    assert "minute" not in told.replace("min left", "").replace("min ·", "")
+    assert "waiting" not in told
+    assert "lately" not in told
+
+
+@given(
+    width=st.integers(20, 250), total=st.integers(0, 10**9), share=st.floats(0, 1), usd=st.integers(0, 10**18),
+    elapsed=st.floats(0, 10**6),
+)  # fmt: skip
+def test_lines_break_between_parts_at_any_width(width, total, share, usd, elapsed):
+    """No line is wider than the terminal, unless one part alone is; the bar never is."""
+    told = lines(Progress(total=total, settled=int(total * share), usd=usd), BUSY, elapsed, width)
+    whole = parts(Progress(total=total, settled=int(total * share), usd=usd), BUSY, elapsed)
+    if total:
+        assert len(told[0]) <= width
+    for line in told[1 if total else 0 :]:
+        assert len(line) <= width or line in whole
+    assert " · ".join(told[1 if total else 0 :]) == " · ".join(whole)
+
+
+def test_an_empty_input_has_no_bar_and_no_division():
+    """Nothing to do is 100 %."""
+    assert "0/0 rows · 100 %" in " · ".join(lines(Progress(), Traffic(), 0.0, 100))
+
+
+def outcome(row: int, kind: str | None = None, latency_ms: int = 100) -> Outcome:
+    status = Status.FAILED if kind else Status.OK
+    return Outcome(f"r{row}", row, status, error_kind=kind, error_message=f"it said {row}", latency_ms=latency_ms,
+                   spent=Spent(1, cost=Cost(1, 1)))  # fmt: skip
+
+
+def test_the_end_tells_failures_by_example_and_latency():
+    """Each kind of error with some of its rows and their words; the median and the 95th percentile within 3 %."""
+    seen = Progress(total=100)
+    for row in range(90):
+        seen.add(outcome(row, latency_ms=10 * (row + 1)))
+    for row in range(90, 100):
+        seen.add(outcome(row, "invalid_request", latency_ms=2_000))
+    assert seen.latency_s(0.5) == pytest.approx(0.5, rel=0.03)
+    assert seen.latency_s(0.95) == pytest.approx(2.0, rel=0.03)
+    manifest = {
+        "ledger": {"rows": 100, "ok": 90, "invalid": 0, "refused": 0, "failed": 10, "unreadable": 0, "not_attempted": 0},
+        "totals": {
+            "cost_usd": "0.5", "cost_credits": "100", "wasted_cost_usd": "0", "calls": 100, "input_tokens": 1,
+            "output_tokens": 1, "thought_tokens": 1, "retries": {}, "rows_cost_unknown": 0,
+            "unknown_cost_bound_usd": "0",
+        },
+        "termination": {"kind": "complete", "message": "", "next": ""},
+    }  # fmt: skip
+    told = summary(manifest, "out", seen)
+    for words in ("10 invalid_request:", "r90: it said 90", "p95 2.", "$5.00 for 1,000 rows", "--retry-failed"):
+        assert words in told, words
+    assert told.count("it said") == 3

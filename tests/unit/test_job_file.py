@@ -1,0 +1,55 @@
+"""Job files: every wrong key at once, each with its line and column."""
+
+from __future__ import annotations
+
+import pytest
+
+from schemas.errors import JobError
+from tasks.job_file import load_job
+
+WRONG = """model: gemini-3-pro
+input: rows.jsonl
+output: out
+promt: x
+limits:
+  concurrency: 0
+  rmp: 5
+params: {temperature: 9}
+keep: [a, a]
+"""
+
+
+def test_every_wrong_key_is_told_with_its_place(tmp_path):
+    """Misspelt keys, values out of range and columns named twice: all in one message, by line and column."""
+    (tmp_path / "job.yaml").write_text(WRONG)
+    with pytest.raises(JobError) as caught:
+        load_job(tmp_path / "job.yaml")
+    told = str(caught.value)
+    for words in (
+        "did you mean 'prompt'? (line 4, column 1)", "limits.concurrency: input should be greater than 0 (line 6, column 3)",
+        "did you mean 'rpm'? (line 7, column 3)", "(line 8, column 10)", "the column 'a' stands twice (line 9, column 1)",
+    ):  # fmt: skip
+        assert words in told, told
+
+
+def test_a_missing_key_and_a_flag_have_no_place(tmp_path):
+    """What the file does not hold is named without a line; so is what a flag set."""
+    (tmp_path / "job.yaml").write_text("model: gemini-3-pro\ninput: rows.jsonl\n")
+    with pytest.raises(JobError, match="the key 'output' is missing$"):
+        load_job(tmp_path / "job.yaml")
+    with pytest.raises(JobError, match="limits.rpm: input should be greater than 0$"):
+        load_job(tmp_path / "job.yaml", {"output": "out", "limits.rpm": -1})
+
+
+def test_other_kinds_of_files_name_the_key_alone(tmp_path):
+    """JSON and TOML have no places, and the same words."""
+    (tmp_path / "job.json").write_text('{"model": "m", "input": "i", "output": "o", "promt": "x"}')
+    with pytest.raises(JobError, match="did you mean 'prompt'\\?$"):
+        load_job(tmp_path / "job.json")
+
+
+def test_an_alias_that_holds_itself_is_no_end_of_the_world(tmp_path):
+    """YAML can refer to itself; the job is refused in words."""
+    (tmp_path / "job.yaml").write_text("model: m\ninput: i\noutput: o\nkeep: &a [*a]\n")
+    with pytest.raises(JobError, match="keep"):
+        load_job(tmp_path / "job.yaml")
