@@ -15,8 +15,8 @@ from schemas.forecast import Basis, Forecast
 from tasks.dry_run import Asked, DryRun
 from tasks.output import write_file
 from tasks.publish import published
+from tasks.reckoning import ESTIMATE
 
-ESTIMATE = "estimate.json"
 ROWS = "estimate.parquet"
 LEARNED = "learned.json"
 BATCH_ROWS = 10_000
@@ -37,14 +37,6 @@ def write_forecast(output: Path, told: Forecast) -> None:
     except OSError as error:
         raise OutputError(f"cannot be written: {error.strerror}", where=str(output)) from None
     write_file(output / ESTIMATE, json.dumps(msgspec.to_builtins(told), indent=1, ensure_ascii=False).encode())
-
-
-def read_forecast(output: Path) -> Forecast | None:
-    """The forecast an output holds; None where there is none that can be read."""
-    try:
-        return msgspec.json.decode((output / ESTIMATE).read_bytes(), type=Forecast)
-    except (OSError, msgspec.MsgspecError):
-        return None
 
 
 def keep_learned(output: Path, told: Forecast) -> None:

@@ -6,10 +6,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from schemas.forecast import Forecast
 
+ESTIMATE = "estimate.json"
 COLUMNS = ("input_tokens", "attempts", "cost_usd", "reused_from")
 DECILES = 10
+
+
+def read_forecast(output: Path) -> Forecast | None:
+    """The forecast an output holds; None where there is none that can be read."""
+    try:
+        return msgspec.json.decode((output / ESTIMATE).read_bytes(), type=Forecast)
+    except (OSError, msgspec.MsgspecError):
+        return None
 
 
 def reckon(told: Forecast, totals: Mapping[str, Any], results: Path) -> dict[str, Any] | None:

@@ -27,7 +27,6 @@ from tasks.check import notes, refuse_bad_input, refuse_impossible
 from tasks.clock import Clock
 from tasks.columns import columns_of
 from tasks.compact import PART_VERSION, Footer, tally_value, write_part
-from tasks.estimate_file import read_forecast
 from tasks.fingerprint import input_state, job_fingerprint
 from tasks.former import FormerAnswers, bound_usd
 from tasks.gateway.access import Gateway
@@ -43,6 +42,7 @@ from tasks.output import Output
 from tasks.plan import Planner
 from tasks.preflight import preflight
 from tasks.progress import Progress
+from tasks.reckoning import read_forecast
 from tasks.settle import Settler
 from tasks.shard import ShardReport, ShardRun, Stage
 from tasks.standing import Standing, claims, take_stock

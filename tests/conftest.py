@@ -52,6 +52,8 @@ class Bench:
     """A folder with a job, and the command to run it."""
 
     folder: Path
+    # The page after each run takes a second; only tests of the page want it.
+    reports: bool = False
 
     def rows(self, rows: list[dict[str, Any]], name: str = "rows.jsonl") -> None:
         (self.folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -63,7 +65,8 @@ class Bench:
         return path
 
     def command(self, *args: str) -> list[str]:
-        return [sys.executable, "-m", "flows.cli", *args]
+        more = ["--no-report"] if args[:1] == ("run",) and not self.reports else []
+        return [sys.executable, "-m", "flows.cli", *args, *more]
 
     def environment(self, base_url: str, **more: str) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("ROWMILL_", "PREFECT_"))}

@@ -17,6 +17,11 @@ CHROMIUM = shutil.which("chromium")
 HOSTILE = '<script>document.title="owned"</script><img src=x onerror="document.title=\'owned\'">'
 
 
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path, reports=True)
+
+
 def reported(bench: Bench, base_url: str, rows: list[dict[str, Any]], **job: Any) -> str:
     bench.rows(rows)
     bench.job(id="id", **job)
