@@ -253,6 +253,8 @@ class ShardRun:
             spent = segment.replayed.tried.get(row, Spent())
             failures = segment.replayed.failures.get(row, {})
             outcome = await self._stage.settler.settle(request, segment, spent, failures)
+            # Its end is known: a halt that comes while it is made durable does not undo it.
+            self._stage.settler.sending.add(row)
             await segment.settle(outcome)
             self._count(outcome, tally)
             waiting.set_result(outcome)

@@ -543,3 +543,15 @@ def test_init_writes_a_job_that_runs(bench, sandboxes):
     ended = bench.run("", "run", "start/job.yaml", "--sandbox", "--direct", "--json")
     assert ended.manifest["ledger"]["ok"] == 3
     assert bench.run("", "init", "start").code == 2
+
+
+def test_a_row_whose_end_is_known_is_settled_when_the_run_stops(bench, sandboxes):
+    """Rows refused for good just before a spend limit are told as failed, not as never attempted."""
+    sandbox = sandboxes(spend_limit_usd="0.02")
+    bench.rows(
+        [{"id": f"r{n}", "text": f"t{n}" + (" [[fault:invalid_request]]" if 0 < n < 12 else "")} for n in range(200)]
+    )
+    bench.job(id="id", params={"max_output_tokens": 300})
+    ended = direct(bench, sandbox.base_url)
+    assert ended.code == 4
+    assert ended.manifest["ledger"]["failed"] == sandbox.books()["calls_by_status"]["400 invalid_request"] == 11
