@@ -12,7 +12,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	touch $@
 
 test: install
-	$(BIN)/pytest -m "not nightly"
+	$(BIN)/pytest -n 2 --dist loadfile -m "not nightly"
 
 demo: install
 	$(BIN)/rowmill run sample_data/extraction/job.yaml --sandbox --fresh -o out/demo

@@ -21,10 +21,14 @@ COLUMNS = 60
 def on_a_terminal(bench: Bench, base_url: str, *args: str, **more: str) -> tuple[str, float]:
     """What a run writes to a terminal of sixty columns, and how long it took."""
     leader, follower = pty.openpty()
+    # A width told by the environment would stand for the terminal's own.
+    environment = {
+        name: value for name, value in bench.environment(base_url).items() if name not in ("COLUMNS", "LINES")
+    }
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, COLUMNS, 0, 0))
     began = time.monotonic()
     process = subprocess.Popen(
-        bench.command(*args), cwd=bench.folder, env={**bench.environment(base_url), "TERM": "xterm-256color", **more},
+        bench.command(*args), cwd=bench.folder, env={**environment, "TERM": "xterm-256color", **more},
         stdin=follower, stdout=follower, stderr=follower,
     )  # fmt: skip
     os.close(follower)
