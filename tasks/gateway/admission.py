@@ -16,7 +16,7 @@ from tasks.gateway.breaker import Breaker
 from tasks.gateway.budget import Budget
 from tasks.gateway.concurrency import Concurrency
 from tasks.gateway.limiter import Limiter, Taking
-from tasks.gateway.verdicts import VERDICTS, Verdict
+from tasks.gateway.verdicts import VERDICTS, Action, Verdict
 
 # A closed door is looked at again this often, so that one that opens early is not waited out.
 LOOK_AGAIN_S = 0.25
@@ -248,7 +248,7 @@ class Admission:
 
 def _proves(verdict: Verdict) -> bool:
     """A failure of this kind shows that key, address and model are right."""
-    return not (verdict.upstream or verdict.slows or verdict.halts_as)
+    return not (verdict.action is Action.WAIT or verdict.upstream or verdict.slows or verdict.halts_as)
 
 
 def refused_storage(error: StorageError) -> Termination:

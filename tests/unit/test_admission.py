@@ -53,7 +53,9 @@ def test_first_call_goes_alone():
     asyncio.run(scenario())
 
 
-@pytest.mark.parametrize("kind", [FailureKind.UPSTREAM_ERROR, FailureKind.TIMEOUT, FailureKind.UNREACHABLE])
+@pytest.mark.parametrize(
+    "kind", [FailureKind.UPSTREAM_ERROR, FailureKind.TIMEOUT, FailureKind.UNREACHABLE, FailureKind.RATE_LIMIT]
+)
 def test_first_call_that_fails_upstream_proves_nothing(kind):
     """A first call that never reached the model leaves the next one alone too."""
 
