@@ -35,7 +35,7 @@ from tasks.ledger import exit_code
 from tasks.output import read_manifest
 from tasks.plan import Planner
 from tasks.session import Options, Session
-from tasks.settled import settled_rows
+from tasks.settled import SettledRows, settled_rows
 from tasks.tokens import Count, by_script, by_tokenizer
 
 PILOT_FIRST, PILOT_MOST = 50, 2_000
@@ -69,7 +69,7 @@ async def estimate_job(job: Job, ask: Ask, run_pilot: RunPilot | None = None) ->
     told, tally = await asyncio.to_thread(_forecast, job, model, ask)
     if ask.pilot is not None:
         assert run_pilot is not None
-        told, tally = await _with_pilot(job, model, ask, told, tally, run_pilot)
+        told = await _with_pilot(job, model, ask, told, tally, run_pilot)
     if ask.compare:
         told = msgspec.structs.replace(told, compared=list(_compared(job, ask, catalogue, told)))
     write_forecast(Path(job.output), told)
@@ -83,7 +83,7 @@ def _forecast(job: Job, model: Model, ask: Ask) -> tuple[Forecast, Tally]:
     """One pass, and what the output's settled rows tell."""
     fingerprint, _ = job_fingerprint(job, sandbox=ask.sandbox)
     settled = settled_rows(Path(job.output), fingerprint)
-    tally = _dry_run(job, model, ask).walk()
+    tally = _dry_run(job, model, ask, settled).walk()
     # A pilot's rows may lie anywhere in the fixed order, not only where this pass found them settled.
     paid = settled.paid({candidate.row for candidate in tally.candidates})
     learned = learned_from(tally.candidates, paid)
@@ -107,16 +107,15 @@ def _spent(output: Path, fingerprint: str) -> tuple[float, str | None]:
     return float(totals.get("cost_usd") or 0) + float(totals.get("unknown_cost_bound_usd") or 0), None
 
 
-def _dry_run(job: Job, model: Model, ask: Ask) -> DryRun:
-    fingerprint, _ = job_fingerprint(job, sandbox=ask.sandbox)
+def _dry_run(job: Job, model: Model, ask: Ask, settled: SettledRows) -> DryRun:
     count: Count = by_tokenizer(Path(ask.tokenizer)) if ask.tokenizer else by_script
     planner = Planner(job, model, sandbox=ask.sandbox)
-    return DryRun(job, model, planner, settled_rows(Path(job.output), fingerprint), count, ask.limit)
+    return DryRun(job, model, planner, settled, count, ask.limit)
 
 
 async def _with_pilot(
     job: Job, model: Model, ask: Ask, before: Forecast, tally: Tally, run_pilot: RunPilot
-) -> tuple[Forecast, Tally]:
+) -> Forecast:
     """Pay for random rows, so many as asked or until the forecast is near enough, and forecast again."""
     told, wanted = before, PILOT_FIRST if ask.pilot == "auto" else int(ask.pilot or 0)
     asked = 0
@@ -136,7 +135,7 @@ async def _with_pilot(
         "before": msgspec.to_builtins(before.cost_usd),
         "basis_before": before.basis.value,
     }
-    return msgspec.structs.replace(told, pilot=pilot), tally
+    return msgspec.structs.replace(told, pilot=pilot)
 
 
 def _pilot_rows(tally: Tally, wanted: int) -> frozenset[int]:
@@ -167,10 +166,10 @@ def _compared(job: Job, ask: Ask, catalogue: Mapping[str, Model], told: Forecast
     for model in catalogue.values():
         if model.name == job.model or model.price is None:
             continue
-        other = job.model_copy(update={"model": model.name, "output": os.devnull})
+        other = job.model_copy(update={"model": model.name})
         try:
             refuse_impossible(other, model)
-            tally = _dry_run(other, model, ask).walk()
+            tally = _dry_run(other, model, ask, SettledRows()).walk()
         except JobError as error:
             yield {"model": model.name, "cannot": str(error)}
             continue
@@ -190,7 +189,8 @@ def _compared(job: Job, ask: Ask, catalogue: Mapping[str, Model], told: Forecast
 
 def _write_rows(job: Job, model: Model, ask: Ask, told: Forecast) -> None:
     ratio = told.sample.input_ratio if told.sample else 1.0
-    write_rows(Path(job.output), _dry_run(job, model, ask), ratio, told.intercept_usd, told.usd_per_token)
+    dry_run = _dry_run(job, model, ask, settled_rows(Path(job.output), told.job))
+    write_rows(Path(job.output), dry_run, ratio, told.intercept_usd, told.usd_per_token)
 
 
 def refuse_above(told: Forecast, most_usd: float) -> None:

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import msgspec
 from prefect import flow
 from prefect.artifacts import acreate_markdown_artifact
 from prefect.client.schemas.objects import State
-from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
 from flows.dry_run import Ask, estimate_job, pilot_with, refuse_above
-from flows.extract import gateway_of, job_of
+from flows.extract import gateway_of, job_of, run_name
 from flows.forecast_text import forecast_text
 from schemas.errors import RowmillError
 from schemas.job import Job
 
 
 def _run_name() -> str:
-    told = flow_run.parameters
-    return f"estimate {told['job'].name if isinstance(told.get('job'), Job) else Path(str(told.get('job_file'))).stem}"
+    return f"estimate {run_name()}"
 
 
 @flow(name="rowmill-estimate", flow_run_name=_run_name, retries=0, persist_result=False)

@@ -19,7 +19,6 @@ from prefect.exceptions import Abort
 from prefect.runtime import deployment, flow_run
 from prefect.states import Completed, Failed, Running, Scheduled
 
-from flows import dry_run
 from flows.pipeline import Watch, carry_out
 from flows.report import leave_report
 from flows.told import tell_prefect
@@ -53,13 +52,13 @@ async def settle_shard(shard: Shard) -> ShardReport:
     return await _SESSION.get().settle(shard)
 
 
-def _run_name() -> str:
+def run_name() -> str:
     """A name a person recognises: the job's own, or its file's."""
     told = flow_run.parameters
     return told["job"].name if isinstance(told.get("job"), Job) else Path(str(told.get("job_file"))).stem
 
 
-@flow(name="rowmill-extract", flow_run_name=_run_name, retries=0, persist_result=False)
+@flow(name="rowmill-extract", flow_run_name=run_name, retries=0, persist_result=False)
 async def extract(
     job: Job | None = None,
     job_file: str | None = None,
@@ -89,7 +88,9 @@ async def extract(
             return _state(await _carry_out(prepared))
         told = job_of(job, job_file)
         if require_forecast_under is not None:
-            await dry_run.require_forecast_under(told, require_forecast_under, limit=limit, sandbox=sandbox)
+            from flows.dry_run import require_forecast_under as require_under
+
+            await require_under(told, require_forecast_under, limit=limit, sandbox=sandbox)
         options = Options(limit, fresh, retry_failed, sandbox)
         async with Session(told, options, await gateway_of(told)) as session:
             manifest = await _carry_out(session)

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from flows.forecast_text import usd
-from schemas.errors import ExitCode, OutputError, RowmillError
+from schemas.errors import ExitCode, RowmillError
 from schemas.manifest import TerminationKind
-from tasks.output import read_manifest, write_file
+from tasks.output import manifest_of, write_file
 
 REPORT = "report.html"
 log = logging.getLogger("rowmill")
@@ -20,10 +20,7 @@ log = logging.getLogger("rowmill")
 
 def report_command(args: argparse.Namespace) -> ExitCode:
     """`rowmill report OUT`: writes OUT/report.html anew. Raises OutputError where there is no run."""
-    root = Path(args.out)
-    if not root.is_dir() or read_manifest(root) is None:
-        raise OutputError("there is no run here (no run.json)", where=str(root))
-    print(write_report(root))
+    print(write_report(Path(args.out)))
     return ExitCode.OK
 
 
@@ -40,10 +37,8 @@ def write_report(root: Path) -> Path:
     from tasks.page import page
     from tasks.report import figures
 
-    manifest = read_manifest(root)
-    if manifest is None:
-        raise OutputError("there is no run here (no run.json)", where=str(root))
-    found = figures(root / "results", manifest)
+    manifest = manifest_of(root)
+    found = figures(root / "results")
     path = root / REPORT
     write_file(path, page(told_by(manifest), found).encode())
     return path

@@ -14,7 +14,6 @@ from typing import Any
 
 from flows.arguments import overrides
 from flows.display import watch_bar, watch_lines
-from flows.dry_run import require_forecast_under
 from flows.pipeline import Watch, carry_out
 from flows.report import REPORT, leave_report
 from flows.summary import summary
@@ -36,6 +35,8 @@ async def run_command(args: argparse.Namespace) -> ExitCode:
         logging.getLogger("rowmill").setLevel(logging.ERROR)
     options = Options(args.limit, args.fresh, args.retry_failed, args.sandbox, args.fresh_part)
     if args.require_forecast_under is not None:
+        from flows.dry_run import require_forecast_under
+
         await require_forecast_under(job, args.require_forecast_under, limit=args.limit, sandbox=args.sandbox)
     with gateway_for(job, sandbox=args.sandbox) as gateway:
         async with Session(job, options, gateway or await _from_block(job)) as session:

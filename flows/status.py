@@ -11,21 +11,19 @@ from typing import Any
 
 from flows.summary import summary
 from schemas.attempt import Spent
-from schemas.errors import DamageError, ExitCode, OutputError
+from schemas.errors import DamageError, ExitCode
 from schemas.manifest import Tally, ledger, summed, totals
 from schemas.price import decimal_string
 from tasks.compact import read_footer, tally_of, verify_part
 from tasks.journal import replay
-from tasks.output import LOCK, read_manifest
+from tasks.output import LOCK, manifest_of
 from tasks.standing import unsettled
 
 
 def status_command(args: argparse.Namespace) -> ExitCode:
     """`rowmill status OUT`: exit 0, or 2 where there is no run or a file of it is damaged."""
     root = Path(args.out)
-    manifest = read_manifest(root) if root.is_dir() else None
-    if manifest is None:
-        raise OutputError("there is no run here (no run.json)", where=str(root))
+    manifest = manifest_of(root)
     damage: list[str] = []
     told = standing(root, manifest, damage, verify=args.verify)
     if args.json:

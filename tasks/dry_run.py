@@ -20,12 +20,11 @@ from schemas.outcome import Outcome
 from schemas.price import PICO
 from schemas.request import Request, Text
 from schemas.row import Row, Shard, Unreadable
-from schemas.usage import Usage
 from tasks import read
 from tasks.gateway.codec import CODECS
 from tasks.keys import KeyIndex
 from tasks.plan import Planner
-from tasks.settle import MEDIA_MOST_TOKENS
+from tasks.settle import worst_usd
 from tasks.settled import SettledRows
 from tasks.survey import Survey, Surveyor
 from tasks.tokens import Count
@@ -56,7 +55,6 @@ class Asked:
 
     row: Row
     tokens: float
-    order: int
 
 
 @dataclass(slots=True)
@@ -181,7 +179,7 @@ class DryRun:
         if order < threshold:
             tally.candidates.append(Candidate(order, request.row.index, tokens, False))
         if see is not None:
-            see(Asked(request.row, tokens, order))
+            see(Asked(request.row, tokens))
 
     def tokens(self, request: Request) -> float:
         """Estimated input tokens of a request: its texts, what all carry, and its media by the catalogue's rule."""
@@ -196,16 +194,12 @@ class DryRun:
 
         Asked again, a row carries its last answer and the complaint along; a cut answer is given twice the room.
         """
-        price, retries, model = self._model.price, self._job.retries, self._model
-        if price is None:
-            return 0.0
+        retries, model = self._job.retries, self._model
         bound = self._codec.output_limit(request.body) or model.max_output_tokens
-        size = len(self._codec.wire(request.body, stream=False)) + MEDIA_MOST_TOKENS * request.media
-        if self._job.params.search or request.by_reference:
-            size = model.context_window
+        size = len(self._codec.wire(request.body, stream=False))
         total = dearest = 0
         for _ in range(1 + retries.content):
-            dearest = price.of(Usage(input=min(size, model.context_window), output=bound)).usd
+            dearest = worst_usd(model, request, size, bound, search=self._job.params.search)
             total += dearest
             size, bound = size + bound + COMPLAINT_BYTES, min(model.max_output_tokens, 2 * bound)
         return (total + dearest * retries.transport) / PICO

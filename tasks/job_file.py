@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +34,16 @@ def load_job(path: Path, overrides: Mapping[str, Any] | None = None) -> Job:
     told = _with_absolute_paths(told, base)
     for key, value in (overrides or {}).items():
         _set(told, key, value)
-    return resolve_job(job_of(told, str(path), _places(path)), base)
+    return resolve_job(job_of(told, str(path), lambda: _places(path)), base)
 
 
-def job_of(told: Mapping[str, Any], where: str, places: Mapping[Place, str] | None = None) -> Job:
+def job_of(told: Mapping[str, Any], where: str, places: Callable[[], Mapping[Place, str]] = dict) -> Job:
     """A mapping → a Job. Raises JobError with every wrong key at once, each with its place where that is known."""
     try:
         return Job.model_validate(told)
     except ValidationError as error:
-        found = [_explain(one) + _at(one["loc"], places or {}) for one in error.errors(include_url=False)]
+        known = places()
+        found = [_explain(one) + _at(one["loc"], known) for one in error.errors(include_url=False)]
         raise JobError("; ".join(found), where=where) from None
 
 

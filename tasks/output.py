@@ -148,6 +148,14 @@ def read_manifest(root: Path) -> dict[str, Any] | None:
     return value
 
 
+def manifest_of(root: Path) -> dict[str, Any]:
+    """run.json of an output. Raises OutputError where there is no run, DamageError."""
+    manifest = read_manifest(root) if root.is_dir() else None
+    if manifest is None:
+        raise OutputError("there is no run here (no run.json)", where=str(root))
+    return manifest
+
+
 def write_file(path: Path, content: bytes) -> None:
     """Write a file whole or not at all, durably. Raises StorageError."""
     with published(path, path.name) as file:

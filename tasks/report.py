@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +64,7 @@ class Figures:
     keep: list[str] = field(default_factory=list)
 
 
-def figures(results: Path, manifest: Mapping[str, Any]) -> Figures:
+def figures(results: Path) -> Figures:
     """The figures of an output's parts. Empty where there is none."""
     if not any(results.glob("part-*.parquet")):
         return Figures()
@@ -196,8 +194,3 @@ def shown(text: str | None, most: int = SHOWN_CHARS) -> str:
     """A text cut to what a page can hold."""
     text = text or ""
     return text if len(text) <= most else text[:most] + "…"
-
-
-def when(told: str | None) -> str:
-    """A manifest's time as people read it."""
-    return "" if told is None else datetime.fromisoformat(told).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -151,7 +151,7 @@ class Settler:
         """One exchange. Returns the outcome it settles, raises Again for a failure."""
         content = self._codec.wire(case.body, stream=self._stream)
         bound = self._codec.output_limit(case.body) or self._model.max_output_tokens
-        worst = self._worst(case.request, len(content), bound)
+        worst = worst_usd(self._model, case.request, len(content), bound, search=self._search)
         size = len(content) - case.request.media_chars
         tokens = (
             self._expectation.tokens(size, bound, self.admission.in_flight)
@@ -165,18 +165,6 @@ class Settler:
     def landed(self, row: int) -> None:
         """This row's call has ended and what it cost is written down: its task may be cancelled from here on."""
         self.sending.discard(row)
-
-    def _worst(self, request: Request, size: int, bound: int) -> int:
-        """Worst case in 10⁻¹² USD. No token is shorter than a byte, but a small medium has a least number of them.
-
-        A search, or a medium that only its address tells of, may fill the context window.
-        """
-        if self._model.price is None:
-            return 0
-        unbounded = self._search or request.by_reference
-        most = self._model.context_window
-        tokens = most if unbounded else min(size + MEDIA_MOST_TOKENS * request.media, most)
-        return self._model.price.of(Usage(input=tokens, output=bound)).usd
 
     async def _send(self, case: Case, segment: Segment, lease: Lease, content: bytes) -> Exchange:
         try:
@@ -308,6 +296,19 @@ class Settler:
             tool_calls=answer.tool_calls if answer else (),
             failures=dict(case.failures),
         )
+
+
+def worst_usd(model: Model, request: Request, size: int, bound: int, *, search: bool) -> int:
+    """Worst case of a call in 10⁻¹² USD: a body of so many bytes, an answer of so many tokens; 0 without a price.
+
+    No token is shorter than a byte, but a small medium has a least number of them. A search, or a medium that only its
+    address tells of, may fill the context window.
+    """
+    if model.price is None:
+        return 0
+    most = model.context_window
+    tokens = most if search or request.by_reference else min(size + MEDIA_MOST_TOKENS * request.media, most)
+    return model.price.of(Usage(input=tokens, output=bound)).usd
 
 
 def complaint(rejected: Rejected) -> str:

@@ -27,9 +27,12 @@ class Bucket:
 
     def __init__(self, per_minute: float, now: float) -> None:
         self.rate = per_minute * EVEN / WINDOW_S
-        self.capacity = max(1.0, self.rate * BURST_S)
         self._level = self.capacity
         self._at = now
+
+    @property
+    def capacity(self) -> float:
+        return max(1.0, self.rate * BURST_S)
 
     def wait(self, amount: float, now: float) -> float:
         """Seconds until `amount` can be taken; 0 when it can be now."""
@@ -153,7 +156,6 @@ class Limiter:
         if rate >= self._asked:
             return False
         self._seen.rate = rate
-        self._seen.capacity = max(1.0, rate * BURST_S)
         return True
 
     def let_in(self, tokens: float, now: float) -> None:
