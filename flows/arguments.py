@@ -15,7 +15,14 @@ def parser() -> argparse.ArgumentParser:
     )
     root.add_argument("--version", action="store_true", help="print the version and exit")
     commands = root.add_subparsers(dest="command", metavar="COMMAND")
-    _add_run(commands)
+    _add_run(commands.add_parser("run", help="run a job; run it again and it goes on where it stopped"))
+    label = commands.add_parser("label", help="run a labelling job: votes per row, agreement, accuracy against gold")
+    _add_run(label)
+    label.add_argument(
+        "--gold",
+        metavar="FILE",
+        help="labels that people gave: review.jsonl filled in, JSONL, CSV, Label Studio's JSON",
+    )
     _add_estimate(commands)
     _add_check(commands)
     _add_models(commands)
@@ -29,6 +36,10 @@ def parser() -> argparse.ArgumentParser:
     compare.add_argument("a", metavar="OUT_A")
     compare.add_argument("b", metavar="OUT_B")
     compare.add_argument("--json", action="store_true", help="as one JSON object")
+    export = commands.add_parser("export", help="write labelled rows for a labelling tool or a spreadsheet")
+    export.add_argument("out", metavar="OUT", help="the output folder of a labelling run")
+    export.add_argument("file", metavar="FILE", help="the file to write: .json for Label Studio, or .csv")
+    export.add_argument("--all", action="store_true", help="every answered row, not only those to review")
     init = commands.add_parser("init", help="write a small job to start from")
     init.add_argument("dir", metavar="DIR", help="the folder to write it to")
     commands.add_parser(
@@ -37,8 +48,7 @@ def parser() -> argparse.ArgumentParser:
     return root
 
 
-def _add_run(commands: Any) -> None:
-    run = commands.add_parser("run", help="run a job; run it again and it goes on where it stopped")
+def _add_run(run: argparse.ArgumentParser) -> None:
     run.add_argument("job", metavar="JOB", help="the job file (.yaml, .toml or .json)")
     _add_overrides(run)
     run.add_argument(
@@ -61,7 +71,7 @@ def _add_run(commands: Any) -> None:
         help="estimate first, and send nothing where the whole may cost more (its 99 %% bound)",
     )
     run.add_argument("--fresh", action="store_true", help="move earlier results aside and start anew")
-    run.add_argument("--sandbox", action="store_true", help="start a sandbox for this run and use it; nothing is paid")
+    _add_sandbox(run, "start a sandbox for this run and use it; nothing is paid")
     run.add_argument("--direct", action="store_true", help="the same pipeline without Prefect's orchestration")
     run.add_argument("--no-report", action="store_true", help="leave report.html out")
     run.add_argument("--json", action="store_true", help="one JSON object on stdout at the end, nothing else there")
@@ -80,12 +90,19 @@ def _add_estimate(commands: Any) -> None:
         "--rows", action="store_true", help="also write each row's tokens and expected cost to Parquet"
     )
     estimate.add_argument("--compare", action="store_true", help="also tell what the other models would cost")
-    estimate.add_argument("--sandbox", action="store_true", help="start a sandbox for the pilot and use it")
+    _add_sandbox(estimate, "start a sandbox for the pilot and use it")
     estimate.add_argument(
         "--direct", action="store_true", help="accepted as in run; an estimate needs no orchestration"
     )
     estimate.add_argument("--json", action="store_true", help="the forecast as one JSON object on stdout")
     estimate.add_argument("-q", "--quiet", action="store_true", help="write estimate.json and say nothing")
+
+
+def _add_sandbox(command: argparse.ArgumentParser, does: str) -> None:
+    command.add_argument("--sandbox", action="store_true", help=does)
+    command.add_argument(
+        "--sandbox-settings", metavar="FILE", help="the same, with settings (JSON): latency, faults, right answers"
+    )
 
 
 def _pilot(told: str) -> int | str:

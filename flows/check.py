@@ -21,17 +21,25 @@ from tasks.check import notes, refuse_bad_input, refuse_impossible
 from tasks.gateway.codec import CODECS
 from tasks.job_file import catalogue_of, load_job
 from tasks.keys import KeyIndex
+from tasks.label_run import LabelRun, label_run, planned_votes
+from tasks.labels import as_asked
 from tasks.plan import Planner
 from tasks.survey import Survey, Surveyor
 from tasks.validate import Validator
 
 PROBLEMS_SHOWN = 20
+LABELS_SHOWN = 12
 
 
 def check_command(args: argparse.Namespace) -> ExitCode:
     """`rowmill check JOB`: exit 0 where every row can be asked, 2 where the job or a row cannot. Sends nothing."""
     job = load_job(Path(args.job), overrides(args))
-    model = find_model(job.model, catalogue_of(job, os.environ.get("ROWMILL_CATALOGUE")))
+    catalogue = catalogue_of(job, os.environ.get("ROWMILL_CATALOGUE"))
+    model = find_model(job.model, catalogue)
+    labelling = label_run(job, model, None, fresh=False)
+    if labelling is not None:
+        planned_votes(labelling.job, model, catalogue, sandbox=False)
+    job = as_asked(labelling.job if labelling is not None else job)
     refuse_impossible(job, model)
     for note in notes(job, model):
         print(f"note: {note}")
@@ -44,12 +52,26 @@ def check_command(args: argparse.Namespace) -> ExitCode:
     for request in shown:
         wire = CODECS[model.protocol].wire(request.body, stream=job.params.stream)
         print(json.dumps(json.loads(wire), indent=1, ensure_ascii=False))
+    if labelling is not None:
+        print(_labels(labelling))
     print(f"{survey.rows:,} rows, {survey.rows - len(problems):,} can be asked, {len(problems):,} cannot")
     for problem in problems[:PROBLEMS_SHOWN]:
         print(f"  {problem}")
     if len(problems) > PROBLEMS_SHOWN:
         print(f"  and {len(problems) - PROBLEMS_SHOWN:,} more")
     return ExitCode.REFUSED if problems else ExitCode.OK
+
+
+def _labels(told: LabelRun) -> str:
+    label = told.label
+    examples = 0 if isinstance(label.examples, int) else len(label.examples)
+    names = ", ".join(label.names[:LABELS_SHOWN]) + (" ..." if len(label.names) > LABELS_SHOWN else "")
+    votes = f"{label.votes} votes" if label.votes > 1 else "1 vote"
+    stronger = f", then {label.escalate.model} below {label.escalate.below:g}" if label.escalate else ""
+    return (
+        f"{len(label.names)} labels ({names}); {votes} a row at most{stronger}; {told.gold.rows:,} rows with gold, "
+        f"{examples} examples shown"
+    )
 
 
 def _survey(job: Job, files: list[Path]) -> Survey:

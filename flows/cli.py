@@ -43,7 +43,7 @@ def _dispatch(args: argparse.Namespace) -> ExitCode:
 
         print(f"rowmill {rowmill_version()}")
         return ExitCode.OK
-    if args.command == "run":
+    if args.command in ("run", "label"):
         from flows.run import run_command
 
         return asyncio_run(run_command(args))
@@ -67,6 +67,10 @@ def _dispatch(args: argparse.Namespace) -> ExitCode:
         from flows.compare import compare_command
 
         return compare_command(args)
+    if args.command == "export":
+        from flows.export import export_command
+
+        return export_command(args)
     if args.command == "status":
         from flows.status import status_command
 

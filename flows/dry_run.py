@@ -31,9 +31,10 @@ from tasks.estimate_file import keep_learned, kept_ratio, write_forecast, write_
 from tasks.fingerprint import job_fingerprint
 from tasks.gateway.access import Gateway
 from tasks.job_file import catalogue_of, load_job
+from tasks.label_run import label_run, planned_votes
+from tasks.labels import as_asked
 from tasks.ledger import exit_code
 from tasks.output import read_manifest
-from tasks.plan import Planner
 from tasks.session import Options, Session
 from tasks.settled import SettledRows, settled_rows
 from tasks.tokens import Count, by_script, by_tokenizer
@@ -65,25 +66,27 @@ async def estimate_job(job: Job, ask: Ask, run_pilot: RunPilot | None = None) ->
     """
     catalogue = catalogue_of(job, os.environ.get("ROWMILL_CATALOGUE"))
     model = find_model(job.model, catalogue)
-    refuse_impossible(job, model)
-    told, tally = await asyncio.to_thread(_forecast, job, model, ask)
+    if (labelling := label_run(job, model, None, fresh=False)) is not None:
+        job = labelling.job
+    refuse_impossible(as_asked(job), model)
+    told, tally = await asyncio.to_thread(_forecast, job, model, catalogue, ask)
     if ask.pilot is not None:
         assert run_pilot is not None
-        told = await _with_pilot(job, model, ask, told, tally, run_pilot)
+        told = await _with_pilot(job, model, catalogue, ask, told, tally, run_pilot)
     if ask.compare:
         told = msgspec.structs.replace(told, compared=list(_compared(job, ask, catalogue, told)))
     write_forecast(Path(job.output), told)
     keep_learned(Path(job.output), told)
     if ask.rows:
-        await asyncio.to_thread(_write_rows, job, model, ask, told)
+        await asyncio.to_thread(_write_rows, job, model, catalogue, ask, told)
     return told
 
 
-def _forecast(job: Job, model: Model, ask: Ask) -> tuple[Forecast, Tally]:
+def _forecast(job: Job, model: Model, catalogue: Mapping[str, Model], ask: Ask) -> tuple[Forecast, Tally]:
     """One pass, and what the output's settled rows tell."""
     fingerprint, _ = job_fingerprint(job, sandbox=ask.sandbox)
     settled = settled_rows(Path(job.output), fingerprint)
-    tally = _dry_run(job, model, ask, settled).walk()
+    tally = _dry_run(job, model, catalogue, ask, settled).walk()
     # A pilot's rows may lie anywhere in the fixed order, not only where this pass found them settled.
     paid = settled.paid({candidate.row for candidate in tally.candidates})
     learned = learned_from(tally.candidates, paid)
@@ -107,14 +110,20 @@ def _spent(output: Path, fingerprint: str) -> tuple[float, str | None]:
     return float(totals.get("cost_usd") or 0) + float(totals.get("unknown_cost_bound_usd") or 0), None
 
 
-def _dry_run(job: Job, model: Model, ask: Ask, settled: SettledRows) -> DryRun:
+def _dry_run(job: Job, model: Model, catalogue: Mapping[str, Model], ask: Ask, settled: SettledRows) -> DryRun:
     count: Count = by_tokenizer(Path(ask.tokenizer)) if ask.tokenizer else by_script
-    planner = Planner(job, model, sandbox=ask.sandbox)
-    return DryRun(job, model, planner, settled, count, ask.limit)
+    votes = planned_votes(job, model, catalogue, sandbox=ask.sandbox)
+    return DryRun(as_asked(job), model, votes, settled, count, sandbox=ask.sandbox, limit=ask.limit)
 
 
 async def _with_pilot(
-    job: Job, model: Model, ask: Ask, before: Forecast, tally: Tally, run_pilot: RunPilot
+    job: Job,
+    model: Model,
+    catalogue: Mapping[str, Model],
+    ask: Ask,
+    before: Forecast,
+    tally: Tally,
+    run_pilot: RunPilot,
 ) -> Forecast:
     """Pay for random rows, so many as asked or until the forecast is near enough, and forecast again."""
     told, wanted = before, PILOT_FIRST if ask.pilot == "auto" else int(ask.pilot or 0)
@@ -125,7 +134,7 @@ async def _with_pilot(
             manifest = await run_pilot(job, rows)
             asked += len(rows)
             _refuse_stopped(manifest)
-            told, tally = await asyncio.to_thread(_forecast, job, model, ask)
+            told, tally = await asyncio.to_thread(_forecast, job, model, catalogue, ask)
         wanted *= 2
         if ask.pilot != "auto" or _enough(told) or wanted > PILOT_MOST or not told.rows.to_ask:
             break
@@ -168,15 +177,16 @@ def _compared(job: Job, ask: Ask, catalogue: Mapping[str, Model], told: Forecast
             continue
         other = job.model_copy(update={"model": model.name})
         try:
-            refuse_impossible(other, model)
-            tally = _dry_run(other, model, ask, SettledRows()).walk()
+            refuse_impossible(as_asked(other), model)
+            tally = _dry_run(other, model, catalogue, ask, SettledRows()).walk()
         except JobError as error:
             yield {"model": model.name, "cannot": str(error)}
             continue
         found: dict[str, Any] = {"model": model.name, "rows": tally.to_ask}
         if told.sample is not None:
             tokens = Usage(
-                round(tally.tokens * told.sample.input_ratio), round(tally.to_ask * told.sample.mean_output_tokens)
+                round(tally.tokens * told.sample.input_ratio * told.sample.calls_a_row),
+                round(tally.to_ask * told.sample.mean_output_tokens),
             )
             found |= {
                 "estimate_usd": model.price.of(tokens).usd / PICO, "because": f"the tokens {job.model} was seen to use"
@@ -187,9 +197,9 @@ def _compared(job: Job, ask: Ask, catalogue: Mapping[str, Model], told: Forecast
         yield found
 
 
-def _write_rows(job: Job, model: Model, ask: Ask, told: Forecast) -> None:
+def _write_rows(job: Job, model: Model, catalogue: Mapping[str, Model], ask: Ask, told: Forecast) -> None:
     ratio = told.sample.input_ratio if told.sample else 1.0
-    dry_run = _dry_run(job, model, ask, settled_rows(Path(job.output), told.job))
+    dry_run = _dry_run(job, model, catalogue, ask, settled_rows(Path(job.output), told.job))
     write_rows(Path(job.output), dry_run, ratio, told.intercept_usd, told.usd_per_token)
 
 
@@ -228,11 +238,12 @@ async def estimate_command(args: argparse.Namespace) -> ExitCode:
     from flows.run import gateway_for
 
     job = load_job(Path(args.job), overrides(args))
+    args.sandbox = args.sandbox or args.sandbox_settings is not None
     ask = Ask(args.pilot, args.tokenizer, args.rows, args.compare, args.limit, args.sandbox)
     if ask.pilot is None:
         told = await estimate_job(job, ask)
     else:
-        with gateway_for(job, sandbox=args.sandbox) as gateway:
+        with gateway_for(job, sandbox=args.sandbox, settings=args.sandbox_settings) as gateway:
             if gateway is None:
                 raise JobError("a pilot needs the key itself", where="api_key_block", mend="set ROWMILL_API_KEY")
             told = await estimate_job(job, ask, pilot_with(gateway, ask))

@@ -27,6 +27,7 @@ from schemas.errors import ExitCode, JobError, RowmillError
 from schemas.job import Job
 from schemas.manifest import TerminationKind
 from schemas.row import Shard
+from tasks.check import refuse_without_labels
 from tasks.gateway.access import Gateway, gateway_from
 from tasks.job_file import load_job, resolve_job
 from tasks.ledger import exit_code
@@ -82,16 +83,29 @@ async def extract(
         sandbox: ROWMILL_BASE_URL is a sandbox; its answers are never mixed with real ones
         require_forecast_under: forecast first, and send nothing where the whole may cost more USD than this
     """
+    return await run_job(job, job_file, Options(limit, fresh, retry_failed, sandbox), require_forecast_under)
+
+
+async def run_job(
+    job: Job | None,
+    job_file: str | None,
+    options: Options,
+    require_forecast_under: float | None,
+    *,
+    labels: bool = False,
+) -> State[dict[str, Any]]:
+    """The body of the flows that run a job: in the session a caller has opened, or in one of its own."""
     prepared = PREPARED.get()
     try:
         if prepared is not None:
             return _state(await _carry_out(prepared))
         told = job_of(job, job_file)
+        if labels:
+            refuse_without_labels(told)
         if require_forecast_under is not None:
             from flows.dry_run import require_forecast_under as require_under
 
-            await require_under(told, require_forecast_under, limit=limit, sandbox=sandbox)
-        options = Options(limit, fresh, retry_failed, sandbox)
+            await require_under(told, require_forecast_under, limit=options.limit, sandbox=options.sandbox)
         async with Session(told, options, await gateway_of(told)) as session:
             manifest = await _carry_out(session)
         await asyncio.to_thread(leave_report, Path(told.output))

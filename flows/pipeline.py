@@ -42,7 +42,7 @@ async def carry_out(
         return session.finish()
     session.progress.started_at = session.clock.now()
     async with _interruptible(session), _watched(session, watch):
-        work = asyncio.create_task(_settle_and_wait(session, settle, wait))
+        work = asyncio.create_task(_settle_gold_first(session, settle, wait))
         try:
             await asyncio.shield(work)
         except asyncio.CancelledError:
@@ -53,6 +53,19 @@ async def carry_out(
             session.finish()
             raise
     return session.finish()
+
+
+async def _settle_gold_first(session: Session, settle: SettleShard, wait: Wait) -> None:
+    """Settle every row; where the job asks for it the gold rows first, and the others only if those are good enough."""
+    if (gold := session.gold_rows) is not None:
+        session.take_only(gold)
+        await _settle_and_wait(session, settle, wait)
+        if not session.halted:
+            await session.judge_gold()
+        if session.halted:
+            return
+        session.take_only(None)
+    await _settle_and_wait(session, settle, wait)
 
 
 async def _settle_and_wait(session: Session, settle: SettleShard, wait: Wait) -> None:

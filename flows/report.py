@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.forecast_text import usd
+from flows.label_text import label_pairs, label_tables
 from schemas.errors import ExitCode, RowmillError
 from schemas.manifest import TerminationKind
 from tasks.output import manifest_of, write_file
@@ -71,6 +72,8 @@ def told_by(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "bill": _bill(rows, totals),
         "retries": sorted(totals["retries"].items(), key=lambda one: -one[1]),
         **_forecast(manifest.get("forecast")),
+        "label": label_pairs(manifest["label"]) if manifest.get("label") else [],
+        "label_tables": label_tables(manifest["label"]) if manifest.get("label") else [],
     }
 
 

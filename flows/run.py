@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flows.arguments import overrides
 from flows.display import watch_bar, watch_lines
@@ -19,11 +19,15 @@ from flows.report import REPORT, leave_report
 from flows.summary import summary
 from schemas.errors import ExitCode, JobError
 from schemas.job import Job
+from tasks.check import refuse_without_labels
 from tasks.gateway.access import Gateway, gateway_from
 from tasks.job_file import load_job
 from tasks.ledger import exit_code
 from tasks.progress import Progress
 from tasks.session import Options, Session
+
+if TYPE_CHECKING:
+    from sandbox.settings import Settings
 
 SANDBOX_KEY = "sk-sandbox-only-0000"
 
@@ -33,19 +37,25 @@ async def run_command(args: argparse.Namespace) -> ExitCode:
     job = load_job(Path(args.job), overrides(args))
     if args.quiet:
         logging.getLogger("rowmill").setLevel(logging.ERROR)
-    options = Options(args.limit, args.fresh, args.retry_failed, args.sandbox, args.fresh_part)
+    labels = args.command == "label"
+    if labels:
+        refuse_without_labels(job)
+    args.sandbox = args.sandbox or args.sandbox_settings is not None
+    options = Options(
+        args.limit, args.fresh, args.retry_failed, args.sandbox, args.fresh_part, gold=args.gold if labels else None
+    )
     if args.require_forecast_under is not None:
         from flows.dry_run import require_forecast_under
 
         await require_forecast_under(job, args.require_forecast_under, limit=args.limit, sandbox=args.sandbox)
-    with gateway_for(job, sandbox=args.sandbox) as gateway:
+    with gateway_for(job, sandbox=args.sandbox, settings=args.sandbox_settings) as gateway:
         async with Session(job, options, gateway or await _from_block(job)) as session:
             if session.nothing_to_do:
                 manifest = session.finish()
             elif args.direct:
                 manifest = await carry_out(session, watch=_watch(args))
             else:
-                manifest = await _as_flow(job, options, session, _watch(args))
+                manifest = await _as_flow(job, options, session, _watch(args), labels=labels)
             already = session.nothing_to_do
     if not args.no_report and not (already and (Path(job.output) / REPORT).exists()):
         leave_report(Path(job.output))
@@ -60,17 +70,31 @@ def _watch(args: argparse.Namespace) -> Watch | None:
 
 
 @contextmanager
-def gateway_for(job: Job, *, sandbox: bool) -> Iterator[Gateway | None]:
-    """Address and key; None where only the job's Secret block can tell. A sandbox lives as long as its run."""
+def gateway_for(job: Job, *, sandbox: bool, settings: str | None) -> Iterator[Gateway | None]:
+    """Address and key; None where only the job's Secret block can tell. A sandbox lives as long as its run.
+
+    Raises JobError for sandbox settings that cannot be read.
+    """
     if sandbox:
         from sandbox.process import spawn
 
-        with spawn() as running:
+        with spawn(_sandbox_settings(settings)) as running:
             yield Gateway(running.base_url, SANDBOX_KEY, os.environ.get("ROWMILL_CATALOGUE"))
     elif job.api_key_block and not os.environ.get("ROWMILL_API_KEY"):
         yield None
     else:
         yield gateway_from(os.environ)
+
+
+def _sandbox_settings(file: str | None) -> Settings:
+    from sandbox.settings import Settings, changed
+
+    if file is None:
+        return Settings()
+    try:
+        return changed(Settings(), json.loads(Path(file).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise JobError(f"no settings of a sandbox: {error}", where=file, mend="see rowmill sandbox --help") from None
 
 
 async def _from_block(job: Job) -> Gateway:
@@ -79,14 +103,17 @@ async def _from_block(job: Job) -> Gateway:
     return await gateway_of(job)
 
 
-async def _as_flow(job: Job, options: Options, session: Session, watch: Watch | None) -> dict[str, Any]:
+async def _as_flow(
+    job: Job, options: Options, session: Session, watch: Watch | None, *, labels: bool
+) -> dict[str, Any]:
     """The open session, carried out by the Prefect flow on the server that the user's settings name."""
     from flows.extract import PREPARED, WATCH, extract
+    from flows.label import label
 
     PREPARED.set(session)
     WATCH.set(watch)
     try:
-        state = await extract(
+        state = await (label if labels else extract)(
             job,
             limit=options.limit,
             fresh=options.fresh,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
+from flows.label_text import label_lines
 from schemas.price import PICO, short_usd
 from tasks.progress import Progress
 
@@ -36,6 +37,8 @@ def summary(manifest: Mapping[str, Any], output: str, progress: Progress | None 
             f"${told['estimate_usd']:.4g}, 95 % between ${told['low_usd']:.4g} and ${told['high_usd']:.4g}; "
             f"it was ${told['actual_usd']:.4g}"
         )
+    if manifest.get("label"):
+        lines += label_lines(manifest["label"])
     lines.append(f"results: {output}/results")
     if termination["kind"] != "complete":
         lines.append(f"stopped: {termination['message']}")

@@ -40,7 +40,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--credits", help="balance")
     made.add_argument("--fault", action="append", default=[], metavar="KIND=P", help="a fault with its probability")
     made.add_argument("--seed", type=int, help="seed of the faults")
-    made.add_argument("--settings", default="{}", help="settings as JSON; flags override them")
+    made.add_argument(
+        "--settings", default="{}", help="settings as JSON, - reads a line from stdin; flags override them"
+    )
     made.add_argument("--journal", type=Path, help="append a line for each billed call to this file")
     made.add_argument("--until-stdin-closes", action="store_true", help="end when standard input ends")
     return made
@@ -57,7 +59,8 @@ def settings_of(args: argparse.Namespace) -> Settings:
         faults[kind] = float(chance or 1)
     if faults:
         told["faults"] = faults
-    return changed(changed(Settings(), json.loads(args.settings)), told)
+    settings = sys.stdin.readline() if args.settings == "-" else args.settings
+    return changed(changed(Settings(), json.loads(settings)), told)
 
 
 async def _serve(args: argparse.Namespace, settings: Settings) -> None:

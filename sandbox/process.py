@@ -50,7 +50,8 @@ class Running:
 def spawn(settings: Settings | None = None, *, journal: Path | None = None, port: int = 0) -> Iterator[Running]:
     """Start a sandbox; it ends with the block, and also when this process dies, since its stdin then closes."""
     command = [sys.executable, "-m", "sandbox", "--port", str(port), "--until-stdin-closes"]
-    command += ["--settings", msgspec.json.encode(settings or Settings()).decode()]
+    # Over stdin: a map of right labels may be longer than an argument can be.
+    command += ["--settings", "-"]
     if journal is not None:
         command += ["--journal", str(journal)]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
@@ -62,6 +63,8 @@ def spawn(settings: Settings | None = None, *, journal: Path | None = None, port
         assert process.stdin is not None
         assert process.stdout is not None
         try:
+            process.stdin.write(msgspec.json.encode(settings or Settings()) + b"\n")
+            process.stdin.flush()
             told = json.loads(process.stdout.readline())
             yield Running(told["base_url"], told["pid"])
         finally:

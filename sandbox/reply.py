@@ -82,15 +82,37 @@ def lowered(schema: Any) -> Any:
 
 
 def _labelled(value: Any, schema: Any, prompt: Prompt, settings: Settings) -> Any:
-    """The right label with the probability that the settings tell, another of the schema's labels otherwise."""
-    gold = next((label for text, label in settings.labels.items() if text in prompt.text), None)
-    if gold is None or not isinstance(value, dict) or "label" not in value:
+    """The labels that the settings know for this text, as often right as they tell."""
+    gold = next((label for text, label in settings.labels.items() if text in prompt.first), None)
+    if gold is None or not isinstance(value, dict):
         return value
-    options = schema.get("properties", {}).get("label", {}).get("enum", [gold])
-    if fraction(settings.seed, prompt.text, "label") < settings.right:
-        return {**value, "label": gold}
-    others = [option for option in options if option != gold] or [gold]
-    return {**value, "label": others[between(0, len(others) - 1, settings.seed, prompt.text, "wrong")]}
+    fields = schema.get("properties", {})
+    if "label" in value and isinstance(gold, str):
+        return {**value, "label": said_for(gold, fields.get("label", {}).get("enum", [gold]), prompt, settings)}
+    if "labels" in value:
+        right = {gold} if isinstance(gold, str) else set(gold)
+        options = fields.get("labels", {}).get("items", {}).get("enum", sorted(right))
+        return {**value, "labels": [one for one in options if (one in right) == _is_right(prompt, settings, one)]}
+    return value
+
+
+def said_for(gold: str, options: list[str], prompt: Prompt, settings: Settings) -> str:
+    """What is said of a text whose right label is `gold`: that one, one it is confused with, or any other."""
+    left = fraction(settings.seed, prompt.model, prompt.text, "label")
+    for said, chance in settings.confusion.get(gold, {}).items():
+        if left < chance:
+            return said
+        left -= chance
+    if gold not in settings.confusion and _is_right(prompt, settings, "label"):
+        return gold
+    others = [one for one in options if one != gold] or [gold]
+    return others[between(0, len(others) - 1, settings.seed, prompt.text, "wrong")]
+
+
+def _is_right(prompt: Prompt, settings: Settings, what: str) -> bool:
+    return fraction(settings.seed, prompt.model, prompt.text, what) < settings.right_of.get(
+        prompt.model, settings.right
+    )
 
 
 def _grounding(prompt: Prompt, muse: Muse) -> Any:

@@ -12,7 +12,9 @@ import msgspec
 class Settings:
     """All settings with their units.
 
-    `faults` maps a fault kind to its probability, `labels` a text that a prompt may hold to its right label.
+    `faults` maps a fault kind to its probability, `labels` a text that a prompt may hold to its right label or labels.
+    A label is answered right with the probability `right`, or the model's own in `right_of`; `confusion` maps a right
+    label to the probabilities of what is said in its place. The same prompt is always answered the same way.
     """
 
     seed: int = 0
@@ -28,8 +30,10 @@ class Settings:
     faults: dict[str, float] = field(default_factory=dict)
     thoughts_beside: bool = False
     thoughts_count_as_output: bool = False
-    labels: dict[str, str] = field(default_factory=dict)
+    labels: dict[str, str | list[str]] = field(default_factory=dict)
     right: float = 1.0
+    right_of: dict[str, float] = field(default_factory=dict)
+    confusion: dict[str, dict[str, float]] = field(default_factory=dict)
     detail: bool = False
 
 

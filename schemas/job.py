@@ -5,14 +5,13 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
+
+from schemas.label import Label
+from schemas.part import Part
 
 Thinking = Literal["low", "high"]
 Structured = Literal["auto", "native", "prompt"]
-
-
-class Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
 class Params(Part):
@@ -81,6 +80,7 @@ class Job(Part):
     media_root: str | None = Field(None, description="Folder below which media paths must lie")
     keep: list[str] = Field(default_factory=list, description="Input columns carried into the results")
     tools: list[Tool] = Field(default_factory=list, description="Functions the model may call")
+    label: Label | None = Field(None, description="Label each row: the schema and the system text are made from it")
     params: Params = Field(default_factory=Params)  # type: ignore[arg-type]
     limits: Limits = Field(default_factory=Limits)  # type: ignore[arg-type]
     retries: Retries = Field(default_factory=Retries)  # type: ignore[arg-type]
@@ -111,4 +111,18 @@ class Job(Part):
             raise ValueError(
                 "params.search and structured: native cannot be used together: use structured: auto or prompt"
             )
+        if self.label is not None:
+            self._can_be_labelled(self.label)
         return self
+
+    def _can_be_labelled(self, label: Label) -> None:
+        for key, told in (("schema", self.output_schema), ("tools", self.tools)):
+            if told:
+                raise ValueError(f"label and {key} cannot be used together: the schema is made from label, drop {key}")
+        if label.votes > 1 and not label.shuffle and self.params.temperature == 0:
+            raise ValueError(
+                "label.votes with params.temperature: 0 and label.shuffle: false pays for one answer many times: "
+                "leave shuffle on, or raise the temperature"
+            )
+        if label.gold is not None and label.gold in self.attachments:
+            raise ValueError(f"the gold column {label.gold!r} is never shown to the model: take it out of attachments")

@@ -27,6 +27,7 @@ class TerminationKind(StrEnum):
     OUTAGE = "outage"
     INTERRUPTED = "interrupted"
     STORAGE = "storage"
+    ACCURACY = "accuracy"
 
 
 EXIT_CODES = {
@@ -39,6 +40,7 @@ EXIT_CODES = {
     TerminationKind.OUTAGE: ExitCode.OUTAGE,
     TerminationKind.INTERRUPTED: ExitCode.INTERRUPTED,
     TerminationKind.STORAGE: ExitCode.REFUSED,
+    TerminationKind.ACCURACY: ExitCode.ROWS_NOT_OK,
 }
 
 

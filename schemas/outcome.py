@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from schemas.attempt import Spent, ToolCall
+from schemas.label import Labelling
 
 
 class Status(StrEnum):
@@ -51,3 +52,4 @@ class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
     grounding: str | None = None
     tool_calls: tuple[ToolCall, ...] = ()
     failures: dict[str, int] = msgspec.field(default_factory=dict)
+    labelling: Labelling | None = None

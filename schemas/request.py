@@ -9,6 +9,7 @@ from typing import Any, Literal
 import msgspec
 
 from schemas.job import Params, Tool
+from schemas.label import Labels
 from schemas.row import Row
 
 Role = Literal["system", "user", "model", "tool"]
@@ -74,7 +75,8 @@ class Request(msgspec.Struct, frozen=True):
     """The planned call of one row. `body` is the wire body of its protocol without the stream flag.
 
     `key` is blake2b-128 of all that affects the answer. `media` counts its media, `media_chars` their base64 text;
-    `by_reference` tells that one is an address, whose size nobody here knows.
+    `by_reference` tells that one is an address, whose size nobody here knows. `gold` are the row's right labels, which
+    are in no body.
     """
 
     row: Row
@@ -84,6 +86,7 @@ class Request(msgspec.Struct, frozen=True):
     media: int = 0
     media_chars: int = 0
     by_reference: bool = False
+    gold: Labels | None = None
 
 
 def request_key(salt: bytes, body: dict[str, Any]) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,18 +42,39 @@ TAIL = [
 OPTIONAL = {"thoughts": pa.string(), "grounding": pa.string(), "tool_calls": TOOL_CALLS}
 RESERVED = frozenset(
     [name for name, _ in HEAD + TAIL]
-    + ["status", "output", "label", "votes", "agreement", "gold", "correct"]
+    + ["status", "output", "label", "votes", "agreement", "gold", "correct", "voted_label"]
     + list(OPTIONAL)
 )
+
+
+def label_columns(*, multi: bool) -> list[tuple[str, pa.DataType]]:
+    """What a labelling job adds. `label` is a person's where one was handed in, else what the votes chose."""
+    labels = pa.list_(pa.string()) if multi else pa.string()
+    vote = [
+        ("model", pa.string()), ("label", labels), ("status", pa.string()), ("error_kind", pa.string()),
+        ("response_text", pa.string()), ("attempts", pa.int32()), ("input_tokens", pa.int64()),
+        ("output_tokens", pa.int64()), ("thought_tokens", pa.int64()), ("cost_usd", MONEY), ("cost_credits", MONEY),
+        ("cost_unknown", pa.bool_()), ("latency_ms", pa.int64()),
+    ]  # fmt: skip
+    return [
+        ("label", labels), ("votes", pa.list_(pa.struct(vote))), ("agreement", pa.float64()), ("gold", labels),
+        ("correct", pa.bool_()), ("voted_label", labels),
+    ]  # fmt: skip
+
+
+def money_array(amounts: Sequence[int | None]) -> pa.Array:
+    """10⁻¹² units → decimal128(18, 12), exactly: the same integers under another scale."""
+    whole = pa.array(amounts, pa.int64()).cast(pa.decimal128(19, 0))
+    return pa.Array.from_buffers(MONEY, len(whole), whole.buffers(), whole.null_count, whole.offset)
 
 
 def results_schema(
     keep: dict[str, pa.DataType],
     output: pa.DataType,
-    optional: tuple[str, ...] = (),
+    optional: Sequence[tuple[str, pa.DataType]] = (),
     metadata: dict[str, str] | None = None,
 ) -> pa.Schema:
-    """Columns of a part in the contract's order; `optional` names those of OPTIONAL the job asks for.
+    """Columns of a part in the contract's order, then those that only some jobs ask for.
 
     Raises JobError where a kept column bears the name of a results column.
     """
@@ -69,7 +91,7 @@ def results_schema(
         ("status", pa.string()),
         ("output", output),
         *TAIL,
-        *((name, OPTIONAL[name]) for name in optional),
+        *optional,
     ]
     return pa.schema(columns, metadata=metadata)
 

@@ -35,6 +35,16 @@ def refuse_impossible(job: Job, model: Model) -> None:
         )
 
 
+def refuse_without_labels(job: Job) -> None:
+    """Raises JobError where a job that is to label names no labels."""
+    if job.label is None:
+        raise JobError(
+            "the job has no labels",
+            where="label",
+            mend="add `label: {labels: [...]}` to it; `rowmill run` is for jobs with a schema",
+        )
+
+
 def notes(job: Job, model: Model) -> list[str]:
     """What a user should know before the money is spent, and that is no mistake."""
     found = []

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from schemas.job import Job
 from schemas.output_schema import Shape
-from schemas.results import results_schema
+from schemas.results import OPTIONAL, label_columns, results_schema
 from tasks.compact import output_metadata
 from tasks.survey import Survey, parquet_keep_types
 
@@ -26,5 +26,7 @@ def columns_of(
         types |= {name: standing.field(name).type for name in job.keep if name in standing.names}
     keep = {name: types[name] for name in job.keep}
     asked = {"thoughts": job.params.include_thoughts, "grounding": job.params.search, "tool_calls": bool(job.tools)}
-    optional = tuple(name for name, wanted in asked.items() if wanted)
+    optional = [(name, OPTIONAL[name]) for name, wanted in asked.items() if wanted]
+    if job.label is not None:
+        optional += label_columns(multi=job.label.multi)
     return results_schema(keep, shape.type, optional, output_metadata(job.output_schema)), keep

@@ -19,8 +19,9 @@ from schemas.json_text import encode_json
 from schemas.manifest import Tally
 from schemas.outcome import Outcome
 from schemas.output_schema import Shape
-from schemas.results import MONEY, TIME, TOOL_CALLS
+from schemas.results import TIME, TOOL_CALLS, money_array
 from schemas.row import Shard
+from tasks.labelled import LABEL_COLUMNS, label_column
 from tasks.publish import published
 from tasks.validate import output_value
 
@@ -74,6 +75,8 @@ def encode_batch(outcomes: Sequence[Outcome], schema: pa.Schema, shape: Shape | 
             arrays.append(_outputs(outcomes, column.type, shape))
         elif column.name in _COLUMNS:
             arrays.append(_COLUMNS[column.name](outcomes))
+        elif column.name in LABEL_COLUMNS:
+            arrays.append(label_column(column.name, column.type, [outcome.labelling for outcome in outcomes]))
         else:
             arrays.append(_kept(outcomes, column.name, column.type))
     return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(list(schema)))
@@ -94,12 +97,6 @@ def _kept(outcomes: Sequence[Outcome], name: str, type_: pa.DataType) -> pa.Arra
     return pa.array(values, type_)
 
 
-def _money(amounts: list[int | None]) -> pa.Array:
-    """10⁻¹² units → decimal128(18, 12), exactly: the same integers under another scale."""
-    whole = pa.array(amounts, pa.int64()).cast(pa.decimal128(19, 0))
-    return pa.Array.from_buffers(MONEY, len(whole), whole.buffers(), whole.null_count, whole.offset)
-
-
 def _plain(type_: pa.DataType, path: str) -> Column:
     of = attrgetter(path)
     return lambda outcomes: pa.array(list(map(of, outcomes)), type_)
@@ -107,13 +104,13 @@ def _plain(type_: pa.DataType, path: str) -> Column:
 
 def _amount(path: str) -> Column:
     of = attrgetter(path)
-    return lambda outcomes: _money(list(map(of, outcomes)))
+    return lambda outcomes: money_array(list(map(of, outcomes)))
 
 
 def _cost(name: str) -> Column:
     def column(outcomes: Sequence[Outcome]) -> pa.Array:
         costs = map(attrgetter("spent.cost"), outcomes)
-        return _money([None if cost is None else getattr(cost, name) for cost in costs])
+        return money_array([None if cost is None else getattr(cost, name) for cost in costs])
 
     return column
 

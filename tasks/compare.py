@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from tasks.flips import flips, flips_text
 from tasks.report import shown
 
 EXAMPLES = 5
@@ -43,6 +44,7 @@ def compared(before: Path, after: Path) -> dict[str, Any]:
             .collect()
             .iter_rows()
         ],
+        "labels": flips(before, after),
         "a": _sums(left),
         "b": _sums(right),
     }
@@ -98,6 +100,8 @@ def compare_text(told: Mapping[str, Any]) -> str:
     share = told["answers_changed"] / told["answers_in_both"] if told["answers_in_both"] else 0.0
     lines.append(f"answers: {told['answers_changed']:,} of {told['answers_in_both']:,} changed ({share:.1%})")
     lines += [f"  {one['field']}: {one['changed']:,} changed" for one in told["fields"] if one["changed"]]
+    if told["labels"] is not None:
+        lines += flips_text(told["labels"])
     lines += [f"status: {one['rows']:,} from {one['from']} to {one['to']}" for one in told["status_changes"]]
     for name in ("a", "b"):
         side = told[name]

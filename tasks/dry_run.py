@@ -23,6 +23,7 @@ from schemas.row import Row, Shard, Unreadable
 from tasks import read
 from tasks.gateway.codec import CODECS
 from tasks.keys import KeyIndex
+from tasks.label_run import Votes
 from tasks.plan import Planner
 from tasks.settle import worst_usd
 from tasks.settled import SettledRows
@@ -82,10 +83,14 @@ class DryRun:
     """Counts the rows of one job for one model."""
 
     def __init__(
-        self, job: Job, model: Model, planner: Planner, settled: SettledRows, count: Count, limit: int | None = None
-    ) -> None:
+        self, job: Job, model: Model, votes: Votes, settled: SettledRows, count: Count, *, sandbox: bool,
+        limit: int | None = None,
+    ) -> None:  # fmt: skip
+        """`job` is the job as its first vote asks it; `votes` are its votes, none for a job that labels nothing."""
         self._limit = limit
-        self._job, self._model, self._planner, self._settled = job, model, planner, settled
+        self._job, self._model, self._settled = job, model, settled
+        self._planner = Planner(job, model, sandbox=sandbox)
+        self._votes = {name: (other, planners[0], len(planners)) for name, (other, planners) in votes.items()}
         self._codec = CODECS[model.protocol]
         self._count = count
         self._counted_once = lru_cache(64)(count)
@@ -190,13 +195,23 @@ class DryRun:
         return total
 
     def _ceiling(self, request: Request) -> float:
-        """No run can pay more for this row: every call that it may have at its worst case, in USD.
+        """No run can pay more for this row: every vote that it may need, at its worst case, in USD."""
+        if not self._votes:
+            return self._most_usd(self._model, request)
+        total = 0.0
+        for model, planner, votes in self._votes.values():
+            planned = request if model is self._model else planner.plan(request.row)
+            total += votes * self._most_usd(model, planned) if isinstance(planned, Request) else 0.0
+        return total
+
+    def _most_usd(self, model: Model, request: Request) -> float:
+        """Every call that one answer may take at its worst case.
 
         Asked again, a row carries its last answer and the complaint along; a cut answer is given twice the room.
         """
-        retries, model = self._job.retries, self._model
-        bound = self._codec.output_limit(request.body) or model.max_output_tokens
-        size = len(self._codec.wire(request.body, stream=False))
+        retries, codec = self._job.retries, CODECS[model.protocol]
+        bound = codec.output_limit(request.body) or model.max_output_tokens
+        size = len(codec.wire(request.body, stream=False))
         total = dearest = 0
         for _ in range(1 + retries.content):
             dearest = worst_usd(model, request, size, bound, search=self._job.params.search)

@@ -15,6 +15,7 @@ from schemas.job import Job
 from schemas.price import PICO
 from tasks.dry_run import Candidate, Tally, seed_of
 from tasks.forecast import Line, project
+from tasks.labels import as_asked
 from tasks.settled import Paid
 
 # Below so many rows a sample says nothing that a guess does not.
@@ -60,8 +61,16 @@ def learned_from(candidates: Sequence[Candidate], paid: dict[int, Paid]) -> Lear
 def guessed_output(job: Job, model: Model) -> float:
     """Output tokens of one answer where nothing is known: the schema's size and the thinking asked for. A prior."""
     thinking = job.params.thinking if model.thinking_levels else "low"
-    answer = _size(job.output_schema) if isinstance(job.output_schema, dict) else TEXT_GUESS
+    schema = as_asked(job).output_schema
+    answer = _size(schema) if isinstance(schema, dict) else TEXT_GUESS
     return min(answer + THOUGHTS_GUESS[thinking], job.params.max_output_tokens or model.max_output_tokens)
+
+
+def calls_a_row(job: Job, sample: Sample | None) -> float:
+    """Calls that one row takes: as seen, or for votes halfway between the fewest and the most, none escalated."""
+    if sample is not None:
+        return sample.calls_a_row
+    return 1.0 if job.label is None else (job.label.fewest_votes + job.label.votes) / 2
 
 
 def _size(schema: Any, depth: int = 0) -> float:
@@ -83,7 +92,7 @@ def forecast(
 ) -> Forecast:
     """What the rows to ask will cost. Never a NaN: what cannot be told is null, and a note says why."""
     sample, line, output = _told(job, model, tally, learned, seed_of(fingerprint))
-    ratio = sample.input_ratio if sample else 1.0
+    ratio = (sample.input_ratio if sample else 1.0) * calls_a_row(job, sample)
     cost = line.interval if line and model.price else None
     ceiling = max(tally.ceiling_usd, cost.estimate) if cost is not None else None
     cap = None if job.max_cost_usd is None else float(job.max_cost_usd)
@@ -116,11 +125,12 @@ def _told(
     """The sample, the line through its costs (a guessed one without a sample), and output tokens a row."""
     price = model.price
     if learned is None:
-        output = guessed_output(job, model)
+        calls = calls_a_row(job, None)
+        output = guessed_output(job, model) * calls
         if price is None:
             return None, None, output
-        per_token, per_row = price.input_usd / PICO, output * price.output_usd / PICO
-        most = (job.params.max_output_tokens or model.max_output_tokens) * price.output_usd / PICO
+        per_token, per_row = price.input_usd * calls / PICO, output * price.output_usd / PICO
+        most = (job.params.max_output_tokens or model.max_output_tokens) * price.output_usd * calls / PICO
         inputs = tally.tokens * per_token
         spread = [
             inputs + tally.to_ask * min(per_row * off, most) for off in (1, 1 / GUESS_OFF, GUESS_OFF, GUESS_OFF_99)
@@ -167,7 +177,7 @@ def _beyond(cap: float | None, spent: float, cost: Interval | None, rows: int) -
 
 def pace_of(job: Job, tally: Tally, ratio: float, output: float, sample: Sample | None) -> Pace:
     """Seconds at each limit; the longest binds."""
-    calls = tally.to_ask * (sample.calls_a_row if sample else 1.0)
+    calls = tally.to_ask * calls_a_row(job, sample)
     times: dict[str, float] = {}
     if job.limits.rpm:
         times["rpm"] = calls / job.limits.rpm * 60

@@ -26,6 +26,8 @@ def job_fingerprint(job: Job, *, sandbox: bool) -> tuple[str, dict[str, str]]:
     keys: dict[str, Any] = {SHOWN_AS.get(key, key): told[key] for key in AFFECTS_RESULTS}
     # Streaming and not give the same row.
     keys["params"] = {name: value for name, value in told["params"].items() if name != "stream"}
+    if job.label is not None:
+        keys["label"] = job.label.identity() | {"gold": job.label.gold}
     keys["gateway"] = "sandbox" if sandbox else "gateway"
     shown = {key: _short(value) for key, value in keys.items()}
     return _hash(shown), shown

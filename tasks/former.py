@@ -19,6 +19,7 @@ from schemas.outcome import Outcome, Status
 from schemas.price import PICO, Cost
 from schemas.usage import Usage
 from tasks.journal import encode_line, replay
+from tasks.labelled import labelling_in
 from tasks.output import write_file
 from tasks.validate import Accepted, Validator
 
@@ -194,6 +195,7 @@ def _outcome(values: dict[str, Any], validator: Validator) -> Outcome:
         thoughts=values.get("thoughts"),
         grounding=values.get("grounding"),
         tool_calls=tuple(ToolCall(**call) for call in values.get("tool_calls") or ()),
+        labelling=labelling_in(values),
     )
 
 

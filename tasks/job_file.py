@@ -6,7 +6,7 @@ import difflib
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -167,10 +167,16 @@ def _explain(error: Any) -> str:
 
 
 def _keys_at(loc: tuple[Any, ...]) -> list[str]:
-    model: Any = Job
+    model: type[BaseModel] | None = Job
     for step in loc:
-        info = model.model_fields.get(step) if isinstance(model, type) and issubclass(model, BaseModel) else None
-        model = info.annotation if info else None
-    if not (isinstance(model, type) and issubclass(model, BaseModel)):
-        return []
-    return [info.alias or name for name, info in model.model_fields.items()]
+        if model is not None and isinstance(step, str):
+            info = model.model_fields.get(step)
+            model = _model_in(info.annotation) if info else None
+    return [info.alias or name for name, info in model.model_fields.items()] if model is not None else []
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The section that a key holds, alone, as one of several kinds, or many of them."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _model_in(part)) is not None), None)

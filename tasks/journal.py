@@ -1,8 +1,9 @@
 """Journal: the append-only truth of what is not yet in a part. Append, replay, the settled set.
 
 One segment file per open shard, lines of `crc32 kind json`: a head, an intent before each send, what a failed attempt
-cost, and each outcome. What is appended in one turn of the loop is written together, at the latest at its end, and
-acknowledged when the syncer's thread has made it durable; all that wait share one sync (group commit).
+cost, each vote about a row that is labelled by several, and each outcome. What is appended in one turn of the loop is
+written together, at the latest at its end, and acknowledged when the syncer's thread has made it durable; all that wait
+share one sync (group commit).
 """
 
 from __future__ import annotations
@@ -59,13 +60,21 @@ class Tried(msgspec.Struct, frozen=True):
     spent: Spent
 
 
+class Voted(msgspec.Struct, frozen=True):
+    """One vote about a row that may need more of them: what its calls came to, all of its attempts together."""
+
+    row: int
+    model: str
+    outcome: Outcome
+
+
 NO_HEAD = Head(VERSION, "", Shard(0, 0, 0, Cursor("", 0, 0), ""))
-KINDS: dict[bytes, type] = {b"H": Head, b"I": Intent, b"T": Tried, b"O": Outcome}
+KINDS: dict[bytes, type] = {b"H": Head, b"I": Intent, b"T": Tried, b"V": Voted, b"O": Outcome}
 LETTERS = {kind: letter for letter, kind in KINDS.items()}
 _DECODERS: dict[bytes, msgspec.json.Decoder[Any]] = {
     letter: msgspec.json.Decoder(kind) for letter, kind in KINDS.items()
 }
-Entry = Head | Intent | Tried | Outcome
+Entry = Head | Intent | Tried | Voted | Outcome
 _encode = msgspec.json.Encoder().encode
 
 
@@ -78,7 +87,8 @@ def encode_line(entry: Entry) -> bytes:
 def decode_line(line: bytes) -> Entry:
     """The entry of a line without its line feed. Raises ValueError where a bit is not as it was written."""
     body = line[9:]
-    if len(line) < 11 or line[8:9] != b" " or int(line[:8], 16) != zlib.crc32(body):
+    # Compared as written: a flipped bit may make a digit's letter a capital, which means the same number.
+    if len(line) < 11 or line[:9] != b"%08x " % zlib.crc32(body):
         raise ValueError("the checksum does not match")
     entry: Entry = _DECODERS[body[:1]].decode(body[2:])
     return entry
@@ -86,19 +96,34 @@ def decode_line(line: bytes) -> Entry:
 
 @dataclass(slots=True)
 class Replay:
-    """What a segment holds: offsets of outcomes by row, cost of unsettled rows' attempts, calls left in flight."""
+    """What a segment holds: offsets of outcomes by row, calls left in flight, and of unsettled rows the votes so far
+    and what attempts since the last vote have cost.
+    """
 
     head: Head
     end: int = 0
     settled: dict[int, tuple[int, int]] = field(default_factory=dict)
     tried: dict[int, Spent] = field(default_factory=dict)
     failures: dict[int, dict[str, int]] = field(default_factory=dict)
+    votes: dict[int, list[Voted]] = field(default_factory=dict)
     in_flight: dict[int, Intent] = field(default_factory=dict)
+
+    @property
+    def unsettled(self) -> Spent:
+        """What rows without an outcome have cost, calls left in flight left out."""
+        votes = (vote.outcome.spent for told in self.votes.values() for vote in told)
+        return sum((*self.tried.values(), *votes), Spent())
 
     def see(self, entry: Entry, offset: int, length: int) -> None:
         match entry:
             case Outcome(row_index=row):
                 self.settled[row] = (offset, length)
+                self.tried.pop(row, None)
+                self.failures.pop(row, None)
+                self.votes.pop(row, None)
+                self.in_flight.pop(row, None)
+            case Voted(row=row):
+                self.votes.setdefault(row, []).append(entry)
                 self.tried.pop(row, None)
                 self.failures.pop(row, None)
                 self.in_flight.pop(row, None)
@@ -222,6 +247,12 @@ class Segment:
         self.note_tried(tried)
         if tried.spent.usage.total or tried.spent.unknown:
             await self._durable()
+
+    async def voted(self, vote: Voted) -> None:
+        """Append a vote and wait until it is durable. Raises StorageError."""
+        self._append(vote)
+        await self._durable()
+        self.replayed.see(vote, 0, 0)
 
     async def settle(self, outcome: Outcome) -> None:
         """Append an outcome and wait until it is durable. Raises StorageError: the row is then not settled."""

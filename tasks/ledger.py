@@ -53,6 +53,7 @@ class Books:
         self.unsettled: dict[int, Spent] = {}
         self.digests: dict[str, dict[str, Any]] = {}
         self.forecast: dict[str, Any] | None = None
+        self.label: dict[str, Any] | None = None
         self._waiting_since: float | None = None
         self._waiting_until = 0.0
         self._job, self._model, self._run_id, self._keys, self._clock = job, model, run_id, keys, clock
@@ -92,7 +93,9 @@ class Books:
         return Tally()
 
     def ended(self, halted: Termination | None, *, complete: bool) -> Termination:
-        """Why the run ended. One that was halted after its last row is complete all the same."""
+        """Why the run ended. One that was halted after its last row is complete, unless its labels were too bad."""
+        if halted is not None and halted.kind is TerminationKind.ACCURACY:
+            return halted
         if complete:
             return Termination(TerminationKind.COMPLETE, None, "every row has its outcome", "")
         return halted or Termination(TerminationKind.INTERRUPTED, None, "the run ended early", RUN_AGAIN)
@@ -158,6 +161,7 @@ class Books:
             "parts": {**(self.before.get("parts") or {}), **self.digests},
             "waiting": self._waiting(),
             "forecast": self.forecast or self.before.get("forecast"),
+            "label": self.label or self.before.get("label"),
             "termination": None if termination is None else _termination(termination),
             "sessions": [*self._sessions_before(), self._session(tally, termination)],
         }

@@ -13,12 +13,14 @@ from schemas.catalogue import Model
 from schemas.errors import JobError
 from schemas.job import Job
 from schemas.json_text import JsonTextError, encode_json
+from schemas.label import Label, Labels
 from schemas.outcome import Outcome, Status
 from schemas.price import ZERO
 from schemas.request import SCHEMA_INSTRUCTION, Ask, Media, Request, Text, Turn, request_key
 from schemas.results import kept
 from schemas.row import Row, Unreadable
 from tasks.gateway.codec import CODECS
+from tasks.labels import gold_in, without_gold
 from tasks.media import MediaError, read_media
 from tasks.template import Template, TemplateError
 from tasks.validate import schema_text
@@ -46,7 +48,8 @@ class Planner:
             schema=schema if self.native else None,
             schema_name=_schema_name(schema),
         )
-        self._salt = _salt(model, schema, sandbox=sandbox)
+        self._salt = _salt(model, schema, job.label, sandbox=sandbox)
+        self._shown_rows = _rows_shown(job.label)
         self.keep_types: Mapping[str, pa.DataType] = {}
 
     def plan(self, row: Row) -> Request | Outcome:
@@ -55,9 +58,10 @@ class Planner:
             keep = {name: kept(row.columns.get(name), type_) for name, type_ in self.keep_types.items()}
         except ValueError as error:
             return self._never_asked(row, Status.UNREADABLE, "kept_column", str(error), {})
+        columns = without_gold(row.columns, self._job.label)
         try:
-            media = self._media(row.columns)
-            body = self._body(row.columns, media)
+            media = self._media(columns)
+            body = self._body(columns, media)
             key = request_key(self._salt, body)
         except TemplateError as error:
             return self._never_asked(row, Status.FAILED, "template", str(error), keep)
@@ -74,9 +78,22 @@ class Planner:
             media=len(media),
             media_chars=sum(len(medium.base64 or "") for medium in media),
             by_reference=any(medium.url for medium in media),
+            gold=self._gold(row),
         )
 
-    def _media(self, columns: dict[str, Any]) -> list[Media]:
+    def _gold(self, row: Row) -> Labels | None:
+        """A row's right labels. One that is shown as an example has none: it would score itself."""
+        label = self._job.label
+        if label is None or label.gold is None or row.row_id in self._shown_rows:
+            return None
+        try:
+            told = gold_in(row.columns.get(label.gold), multi=label.multi)
+        except ValueError:
+            return None
+        names = label.names
+        return told if told is None or set(told) <= set(names) else None
+
+    def _media(self, columns: Mapping[str, Any]) -> list[Media]:
         """The media of a row's attachment columns, read now and held by its request alone."""
         found: list[Media] = []
         room = self._job.limits.max_media_bytes
@@ -88,7 +105,7 @@ class Planner:
             found.extend(told)
         return found
 
-    def _body(self, columns: dict[str, Any], media: list[Media]) -> dict[str, Any]:
+    def _body(self, columns: Mapping[str, Any], media: list[Media]) -> dict[str, Any]:
         if self._prompt is not None:
             body = self._from_text(self._prompt.render(columns), media)
         else:
@@ -105,7 +122,7 @@ class Planner:
             turns.insert(0, Turn("system", (Text(self._job.system),)))
         return self._codec.body(turns, self._ask, self._model)
 
-    def _own(self, columns: dict[str, Any], media: list[Media]) -> dict[str, Any]:
+    def _own(self, columns: Mapping[str, Any], media: list[Media]) -> dict[str, Any]:
         """The body of a row that carries its own request, in its own protocol or turned into the model's."""
         own, protocol = own_request(columns)
         if protocol is None:
@@ -158,7 +175,7 @@ class Planner:
         )
 
 
-def own_request(columns: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
+def own_request(columns: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
     """A row's own request and its protocol (None for a plain `prompt`). Raises ValueError where it carries none."""
     for column, protocol in BATCH_LINES.items():
         if isinstance(columns.get(column), dict):
@@ -169,6 +186,14 @@ def own_request(columns: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
     if isinstance(columns.get("prompt"), str):
         return {"prompt": columns["prompt"]}, None
     raise ValueError("the job has no `prompt`, and the row has no prompt, messages, contents, body or request")
+
+
+def shown_text(request: Request, model: Model) -> str:
+    """What a person would read of a request: the texts of its user turns."""
+    turns = CODECS[model.protocol].turns(request.body)
+    return "\n\n".join(
+        part.text for turn in turns if turn.role == "user" for part in turn.parts if isinstance(part, Text)
+    )
 
 
 def goes_native(job: Job, model: Model) -> bool:
@@ -197,6 +222,16 @@ def _schema_name(schema: Any) -> str:
     return plain[:64] or "answer"
 
 
-def _salt(model: Model, schema: Any, *, sandbox: bool) -> bytes:
-    told = encode_json([model.protocol, model.wire_name, schema, "sandbox" if sandbox else "gateway"])
-    return blake2b(told, digest_size=16).digest()
+def _salt(model: Model, schema: Any, label: Label | None, *, sandbox: bool) -> bytes:
+    told = [model.protocol, model.wire_name, schema, "sandbox" if sandbox else "gateway"]
+    if label is not None:
+        # The answer that is kept is that of all votes together.
+        told.append(label.identity())
+    return blake2b(encode_json(told), digest_size=16).digest()
+
+
+def _rows_shown(label: Label | None) -> frozenset[str]:
+    """Ids of the rows that the model is shown as examples."""
+    if label is None or isinstance(label.examples, int):
+        return frozenset()
+    return frozenset(one.row_id for one in label.examples if one.row_id is not None)

@@ -27,13 +27,13 @@ BYTES_A_TOKEN = 4
 
 
 async def preflight(
-    client: Client, model: Model, planner: Planner, sample: Sequence[Row], rows: int
+    client: Client, model: Model, planner: Planner, sample: Sequence[Row], calls: int
 ) -> Termination | str | None:
-    """A stop, a warning or nothing, by the balance that the gateway tells. `rows` are those still to be asked."""
+    """A stop, a warning or nothing, by the balance that the gateway tells. `calls` are the fewest still to be made."""
     left = await balance(client)
     planned = [planner.plan(row) for row in sample[:SAMPLE_ROWS]]
     requests = [one for one in planned if isinstance(one, Request)]
-    return None if left is None else judge_balance(left, model, requests, rows)
+    return None if left is None else judge_balance(left, model, requests, calls)
 
 
 async def balance(client: Client) -> int | None:

@@ -21,12 +21,13 @@ from schemas.errors import StorageError
 from schemas.job import Job
 from schemas.manifest import Termination, TerminationKind
 from schemas.price import parse_amount
+from schemas.request import Request
 from schemas.row import Cursor, Row, Shard, Unreadable
 from tasks import read
 from tasks.check import notes, refuse_bad_input, refuse_impossible
 from tasks.clock import Clock
 from tasks.columns import columns_of
-from tasks.compact import PART_VERSION, Footer, tally_value, write_part
+from tasks.compact import PART_VERSION, Footer, part_digest, tally_value, write_part
 from tasks.fingerprint import input_state, job_fingerprint
 from tasks.former import FormerAnswers, bound_usd
 from tasks.gateway.access import Gateway
@@ -37,9 +38,11 @@ from tasks.gateway.concurrency import Concurrency
 from tasks.gateway.limiter import Limiter
 from tasks.job_file import catalogue_of
 from tasks.keys import KeyIndex
+from tasks.label_run import LabelRun, conclude, correct, judge_gold, keep, label_run, planned_votes
+from tasks.labels import as_asked
 from tasks.ledger import Books
 from tasks.output import Output
-from tasks.plan import Planner
+from tasks.plan import Planner, shown_text
 from tasks.preflight import preflight
 from tasks.progress import Progress
 from tasks.reckoning import read_forecast
@@ -49,6 +52,7 @@ from tasks.standing import Standing, claims, take_stock
 from tasks.survey import Survey, Surveyor
 from tasks.syncer import Syncer
 from tasks.validate import Validator
+from tasks.voter import Panel, Voter
 
 log = logging.getLogger("rowmill")
 PILOT_ENDED = Termination(
@@ -60,7 +64,8 @@ PILOT_ENDED = Termination(
 class Options:
     """What a command adds to its job. `limit` is the number of rows to take at most, from the input's beginning.
 
-    `rows` names the only ones to ask now (a pilot's); the others stay for a later run.
+    `rows` names the only ones to ask now (a pilot's); the others stay for a later run. `gold` is a file of labels that
+    people gave.
     """
 
     limit: int | None = None
@@ -69,6 +74,7 @@ class Options:
     sandbox: bool = False
     fresh_part: int | None = None
     rows: frozenset[int] | None = None
+    gold: str | None = None
 
 
 class Session:
@@ -78,16 +84,21 @@ class Session:
         self, job: Job, options: Options, gateway: Gateway, *, clock: Clock | None = None, seed: int | None = None
     ) -> None:
         """Checks what needs no output. Raises JobError, CatalogueError, SchemaError, InputError."""
-        self.job, self.options, self._gateway = job, options, gateway
+        self.options, self._gateway = options, gateway
         self.clock, self._rng = clock or Clock(), random.Random(seed)
         self.run_id = f"{datetime.fromtimestamp(self.clock.wall(), UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
-        self.model: Model = find_model(job.model, catalogue_of(job, gateway.catalogue))
-        refuse_impossible(job, self.model)
-        for note in notes(job, self.model):
-            log.warning("%s", note)
+        self._catalogue = catalogue_of(job, gateway.catalogue)
+        self.model: Model = find_model(job.model, self._catalogue)
         self._files = read.input_files(job.input)
-        self._planner = Planner(job, self.model, sandbox=options.sandbox, run_id=self.run_id)
-        self._validator = Validator(job.output_schema)
+        self._labelling = label_run(job, self.model, options.gold, fresh=options.fresh)
+        self.job = job = self._labelling.job if self._labelling else job
+        asked = as_asked(job)
+        refuse_impossible(asked, self.model)
+        self._votes = planned_votes(job, self.model, self._catalogue, sandbox=options.sandbox)
+        for note in notes(asked, self.model):
+            log.warning("%s", note)
+        self._planner = Planner(asked, self.model, sandbox=options.sandbox, run_id=self.run_id)
+        self._validator = Validator(asked.output_schema)
         fingerprint, keys = job_fingerprint(job, sandbox=options.sandbox)
         self.books = Books(job, self.model, self.run_id, fingerprint, keys, self.clock)
         self.progress = Progress(started_at=self.clock.now())
@@ -96,6 +107,7 @@ class Session:
         self.interrupted = False
         self.manifest: dict[str, Any] | None = None
         self._closers: list[Any] = []
+        self._sending: set[int] = set()
 
     async def __aenter__(self) -> Session:
         self._output = Output(Path(self.job.output))
@@ -124,6 +136,8 @@ class Session:
             log.info("the earlier results were moved to %s", aside)
         self.books.before = output.manifest() or {}
         self.books.refuse_another_job(str(output.root))
+        if self._labelling is not None:
+            keep(self._labelling, output.root)
         if self.options.fresh_part is not None:
             output.set_part_aside(self.options.fresh_part, self.run_id)
         parts = output.parts()
@@ -156,7 +170,8 @@ class Session:
         left = self.survey.rows - sum(tally.rows for tally in self._runs.tallies.values())
         if self.model.base_url is not None or not left:
             return
-        verdict = await preflight(self._client, self.model, self._planner, self.survey.sample, left)
+        calls = left * (self.job.label.fewest_votes if self.job.label else 1)
+        verdict = await preflight(self._client, self.model, self._planner, self.survey.sample, calls)
         if isinstance(verdict, Termination):
             self.admission.halt(verdict)
         elif verdict is not None:
@@ -169,7 +184,8 @@ class Session:
 
     def _is_finished(self, parts: dict[int, Footer]) -> bool:
         rows = sum(footer.shard.rows for footer in parts.values())
-        return self.options.retry_failed is None and self.books.was_complete(rows)
+        corrected = self._labelling is not None and self._labelling.is_new
+        return self.options.retry_failed is None and not corrected and self.books.was_complete(rows)
 
     def _open_stage(self, parts: dict[int, Footer], schema: pa.Schema) -> None:
         """Take stock of the output, then put together what settles the rest."""
@@ -202,9 +218,9 @@ class Session:
                 progress=self.progress,
                 duplicates=self.survey.duplicates,
                 rows_of=self._rows_of,
-                only=self.options.rows,
             )
         )
+        self._runs.only = self.options.rows
         self.admission.on_halt = self._runs.cancel_waiting
         for number, footer in standing.parts.items():
             self._runs.standing(footer.shard, standing.tallies[number])
@@ -215,7 +231,7 @@ class Session:
     def _rows_of(self, shard: Shard) -> Iterator[Row | Unreadable]:
         return read.shard_rows(shard, self._files, self.job.id, self.job.limits.max_line_bytes)
 
-    def _settler(self, standing: Standing, former: FormerAnswers) -> Settler:
+    def _settler(self, standing: Standing, former: FormerAnswers) -> Settler | Voter:
         job = self.job
         cap = None if job.max_cost_usd is None else parse_amount(str(job.max_cost_usd))
         parts_spent = sum((tally.spent for tally in standing.tallies.values()), Spent())
@@ -228,18 +244,32 @@ class Session:
             clock=self.clock,
             outage_s=job.retries.outage_s,
         )
-        self._client = client = Client(
-            self.model,
-            base_url=self.model.base_url or self._gateway.base_url,
+        if not self._votes:
+            return self._sender(self.model)
+        return Voter(
+            self.job,
+            {name: Panel(planners, self._sender(model)) for name, (model, planners) in self._votes.items()},
+            self.run_id,
+        )
+
+    def _sender(self, model: Model) -> Settler:
+        """What sends the calls of one model. All of them share the key's limits, its budget, and the rows in flight."""
+        job = self.job
+        client = Client(
+            model,
+            base_url=model.base_url or self._gateway.base_url,
             api_key=self._gateway.api_key,
             timeout_s=job.limits.timeout_s,
             stream=job.params.stream,
             clock=self.clock,
         )
         self._closers.append(client)
+        if model is self.model:
+            self._client = client
         return Settler(
-            model=self.model,
+            model=model,
             client=client,
+            sending=self._sending,
             admission=self.admission,
             validator=self._validator,
             retries=job.retries,
@@ -267,8 +297,25 @@ class Session:
         self.progress.total_is_exact = True
 
     def _is_wanted(self, shard: Shard) -> bool:
-        wanted = self.options.rows
+        wanted = self._runs.only
         return wanted is None or any(shard.first_row <= row <= shard.last_row for row in wanted)
+
+    @property
+    def gold_rows(self) -> frozenset[int] | None:
+        """Rows to settle and to score before the others; None where the job asks for no such gate."""
+        gated = self._labelling is not None and self.options.rows is None and not self.nothing_to_do
+        return self._labelling.asked_first if gated and self._labelling is not None else None
+
+    def take_only(self, rows: frozenset[int] | None) -> None:
+        """Settle these rows alone from here on; None for all."""
+        self._runs.only = rows
+
+    async def judge_gold(self) -> None:
+        """Score the gold rows, and end the run where too few of them are right."""
+        assert self._labelling is not None
+        told = await asyncio.to_thread(judge_gold, self._labelling, self._output.results)
+        if told is not None:
+            self.admission.halt(told)
 
     async def settle(self, shard: Shard) -> ShardReport:
         """Settle one shard and write its part; the manifest follows."""
@@ -328,10 +375,30 @@ class Session:
                 self._drop_stray_parts()
                 self._former.finish()
                 self.books.look_back(read_forecast(self._output.root), self._runs.tallies, self._output.results)
+            if self._labelling is not None:
+                self._conclude_labelling(self._labelling)
             halted = self.admission.termination or (PILOT_ENDED if self.options.rows is not None else None)
             return self._write_manifest(self.books.ended(halted, complete=complete))
         except StorageError as error:
             return self.books.manifest(self._runs.tallies, self.survey, refused_storage(error), self._former)
+
+    def _conclude_labelling(self, run: LabelRun) -> None:
+        """People's labels into the parts, review.jsonl, and the scores."""
+        for part in correct(run, self._output.results):
+            self.books.digests[part.name] = part_digest(part)
+        self.books.label = conclude(run, self._output.results, self._texts)
+
+    def _texts(self, part: Path, rows: frozenset[int]) -> dict[int, str]:
+        """What the model was shown of some rows of a part."""
+        number = int(part.stem.split("-")[1])
+        shard = next((shard for shard in self.survey.shards if shard.number == number), None)
+        found = {}
+        # As the row was before the labels were put around it.
+        planner = Planner(self.job, self.model, sandbox=self.options.sandbox)
+        for row in self._rows_of(shard) if shard is not None else ():
+            if row.index in rows and isinstance(row, Row) and isinstance(told := planner.plan(row), Request):
+                found[row.index] = shown_text(told, self.model)
+        return found
 
     def _write_manifest(self, termination: Termination | None) -> dict[str, Any]:
         manifest = self.books.manifest(self._runs.tallies, self.survey, termination, self._former)

@@ -93,9 +93,11 @@ class Settler:
         clock: Clock,
         rng: random.Random,
         run_id: str,
+        sending: set[int] | None = None,
     ) -> None:
+        """`sending` are the rows whose calls are in flight, shared by all who send for one run."""
         self.admission = admission
-        self.sending: set[int] = set()
+        self.sending: set[int] = set() if sending is None else sending
         self._model, self._client, self._validator = model, client, validator
         self._codec = CODECS[model.protocol]
         self._retries, self._stream, self._search = retries, stream, search

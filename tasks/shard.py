@@ -29,6 +29,7 @@ from tasks.progress import Progress
 from tasks.settle import Settler
 from tasks.syncer import Syncer
 from tasks.validate import Validator
+from tasks.voter import Voter
 
 # Rows taken up beyond those in flight: they wait for a retry or for the limiter while others are sent.
 BACKLOG = 64
@@ -52,7 +53,7 @@ class Stage:
     job_fingerprint: str
     planner: Planner
     validator: Validator
-    settler: Settler
+    settler: Settler | Voter
     keys: KeyIndex
     former: FormerAnswers
     syncer: Syncer
@@ -63,7 +64,6 @@ class Stage:
     progress: Progress
     duplicates: Mapping[int, int]
     rows_of: Callable[[Shard], Iterator[Row | Unreadable]]
-    only: frozenset[int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +89,8 @@ class ShardRun:
         self._parts: dict[int, Shard] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._media_held = 0
+        # The only rows to ask now, by their position; None for all.
+        self.only: frozenset[int] | None = None
         self.tallies: dict[int, Tally] = {}
 
     def standing(self, shard: Shard, tally: Tally) -> None:
@@ -111,7 +113,7 @@ class ShardRun:
             digest = await asyncio.to_thread(self._write_part, shard, segment, tally, complete)
             if complete:
                 self._parts[shard.number] = shard
-            unsettled = sum(segment.replayed.tried.values(), Spent())
+            unsettled = segment.replayed.unsettled
             return ShardReport(shard.number, tally, complete, unsettled, digest)
         finally:
             del self._open[shard.number]
@@ -165,7 +167,7 @@ class ShardRun:
 
     def _rows(self, shard: Shard, segment: Segment) -> Iterator[Row | Unreadable]:
         """The rows that are to be settled now."""
-        only = self._stage.only
+        only = self.only
         for row in self._stage.rows_of(shard):
             if row.index not in segment.settled and (only is None or row.index in only):
                 yield row
@@ -243,7 +245,7 @@ class ShardRun:
         if self._stage.former.reopens(found):
             segment.note_tried(Tried(request.row.index, found.spent.attempts, REOPENED, found.spent))
             return None
-        return msgspec.structs.replace(found, row_id=request.row.row_id, row_index=request.row.index, keep=request.keep)
+        return carried(found, request)
 
     async def _ask(self, request: Request, segment: Segment, tally: Tally) -> None:
         """Settle a row by calls of its own."""
@@ -325,13 +327,26 @@ class ShardRun:
             task.cancel()
 
 
-def copy_of(owner: Outcome, request: Request, run_id: str) -> Outcome:
-    """The outcome of a row whose identical request was paid for by another: same answer, no cost."""
+def carried(found: Outcome, request: Request) -> Outcome:
+    """An outcome that is this row's too: the row tells its id, its place, what is kept of it, and its gold."""
+    told = found.labelling
     return msgspec.structs.replace(
-        owner,
+        found,
         row_id=request.row.row_id,
         row_index=request.row.index,
         keep=request.keep,
+        labelling=None if told is None else msgspec.structs.replace(told, gold=request.gold),
+    )
+
+
+def copy_of(owner: Outcome, request: Request, run_id: str) -> Outcome:
+    """The outcome of a row whose identical request was paid for by another: same answer, no cost."""
+    same = carried(owner, request)
+    if same.labelling is not None:
+        unpaid = tuple(msgspec.structs.replace(vote, spent=Spent()) for vote in same.labelling.votes)
+        same = msgspec.structs.replace(same, labelling=msgspec.structs.replace(same.labelling, votes=unpaid))
+    return msgspec.structs.replace(
+        same,
         spent=Spent(),
         wasted_usd=0,
         reused_from=owner.row_id,

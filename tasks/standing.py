@@ -83,7 +83,7 @@ def _stock_segment(
 def unsettled(found: Replay) -> Spent:
     """What rows without an outcome have cost, calls left in flight at their worst case."""
     lost = (Spent(1, unknown=True, unknown_usd=intent.worst_usd) for intent in found.in_flight.values())
-    return sum((*found.tried.values(), *lost), Spent())
+    return sum(lost, found.unsettled)
 
 
 def claims(path: Path) -> Iterator[tuple[bytes, int]]:

@@ -65,7 +65,7 @@ class Bench:
         return path
 
     def command(self, *args: str) -> list[str]:
-        more = ["--no-report"] if args[:1] == ("run",) and not self.reports else []
+        more = ["--no-report"] if args[:1] in (("run",), ("label",)) and not self.reports else []
         return [sys.executable, "-m", "flows.cli", *args, *more]
 
     def environment(self, base_url: str, **more: str) -> dict[str, str]:

@@ -7,17 +7,19 @@ import errno
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from schemas.attempt import Spent, ToolCall
 from schemas.errors import DamageError, StorageError
+from schemas.label import Labelling, Vote
 from schemas.outcome import Outcome, Status
 from schemas.price import Cost
 from schemas.row import Cursor, Shard
 from schemas.usage import Usage
-from tasks.journal import VERSION, Head, Intent, Segment, Tried, decode_line, encode_line, replay
+from tasks.journal import VERSION, Head, Intent, Segment, Tried, Voted, decode_line, encode_line, replay
 from tasks.syncer import Syncer
 
 HEAD = Head(VERSION, "job", Shard(0, 0, 100, Cursor("rows.jsonl", 0, 0), "digest"))
@@ -45,8 +47,13 @@ outcomes = st.builds(
     tool_calls=st.lists(st.builds(ToolCall, st.just("f"), st.just("{}"), text), max_size=2).map(tuple),
     failures=st.dictionaries(st.sampled_from(["cut", "timeout"]), st.integers(1, 9)),
 )
+names = st.none() | st.lists(st.sampled_from("ab"), unique=True).map(tuple)
+votes = st.builds(Vote, st.just("m"), names, st.just("ok"), text, text, spents, st.none() | counts)
+labelled = st.builds(Labelling, names, st.lists(votes, max_size=3).map(tuple), st.none() | st.floats(0, 1), names)
+outcomes |= st.builds(msgspec.structs.replace, outcomes, labelling=labelled)
 entries = st.one_of(
     outcomes,
+    st.builds(Voted, st.integers(0, 99), st.just("m"), outcomes),
     st.builds(Intent, st.integers(0, 99), st.integers(1, 9), counts),
     st.builds(Tried, st.integers(0, 99), st.integers(1, 9), st.just("cut"), spents),
 )
@@ -95,6 +102,28 @@ def test_every_flipped_bit_is_seen(tmp_path, written, data):
         return
     assert found == written[: len(found)]
     assert len(found) < len(written)
+
+
+def test_votes_of_a_row_are_read_back_until_it_is_settled(tmp_path):
+    """A segment gives back the votes of rows that have no outcome yet, with what they cost and what was tried since."""
+    path = tmp_path / "segment"
+    cost = Spent(1, Usage(10, 2, 3), Cost(7, 70))
+    vote = Outcome("r1", 1, Status.OK, output_text="{}", spent=cost)
+    lines = [HEAD, Tried(1, 1, "timeout", Spent(1)), Voted(1, "m", vote), Tried(1, 1, "cut", cost), Voted(2, "m", vote)]
+    path.write_bytes(b"".join(map(encode_line, [*lines, Outcome("r2", 2, Status.OK, spent=cost)])))
+    found = replay(path)
+    assert found is not None
+    assert found.votes == {1: [Voted(1, "m", vote)]}
+    assert found.tried == {1: cost}
+    assert found.failures == {1: {"cut": 1}}
+    assert found.unsettled == cost + cost
+
+
+def test_a_checksum_in_capitals_is_not_as_it_was_written():
+    """The bit that makes a letter of the checksum a capital is seen like any other."""
+    line = encode_line(HEAD)[:-1]
+    with pytest.raises(ValueError, match="checksum"):
+        decode_line(line[:8].upper() + line[8:])
 
 
 def shard_segment(path: Path, syncer: Syncer) -> Segment:

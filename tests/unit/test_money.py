@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 from schemas.catalogue import builtin_catalogue, parse_catalogue
 from schemas.errors import CatalogueError
 from schemas.price import PICO, Cost, decimal_string, parse_amount, per_token, short_usd
-from schemas.results import MONEY
+from schemas.results import MONEY, money_array
 from schemas.usage import Usage, split_usage
-from tasks.compact import _money
 
 tokens = st.integers(0, 2**31)
 
@@ -53,7 +52,7 @@ def test_amounts_read_back_as_written(pico):
 @given(st.lists(st.none() | st.integers(-(10**17), 10**17), max_size=20))
 def test_money_columns_hold_exactly_what_was_counted(amounts):
     """10⁻¹² units become decimal128(18, 12) without a digit lost."""
-    column = _money(amounts)
+    column = money_array(amounts)
     assert column.type == MONEY
     column.validate(full=True)
     assert [None if v is None else int(v * PICO) for v in column.to_pylist()] == amounts

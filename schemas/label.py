@@ -1,0 +1,172 @@
+"""Label: what a labelling job asks (the `label` section of a job file), and the votes that answer it."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+import msgspec
+from pydantic import Field, field_validator, model_validator
+
+from schemas.attempt import Spent
+from schemas.part import Part
+
+VOTES_MOST = 99
+# A stronger model where two of three votes agree or fewer; people where there is no majority.
+ESCALATED_BELOW, REVIEWED_BELOW = 0.67, 0.51
+# Labels of one row, in the order of the list; one alone unless the job is multi-label.
+Labels = tuple[str, ...]
+
+
+class Choice(Part):
+    """One label, with what it means."""
+
+    name: str = Field(min_length=1, description="The label itself, as it stands in the results")
+    description: str = Field("", description="What it means, told to the model")
+
+
+class Example(Part):
+    """A text with its right label, shown to the model. `row_id` names the input row it was taken from."""
+
+    text: str = Field(min_length=1)
+    label: str | list[str]
+    row_id: str | None = None
+
+    @property
+    def labels(self) -> Labels:
+        return (self.label,) if isinstance(self.label, str) else tuple(self.label)
+
+
+class Escalate(Part):
+    """A stronger model for the rows on which the votes disagree."""
+
+    model: str = Field(description="The stronger model")
+    below: float = Field(ESCALATED_BELOW, gt=0, le=1, description="Ask it where the agreement is below this share")
+    votes: int = Field(1, ge=1, le=VOTES_MOST, description="Its votes; they decide, whatever the first model said")
+
+
+class Label(Part):
+    """Labels from a closed set, by one vote or by many."""
+
+    labels: list[Choice] | None = Field(
+        None, description="The labels: names, {name, description} entries, or a mapping of names to descriptions"
+    )
+    column: str | None = Field(None, description="Take the labels from the values of this column instead of a list")
+    multi: bool = Field(False, description="A row may have several labels, or none")
+    votes: int = Field(1, ge=1, le=VOTES_MOST, description="Most answers asked for a row; fewer where they settle it")
+    shuffle: bool = Field(True, description="Show the labels in another order to each vote, against position bias")
+    ties: Literal["first", "review"] = Field(
+        "first", description="first: of tied labels the one voted for first; review: no label, people decide"
+    )
+    gold: str | None = Field(None, description="Column with the right labels; never shown to the model")
+    guidelines: str | None = Field(None, description="How to label, in your own words")
+    examples: int | list[Example] = Field(
+        0, description="Examples to show: a list, or how many gold rows to take (those are left out of the scores)"
+    )
+    reason: bool = Field(False, description="Ask for one sentence that says why, before the label")
+    escalate: Escalate | None = Field(None, description="A stronger model where the votes disagree")
+    min_accuracy: float | None = Field(
+        None, gt=0, le=1, description="Ask the gold rows first; stop before the rest where fewer of them are right"
+    )
+    review_below: float = Field(REVIEWED_BELOW, ge=0, le=1, description="Rows of less agreement go to review.jsonl")
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _named(cls, told: Any) -> Any:
+        if isinstance(told, dict):
+            return [{"name": _name(name), "description": words or ""} for name, words in told.items()]
+        if isinstance(told, list):
+            return [one if isinstance(one, (dict, Choice)) else {"name": _name(one)} for one in told]
+        return told
+
+    @field_validator("labels")
+    @classmethod
+    def _a_choice(cls, told: list[Choice] | None) -> list[Choice] | None:
+        if told is None:
+            return None
+        names = [one.name for one in told]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"the label {name!r} stands twice: drop one of the two")
+            if name != name.strip():
+                raise ValueError(f"the label {name!r} begins or ends with a space: take it away")
+        if len(names) < 2:
+            raise ValueError(f"{len(names)} label leaves nothing to choose: name at least two")
+        return told
+
+    @field_validator("examples")
+    @classmethod
+    def _some(cls, told: int | list[Example]) -> int | list[Example]:
+        if isinstance(told, int) and told < 0:
+            raise ValueError("a number of examples from 0, or a list of them")
+        return told
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if (self.labels is None) == (self.column is None):
+            raise ValueError("give either labels (a list) or column (the column that holds them)")
+        if isinstance(self.examples, int) and self.examples and self.gold is None:
+            raise ValueError("examples are taken from gold rows: name the gold column, or list the examples themselves")
+        if self.labels is not None and not isinstance(self.examples, int):
+            names = {one.name for one in self.labels}
+            for example in self.examples:
+                if wrong := [name for name in example.labels if name not in names]:
+                    raise ValueError(f"an example has the label {wrong[0]!r}, which is not among the labels")
+        return self
+
+    @property
+    def names(self) -> Labels:
+        """The labels in the job's order. Only of a job whose labels are known (see tasks.labels)."""
+        assert self.labels is not None
+        return tuple(one.name for one in self.labels)
+
+    def identity(self) -> dict[str, Any]:
+        """What the answers depend on."""
+        return self.model_dump(mode="json", exclude={"column", "gold", "min_accuracy", "review_below"})
+
+    @property
+    def fewest_votes(self) -> int:
+        """Calls after which a row's label can be settled at the earliest."""
+        return self.votes // 2 + 1
+
+    @property
+    def most_votes(self) -> int:
+        """Most calls that one row may be answered by."""
+        return self.votes + (self.escalate.votes if self.escalate else 0)
+
+
+def _name(value: object) -> object:
+    """A label as text. YAML reads `yes` and `no` as booleans, which are then no labels anyone meant."""
+    if isinstance(value, bool):
+        raise ValueError(f"YAML reads this label as {str(value).lower()}: put it in quotes")
+    return str(value) if isinstance(value, int) else value
+
+
+class Vote(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One answer about a row: the labels it names, None where the call brought none. `text` is the raw answer."""
+
+    model: str
+    labels: Labels | None = None
+    status: str = "ok"
+    error_kind: str | None = None
+    text: str | None = None
+    spent: Spent = Spent()
+    latency_ms: int | None = None
+
+
+class Labelling(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the votes made of a row. `labels` is None where they brought none, or tied with `ties: review`."""
+
+    labels: Labels | None = None
+    votes: tuple[Vote, ...] = ()
+    agreement: float | None = None
+    gold: Labels | None = None
+
+    @property
+    def correct(self) -> bool | None:
+        """Whether the votes found the gold labels; None where there is no gold or no call was answered.
+
+        An answer without a label (invalid, refused, a tie that goes to review) is not correct.
+        """
+        if self.gold is None or all(vote.status == "failed" for vote in self.votes):
+            return None
+        return self.labels is not None and set(self.labels) == set(self.gold)

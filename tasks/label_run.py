@@ -1,0 +1,165 @@
+"""Label run: what a session does beside settling rows when its job labels: gold, the gate, review, the scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from schemas.catalogue import Model, find_model
+from schemas.errors import JobError
+from schemas.job import Job
+from schemas.label import Label
+from schemas.manifest import Termination, TerminationKind
+from tasks.check import refuse_impossible
+from tasks.corrections import (
+    REVIEW,
+    Corrections,
+    apply_corrections,
+    keep_corrections,
+    kept_corrections,
+    read_corrections,
+)
+from tasks.gold import Gold, find_gold
+from tasks.labels import as_asked
+from tasks.output import read_manifest
+from tasks.plan import Planner
+from tasks.review import Texts, write_review
+from tasks.scores import wilson
+
+
+@dataclass(frozen=True, slots=True)
+class LabelRun:
+    """Gold and corrections of one run. `is_new` where a person's label came in since the last run."""
+
+    gold: Gold
+    corrections: Corrections
+    is_new: bool
+
+    @property
+    def job(self) -> Job:
+        return self.gold.job
+
+    @property
+    def label(self) -> Label:
+        assert self.job.label is not None
+        return self.job.label
+
+    @property
+    def asked_first(self) -> frozenset[int] | None:
+        """Rows to ask and to score before any other is paid for; None where there is no gate."""
+        return None if self.label.min_accuracy is None else self.gold.first
+
+
+def label_run(job: Job, model: Model, gold_file: str | None, *, fresh: bool) -> LabelRun | None:
+    """The labelling side of a run; None for a job that labels nothing. Reads, writes nothing.
+
+    Raises JobError, InputError for labels, gold or corrections that cannot be right.
+    """
+    if job.label is None:
+        if gold_file is not None:
+            raise JobError("only a labelling job takes gold labels", where="--gold", mend="add `label` to the job")
+        return None
+    root = Path(job.output)
+    before: Mapping[str, Any] = {} if fresh else read_manifest(root) or {}
+    kept = kept_corrections(root, job.label)
+    handed_in = read_corrections(Path(gold_file), job.label, job.id) if gold_file is not None else {}
+    corrections = kept | handed_in
+    gold = find_gold(job, model, before, corrections)
+    if job.label.min_accuracy is not None and not gold.rows:
+        raise JobError(
+            "min_accuracy needs rows with gold labels, and there is none",
+            where="label.min_accuracy",
+            mend="name the gold column under label.gold, or hand labels in with --gold FILE",
+        )
+    known = (before.get("label") or {}).get("corrections", 0)
+    return LabelRun(gold, corrections, bool(handed_in) or len(corrections) != known)
+
+
+Votes = dict[str, tuple[Model, list[Planner]]]
+
+
+def planned_votes(job: Job, model: Model, catalogue: Mapping[str, Model], *, sandbox: bool) -> Votes:
+    """Who votes, and a planner for each vote, by model name; empty for a job without labels.
+
+    Raises JobError, CatalogueError for a stronger model that is unknown or cannot be asked this.
+    """
+    label = job.label
+    if label is None:
+        return {}
+    asked = [(model, label.votes)]
+    if label.escalate is not None:
+        asked.append((_stronger(label.escalate.model, model, catalogue), label.escalate.votes))
+    found: Votes = {}
+    for one, votes in asked:
+        told = job.model_copy(update={"model": one.name})
+        refuse_impossible(as_asked(told), one)
+        found[one.name] = (one, [Planner(as_asked(told, vote), one, sandbox=sandbox) for vote in range(votes)])
+    return found
+
+
+def _stronger(name: str, model: Model, catalogue: Mapping[str, Model]) -> Model:
+    if name == model.name:
+        raise JobError(
+            f"the rows on which {name} disagrees cannot be escalated to {name} itself",
+            where="label.escalate.model",
+            mend="name a stronger model, or ask for more votes",
+        )
+    return find_model(name, catalogue)
+
+
+def keep(run: LabelRun, root: Path) -> None:
+    """Write people's labels down beside the results, before anything else is done."""
+    if run.corrections:
+        keep_corrections(root, run.corrections)
+
+
+def judge_gold(run: LabelRun, results: Path) -> Termination | None:
+    """Whether the gold rows were labelled well enough to pay for the rest; if not, why the run ends here."""
+    correct(run, results)
+    first = pa.array(sorted(run.gold.first), pa.int64())
+    right = of = 0
+    for part in parts_in(results):
+        table = pq.read_table(part, columns=["row_index", "correct"])
+        scored = table.filter(pc.is_in(table["row_index"], first))["correct"].drop_null()
+        right, of = right + (pc.sum(scored).as_py() or 0), of + len(scored)
+    wanted = run.label.min_accuracy or 0.0
+    if of and right / of >= wanted:
+        return None
+    low, high = wilson(right, of)
+    told = (
+        f"{right:,} of {of:,} gold rows were labelled right ({right / of:.1%}, 95 % between {low:.1%} and {high:.1%})"
+        if of
+        else "no gold row was answered"
+    )
+    return Termination(
+        TerminationKind.ACCURACY,
+        None,
+        f"{told}; label.min_accuracy asks for {wanted:.1%}, so the rest was not asked",
+        "Mend the guidelines or the gold labels (a changed job needs another output or --fresh), "
+        "or lower label.min_accuracy",
+    )
+
+
+def correct(run: LabelRun, results: Path) -> list[Path]:
+    """Give the rows of all parts what people said. Returns the parts that changed. Raises StorageError."""
+    if not run.corrections:
+        return []
+    return [part for part in parts_in(results) if apply_corrections(part, run.corrections)]
+
+
+def conclude(run: LabelRun, results: Path, texts: Texts) -> dict[str, Any]:
+    """After a run's last call: review.jsonl, and what run.json tells under `label`. Raises StorageError."""
+    from tasks.quality import quality
+
+    written = write_review(results.parent / REVIEW, run.label, parts_in(results), texts, run.corrections)
+    return {"corrections": len(run.corrections), "review": written, **quality(results, run.label)}
+
+
+def parts_in(results: Path) -> list[Path]:
+    return sorted(results.glob("part-*.parquet"))

@@ -1,0 +1,73 @@
+"""Review: the rows that people should look at, one JSON line each, ready to be filled in and handed back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from schemas.json_text import encode_json
+from schemas.label import Label
+from schemas.outcome import Status
+from tasks.publish import published
+
+COLUMNS = ["row_id", "row_index", "status", "error_message", "voted_label", "agreement", "votes"]
+BATCH_ROWS = 2_048
+# Rows without an answer that people can give in the model's place. A failed call is for --retry-failed.
+ANSWERED_BY_PEOPLE = frozenset({Status.INVALID.value, Status.REFUSED.value})
+
+# The texts of some rows of a part, by row index, as the model read them.
+Texts = Callable[[Path, frozenset[int]], Mapping[int, str]]
+
+
+def write_review(path: Path, label: Label, parts: Iterable[Path], texts: Texts, done: Mapping[str, Any]) -> int:
+    """Write review.jsonl anew: rows of little agreement, ties, and rows the model gave no label. Returns how many.
+
+    `done` are rows that people have labelled already: they are not asked again. Raises StorageError.
+    """
+    count = 0
+    with published(path, "the review") as file:
+        for part in parts:
+            for rows in _to_review(part, label, done):
+                shown = texts(part, frozenset(row["row_index"] for row in rows))
+                for row in rows:
+                    file.write(encode_json(_line(row, shown.get(row["row_index"], ""), label)) + b"\n")
+                count += len(rows)
+    if not count:
+        path.unlink()
+    return count
+
+
+def _to_review(part: Path, label: Label, done: Mapping[str, Any]) -> Iterator[list[dict[str, Any]]]:
+    with pq.ParquetFile(part, pre_buffer=False) as file:
+        for batch in file.iter_batches(BATCH_ROWS, columns=COLUMNS, use_threads=False):
+            if rows := [row for row in batch.to_pylist() if row["row_id"] not in done and reason(row, label)]:
+                yield rows
+
+
+def reason(row: Mapping[str, Any], label: Label) -> str | None:
+    """Why people should look at a results row; None where they need not."""
+    if row["status"] in ANSWERED_BY_PEOPLE:
+        return f"{row['status']}: {row['error_message']}"
+    if row["status"] != Status.OK.value:
+        return None
+    if row["voted_label"] is None:
+        return "the votes tie"
+    if row["agreement"] is not None and row["agreement"] < label.review_below:
+        return f"only {row['agreement']:.0%} of the votes agree"
+    return None
+
+
+def _line(row: Mapping[str, Any], text: str, label: Label) -> dict[str, Any]:
+    """`gold` is for the person to fill in; `suggested` is what the votes chose."""
+    return {
+        "row_id": row["row_id"],
+        "text": text,
+        "suggested": row["voted_label"],
+        "agreement": row["agreement"],
+        "votes": [{"model": vote["model"], "label": vote["label"]} for vote in row["votes"] or ()],
+        "why": reason(row, label),
+        "gold": None,
+    }

@@ -1,0 +1,96 @@
+"""Scores: the formulas, held against the libraries that are known for them."""
+
+from __future__ import annotations
+
+import warnings
+
+import krippendorff
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import cohen_kappa_score, precision_recall_fscore_support
+from statsmodels.stats.contingency_tables import mcnemar as their_mcnemar
+from statsmodels.stats.inter_rater import fleiss_kappa as their_fleiss
+from statsmodels.stats.proportion import proportion_confint
+
+from tasks.scores import cohen_kappa, fleiss_kappa, krippendorff_alpha, label_scores, mcnemar, wilson
+
+pairs = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=60)
+
+
+def confusion(rows: list[tuple[int, int]]) -> np.ndarray:
+    matrix = np.zeros((4, 4), np.int64)
+    for gold, said in rows:
+        matrix[gold, said] += 1
+    return matrix
+
+
+@given(pairs)
+def test_cohens_kappa_is_that_of_scikit_learn(rows):
+    """The same number for any two raters; none where both said one label everywhere."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs = cohen_kappa_score([gold for gold, _ in rows], [said for _, said in rows])
+    ours = cohen_kappa(confusion(rows))
+    assert (ours is None) == bool(np.isnan(theirs))
+    assert ours is None or ours == pytest.approx(theirs)
+
+
+@given(pairs)
+def test_precision_recall_and_f1_are_those_of_scikit_learn(rows):
+    """Label by label; what is not defined is None where they say 0."""
+    gold, said = [one for one, _ in rows], [one for _, one in rows]
+    theirs = precision_recall_fscore_support(gold, said, labels=[0, 1, 2, 3], zero_division=0.0)
+    for name in range(4):
+        right = sum(a == b == name for a, b in rows)
+        ours = label_scores(right, said.count(name), gold.count(name))
+        for ours_one, theirs_one in zip(ours.values(), (each[name] for each in theirs[:3]), strict=True):
+            assert (ours_one or 0.0) == pytest.approx(theirs_one)
+
+
+@given(st.lists(st.lists(st.integers(0, 2), min_size=3, max_size=3), min_size=2, max_size=40))
+def test_fleiss_kappa_is_that_of_statsmodels(said):
+    """The same number for three votes a row."""
+    counts = np.array([[row.count(name) for name in range(3)] for row in said], np.int64)
+    ours = fleiss_kappa(counts, np.ones(len(said), np.int64))
+    if ours is None:
+        assert len({name for row in said for name in row}) == 1
+        return
+    assert ours == pytest.approx(their_fleiss(counts))
+
+
+@given(st.lists(st.lists(st.sampled_from([0, 1, 2, None]), min_size=4, max_size=4), min_size=2, max_size=40))
+def test_krippendorffs_alpha_is_that_of_the_krippendorff_library(said):
+    """The same number for nominal labels with votes missing, and for rows counted together."""
+    counts = np.array([[row.count(name) for name in range(3)] for row in said], np.int64)
+    kinds, weights = np.unique(counts, axis=0, return_counts=True)
+    ours = krippendorff_alpha(kinds, weights.astype(np.int64))
+    paired = counts[counts.sum(1) >= 2]
+    if not len(paired) or (paired.sum(0) > 0).sum() < 2:
+        assert ours is None
+        return
+    assert ours == pytest.approx(krippendorff.alpha(value_counts=paired, level_of_measurement="nominal"))
+
+
+@given(st.integers(0, 400), st.integers(0, 400))
+def test_the_interval_of_a_share_is_wilsons(right, wrong):
+    """The same interval as statsmodels; of nothing, anything."""
+    if right + wrong == 0:
+        assert wilson(0, 0) == (0.0, 1.0)
+        return
+    assert wilson(right, right + wrong) == pytest.approx(proportion_confint(right, right + wrong, method="wilson"))
+
+
+@given(st.integers(0, 60), st.integers(0, 60))
+def test_mcnemars_test_is_exact(only_a, only_b):
+    """The same p as statsmodels' exact test."""
+    theirs = their_mcnemar([[0, only_a], [only_b, 0]], exact=True).pvalue if only_a + only_b else 1.0
+    assert mcnemar(only_a, only_b) == pytest.approx(theirs)
+
+
+@pytest.mark.parametrize(("only_a", "only_b"), [(900, 700), (5_000, 5_200), (700, 720)])
+def test_mcnemars_test_of_many_rows_is_by_chi_squared(only_a, only_b):
+    """The same p as statsmodels' test with the continuity correction."""
+    theirs = their_mcnemar([[0, only_a], [only_b, 0]], exact=False, correction=True).pvalue
+    assert mcnemar(only_a, only_b) == pytest.approx(min(1.0, theirs), rel=1e-3)
