@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from prefect import flow, task
+from prefect import flow, tags, task
 from prefect.blocks.system import Secret
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
@@ -21,7 +22,8 @@ from prefect.states import Completed, Failed, Running, Scheduled
 
 from flows.pipeline import Watch, carry_out
 from flows.report import leave_report
-from flows.told import tell_prefect
+from flows.summary import summary
+from flows.told import logs_to_prefect, progress_in_prefect, tell_prefect
 from flows.waiting import wait_here, wait_message
 from schemas.errors import ExitCode, JobError, RowmillError
 from schemas.job import Job
@@ -38,6 +40,8 @@ from tasks.shard import ShardReport
 PREPARED: ContextVar[Session | None] = ContextVar("prepared", default=None)
 WATCH: ContextVar[Watch | None] = ContextVar("watch", default=None)
 AWAITING = "AwaitingSpendReset"
+TAG = "rowmill"
+log = logging.getLogger("rowmill")
 _SESSION: ContextVar[Session] = ContextVar("session")
 
 
@@ -50,7 +54,10 @@ _SESSION: ContextVar[Session] = ContextVar("session")
 )
 async def settle_shard(shard: Shard) -> ShardReport:
     """Settle one shard: paths and counts go in and out, rows never do."""
-    return await _SESSION.get().settle(shard)
+    report = await _SESSION.get().settle(shard)
+    counts = ", ".join(f"{count:,} {status}" for status, count in report.tally.by_status.items())
+    log.info("rows %d to %d: %s%s", shard.first_row, shard.last_row, counts, "" if report.complete else ", not all yet")
+    return report
 
 
 def run_name() -> str:
@@ -123,7 +130,11 @@ def job_of(job: Job | None, job_file: str | None) -> Job:
 
 async def _carry_out(session: Session) -> dict[str, Any]:
     _SESSION.set(session)
-    manifest = await carry_out(session, settle=_settle_as_task, watch=WATCH.get(), wait=_wait)
+    with logs_to_prefect(), tags(TAG, session.model.name):
+        log.info("%s: %s by %s, into %s", session.job.name, session.job.input, session.model.name, session.job.output)
+        async with progress_in_prefect(session.progress):
+            manifest = await carry_out(session, settle=_settle_as_task, watch=WATCH.get(), wait=_wait)
+        log.info("%s", summary(manifest, session.job.output, session.progress))
     await tell_prefect(manifest, session.job.output, session.progress)
     return manifest
 

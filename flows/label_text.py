@@ -120,6 +120,7 @@ def _escalation_table(told: Mapping[str, Any]) -> list[Table]:
     if found is None:
         return []
     alone = "–" if found["stronger_alone_usd"] is None else usd(found["stronger_alone_usd"])
+    saved = found["saved_usd"]
     rows = [
         [f"rows asked of {found['model']}", f"{found['rows']:,}"],
         ["labels it changed", f"{found['changed']:,}"],
@@ -128,7 +129,10 @@ def _escalation_table(told: Mapping[str, Any]) -> list[Table]:
         ["paid to the first model", usd(found["cost_usd"]["first"])],
         [f"paid to {found['model']}", usd(found["cost_usd"]["stronger"])],
         [f"{found['model']} for every row, about", alone],
-        ["saved by that, about", "–" if found["saved_usd"] is None else usd(found["saved_usd"])],
+        [
+            "dearer by, about" if saved is not None and saved < 0 else "saved, about",
+            "–" if saved is None else usd(abs(saved)),
+        ],
     ]
     return [("Escalation", ["", ""], rows)]
 

@@ -41,7 +41,7 @@ async def carry_out(
     if session.nothing_to_do:
         return session.finish()
     session.progress.started_at = session.clock.now()
-    async with _interruptible(session), _watched(session, watch):
+    async with _interruptible(session), _beside(_sample(session)), _beside(watch and watch(session)):
         work = asyncio.create_task(_settle_gold_first(session, settle, wait))
         try:
             await asyncio.shield(work)
@@ -112,17 +112,26 @@ async def _settle_one(session: Session, settle: SettleShard, shard: Shard, slots
 
 
 @asynccontextmanager
-async def _watched(session: Session, watch: Watch | None) -> AsyncIterator[None]:
-    """Show progress beside the run; the display never outlives it."""
-    if watch is None:
+async def _beside(work: Coroutine[Any, Any, None] | None) -> AsyncIterator[None]:
+    """What goes on beside the run, such as its display; it never outlives it."""
+    if work is None:
         yield
         return
-    task = asyncio.create_task(watch(session))
+    task = asyncio.create_task(work)
     try:
         yield
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+async def _sample(session: Session) -> None:
+    """Note how the calls go, for the report."""
+    admission, course = session.admission, session.books.course
+    while True:
+        calls, _ = admission.limiter.a_minute(session.clock.now())
+        course.note(admission.in_flight, admission.concurrency.limit, calls)
+        await asyncio.sleep(course.step_s)
 
 
 @asynccontextmanager

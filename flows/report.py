@@ -71,6 +71,7 @@ def told_by(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "ledger": [(name.replace("_", " "), f"{count:,}") for name, count in rows.items()],
         "bill": _bill(rows, totals),
         "retries": sorted(totals["retries"].items(), key=lambda one: -one[1]),
+        "course": manifest.get("course"),
         **_forecast(manifest.get("forecast")),
         "label": label_pairs(manifest["label"]) if manifest.get("label") else [],
         "label_tables": label_tables(manifest["label"]) if manifest.get("label") else [],

@@ -107,20 +107,23 @@ async def _as_flow(
     job: Job, options: Options, session: Session, watch: Watch | None, *, labels: bool
 ) -> dict[str, Any]:
     """The open session, carried out by the Prefect flow on the server that the user's settings name."""
-    from flows.extract import PREPARED, WATCH, extract
+    from prefect import tags
+
+    from flows.extract import PREPARED, TAG, WATCH, extract
     from flows.label import label
 
     PREPARED.set(session)
     WATCH.set(watch)
     try:
-        state = await (label if labels else extract)(
-            job,
-            limit=options.limit,
-            fresh=options.fresh,
-            retry_failed=options.retry_failed,
-            sandbox=options.sandbox,
-            return_state=True,
-        )
+        with tags(TAG, session.model.name):
+            state = await (label if labels else extract)(
+                job,
+                limit=options.limit,
+                fresh=options.fresh,
+                retry_failed=options.retry_failed,
+                sandbox=options.sandbox,
+                return_state=True,
+            )
     except RuntimeError as error:
         # What Prefect raises before the flow begins, such as an API that does not answer.
         if session.progress.settled:

@@ -1,25 +1,84 @@
-"""Told: what a run leaves in Prefect for people and automations: artifacts, and an event where it stopped."""
+"""Told: what a run tells Prefect: log lines and progress while it lives, artifacts and an event at its end."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
-from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
+from prefect.artifacts import (
+    acreate_markdown_artifact,
+    acreate_progress_artifact,
+    acreate_table_artifact,
+    aupdate_progress_artifact,
+)
 from prefect.events import emit_event
 from prefect.exceptions import PrefectException
+from prefect.logging.handlers import APILogHandler
 
 from flows.report import REPORT
 from flows.summary import summary
 from schemas.manifest import TerminationKind
 from tasks.progress import Progress
 
-RUN_KEY, FAILURES_KEY = "rowmill-run", "rowmill-failures"
+RUN_KEY, FAILURES_KEY, PROGRESS_KEY = "rowmill-run", "rowmill-failures", "rowmill-progress"
 WORDS_SHOWN = 300
+# An update is a request to Prefect's server: seldom enough for a run of days.
+PROGRESS_S = 10.0
 log = logging.getLogger("rowmill")
+
+
+@contextmanager
+def logs_to_prefect() -> Iterator[None]:
+    """The library's log lines, information too, in the flow run's logs for as long as this lasts."""
+    handler, level = APILogHandler(), log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO if log.getEffectiveLevel() <= logging.WARNING else log.getEffectiveLevel())
+    # What goes to a terminal stays as quiet as it was.
+    quiet = [one for one in logging.getLogger().handlers if one.level < logging.WARNING]
+    for one in quiet:
+        one.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
+        for one in quiet:
+            one.setLevel(logging.NOTSET)
+
+
+@asynccontextmanager
+async def progress_in_prefect(progress: Progress) -> AsyncIterator[None]:
+    """A progress artifact that follows the run, from its first share to its last."""
+    task = asyncio.create_task(_follow(progress))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def _follow(progress: Progress) -> None:
+    try:
+        artifact = await acreate_progress_artifact(
+            progress=_percent(progress), key=PROGRESS_KEY, description="Rows done"
+        )
+        try:
+            while True:
+                await asyncio.sleep(PROGRESS_S)
+                await aupdate_progress_artifact(artifact, progress=_percent(progress))
+        finally:
+            await asyncio.shield(aupdate_progress_artifact(artifact, progress=_percent(progress)))
+    except (PrefectException, httpx.HTTPError, OSError) as error:
+        log.warning("Prefect took no progress: %s", error)
+
+
+def _percent(progress: Progress) -> float:
+    return round(100 * progress.done / progress.total, 1) if progress.total else 100.0
 
 
 async def tell_prefect(manifest: Mapping[str, Any], output: str, progress: Progress) -> None:

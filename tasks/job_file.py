@@ -140,7 +140,10 @@ def _with_absolute_paths(told: dict[str, Any], base: Path) -> dict[str, Any]:
 
 
 def _absolute(value: str, base: Path) -> str:
-    return value if "://" in value else str((base / value).absolute())
+    if "://" in value:
+        return value
+    path = base / value
+    return str(path.resolve() if ".." in path.parts else path.absolute())
 
 
 def _set(told: dict[str, Any], key: str, value: Any) -> None:

@@ -25,6 +25,7 @@ from schemas.manifest import (
 )
 from schemas.price import decimal_string
 from tasks.clock import Clock
+from tasks.course import Course
 from tasks.former import FormerAnswers
 from tasks.gateway.admission import RUN_AGAIN
 from tasks.reckoning import reckon
@@ -54,6 +55,7 @@ class Books:
         self.digests: dict[str, dict[str, Any]] = {}
         self.forecast: dict[str, Any] | None = None
         self.label: dict[str, Any] | None = None
+        self.course = Course()
         self._waiting_since: float | None = None
         self._waiting_until = 0.0
         self._job, self._model, self._run_id, self._keys, self._clock = job, model, run_id, keys, clock
@@ -162,6 +164,7 @@ class Books:
             "waiting": self._waiting(),
             "forecast": self.forecast or self.before.get("forecast"),
             "label": self.label or self.before.get("label"),
+            "course": self.course.told(self._job.limits.rpm) or self.before.get("course"),
             "termination": None if termination is None else _termination(termination),
             "sessions": [*self._sessions_before(), self._session(tally, termination)],
         }

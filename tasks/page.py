@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import jinja2
 from markupsafe import Markup
 
 from tasks import plots
-from tasks.report import Figures, Histogram
+from tasks.report import LONG_S, Figures, Histogram
 
 TEMPLATE = "report.html.jinja"
 ACROSS = {
@@ -32,15 +32,12 @@ def page(told: Mapping[str, Any], found: Figures) -> str:
 def _plots(told: Mapping[str, Any], found: Figures) -> list[tuple[str, Markup]]:
     drawn = []
     if found.times:
-        span = f"{found.times[-1]:.3g} {found.time_unit}"
-        cost, most = found.cost_usd[-1], max(found.in_flight)
-        for title, series, up, words in (
-            ("Cost over time", found.cost_usd, "USD", f"{cost:.4g} USD after {span}"),
-            ("Calls in flight", found.in_flight, "calls", f"{most:,.0f} at the most, over {span}"),
-        ):
-            drawn.append(
-                (title, plots.curve(found.times, series, across=found.time_unit, up=up, told=f"{title}: {words}"))
-            )
+        words = f"{found.cost_usd[-1]:.4g} USD after {found.times[-1]:.3g} {found.time_unit}"
+        svg = plots.curve(
+            found.times, found.cost_usd, across=found.time_unit, up="USD", told=f"Cost over time: {words}"
+        )
+        drawn.append(("Cost over time", svg))
+    drawn += _course(told["course"])
     drawn += [(name.capitalize(), _histogram(name, histogram)) for name, histogram in found.histograms.items()]
     if told["retries"]:
         words = ", ".join(f"{count:,} {kind}" for kind, count in told["retries"])
@@ -48,6 +45,26 @@ def _plots(told: Mapping[str, Any], found: Figures) -> list[tuple[str, Markup]]:
                       told=f"Failed attempts by kind: {words}")))  # fmt: skip
     # Drawn by a library from numbers and our own words, escaped there.
     return [(title, Markup(svg)) for title, svg in drawn]
+
+
+def _course(course: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
+    """How the calls went in the last session that made any, with the limits they were held to."""
+    if course is None:
+        return
+    seconds = course["step_s"] * len(course["in_flight"])
+    unit, size = ("minutes", 60) if seconds > LONG_S else ("seconds", 1)
+    times = [at * course["step_s"] / size for at in range(len(course["in_flight"]))]
+    most, allowed = max(course["in_flight"]), max(course["limit"])
+    yield "Calls in flight, and how many were allowed (dotted)", plots.curve(
+        times, course["in_flight"], across=unit, up="calls", limit=course["limit"],
+        told=f"Calls in flight: {most:,} at the most, of {allowed:,} allowed at the most, over {times[-1]:.3g} {unit}",
+    )  # fmt: skip
+    rpm, fastest = course["rpm"], max(course["calls_a_minute"])
+    if rpm is not None:
+        yield "Calls a minute, and the limit (dotted)", plots.curve(
+            times, course["calls_a_minute"], across=unit, up="calls a minute", limit=[rpm] * len(times),
+            told=f"Calls a minute: {fastest:,.0f} at the most, {rpm:,.0f} allowed",
+        )  # fmt: skip
 
 
 def _histogram(name: str, histogram: Histogram) -> str:

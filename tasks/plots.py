@@ -25,13 +25,17 @@ SIZE = (5.2, 2.3)
 CLOSE = 0.06
 
 
-def curve(x: Sequence[float], y: Sequence[float], *, across: str, up: str, told: str) -> str:
-    """A line over time."""
+def curve(
+    x: Sequence[float], y: Sequence[float], *, across: str, up: str, told: str, limit: Sequence[float] = ()
+) -> str:
+    """A line over time, and what limits it as a dotted one."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=SIZE, layout="constrained")
         axes = figure.add_subplot()
         axes.fill_between(x, y, color=LINE, alpha=0.25, linewidth=0, step="post")
         axes.step(x, y, color=LINE, where="post")
+        if limit:
+            axes.step(x, limit, color=INK, where="post", linestyle=":", linewidth=1.2)
         axes.set(xlabel=across, ylabel=up, ylim=(0, None), xlim=(0, None))
         return _svg(figure, told)
 

@@ -56,7 +56,6 @@ class Figures:
     times: list[float] = field(default_factory=list)
     time_unit: str = "seconds"
     cost_usd: list[float] = field(default_factory=list)
-    in_flight: list[float] = field(default_factory=list)
     histograms: dict[str, Histogram] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
     fields: list[Field] = field(default_factory=list)
@@ -84,31 +83,23 @@ def figures(results: Path) -> Figures:
 
 
 def _over_time(rows: pl.LazyFrame, found: Figures) -> None:
-    """Cumulative cost and calls in flight, in a hundred steps from the first call to the last answer."""
+    """Cumulative cost, in a hundred steps from the first call to the last answer."""
     span = rows.select(pl.col("started_at").min().alias("first"), pl.col("finished_at").max().alias("last")).collect()
     first, last = span.row(0)
     if first is None or last is None:
         return
     step = max((last - first).total_seconds() / 100, 1e-3)
 
-    def bin_of(column: str) -> pl.Expr:
-        at: pl.Expr = (pl.col(column) - first).dt.total_microseconds() / 1e6 / step
-        return at.floor().cast(pl.Int64).alias("bin")
-
     cost = pl.col("cost_usd").cast(pl.Float64).fill_null(0.0).sum()
-    ended = rows.filter(pl.col("finished_at").is_not_null()).group_by(bin_of("finished_at")).agg(cost, pl.len())
-    began = rows.filter(pl.col("started_at").is_not_null()).group_by(bin_of("started_at")).agg(pl.len())
-    ends = {row[0]: row[1:] for row in ended.collect().iter_rows()}
-    begins = dict(began.collect().iter_rows())
-    total, flying = 0.0, 0
+    at_end: pl.Expr = (pl.col("finished_at") - first).dt.total_microseconds() / 1e6 / step
+    ended = rows.filter(pl.col("finished_at").is_not_null()).group_by(at_end.floor().cast(pl.Int64)).agg(cost)
+    spent = dict(ended.collect().iter_rows())
+    total = 0.0
     found.time_unit, unit = ("minutes", 60) if step * 100 > LONG_S else ("seconds", 1)
-    for at in range(max(*ends, *begins) + 1):
-        usd, count = ends.get(at, (0.0, 0))
-        total, flying = total + usd, flying + begins.get(at, 0)
+    for at in range(max(spent) + 1):
+        total += spent.get(at, 0.0)
         found.times.append((at + 1) * step / unit)
         found.cost_usd.append(total)
-        found.in_flight.append(flying)
-        flying -= count
 
 
 def _histogram(rows: pl.LazyFrame, column: str, unit: int) -> Histogram | None:

@@ -157,6 +157,18 @@ def test_a_run_leaves_artifacts_and_an_event_where_it_stops(bench: Bench, sandbo
     seen = wait_for(event, 30)[0]
     assert seen["resource"]["prefect.resource.name"] == "told"
     assert seen["payload"]["ledger"]["rows"] == 200
+    run = call(server, "/flow_runs/filter", {"flow_runs": {"name": {"any_": ["told"]}}})[0]
+    assert set(run["tags"]) >= {"rowmill", "gemini-3-pro"}
+    share = float(artifact(server, "rowmill-progress"))
+    assert 0 < share < 100
+
+    def log_lines() -> Any:
+        found = call(server, "/logs/filter", {"logs": {"flow_run_id": {"any_": [run["id"]]}}})
+        lines = [line["message"] for line in found or () if line["name"] == "rowmill"]
+        return lines if any("spend_limit: 200 rows" in line for line in lines) else None
+
+    lines = wait_for(log_lines, 30)
+    assert any(line.startswith("rows 0 to 199: ") for line in lines)
 
 
 @contextmanager
