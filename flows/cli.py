@@ -26,6 +26,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return sandbox_main(given[1:])
     args = parser().parse_args(kind_or_job(given))
     logging.basicConfig(stream=sys.stderr, format="rowmill: %(message)s", level=logging.WARNING)
+    for handler in logging.getLogger().handlers:
+        # How a flow run ended is told by the summary; Prefect has its own line for its own logs.
+        handler.addFilter(lambda record: record.name != "prefect.flow_runs")
     try:
         return int(_dispatch(args))
     except RowmillError as error:

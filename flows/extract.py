@@ -177,7 +177,7 @@ async def gateway_of(job: Job) -> Gateway:
 def _state(manifest: dict[str, Any]) -> State[dict[str, Any]]:
     """The flow's final state: what ended short of its end fails, naming its kind."""
     termination = manifest["termination"]
-    message = f"{termination['message']}. {termination['next']}".removesuffix(". ")
+    message = f"{termination['message'].rstrip('.')}. {termination['next']}".removesuffix(". ")
     if termination["kind"] != TerminationKind.COMPLETE:
         name = "".join(word.capitalize() for word in termination["kind"].split("_"))
         return Failed(name=name, message=message, data=manifest)

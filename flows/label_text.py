@@ -29,7 +29,7 @@ def label_lines(told: Mapping[str, Any]) -> list[str]:
     if (escalation := told["escalation"]) is not None:
         lines.append(_escalation(escalation))
     if told["corrections"]:
-        lines.append(f"corrected by people: {told['corrections']:,} rows (gold.jsonl)")
+        lines.append(f"corrected by people: {told['corrections']:,} (gold.jsonl)")
     if told["review"]:
         lines.append(f"to review: {told['review']:,} rows in review.jsonl; fill in `gold` and run with --gold FILE")
     return lines

@@ -57,8 +57,8 @@ class Retries(Part):
 class Tool(Part):
     """A function the model may ask for; its calls come back typed in `tool_calls`, nothing is executed."""
 
-    name: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,63}$")
-    description: str = ""
+    name: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,63}$", description="Its name, as it comes back")
+    description: str = Field("", description="What it is for, told to the model")
     parameters: dict[str, Any] = Field(default_factory=dict, description="JSON Schema of the arguments")
 
 
@@ -81,9 +81,9 @@ class Job(Part):
     keep: list[str] = Field(default_factory=list, description="Input columns carried into the results")
     tools: list[Tool] = Field(default_factory=list, description="Functions the model may call")
     label: Label | None = Field(None, description="Label each row: the schema and the system text are made from it")
-    params: Params = Field(default_factory=Params)  # type: ignore[arg-type]
-    limits: Limits = Field(default_factory=Limits)  # type: ignore[arg-type]
-    retries: Retries = Field(default_factory=Retries)  # type: ignore[arg-type]
+    params: Params = Field(default_factory=Params, description="What each call asks of the model")  # type: ignore[arg-type]
+    limits: Limits = Field(default_factory=Limits, description="How fast to go")  # type: ignore[arg-type]
+    retries: Retries = Field(default_factory=Retries, description="How often a row is tried again")  # type: ignore[arg-type]
     max_cost_usd: Decimal | None = Field(None, gt=0, description="Cap: no call is sent that could pass it")
     on_spend_limit: Literal["stop", "wait"] = Field("stop", description="What a spend limit of the key does")
     api_key_block: str | None = Field(None, description="Name of a Prefect Secret block that holds the API key")

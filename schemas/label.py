@@ -27,9 +27,9 @@ class Choice(Part):
 class Example(Part):
     """A text with its right label, shown to the model. `row_id` names the input row it was taken from."""
 
-    text: str = Field(min_length=1)
-    label: str | list[str]
-    row_id: str | None = None
+    text: str = Field(min_length=1, description="The text, as a row would show it")
+    label: str | list[str] = Field(description="Its right label, or a list of them")
+    row_id: str | None = Field(None, description="The input row it was taken from; that row is then not scored")
 
     @property
     def labels(self) -> Labels:

@@ -1,0 +1,76 @@
+"""Draws the pictures of the README from a real run of the labelling sample: `make pictures`. Needs chromium."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from flows.display import lines, traffic
+from flows.pipeline import carry_out
+from flows.report import write_report
+from sandbox.process import spawn
+from sandbox.settings import Settings, changed
+from tasks.gateway.access import Gateway
+from tasks.job_file import load_job
+from tasks.session import Options, Session
+
+ROOT = Path(__file__).resolve().parent.parent
+SAMPLE = ROOT / "sample_data" / "labelling"
+PICTURES = Path(__file__).parent / "pictures"
+WIDTH = 92
+SHOWN_AT = 0.55
+
+
+async def run(output: Path) -> list[str]:
+    """Label the sample as on a bad day; the display's lines as they stood in the middle."""
+    settings = json.loads((SAMPLE / "sandbox.json").read_text())
+    bad_day = {"latency_ms": 300, "latency_spread": 0.5, "faults": {"upstream_error": 0.02, "wrong_schema": 0.03}}
+    shown: list[str] = []
+
+    async def watch(session: Session) -> None:
+        progress = session.progress
+        while progress.done < SHOWN_AT * progress.total or not progress.total:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+        shown.extend(lines(progress, traffic(session), session.clock.now(), WIDTH))
+
+    with spawn(changed(Settings(), {**settings, **bad_day})) as sandbox:
+        job = load_job(SAMPLE / "job.yaml", {"output": str(output), "limits.rpm": 2_400})
+        gateway = Gateway(sandbox.base_url, "sk-sandbox-only-0000", None)
+        async with Session(job, Options(sandbox=True), gateway) as session:
+            await carry_out(session, watch=watch)
+    return shown
+
+
+def main() -> None:
+    PICTURES.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder) / "topics"
+        shown = asyncio.run(run(output))
+        console = Console(record=True, width=WIDTH, file=open("/dev/null", "w"))  # noqa: SIM115
+        for line in shown:
+            console.print(Text(line))
+        svg = console.export_svg(title="rowmill label sample_data/labelling/job.yaml")
+        # A picture fetches nothing: the reader's own monospaced font will do.
+        svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
+        (PICTURES / "display.svg").write_text(svg, encoding="utf-8")
+        page = write_report(output)
+        command = [
+            "chromium",
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--hide-scrollbars",
+            "--window-size=1100,1750",
+        ]
+        subprocess.run([*command, f"--screenshot={PICTURES / 'report.png'}", page.as_uri()], check=True, timeout=120)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""Writes docs/reference.md from the job model, the command line and the results schema. `make docs` runs it."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from flows.arguments import parser
+from schemas.attempt import FailureKind
+from schemas.job import Job
+from schemas.manifest import EXIT_CODES, TerminationKind
+from schemas.outcome import Status
+from schemas.results import HEAD, OPTIONAL, TAIL, label_columns
+
+TARGET = Path(__file__).parent / "reference.md"
+HEADING = """\
+# Reference
+<!-- Written by docs/make_reference.py (`make docs`) from the code; a test keeps it true. -->
+
+The job file is YAML, TOML or JSON. Paths in it are relative to it. An unknown key is refused.
+"""
+
+
+def reference() -> str:
+    """The whole page."""
+    parts = [HEADING, "## Job", *_section(Job, "")]
+    parts += ["## Commands", *_commands(parser())]
+    parts += ["## Exit codes and terminations", _terminations()]
+    parts += ["## Columns of the results", _columns()]
+    parts += ["## Kinds of failure", _kinds()]
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def _section(model: type[BaseModel], path: str) -> list[str]:
+    """A table of a section's keys, and after it those of the sections in it."""
+    rows, inner = [], []
+    for name, info in model.model_fields.items():
+        key = f"{path}{info.alias or name}"
+        rows.append(f"| `{key}` | {_type(info.annotation)} | {_default(info)} | {_words(info, key)} |")
+        for part in _models(info.annotation):
+            inner.append((part, f"{key}."))
+    told = [(model.__doc__ or "").strip().splitlines()[0]] if path else []
+    found = [*told, "\n".join(["| key | holds | default | |", "| --- | --- | --- | --- |", *rows])]
+    for part, inner_path in inner:
+        found += [f"### `{inner_path[:-1]}`", *_section(part, inner_path)]
+    return found
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [found for part in get_args(annotation) for found in _models(part)]
+
+
+def _type(annotation: Any) -> str:
+    """A type in the words of a job file."""
+    origin, inside = get_origin(annotation), get_args(annotation)
+    if origin in (Union, UnionType):
+        return " or ".join(_type(part) for part in inside if part is not NoneType)
+    if origin is Literal:
+        return " \\| ".join(f"`{value}`" for value in inside)
+    if origin is list:
+        return f"list of {_type(inside[0])}"
+    if origin is dict or annotation is dict:
+        return "mapping"
+    names = {"str": "text", "int": "whole number", "float": "number", "bool": "`true` \\| `false`", "Decimal": "amount"}
+    name = getattr(annotation, "__name__", str(annotation))
+    return names.get(name, "section" if _models(annotation) else name)
+
+
+def _default(info: FieldInfo) -> str:
+    if info.is_required():
+        return "required"
+    if info.default is PydanticUndefined or info.default in (None, ""):
+        return ""
+    return f"`{str(info.default).lower() if isinstance(info.default, bool) else info.default}`"
+
+
+def _words(info: FieldInfo, key: str) -> str:
+    bounds = [f"{name} {value}" for part in info.metadata for name, value in _bounds(part)]
+    words = info.description or ("see below" if _models(info.annotation) else "")
+    assert words, f"{key} has no description"
+    return words.replace("|", "\\|") + (f" ({', '.join(bounds)})" if bounds else "")
+
+
+def _bounds(part: Any) -> list[tuple[str, Any]]:
+    names = {"gt": "above", "ge": "from", "le": "to", "lt": "below"}
+    return [(words, getattr(part, name)) for name, words in names.items() if getattr(part, name, None) is not None]
+
+
+def _commands(root: argparse.ArgumentParser) -> list[str]:
+    told = []
+    action = next(one for one in root._actions if isinstance(one, argparse._SubParsersAction))
+    helps = {one.dest: one.help for one in action._choices_actions}
+    for name, command in action.choices.items():
+        words = [one for one in command._actions if not isinstance(one, argparse._HelpAction)]
+        usage = " ".join(
+            [f"rowmill {name}", *(str(one.metavar or one.dest) for one in words if not one.option_strings)]
+        )
+        does = str(helps[name])
+        told += [f"### `{usage}`", f"{does[0].upper()}{does[1:]}."]
+        rows = [f"| `{', '.join(one.option_strings)}{_value(one)}` | {(one.help or '').replace('%%', '%')} |"
+                for one in words if one.option_strings]  # fmt: skip
+        if rows:
+            told.append("\n".join(["| flag | |", "| --- | --- |", *rows]))
+    return told
+
+
+def _value(action: argparse.Action) -> str:
+    if action.nargs == 0:
+        return ""
+    name = action.metavar or action.dest.upper()
+    return f" [{name}]" if action.nargs == "?" else f" {name}"
+
+
+def _terminations() -> str:
+    rows = [f"| `{kind.value}` | {int(code)} |" for kind, code in EXIT_CODES.items()]
+    assert len(rows) == len(TerminationKind)
+    return "\n".join(["| `termination.kind` in run.json | exit |", "| --- | --- |", *rows]) + (
+        "\n\n`complete` with rows that are not ok exits with 3; a defect of rowmill with 1."
+    )
+
+
+def _columns() -> str:
+    optional = [*OPTIONAL.items(), *label_columns(multi=False)]
+    statuses = " · ".join(f"`{one.value}`" for one in Status)
+    rows = [*HEAD, ("the `keep` columns", "as in the input"), ("status", statuses),
+            ("output", "typed from the schema"), *TAIL]  # fmt: skip
+    told = [f"| {name if ' ' in name else f'`{name}`'} | {kind} |" for name, kind in rows]
+    more = [f"| `{name}` | {kind} |" for name, kind in optional]
+    return "\n".join(
+        ["| column | type |", "| --- | --- |", *told, "", "Where the job asks for them:", "", "| column | type |",
+         "| --- | --- |", *more]
+    )  # fmt: skip
+
+
+def _kinds() -> str:
+    return (
+        "`error_kind` of a row, and the keys of `totals.retries`: "
+        + ", ".join(f"`{kind.value}`" for kind in FailureKind)
+        + ("; for rows that were never asked `template`, `media`, `kept_column`, `duplicate_id`, `unreadable`.")
+    )
+
+
+if __name__ == "__main__":
+    TARGET.write_text(reference(), encoding="utf-8")
