@@ -5,19 +5,22 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from flows.arguments import overrides
-from schemas.catalogue import find_model
-from schemas.errors import ExitCode
+from schemas.catalogue import Model, find_model
+from schemas.errors import ExitCode, RowmillError
 from schemas.job import Job
 from schemas.outcome import Outcome
 from schemas.request import Request
 from schemas.row import Row, Unreadable
 from tasks import read
-from tasks.check import notes, refuse_bad_input, refuse_impossible
+from tasks.check import bad_input, impossible, notes
 from tasks.gateway.codec import CODECS
 from tasks.job_file import catalogue_of, load_job
 from tasks.keys import KeyIndex
@@ -25,30 +28,59 @@ from tasks.label_run import LabelRun, label_run, planned_votes
 from tasks.labels import as_asked
 from tasks.plan import Planner
 from tasks.survey import Survey, Surveyor
-from tasks.validate import Validator
 
 PROBLEMS_SHOWN = 20
 LABELS_SHOWN = 12
 
 
 def check_command(args: argparse.Namespace) -> ExitCode:
-    """`rowmill check JOB`: exit 0 where every row can be asked, 2 where the job or a row cannot. Sends nothing."""
+    """`rowmill check JOB`: exit 0 where every row can be asked, 2 where the job or a row cannot. Sends nothing.
+
+    What is wrong with the job or the input as a whole is told all at once, a line each, and then row by row.
+    """
     job = load_job(Path(args.job), overrides(args))
-    catalogue = catalogue_of(job, os.environ.get("ROWMILL_CATALOGUE"))
-    model = find_model(job.model, catalogue)
-    labelling = label_run(job, model, None, fresh=False)
-    if labelling is not None:
-        planned_votes(labelling.job, model, catalogue, sandbox=False)
-    job = as_asked(labelling.job if labelling is not None else job)
-    refuse_impossible(job, model)
+    found: list[RowmillError] = []
+    files: list[Path] = []
+    model: Model | None = None
+    rows_wrong = 0
+    with _noted(found):
+        files = read.input_files(job.input)
+    with _noted(found):
+        catalogue = catalogue_of(job, os.environ.get("ROWMILL_CATALOGUE"))
+        model = find_model(job.model, catalogue)
+        found += impossible(job, model)
+    if model is not None and files:
+        with _noted(found):
+            labelling = label_run(job, model, None, fresh=False)
+            told = job if labelling is None else labelling.job
+            planned_votes(told, model, catalogue, sandbox=False)
+            rows_wrong = _check_rows(as_asked(told), model, files, labelling, args.show, found)
+    for error in found:
+        print(f"rowmill: {error}", file=sys.stderr)
+    return ExitCode.REFUSED if found or rows_wrong else ExitCode.OK
+
+
+@contextmanager
+def _noted(found: list[RowmillError]) -> Iterator[None]:
+    """What a step refuses is told with the rest."""
+    try:
+        yield
+    except RowmillError as error:
+        found.append(error)
+
+
+def _check_rows(
+    job: Job, model: Model, files: list[Path], labelling: LabelRun | None, show: int, found: list[RowmillError]
+) -> int:
+    """What the whole input has wrong goes to `found`; else every row is planned. Returns how many cannot be asked."""
+    planner = Planner(job, model, sandbox=False)
+    survey = _survey(job, files)
+    found += bad_input(survey, job, planner)
+    if found:
+        return 0
     for note in notes(job, model):
         print(f"note: {note}")
-    Validator(job.output_schema)
-    planner = Planner(job, model, sandbox=False)
-    files = read.input_files(job.input)
-    survey = _survey(job, files)
-    refuse_bad_input(survey, job, planner)
-    problems, shown = _walk(job, planner, survey, files, args.show)
+    problems, shown = _walk(job, planner, survey, files, show)
     for request in shown:
         wire = CODECS[model.protocol].wire(request.body, stream=job.params.stream)
         print(json.dumps(json.loads(wire), indent=1, ensure_ascii=False))
@@ -59,7 +91,7 @@ def check_command(args: argparse.Namespace) -> ExitCode:
         print(f"  {problem}")
     if len(problems) > PROBLEMS_SHOWN:
         print(f"  and {len(problems) - PROBLEMS_SHOWN:,} more")
-    return ExitCode.REFUSED if problems else ExitCode.OK
+    return len(problems)
 
 
 def _labels(told: LabelRun) -> str:

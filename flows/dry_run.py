@@ -206,7 +206,11 @@ def _write_rows(job: Job, model: Model, catalogue: Mapping[str, Model], ask: Ask
 def refuse_above(told: Forecast, most_usd: float) -> None:
     """Raises BudgetError where the forecast's 99 % bound, or a price that is not known, passes a limit."""
     if told.cost_usd is None and told.rows.to_ask:
-        raise BudgetError("the cost cannot be forecast: the model's price is unknown", where="--require-forecast-under")
+        raise BudgetError(
+            "the cost cannot be forecast: the model's price is unknown",
+            where="--require-forecast-under",
+            mend="add the price to your catalogue, or run without this limit",
+        )
     bound = told.spent_usd + (told.cost_usd.bound_99 if told.cost_usd else 0.0)
     if bound > most_usd:
         raise BudgetError(

@@ -124,7 +124,7 @@ async def run_job(
 def job_of(job: Job | None, job_file: str | None) -> Job:
     """The job, from either parameter. Raises JobError for none or both; paths are relative to the working directory."""
     if (job is None) == (job_file is None):
-        raise JobError("give the flow either a job or a job_file", where="parameters")
+        raise JobError("give the flow either a job or a job_file", where="parameters", mend="name one of the two")
     return load_job(Path(job_file)) if job_file is not None else resolve_job(job, Path.cwd())  # type: ignore[arg-type]
 
 

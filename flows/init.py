@@ -56,7 +56,9 @@ def init_command(args: argparse.Namespace) -> ExitCode:
         for name, text in FILES.items():
             (folder / name).write_text(text, encoding="utf-8")
     except OSError as error:
-        raise OutputError(f"cannot be written: {error.strerror}", where=str(folder)) from None
+        raise OutputError(
+            f"cannot be written: {error.strerror}", where=str(folder), mend="name a folder that you may write to"
+        ) from None
     print(f"wrote {', '.join(FILES)} to {folder}")
     print(f"next: rowmill check {folder / 'job.yaml'}, then rowmill run {folder / 'job.yaml'} --sandbox")
     return ExitCode.OK

@@ -19,7 +19,11 @@ def models_command(args: argparse.Namespace) -> ExitCode:
             try:
                 models |= parse_catalogue(Path(name).read_text(encoding="utf-8"), name)
             except OSError as error:
-                raise CatalogueError(f"cannot be read: {error.strerror}", where=name) from None
+                raise CatalogueError(
+                    f"cannot be read: {error.strerror}",
+                    where=name,
+                    mend="--catalogue and ROWMILL_CATALOGUE name a TOML file",
+                ) from None
     if args.json:
         print(json.dumps({name: told(model) for name, model in models.items()}, indent=1))
     else:

@@ -86,7 +86,7 @@ def parse_catalogue(text: str, where: str) -> dict[str, Model]:
     try:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise CatalogueError(f"not valid TOML: {error}", where=where) from None
+        raise CatalogueError(f"not valid TOML: {error}", where=where, mend="mend it there") from None
     unknown = set(tables) - {"models"}
     if unknown:
         raise CatalogueError(
@@ -102,7 +102,9 @@ def _model(name: str, table: object, where: str) -> Model:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(str(step) for step in first["loc"]) or "(table)"
-        raise CatalogueError(f"{key}: {first['msg']}", where=place) from None
+        raise CatalogueError(
+            f"{key}: {first['msg']}", where=place, mend="schemas/catalogue.toml shows the form"
+        ) from None
     price = (
         None
         if entry.price is None

@@ -19,11 +19,11 @@ class ExitCode(IntEnum):
 
 
 class RowmillError(Exception):
-    """What happened, where it happened, and the mend. Never a traceback for a user's mistake."""
+    """What happened, where, and the mend: all three are asked for. Never a traceback for a user's mistake."""
 
     exit_code = ExitCode.REFUSED
 
-    def __init__(self, what: str, *, where: str = "", mend: str = "") -> None:
+    def __init__(self, what: str, *, where: str, mend: str) -> None:
         self.what, self.where, self.mend = what, where, mend
         super().__init__(what)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from schemas.catalogue import Model
 from schemas.errors import InputError, JobError
 from schemas.job import Job
@@ -13,22 +15,29 @@ from tasks.survey import Survey
 
 def refuse_impossible(job: Job, model: Model) -> None:
     """Raises JobError for what this model does not offer, or what a cap needs and the catalogue does not tell."""
+    for error in impossible(job, model):
+        raise error
+
+
+def impossible(job: Job, model: Model) -> Iterator[JobError]:
+    """All of that at once."""
     if job.params.search and job.tools and not model.search_with_functions:
-        raise JobError(f"search and functions cannot be used together on {model.name}", where="tools", mend="drop one")
+        yield JobError(f"search and functions cannot be used together on {model.name}", where="tools", mend="drop one")
     if job.max_cost_usd is not None and model.price is None:
-        raise JobError(
+        yield JobError(
             f"the price of {model.name} is unknown, so the cap cannot be held",
             where="max_cost_usd",
             mend="add the price to your catalogue, or run without a cap: cost is then null",
         )
     most = job.params.max_output_tokens
     if most is not None and most > model.max_output_tokens:
-        raise JobError(
+        yield JobError(
             f"{model.name} gives at most {model.max_output_tokens:,} output tokens, {most:,} are asked for",
             where="params.max_output_tokens",
+            mend=f"ask for {model.max_output_tokens:,} or fewer, or leave it out",
         )
     if job.params.thinking is not None and job.params.thinking not in model.thinking_levels:
-        raise JobError(
+        yield JobError(
             f"{model.name} has no thinking level {job.params.thinking!r}",
             where="params.thinking",
             mend=f"it has: {', '.join(model.thinking_levels) or 'none'}",
@@ -61,47 +70,56 @@ def notes(job: Job, model: Model) -> list[str]:
 
 def refuse_bad_input(survey: Survey, job: Job, planner: Planner) -> None:
     """Raises InputError for what a whole input has wrong: ids that stand twice, unknown columns, no row to ask."""
-    _refuse_duplicates(survey, job)
+    for error in bad_input(survey, job, planner):
+        raise error
+
+
+def bad_input(survey: Survey, job: Job, planner: Planner) -> Iterator[InputError]:
+    """All of that at once."""
+    if survey.duplicates:
+        yield _duplicates(survey, job)
+    first = survey.first_unreadable
     if not survey.sample:
-        first = survey.first_unreadable
         if job.id is not None and first is not None and first.reason == without_id(job.id):
-            raise InputError(
-                f"id names the column {job.id!r}, which no row has", where=f"{first.file}, line {first.line}"
+            yield InputError(
+                f"id names the column {job.id!r}, which no row has",
+                where=f"{first.file}, line {first.line}",
+                mend="name a column that every row has, or leave `id` out: the row's position is then its id",
             )
         return
     for key, names in (("id", [job.id] if job.id else []), ("keep", job.keep), ("attachments", job.attachments)):
         for name in names:
             if name not in survey.columns:
-                raise InputError(
+                yield InputError(
                     f"{key} names the column {name!r}, which no row has",
                     where=job.input,
                     mend=f"the rows have: {', '.join(sorted(survey.columns)[:30])}",
                 )
-    _refuse_where_no_row_can_be_asked(survey, planner)
+    if (nothing := _no_row_can_be_asked(survey, planner)) is not None:
+        yield nothing
 
 
-def _refuse_where_no_row_can_be_asked(survey: Survey, planner: Planner) -> None:
+def _no_row_can_be_asked(survey: Survey, planner: Planner) -> InputError | None:
     first: Outcome | None = None
     for row in survey.sample:
         planned = planner.plan(row)
         if not isinstance(planned, Outcome) or planned.status is not Status.FAILED:
-            return
+            return None
         first = first or planned
-    if first is not None:
-        row = survey.sample[0]
-        raise InputError(
-            f"no request can be made of these rows: {first.error_message}",
-            where=f"{row.file}, line {row.line}",
-            mend="mend the prompt or the input",
-        )
+    if first is None:
+        return None
+    row = survey.sample[0]
+    return InputError(
+        f"no request can be made of these rows: {first.error_message}",
+        where=f"{row.file}, line {row.line}",
+        mend="mend the prompt or the input",
+    )
 
 
-def _refuse_duplicates(survey: Survey, job: Job) -> None:
-    if not survey.duplicates:
-        return
+def _duplicates(survey: Survey, job: Job) -> InputError:
     second, first = min(survey.duplicates.items())
     more = f", and {len(survey.duplicates) - 1:,} more" if len(survey.duplicates) > 1 else ""
-    raise InputError(
+    return InputError(
         f"the id column {job.id!r} is not unique: row {second + 1} has the id of row {first + 1}{more}",
         where=job.input,
         mend="name a column that is unique, or leave `id` out: the row's position is then its id",

@@ -43,7 +43,7 @@ def read_corrections(path: Path, label: Label, id_column: str | None = None) -> 
         try:
             labels = gold_in(said, multi=label.multi)
         except ValueError as error:
-            raise InputError(str(error), where=where) from None
+            raise InputError(str(error), where=where, mend="write one label of the job, or a list of them") from None
         if labels is None:
             continue
         if row_id is None:
@@ -63,7 +63,11 @@ def _entries(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot be read: {getattr(error, 'strerror', None) or error}", where=str(path)) from None
+        raise InputError(
+            f"cannot be read: {getattr(error, 'strerror', None) or error}",
+            where=str(path),
+            mend="--gold names a file of labels",
+        ) from None
     if path.suffix.lower() == ".csv":
         reader = csv.DictReader(text.splitlines(keepends=True))
         yield from ((reader.line_num, row) for row in reader)
@@ -79,9 +83,9 @@ def _object(text: str, where: str) -> Mapping[str, Any]:
     try:
         value = decode_json(text)
     except JsonTextError as error:
-        raise InputError(f"not valid JSON: {error}", where=where) from None
+        raise InputError(f"not valid JSON: {error}", where=where, mend="each line is one JSON object") from None
     if not isinstance(value, dict):
-        raise InputError("a JSON object is expected", where=where)
+        raise InputError("a JSON object is expected", where=where, mend="each line needs `row_id` and `gold`")
     return value
 
 
@@ -90,7 +94,9 @@ def _label_studio(text: str, path: Path) -> Iterator[Mapping[str, Any]]:
     try:
         tasks = decode_json(text)
     except JsonTextError as error:
-        raise InputError(f"not valid JSON: {error}", where=str(path)) from None
+        raise InputError(
+            f"not valid JSON: {error}", where=str(path), mend="export as JSON, or use .jsonl or .csv"
+        ) from None
     if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
         raise InputError("a list of Label Studio tasks is expected", where=str(path), mend="export as JSON")
     for task in tasks:

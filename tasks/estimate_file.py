@@ -35,7 +35,9 @@ def write_forecast(output: Path, told: Forecast) -> None:
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"cannot be written: {error.strerror}", where=str(output)) from None
+        raise OutputError(
+            f"cannot be written: {error.strerror}", where=str(output), mend="free space, or name another output"
+        ) from None
     write_file(output / ESTIMATE, json.dumps(msgspec.to_builtins(told), indent=1, ensure_ascii=False).encode())
 
 

@@ -43,7 +43,11 @@ def to_review(root: Path) -> Iterator[Mapping[str, Any]]:
             try:
                 yield decode_json(line)
             except JsonTextError as error:
-                raise OutputError(f"not valid JSON: {error}", where=f"{path}, line {number}") from None
+                raise OutputError(
+                    f"not valid JSON: {error}",
+                    where=f"{path}, line {number}",
+                    mend="mend the line, or delete the file and run again",
+                ) from None
 
 
 def every_row(root: Path, job: Job, model: Model, label: Label) -> Iterator[Mapping[str, Any]]:

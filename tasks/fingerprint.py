@@ -49,6 +49,8 @@ def input_state(files: Sequence[Path]) -> list[dict[str, Any]]:
         try:
             told = file.stat()
         except OSError as error:
-            raise InputError(f"cannot be read: {error.strerror}", where=str(file)) from None
+            raise InputError(
+                f"cannot be read: {error.strerror}", where=str(file), mend="it was there a moment ago: put it back"
+            ) from None
         found.append({"path": str(file), "size": told.st_size, "mtime_ns": told.st_mtime_ns})
     return found

@@ -110,7 +110,7 @@ def _meet(found: dict[str, str], row: Row, column: str, *, multi: bool) -> Label
     try:
         labels = gold_in(row.columns.get(column), multi=multi)
     except ValueError as error:
-        raise InputError(str(error), where=where) from None
+        raise InputError(str(error), where=where, mend="mend the row, or name another column") from None
     for name in labels or ():
         if name not in found:
             found[name] = where

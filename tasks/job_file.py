@@ -29,7 +29,11 @@ def load_job(path: Path, overrides: Mapping[str, Any] | None = None) -> Job:
     """
     told = _parse(path)
     if not isinstance(told, dict):
-        raise JobError("a job is a mapping of keys to values", where=str(path))
+        raise JobError(
+            "a job is a mapping of keys to values",
+            where=str(path),
+            mend="begin with a key, as in `model: gemini-3-pro`",
+        )
     base = path.resolve().parent
     told = _with_absolute_paths(told, base)
     for key, value in (overrides or {}).items():
@@ -44,7 +48,7 @@ def job_of(told: Mapping[str, Any], where: str, places: Callable[[], Mapping[Pla
     except ValidationError as error:
         known = places()
         found = [_explain(one) + _at(one["loc"], known) for one in error.errors(include_url=False)]
-        raise JobError("; ".join(found), where=where) from None
+        raise JobError("; ".join(found), where=where, mend="") from None
 
 
 def resolve_job(job: Job, base: Path) -> Job:
@@ -66,7 +70,11 @@ def catalogue_of(job: Job, extra: str | None) -> dict[str, Model]:
         try:
             text = Path(name).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise CatalogueError(f"cannot be read: {error}", where=f"catalogue {name}") from None
+            raise CatalogueError(
+                f"cannot be read: {error}",
+                where=f"catalogue {name}",
+                mend="`catalogue` and ROWMILL_CATALOGUE name a TOML file",
+            ) from None
         models |= parse_catalogue(text, name)
     return models
 
@@ -80,7 +88,7 @@ def _parse(path: Path) -> Any:
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise JobError(f"cannot be read: {reason}", where=str(path)) from None
+        raise JobError(f"cannot be read: {reason}", where=str(path), mend="a job file is text in UTF-8") from None
     ending = path.suffix.lower()
     try:
         if ending == ".toml":
@@ -92,9 +100,13 @@ def _parse(path: Path) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f"{path}, line {mark.line + 1}, column {mark.column + 1}" if mark else str(path)
-        raise JobError(f"not valid YAML: {error.problem or error.context}", where=place) from None
+        raise JobError(
+            f"not valid YAML: {error.problem or error.context}",
+            where=place,
+            mend="text with a colon, a brace or a hash in it needs quotes",
+        ) from None
     except (tomllib.TOMLDecodeError, JsonTextError, yaml.YAMLError) as error:
-        raise JobError(f"not valid {ending[1:].upper()}: {error}", where=str(path)) from None
+        raise JobError(f"not valid {ending[1:].upper()}: {error}", where=str(path), mend="mend it there") from None
     raise JobError(
         f"unknown kind of job file {ending or '(no ending)'}", where=str(path), mend="use .yaml, .toml or .json"
     )

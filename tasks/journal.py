@@ -354,5 +354,9 @@ def _outcome_of(line: bytes, path: Path, offset: int) -> Outcome:
     except (ValueError, KeyError, msgspec.MsgspecError):
         entry = None
     if not isinstance(entry, Outcome):
-        raise DamageError(f"the outcome at byte {offset} is damaged", where=str(path))
+        raise DamageError(
+            f"the outcome at byte {offset} is damaged",
+            where=str(path),
+            mend="restore the file from a copy, or use --fresh-part",
+        )
     return entry

@@ -33,7 +33,11 @@ class KeyIndex:
             self._db.execute("CREATE TABLE requests (key BLOB PRIMARY KEY, row INTEGER) WITHOUT ROWID")
             self._db.execute("BEGIN")
         except sqlite3.Error as error:
-            raise StorageError(f"the key index cannot be written: {error}", where=str(path)) from None
+            raise StorageError(
+                f"the key index cannot be written: {error}",
+                where=str(path),
+                mend="free disk space and run the same command again",
+            ) from None
 
     def first_with_id(self, row_id: str, row: int) -> int:
         """Row that has this id first: `row` itself unless an earlier one was told."""

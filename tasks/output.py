@@ -16,6 +16,7 @@ from tasks.publish import published
 
 MANIFEST = "run.json"
 LOCK = ".lock"
+WRITABLE = "free space there, or name an output that you may write to"
 KEPT_WHEN_FRESH = ("results", "journal", MANIFEST, "report.html", "estimate.json")
 
 
@@ -32,14 +33,14 @@ class Output:
             root.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(root / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
-            raise OutputError(f"cannot be written: {error.strerror}", where=str(root)) from None
+            raise OutputError(f"cannot be written: {error.strerror}", where=str(root), mend=WRITABLE) from None
         self._take_lock()
         try:
             self.results.mkdir(exist_ok=True)
             self.journal.mkdir(exist_ok=True)
         except OSError as error:
             self.close()
-            raise OutputError(f"cannot be written: {error.strerror}", where=str(root)) from None
+            raise OutputError(f"cannot be written: {error.strerror}", where=str(root), mend=WRITABLE) from None
 
     def _take_lock(self) -> None:
         """A lock of the kernel's: it ends with the process, and a file left behind means nothing."""
@@ -58,7 +59,7 @@ class Output:
             os.pwrite(self._lock, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
         except OSError as error:
             os.close(self._lock)
-            raise StorageError(f"cannot be written: {error.strerror}", where=str(self.root)) from None
+            raise StorageError(f"cannot be written: {error.strerror}", where=str(self.root), mend=WRITABLE) from None
 
     def close(self) -> None:
         os.close(self._lock)
@@ -96,7 +97,11 @@ class Output:
         """Move a damaged part (and its segment) into `previous/NAME`. Raises OutputError where there is neither."""
         standing = [path for path in (self.part_path(number), self.segment_path(number)) if path.exists()]
         if not standing:
-            raise OutputError(f"there is no part {number} to make afresh", where=str(self.results))
+            raise OutputError(
+                f"there is no part {number} to make afresh",
+                where=str(self.results),
+                mend="rowmill status names damaged parts",
+            )
         aside = self.root / "previous" / name
         aside.mkdir(parents=True, exist_ok=True)
         for path in standing:
@@ -126,7 +131,7 @@ class Output:
             self.results.mkdir(exist_ok=True)
             self.journal.mkdir(exist_ok=True)
         except OSError as error:
-            raise OutputError(f"cannot be set aside: {error.strerror}", where=str(aside)) from None
+            raise OutputError(f"cannot be set aside: {error.strerror}", where=str(aside), mend=WRITABLE) from None
         return aside
 
 
@@ -152,7 +157,7 @@ def manifest_of(root: Path) -> dict[str, Any]:
     """run.json of an output. Raises OutputError where there is no run, DamageError."""
     manifest = read_manifest(root) if root.is_dir() else None
     if manifest is None:
-        raise OutputError("there is no run here (no run.json)", where=str(root))
+        raise OutputError("there is no run here (no run.json)", where=str(root), mend="name the output folder of a run")
     return manifest
 
 

@@ -44,14 +44,18 @@ def input_files(pattern: str) -> list[Path]:
     if path.is_dir():
         found = [p for p in sorted(path.rglob("*")) if p.is_file() and kind_of(p) and not _hidden(p, path)]
         if not found:
-            raise InputError("the folder holds no .jsonl, .jsonl.gz, .jsonl.zst or .parquet file", where=pattern)
+            raise InputError(
+                "the folder holds no .jsonl, .jsonl.gz, .jsonl.zst or .parquet file",
+                where=pattern,
+                mend="name another folder, or a file",
+            )
         return found
     if path.is_file():
         files = [path]
     elif glob.has_magic(pattern):
         files = [Path(name) for name in sorted(glob.glob(pattern, recursive=True)) if Path(name).is_file()]
         if not files:
-            raise InputError("no file matches this pattern", where=pattern)
+            raise InputError("no file matches this pattern", where=pattern, mend="`input` is relative to the job file")
     else:
         raise InputError("no such file or folder", where=pattern, mend="`input` is relative to the job file")
     for file in files:
@@ -74,7 +78,9 @@ def _readable(file: Path) -> None:
         with open(file, "rb"):
             pass
     except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", where=str(file)) from None
+        raise InputError(
+            f"cannot be read: {error.strerror}", where=str(file), mend="make it readable for this user"
+        ) from None
 
 
 def kind_of(path: Path) -> Literal["jsonl", "parquet"] | None:
@@ -242,7 +248,11 @@ def shard_lines(shard: Shard, files: list[Path], max_line_bytes: int) -> Iterato
             left -= 1
             yield line, name
     if left:
-        raise InputError("the input became shorter while it was read", where=shard.start.file)
+        raise InputError(
+            "the input became shorter while it was read",
+            where=shard.start.file,
+            mend="leave it as it is while a run reads it",
+        )
 
 
 def shard_rows(

@@ -159,7 +159,11 @@ def shard_size(files: Sequence[Path]) -> int:
             try:
                 rows += pq.read_metadata(file).num_rows
             except (OSError, pa.ArrowException) as error:
-                raise InputError(f"no readable Parquet file: {error}", where=str(file)) from None
+                raise InputError(
+                    f"no readable Parquet file: {error}",
+                    where=str(file),
+                    mend="write it anew: it is cut, or no Parquet file",
+                ) from None
         else:
             rows += _rows_guess(file)
     return max(SMALL_SHARD, -(-rows // MAX_SHARDS))

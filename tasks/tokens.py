@@ -146,5 +146,5 @@ def by_tokenizer(path: Path) -> Count:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:
         # The package raises bare Exceptions for a missing file and for one of another form.
-        raise InputError(f"no tokenizer file: {error}", where=str(path)) from None
+        raise InputError(f"no tokenizer file: {error}", where=str(path), mend="name a tokenizer.json") from None
     return lambda text: float(len(tokenizer.encode(text, add_special_tokens=False).ids))

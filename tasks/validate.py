@@ -67,7 +67,7 @@ def _schema_file(path: Path) -> Any:
             f"cannot be read: {error.strerror}", where=f"schema {path}", mend="`schema` is relative to the job file"
         ) from None
     except JsonTextError as error:
-        raise SchemaError(f"not valid JSON: {error}", where=f"schema {path}") from None
+        raise SchemaError(f"not valid JSON: {error}", where=f"schema {path}", mend="mend it there") from None
 
 
 def _pydantic_schema(told: str, base: Path) -> Any:
@@ -84,7 +84,7 @@ def _pydantic_schema(told: str, base: Path) -> Any:
             mend="write a schema file's path, or package.module:PydanticModel",
         ) from None
     if not (isinstance(model, type) and issubclass(model, BaseModel)):
-        raise SchemaError(f"{name} is no pydantic model", where=where)
+        raise SchemaError(f"{name} is no pydantic model", where=where, mend="name a class that derives from BaseModel")
     return model.model_json_schema()
 
 
@@ -108,7 +108,9 @@ def compile_schema(schema: Any, where: str) -> jsonschema_rs.Draft202012Validato
         told = getattr(error, "message", None) or str(error)
         path = "/".join(str(step) for step in getattr(error, "instance_path", []))
         place = f" at /{path}" if path else ""
-        raise SchemaError(f"not a JSON Schema{place}: {str(told)[:REASON_CHARS]}", where=where) from None
+        raise SchemaError(
+            f"not a JSON Schema{place}: {str(told)[:REASON_CHARS]}", where=where, mend="JSON Schema 2020-12 is expected"
+        ) from None
 
 
 def _outside_references(schema: Any) -> Iterator[str]:

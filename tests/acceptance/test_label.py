@@ -7,6 +7,7 @@ import json
 import math
 import os
 import signal
+import sqlite3
 import time
 from pathlib import Path
 from typing import Any
@@ -594,7 +595,9 @@ def test_the_prefect_flow_labels(bench, sandboxes):
     sandbox = sandboxes(labels=answers(40), right=0.9)
     bench.rows(tickets(40))
     job(bench, {"votes": 3, "min_accuracy": 0.5})
-    ended = bench.run(sandbox.base_url, "label", "job.yaml", "--json", PREFECT_LOGGING_LEVEL="INFO")
+    home = bench.folder / "home"
+    ended = bench.run(sandbox.base_url, "label", "job.yaml", "--json", PREFECT_HOME=str(home))
     assert ended.code == 0, ended.err
-    assert "rowmill-label" in ended.err
+    with sqlite3.connect(home / "prefect.db") as prefect:
+        assert prefect.execute("select name from flow").fetchall() == [("rowmill-label",)]
     assert ended.manifest["label"]["gold"]["rows"] == 40

@@ -287,7 +287,9 @@ def sample_jobs() -> list[str]:
 @pytest.mark.parametrize("job", sample_jobs())
 def test_each_sample_job_runs(bench, job):
     """Every job in sample_data checks or says which rows cannot be asked, runs against the sandbox and balances."""
-    ended = bench.run("", "run", str(ROOT / job), "--sandbox", "--direct", "--json", "-o", "out")
+    answers = (ROOT / job).parent / "sandbox.json"
+    sandbox = ("--sandbox-settings", str(answers)) if answers.exists() else ("--sandbox",)
+    ended = bench.run("", "run", str(ROOT / job), *sandbox, "--direct", "--json", "-o", "out")
     assert ended.code == (3 if "malformed" in job else 0), ended.err
     assert_balanced(ended.manifest, bench.results())
     assert ended.manifest["ledger"]["unreadable"] == (8 if "malformed" in job else 0)

@@ -493,6 +493,32 @@ def test_check_says_what_would_be_sent_and_sends_nothing(bench, sandboxes):
     assert sandbox.books()["calls"] == 0
 
 
+def test_check_tells_every_problem_at_once(bench):
+    """What the job asks of its model and what its input has wrong come together, a line each with its mend."""
+    bench.rows([{"id": "a", "text": "x"}, {"id": "a", "text": "y"}])
+    bench.job(
+        model="gemini-3-flash", id="id", keep=["nowhere"], prompt="{{ txt }}",
+        params={"max_output_tokens": 10_000_000, "search": True}, tools=[{"name": "f"}],
+    )  # fmt: skip
+    ended = bench.run("", "check", "job.yaml")
+    assert ended.code == 2
+    lines = ended.err.strip().splitlines()
+    for said in (
+        "search and functions",
+        "output tokens",
+        "'nowhere', which no row has",
+        "is not unique",
+        "did you mean",
+    ):
+        assert any(said in line for line in lines), said
+    assert all(line.startswith("rowmill: ") for line in lines)
+    bench.job(model="gemini-9", input="missing.jsonl")
+    lines = bench.run("", "check", "job.yaml").err.strip().splitlines()
+    assert len(lines) == 2
+    assert "no such file" in lines[0]
+    assert "gemini-9" in lines[1]
+
+
 def test_models_and_version_are_told(bench):
     """`models` shows both models with price, source and date; --version and --help work without a job."""
     told = bench.run("", "models", "--json")
