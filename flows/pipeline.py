@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -41,7 +41,9 @@ async def carry_out(
     if session.nothing_to_do:
         return session.finish()
     session.progress.started_at = session.clock.now()
-    async with _interruptible(session), _beside(_sample(session)), _beside(watch and watch(session)):
+    fleet = session.fleet.keep() if session.fleet is not None else None
+    beside = [_sample(session), fleet, watch(session) if watch is not None else None]
+    async with _interruptible(session), _beside(beside):
         work = asyncio.create_task(_settle_gold_first(session, settle, wait))
         try:
             await asyncio.shield(work)
@@ -112,17 +114,15 @@ async def _settle_one(session: Session, settle: SettleShard, shard: Shard, slots
 
 
 @asynccontextmanager
-async def _beside(work: Coroutine[Any, Any, None] | None) -> AsyncIterator[None]:
+async def _beside(works: Sequence[Coroutine[Any, Any, None] | None]) -> AsyncIterator[None]:
     """What goes on beside the run, such as its display; it never outlives it."""
-    if work is None:
-        yield
-        return
-    task = asyncio.create_task(work)
+    tasks = [asyncio.create_task(work) for work in works if work is not None]
     try:
         yield
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _sample(session: Session) -> None:

@@ -41,9 +41,20 @@ class Limits(Part):
         description="even: spread over each minute, which every gateway takes; sliding: as fast as a sliding minute "
         "allows, for a gateway known to count that way",
     )
+    shared: bool = Field(
+        False, description="Share rpm and tpm with all runs of the same key, through the Redis of ROWMILL_REDIS_URL"
+    )
     timeout_s: float = Field(180, gt=0, description="Seconds without a byte after which a call is given up")
     max_line_bytes: int = Field(32 * 2**20, gt=0, description="Longest input line; a longer one is `unreadable`")
     max_media_bytes: int = Field(14 * 2**20, gt=0, description="Most bytes of media in one row; the rest is refused")
+
+    @model_validator(mode="after")
+    def _can_be_shared(self) -> Self:
+        if self.shared and self.rpm is None and self.tpm is None:
+            raise ValueError("shared limits need rpm or tpm: the key's limits, which all runs share")
+        if self.shared and self.window == "sliding":
+            raise ValueError("shared limits go evenly: use window: even")
+        return self
 
 
 class Retries(Part):

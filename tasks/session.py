@@ -29,6 +29,7 @@ from tasks.clock import Clock
 from tasks.columns import columns_of
 from tasks.compact import PART_VERSION, Footer, part_digest, tally_value, write_part
 from tasks.fingerprint import input_state, job_fingerprint
+from tasks.fleet_run import FleetRun, join_fleet
 from tasks.former import FormerAnswers, bound_usd
 from tasks.gateway.access import Gateway
 from tasks.gateway.admission import RUN_AGAIN, Admission, refused_storage
@@ -108,6 +109,7 @@ class Session:
         self.manifest: dict[str, Any] | None = None
         self._closers: list[Any] = []
         self._sending: set[int] = set()
+        self.fleet: FleetRun | None = None
 
     async def __aenter__(self) -> Session:
         self._output = Output(Path(self.job.output))
@@ -124,7 +126,7 @@ class Session:
 
     async def _close(self) -> None:
         for closer in reversed(self._closers):
-            if isinstance(closer, Client):
+            if isinstance(closer, (Client, FleetRun)):
                 await closer.aclose()
             else:
                 closer.close()
@@ -162,8 +164,16 @@ class Session:
         schema, self._planner.keep_types = columns_of(job, self._validator.shape, self.survey, self._files, standing)
         refuse_bad_input(self.survey, job, self._planner)
         self._open_stage(parts, schema)
+        if job.limits.shared:
+            self.fleet = await join_fleet(job.limits, self._gateway, self.admission, self.clock)
+            self._closers.append(self.fleet)
         await self._preflight()
         self._write_manifest(None)
+
+    def _halted(self) -> None:
+        self._runs.cancel_waiting()
+        if self.fleet is not None and self.admission.termination is not None:
+            self.fleet.tell(self.admission.termination)
 
     async def _preflight(self) -> None:
         """Stop or warn where the key's balance does not cover what is asked."""
@@ -221,7 +231,7 @@ class Session:
             )
         )
         self._runs.only = self.options.rows
-        self.admission.on_halt = self._runs.cancel_waiting
+        self.admission.on_halt = self._halted
         for number, footer in standing.parts.items():
             self._runs.standing(footer.shard, standing.tallies[number])
             self.progress.begin(standing.tallies[number])
@@ -347,6 +357,8 @@ class Session:
     def resume(self) -> None:
         """After a wait: one call goes alone and decides for the fleet."""
         if not self.interrupted:
+            if self.fleet is not None:
+                self.fleet.begin_anew()
             self.admission.reopen()
 
     def interrupt(self, *, at_once: bool) -> None:

@@ -85,11 +85,11 @@ class Bench:
         )
         return Ended(done.returncode, done.stdout, done.stderr)
 
-    def start(self, base_url: str, *args: str) -> subprocess.Popen[str]:
+    def start(self, base_url: str, *args: str, **more: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             self.command(*args),
             cwd=self.folder,
-            env=self.environment(base_url),
+            env=self.environment(base_url, **more),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -17,6 +17,7 @@ class Gateway:
     base_url: str
     api_key: str
     catalogue: str | None = None
+    redis_url: str | None = None
 
     def __repr__(self) -> str:
         return f"Gateway({self.base_url!r})"
@@ -32,5 +33,8 @@ def gateway_from(environment: Mapping[str, str]) -> Gateway:
             mend="set it in the environment, name a Secret block (api_key_block), or try the job with --sandbox",
         )
     return Gateway(
-        environment.get("ROWMILL_BASE_URL") or DEFAULT_BASE_URL, key, environment.get("ROWMILL_CATALOGUE") or None
+        environment.get("ROWMILL_BASE_URL") or DEFAULT_BASE_URL,
+        key,
+        environment.get("ROWMILL_CATALOGUE") or None,
+        environment.get("ROWMILL_REDIS_URL") or None,
     )

@@ -165,6 +165,11 @@ class Admission:
         self._learn(lease, failure, used_tokens or 0, now)
         self._let_in()
 
+    def take_share(self, rpm: float, tpm: float) -> None:
+        """Go by these shares of the limits from now on."""
+        self.limiter.share(rpm, tpm, self._clock.now())
+        self._let_in()
+
     def opens_in(self, now: float) -> float:
         """Seconds until the door is looked at again, where only time opens it: a pause, or the breaker's next probe."""
         return max(self.limiter.paused_s(now), self.breaker.probe_wait(now))

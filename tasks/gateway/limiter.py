@@ -13,6 +13,8 @@ WINDOW_S = 60.0
 # its rate and bursts no more than this, so that neither a bucket nor a sliding minute there is ever overdrawn.
 EVEN = 0.997
 BURST_S = 0.1
+# What a rate of nothing is: no call in a month.
+LEAST_A_MINUTE = 1e-5
 # A call counts in the gateway's minute from when it arrives there, which may be so much later than it was sent.
 ARRIVAL_S = 1.0
 # A taking: its moment, and how much of the limit it holds.
@@ -33,6 +35,12 @@ class Bucket:
     @property
     def capacity(self) -> float:
         return max(1.0, self.rate * BURST_S)
+
+    def set_rate(self, per_minute: float, now: float) -> None:
+        """Another rate from now on; 0 lets nothing more in."""
+        self._flow(now)
+        self.rate = max(per_minute, LEAST_A_MINUTE) * EVEN / WINDOW_S
+        self._level = min(self._level, self.capacity)
 
     def wait(self, amount: float, now: float) -> float:
         """Seconds until `amount` can be taken; 0 when it can be now."""
@@ -120,6 +128,14 @@ class Limiter:
         self._asked = rpm / WINDOW_S if rpm else math.inf
         self._pace = Pace(now)
         self._seen = Bucket(WINDOW_S, now)
+
+    def share(self, rpm: float, tpm: float, now: float) -> None:
+        """Go by these shares of an even pace from now on."""
+        for bucket, rate in ((self._requests, rpm), (self._tokens, tpm)):
+            if isinstance(bucket, Bucket):
+                bucket.set_rate(rate, now)
+        if self._requests is not None:
+            self._asked = rpm / WINDOW_S
 
     def wait(self, tokens: float, now: float) -> float:
         """Seconds until a request of so many tokens may go; 0 when it may go now."""

@@ -1,0 +1,88 @@
+"""Fleet run: how one run takes part in the limits that all runs of its key share."""
+
+from __future__ import annotations
+
+import asyncio
+
+from schemas.errors import JobError
+from schemas.job import Limits
+from schemas.manifest import Termination
+from tasks.clock import Clock
+from tasks.gateway.access import Gateway
+from tasks.gateway.admission import Admission
+from tasks.gateway.fleet import Seat, Share, address_of, group_of, open_store
+
+# A run that its share does not hold back asks for so much more than it uses, and a little of the whole to begin with.
+MORE, LITTLE = 1.3, 0.02
+
+
+class FleetRun:
+    """One run among all of its key: it goes by its share, tells what stops everyone, and stops when it is told."""
+
+    def __init__(self, limits: Limits, admission: Admission, clock: Clock) -> None:
+        self.seat: Seat | None = None
+        self._whole = Share(limits.rpm or 0.0, limits.tpm or 0.0)
+        self._admission, self._clock = admission, clock
+        self._heeds_another = False
+        self._telling: asyncio.Task[None] | None = None
+
+    async def join(self, url: str, gateway: Gateway) -> None:
+        """Raises JobError, naming the address, where the store cannot be used."""
+        store = open_store(url, group_of(gateway.base_url, gateway.api_key))
+        self.seat = Seat(store, self._whole, address_of(url), self._wanted, self._apply, self._heed)
+        await self.seat.take()
+
+    def _wanted(self) -> Share:
+        """All there is while the limits hold calls back; else a little more than what is used."""
+        whole = self._whole
+        if self._admission.waiting_for in (None, "rate limit") and not self._admission.in_flight:
+            return whole
+        if self._admission.waiting_for == "rate limit":
+            return whole
+        calls, tokens = self._admission.limiter.a_minute(self._clock.now())
+        return Share(
+            min(whole.rpm, MORE * calls + LITTLE * whole.rpm), min(whole.tpm, MORE * tokens + LITTLE * whole.tpm)
+        )
+
+    def _apply(self, share: Share) -> None:
+        self._admission.take_share(share.rpm, share.tpm)
+
+    def _heed(self, told: Termination) -> None:
+        """Another run of this key met what stops this one too."""
+        self._heeds_another = True
+        self._admission.halt(told)
+
+    def tell(self, halt: Termination) -> None:
+        """This run has stopped: the others may have to."""
+        if self.seat is not None and not self._heeds_another:
+            self._telling = asyncio.create_task(self.seat.tell(halt))
+
+    def begin_anew(self) -> None:
+        """After a wait: what was told before means nothing any more."""
+        self._heeds_another = False
+        if self.seat is not None:
+            self.seat.begin_anew()
+
+    async def keep(self) -> None:
+        """Beat for as long as the run lives."""
+        if self.seat is not None:
+            await self.seat.keep()
+
+    async def aclose(self) -> None:
+        if self._telling is not None:
+            await asyncio.wait([self._telling])
+        if self.seat is not None:
+            await self.seat.aclose()
+
+
+async def join_fleet(limits: Limits, gateway: Gateway, admission: Admission, clock: Clock) -> FleetRun:
+    """Raises JobError where no store is named, or where it cannot be used: nothing was sent yet."""
+    if gateway.redis_url is None:
+        raise JobError(
+            "limits.shared needs a store that all runs of the key reach",
+            where="ROWMILL_REDIS_URL",
+            mend="set it to redis://host:6379, or take limits.shared out: each run then goes by rpm and tpm alone",
+        )
+    run = FleetRun(limits, admission, clock)
+    await run.join(gateway.redis_url, gateway)
+    return run
