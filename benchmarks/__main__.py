@@ -16,6 +16,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks import oracle, quota
+from benchmarks.fleet import fleet
 from benchmarks.measure import ROOT, SCHEMA, Cost, bare, measured, rowmill, rows, stub
 from benchmarks.startup import startup
 
@@ -156,7 +157,12 @@ SECTIONS: dict[str, Callable[[Path], object]] = {
     "server": server, "per_row": per_row, "latency": latency, "memory": memory, "compaction": compaction,
     "stock": stock, "startup": startup, "quota": lambda _: quota.main(), "peers": peers,
 }  # fmt: skip
-APART: dict[str, Callable[[Path], object]] = {"long": long, "guard": guard, "oracle": lambda _: oracle.main()}
+APART: dict[str, Callable[[Path], object]] = {
+    "long": long,
+    "guard": guard,
+    "oracle": lambda _: oracle.main(),
+    "fleet": lambda _: fleet(),
+}
 
 
 def main() -> None:

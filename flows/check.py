@@ -27,6 +27,7 @@ from tasks.keys import KeyIndex
 from tasks.label_run import LabelRun, label_run, planned_votes
 from tasks.labels import as_asked
 from tasks.plan import Planner
+from tasks.source import InputFile
 from tasks.survey import Survey, Surveyor
 
 PROBLEMS_SHOWN = 20
@@ -40,7 +41,7 @@ def check_command(args: argparse.Namespace) -> ExitCode:
     """
     job = load_job(Path(args.job), overrides(args))
     found: list[RowmillError] = []
-    files: list[Path] = []
+    files: list[InputFile] = []
     model: Model | None = None
     rows_wrong = 0
     with _noted(found):
@@ -70,7 +71,7 @@ def _noted(found: list[RowmillError]) -> Iterator[None]:
 
 
 def _check_rows(
-    job: Job, model: Model, files: list[Path], labelling: LabelRun | None, show: int, found: list[RowmillError]
+    job: Job, model: Model, files: list[InputFile], labelling: LabelRun | None, show: int, found: list[RowmillError]
 ) -> int:
     """What the whole input has wrong goes to `found`; else every row is planned. Returns how many cannot be asked."""
     planner = Planner(job, model, sandbox=False)
@@ -106,7 +107,7 @@ def _labels(told: LabelRun) -> str:
     )
 
 
-def _survey(job: Job, files: list[Path]) -> Survey:
+def _survey(job: Job, files: list[InputFile]) -> Survey:
     with tempfile.TemporaryDirectory(prefix="rowmill-") as folder, KeyIndex(Path(folder, "keys.sqlite")) as keys:
         return Surveyor(
             files,
@@ -119,7 +120,9 @@ def _survey(job: Job, files: list[Path]) -> Survey:
         ).run_checked()
 
 
-def _walk(job: Job, planner: Planner, survey: Survey, files: list[Path], show: int) -> tuple[list[str], list[Request]]:
+def _walk(
+    job: Job, planner: Planner, survey: Survey, files: list[InputFile], show: int
+) -> tuple[list[str], list[Request]]:
     """Plan every checked row: what is wrong, by file and line, and the first requests."""
     problems: list[str] = []
     shown: list[Request] = []

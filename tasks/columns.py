@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import pyarrow as pa
 
@@ -11,11 +10,12 @@ from schemas.job import Job
 from schemas.output_schema import Shape
 from schemas.results import OPTIONAL, label_columns, results_schema
 from tasks.compact import output_metadata
+from tasks.source import InputFile
 from tasks.survey import Survey, parquet_keep_types
 
 
 def columns_of(
-    job: Job, shape: Shape, survey: Survey, files: Sequence[Path], standing: pa.Schema | None
+    job: Job, shape: Shape, survey: Survey, files: Sequence[InputFile], standing: pa.Schema | None
 ) -> tuple[pa.Schema, Mapping[str, pa.DataType]]:
     """The schema, and the types of the kept columns: those of a part that stands, else the input's.
 

@@ -27,6 +27,7 @@ from tasks.label_run import Votes
 from tasks.plan import Planner
 from tasks.settle import worst_usd
 from tasks.settled import SettledRows
+from tasks.source import InputFile
 from tasks.survey import Survey, Surveyor
 from tasks.tokens import Count
 from tasks.validate import REASON_CHARS, REASONS_MOST, Validator
@@ -118,7 +119,7 @@ class DryRun:
         self.tally.candidates.sort(key=lambda candidate: candidate.order)
         return self.tally
 
-    def _survey(self, files: list[Path], keys: KeyIndex) -> Survey:
+    def _survey(self, files: list[InputFile], keys: KeyIndex) -> Survey:
         surveyor = Surveyor(
             files, id_column=self._job.id, keep=(), keys=keys,
             sizes={number: footer.shard.rows for number, (_, footer) in self._settled.parts.items()},
@@ -130,7 +131,7 @@ class DryRun:
         return survey
 
     def _walk_shard(
-        self, shard: Shard, survey: Survey, files: list[Path], keys: KeyIndex, threshold: int,
+        self, shard: Shard, survey: Survey, files: list[InputFile], keys: KeyIndex, threshold: int,
         see: Callable[[Asked], None] | None,
     ) -> None:  # fmt: skip
         settled = self._settled.of(shard)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import blake2b
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from schemas.errors import InputError
 from schemas.job import Job
+from tasks.source import InputFile, state_of
 
 # A change of one of these needs another output, or --fresh. The input, limits, retries and money may change.
 AFFECTS_RESULTS = (
@@ -42,15 +42,14 @@ def _hash(value: Any) -> str:
     return blake2b(msgspec.json.encode(value, order="deterministic"), digest_size=16).hexdigest()
 
 
-def input_state(files: Sequence[Path]) -> list[dict[str, Any]]:
+def input_state(files: Sequence[InputFile]) -> list[dict[str, Any]]:
     """Path, size and time of change of each input file. Raises InputError where one is gone."""
     found = []
     for file in files:
         try:
-            told = file.stat()
+            found.append(state_of(file))
         except OSError as error:
             raise InputError(
                 f"cannot be read: {error.strerror}", where=str(file), mend="it was there a moment ago: put it back"
             ) from None
-        found.append({"path": str(file), "size": told.st_size, "mtime_ns": told.st_mtime_ns})
     return found

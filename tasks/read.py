@@ -17,6 +17,8 @@ import pyarrow.parquet as pq
 from schemas.errors import InputError
 from schemas.json_text import JsonTextError, decode_json, encode_json
 from schemas.row import Cursor, Row, Shard, Unreadable
+from tasks.bucket import SCHEME, bucket_files
+from tasks.source import BUFFER, InputFile, buffer_of, parquet_source, raw
 
 JSONL_ENDINGS = (".jsonl", ".ndjson", ".json")
 COMPRESSED = {".gz": "gzip", ".zst": "zstd"}
@@ -38,8 +40,10 @@ class Line(msgspec.Struct, frozen=True):
     problem: str | None = None
 
 
-def input_files(pattern: str) -> list[Path]:
+def input_files(pattern: str) -> list[InputFile]:
     """The files of an input, in sorted order. Raises InputError where there is none or one is of no known kind."""
+    if pattern.startswith(SCHEME):
+        return _in_bucket(pattern)
     path = Path(pattern)
     if path.is_dir():
         found = [p for p in sorted(path.rglob("*")) if p.is_file() and kind_of(p) and not _hidden(p, path)]
@@ -49,7 +53,8 @@ def input_files(pattern: str) -> list[Path]:
                 where=pattern,
                 mend="name another folder, or a file",
             )
-        return found
+        return list(found)
+    files: list[InputFile] = []
     if path.is_file():
         files = [path]
     elif glob.has_magic(pattern):
@@ -69,21 +74,31 @@ def input_files(pattern: str) -> list[Path]:
     return files
 
 
+def _in_bucket(pattern: str) -> list[InputFile]:
+    found: list[InputFile] = [file for file in bucket_files(pattern) if kind_of(file)]
+    if not found:
+        raise InputError(
+            "no .jsonl, .jsonl.gz, .jsonl.zst or .parquet object is there",
+            where=pattern,
+            mend="name another object or prefix",
+        )
+    return found
+
+
 def _hidden(path: Path, root: Path) -> bool:
     return any(part.startswith((".", "_")) for part in path.relative_to(root).parts)
 
 
-def _readable(file: Path) -> None:
+def _readable(file: InputFile) -> None:
     try:
-        with open(file, "rb"):
-            pass
+        raw(file).close()
     except OSError as error:
         raise InputError(
             f"cannot be read: {error.strerror}", where=str(file), mend="make it readable for this user"
         ) from None
 
 
-def kind_of(path: Path) -> Literal["jsonl", "parquet"] | None:
+def kind_of(path: InputFile) -> Literal["jsonl", "parquet"] | None:
     """Kind of an input file by its ending."""
     name = path.name.lower()
     if name.endswith(PARQUET_ENDINGS):
@@ -93,7 +108,7 @@ def kind_of(path: Path) -> Literal["jsonl", "parquet"] | None:
     return "jsonl" if name.endswith(JSONL_ENDINGS) else None
 
 
-def lines(file: Path, start: Cursor, max_line_bytes: int) -> Iterator[Line]:
+def lines(file: InputFile, start: Cursor, max_line_bytes: int) -> Iterator[Line]:
     """The lines of a file from a cursor on. A damaged rest of a file is one last line with a problem."""
     if kind_of(file) == "parquet":
         yield from _parquet_lines(file, start)
@@ -101,41 +116,42 @@ def lines(file: Path, start: Cursor, max_line_bytes: int) -> Iterator[Line]:
         yield from _without_trailing_blanks(_jsonl_lines(file, start, max_line_bytes))
 
 
-def _open(file: Path) -> IO[bytes]:
+def _open(file: InputFile, offset: int) -> IO[bytes]:
+    """The file's bytes, decompressed, from an offset on. A compressed stream has no other way than reading up to it."""
     compression = COMPRESSED.get(file.suffix.lower())
+    if compression is None:
+        source = raw(file)
+        source.seek(offset)
+        return io.BufferedReader(source, buffer_of(file))
+    reader = io.BufferedReader(_decompressed(file, compression), BUFFER)
+    while offset > 0 and (chunk := reader.read(min(offset, 1 << 20))):
+        offset -= len(chunk)
+    return reader
+
+
+def _decompressed(file: InputFile, compression: str) -> Any:
+    if isinstance(file, Path):
+        return gzip.open(file, "rb") if compression == "gzip" else pa.CompressedInputStream(str(file), compression)
     if compression == "gzip":
-        return io.BufferedReader(gzip.open(file, "rb"), 1 << 20)
-    if compression:
-        stream = pa.CompressedInputStream(pa.OSFile(str(file)), compression)
-        return io.BufferedReader(stream, 1 << 20)
-    return open(file, "rb", buffering=1 << 20)
+        return gzip.GzipFile(fileobj=io.BufferedReader(raw(file), buffer_of(file)))
+    return pa.CompressedInputStream(raw(file), compression)
 
 
-def _jsonl_lines(file: Path, start: Cursor, max_line_bytes: int) -> Iterator[Line]:
-    with _open(file) as stream:
-        offset, number = start.offset, start.line
-        try:
-            _skip(stream, offset)
-            while raw := stream.readline(max_line_bytes + 1):
+def _jsonl_lines(file: InputFile, start: Cursor, max_line_bytes: int) -> Iterator[Line]:
+    offset, number = start.offset, start.line
+    try:
+        with _open(file, offset) as stream:
+            while line := stream.readline(max_line_bytes + 1):
                 number += 1
-                length, problem = len(raw), None
-                if length > max_line_bytes and not raw.endswith(b"\n"):
+                length, problem = len(line), None
+                if length > max_line_bytes and not line.endswith(b"\n"):
                     length += _skip_line(stream)
                     problem = f"the line is longer than {max_line_bytes:,} bytes (limits.max_line_bytes)"
-                    raw = raw[:RAW_SHOWN]
-                yield Line(offset, number, raw, problem=problem)
+                    line = line[:RAW_SHOWN]
+                yield Line(offset, number, line, problem=problem)
                 offset += length
-        except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
-            yield Line(offset, number + 1, b"", problem=f"the rest of the file cannot be read: {error}")
-
-
-def _skip(stream: IO[bytes], offset: int) -> None:
-    """Go to a byte offset; a compressed stream has no other way than reading up to it."""
-    if isinstance(stream, io.BufferedReader) and isinstance(stream.raw, io.FileIO):
-        stream.seek(offset)
-        return
-    while offset > 0 and (chunk := stream.read(min(offset, 1 << 20))):
-        offset -= len(chunk)
+    except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
+        yield Line(offset, number + 1, b"", problem=f"the rest of the file cannot be read: {error}")
 
 
 def _skip_line(stream: IO[bytes]) -> int:
@@ -159,10 +175,10 @@ def _without_trailing_blanks(found: Iterator[Line]) -> Iterator[Line]:
         yield line
 
 
-def _parquet_lines(file: Path, start: Cursor) -> Iterator[Line]:
+def _parquet_lines(file: InputFile, start: Cursor) -> Iterator[Line]:
     position = start.offset
     try:
-        with pq.ParquetFile(file, pre_buffer=False, buffer_size=1 << 20) as parquet:
+        with pq.ParquetFile(parquet_source(file), pre_buffer=False, buffer_size=buffer_of(file)) as parquet:
             first, groups = _groups_from(parquet, position)
             for batch in parquet.iter_batches(BATCH_ROWS, row_groups=groups, use_threads=False):
                 for columns in batch.slice(max(0, position - first)).to_pylist():
@@ -236,13 +252,14 @@ def _row_id(columns: dict[str, Any], index: int, id_column: str | None) -> tuple
     return value if isinstance(value, str) else str(value), None
 
 
-def shard_lines(shard: Shard, files: list[Path], max_line_bytes: int) -> Iterator[tuple[Line, str]]:
+def shard_lines(shard: Shard, files: list[InputFile], max_line_bytes: int) -> Iterator[tuple[Line, str]]:
     """The lines of one shard, with their file, crossing file borders where the shard does."""
     names = [str(file) for file in files]
     left, cursor = shard.rows, shard.start
-    for name in names[names.index(cursor.file) :]:
+    for file in files[names.index(cursor.file) :]:
+        name = str(file)
         start = cursor if name == cursor.file else Cursor(name, 0, 0)
-        for line in lines(Path(name), start, max_line_bytes):
+        for line in lines(file, start, max_line_bytes):
             if left == 0:
                 return
             left -= 1
@@ -256,7 +273,7 @@ def shard_lines(shard: Shard, files: list[Path], max_line_bytes: int) -> Iterato
 
 
 def shard_rows(
-    shard: Shard, files: list[Path], id_column: str | None, max_line_bytes: int
+    shard: Shard, files: list[InputFile], id_column: str | None, max_line_bytes: int
 ) -> Iterator[Row | Unreadable]:
     """The rows of one shard, in order."""
     for step, (line, file) in enumerate(shard_lines(shard, files, max_line_bytes)):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -16,6 +15,7 @@ from schemas.results import KeepTypes
 from schemas.row import Cursor, Row, Shard, Unreadable
 from tasks.keys import KeyIndex
 from tasks.read import COMPRESSED, Line, judge, kind_of, lines
+from tasks.source import InputFile, parquet_source, size_of
 
 CHECKED_ROWS = 1_000_000
 SMALL_SHARD = 5_000
@@ -73,7 +73,7 @@ class Surveyor:
 
     def __init__(
         self,
-        files: Sequence[Path],
+        files: Sequence[InputFile],
         *,
         id_column: str | None,
         keep: Sequence[str],
@@ -151,13 +151,13 @@ class Surveyor:
                 self.survey.keep_types.meet(name, row.columns[name])
 
 
-def shard_size(files: Sequence[Path]) -> int:
+def shard_size(files: Sequence[InputFile]) -> int:
     """Rows a shard: 5,000, or as many as keep a run within 1,000 shards (see docs/decisions.md)."""
     rows = 0
     for file in files:
         if kind_of(file) == "parquet":
             try:
-                rows += pq.read_metadata(file).num_rows
+                rows += pq.read_metadata(parquet_source(file)).num_rows
             except (OSError, pa.ArrowException) as error:
                 raise InputError(
                     f"no readable Parquet file: {error}",
@@ -169,9 +169,9 @@ def shard_size(files: Sequence[Path]) -> int:
     return max(SMALL_SHARD, -(-rows // MAX_SHARDS))
 
 
-def _rows_guess(file: Path) -> int:
+def _rows_guess(file: InputFile) -> int:
     """About how many lines a file has, from its size and its first lines."""
-    size = file.stat().st_size * (COMPRESSION_GUESS if file.suffix.lower() in COMPRESSED else 1)
+    size = size_of(file) * (COMPRESSION_GUESS if file.suffix.lower() in COMPRESSED else 1)
     seen, count = 0, 0
     for line in lines(file, Cursor(str(file), 0, 0), PEEK_BYTES):
         seen, count = line.offset + len(line.raw), count + 1
@@ -180,9 +180,9 @@ def _rows_guess(file: Path) -> int:
     return count if seen < PEEK_BYTES else size * count // seen
 
 
-def parquet_keep_types(files: Sequence[Path], keep: Sequence[str]) -> dict[str, pa.DataType]:
+def parquet_keep_types(files: Sequence[InputFile], keep: Sequence[str]) -> dict[str, pa.DataType]:
     """Types of the keep columns as the first Parquet file states them; empty where the input is JSONL."""
     if not files or any(kind_of(file) != "parquet" for file in files):
         return {}
-    schema = pq.read_schema(files[0])
+    schema = pq.read_schema(parquet_source(files[0]))
     return {name: schema.field(name).type for name in keep if name in schema.names}

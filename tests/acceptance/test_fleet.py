@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests import redis_server
+from benchmarks import redis_server
 from tests.conftest import Bench, assert_balanced
 
 pytestmark = pytest.mark.skipif(redis_server.REDIS is None, reason="needs Debian's redis-server")

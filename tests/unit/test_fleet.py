@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from benchmarks import redis_server
 from tasks.gateway.fleet import GONE_S, Share, address_of, group_of, open_store
-from tests import redis_server
 
 pytestmark = pytest.mark.skipif(redis_server.REDIS is None, reason="needs Debian's redis-server")
 LIMIT = Share(1_000.0, 100_000.0)

@@ -1,4 +1,4 @@
-"""A Redis of the tests' own: started on a free port, with no file, ended by its process."""
+"""A Redis of one's own for tests and benchmarks: started on a free port, with no file, ended by its process."""
 
 from __future__ import annotations
 
