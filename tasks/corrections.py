@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator, Mapping
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from schemas.errors import InputError
-from schemas.json_text import JsonTextError, decode_json
+from schemas.json_text import JsonTextError, decode_json, encode_json
 from schemas.label import Label, Labels
 from tasks.labelled import labels_array, labels_of
 from tasks.labels import gold_in
@@ -128,6 +129,11 @@ def keep_corrections(root: Path, found: Corrections) -> None:
         json.dumps({"row_id": row_id, "gold": list(labels)}, ensure_ascii=False) for row_id, labels in found.items()
     )
     write_file(root / KEPT, "".join(f"{line}\n" for line in lines).encode())
+
+
+def digest_of(found: Corrections) -> str:
+    """blake2b-128 (hex): another one where anybody said anything new."""
+    return blake2b(encode_json(sorted(found.items())), digest_size=16).hexdigest()
 
 
 def apply_corrections(part: Path, found: Corrections) -> bool:

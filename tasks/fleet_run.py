@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from schemas.catalogue import Model
 from schemas.errors import JobError
 from schemas.job import Limits
 from schemas.manifest import Termination
@@ -26,9 +27,9 @@ class FleetRun:
         self._heeds_another = False
         self._telling: asyncio.Task[None] | None = None
 
-    async def join(self, url: str, gateway: Gateway) -> None:
+    async def join(self, url: str, group: str) -> None:
         """Raises JobError, naming the address, where the store cannot be used."""
-        store = open_store(url, group_of(gateway.base_url, gateway.api_key))
+        store = open_store(url, group)
         self.seat = Seat(store, self._whole, address_of(url), self._wanted, self._apply, self._heed)
         await self.seat.take()
 
@@ -75,7 +76,7 @@ class FleetRun:
             await self.seat.aclose()
 
 
-async def join_fleet(limits: Limits, gateway: Gateway, admission: Admission, clock: Clock) -> FleetRun:
+async def join_fleet(limits: Limits, gateway: Gateway, model: Model, admission: Admission, clock: Clock) -> FleetRun:
     """Raises JobError where no store is named, or where it cannot be used: nothing was sent yet."""
     if gateway.redis_url is None:
         raise JobError(
@@ -84,5 +85,5 @@ async def join_fleet(limits: Limits, gateway: Gateway, admission: Admission, clo
             mend="set it to redis://host:6379, or take limits.shared out: each run then goes by rpm and tpm alone",
         )
     run = FleetRun(limits, admission, clock)
-    await run.join(gateway.redis_url, gateway)
+    await run.join(gateway.redis_url, group_of(model.base_url or gateway.base_url, gateway.api_key))
     return run

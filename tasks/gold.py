@@ -42,6 +42,7 @@ class _Seen:
     names: dict[str, str] = field(default_factory=dict)
     gold: dict[str, str] = field(default_factory=dict)
     rows: int = 0
+    has_gold: bool = False
     columns: set[str] = field(default_factory=set)
     # Of each label the first rows that have it alone.
     rows_of: dict[Labels, list[Row]] = field(default_factory=dict)
@@ -50,7 +51,9 @@ class _Seen:
     corrected: set[str] = field(default_factory=set)
 
 
-def find_gold(job: Job, model: Model, before: Mapping[str, Any], corrections: Mapping[str, Labels]) -> Gold:
+def find_gold(
+    job: Job, model: Model, before: Mapping[str, Any], corrections: Mapping[str, Labels], limit: int | None = None
+) -> Gold:
     """The labels, gold and examples of a job's input. Reads it once, where there is something to find.
 
     `before` is the manifest of an earlier run into the same output: its examples are shown again, so that gold rows
@@ -63,12 +66,13 @@ def find_gold(job: Job, model: Model, before: Mapping[str, Any], corrections: Ma
         return Gold(job)
     if label.column is None and label.gold is None and not corrections:
         return Gold(job)
-    seen = _walk(job, label, corrections)
+    seen = _walk(job, label, corrections, limit)
     told: dict[str, Any] = {}
     if label.column is not None:
         told |= {"labels": _labels_of_column(seen, label.column), "column": None}
     label = label.model_copy(update=told)
     _refuse_wrong_gold(seen, label)
+    _refuse_wrong_examples(label)
     if isinstance(label.examples, int) and label.examples:
         chosen = _earlier_examples(before, label) or _choose(seen, job.model_copy(update={"label": label}), model)
         label = label.model_copy(update={"examples": chosen})
@@ -85,7 +89,7 @@ def _rows(job: Job) -> Iterator[Row]:
                 yield row
 
 
-def _walk(job: Job, label: Label, corrections: Mapping[str, Labels]) -> _Seen:
+def _walk(job: Job, label: Label, corrections: Mapping[str, Labels], limit: int | None) -> _Seen:
     seen = _Seen()
     for row in _rows(job):
         seen.columns.update(row.columns)
@@ -94,11 +98,12 @@ def _walk(job: Job, label: Label, corrections: Mapping[str, Labels]) -> _Seen:
         gold = None
         if label.gold is not None:
             gold = _meet(seen.gold, row, label.gold, multi=label.multi)
+            seen.has_gold |= gold is not None
         if gold is not None and isinstance(label.examples, int) and label.examples:
             held = seen.rows_of.setdefault(gold, [])
             if len(held) < label.examples and len(seen.rows_of) <= EXAMPLES_MOST:
                 held.append(row)
-        if gold is not None or row.row_id in corrections:
+        if (gold is not None or row.row_id in corrections) and (limit is None or row.index < limit):
             seen.rows += 1
             _draw(seen, row.index)
     return seen
@@ -146,7 +151,7 @@ def _refuse_wrong_gold(seen: _Seen, label: Label) -> None:
     if label.gold is None:
         return
     _refuse_unknown(seen, label.gold, "label.gold")
-    if not seen.gold and not seen.rows:
+    if not seen.has_gold:
         raise JobError(
             f"the gold column {label.gold!r} is empty in every row",
             where="label.gold",
@@ -162,6 +167,17 @@ def _refuse_wrong_gold(seen: _Seen, label: Label) -> None:
             where=wrong[0][1],
             mend="mend the rows, or add the labels under label.labels",
         )
+
+
+def _refuse_wrong_examples(label: Label) -> None:
+    """Examples of a job whose labels were in a column are known to be right only now."""
+    for example in label.examples if not isinstance(label.examples, int) else ():
+        if wrong := [name for name in example.labels if name not in label.names]:
+            raise JobError(
+                f"an example has the label {wrong[0]!r}, which is not in the column",
+                where="label.examples",
+                mend=f"the labels are: {', '.join(label.names[:20])}",
+            )
 
 
 def _refuse_unknown(seen: _Seen, column: str, key: str) -> None:

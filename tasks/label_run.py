@@ -21,6 +21,7 @@ from tasks.corrections import (
     REVIEW,
     Corrections,
     apply_corrections,
+    digest_of,
     keep_corrections,
     kept_corrections,
     read_corrections,
@@ -56,8 +57,12 @@ class LabelRun:
         return None if self.label.min_accuracy is None else self.gold.first
 
 
-def label_run(job: Job, model: Model, gold_file: str | None, *, fresh: bool) -> LabelRun | None:
+def label_run(
+    job: Job, model: Model, gold_file: str | None, *, fresh: bool, limit: int | None = None
+) -> LabelRun | None:
     """The labelling side of a run; None for a job that labels nothing. Reads, writes nothing.
+
+    `limit` is the number of rows that the run will take.
 
     Raises JobError, InputError for labels, gold or corrections that cannot be right.
     """
@@ -70,15 +75,16 @@ def label_run(job: Job, model: Model, gold_file: str | None, *, fresh: bool) -> 
     kept = kept_corrections(root, job.label)
     handed_in = read_corrections(Path(gold_file), job.label, job.id) if gold_file is not None else {}
     corrections = kept | handed_in
-    gold = find_gold(job, model, before, corrections)
+    gold = find_gold(job, model, before, corrections, limit)
     if job.label.min_accuracy is not None and not gold.rows:
         raise JobError(
-            "min_accuracy needs rows with gold labels, and there is none",
+            "min_accuracy needs rows with gold labels, and there is none"
+            + (f" among the first {limit:,}" if limit is not None else ""),
             where="label.min_accuracy",
             mend="name the gold column under label.gold, or hand labels in with --gold FILE",
         )
-    known = (before.get("label") or {}).get("corrections", 0)
-    return LabelRun(gold, corrections, bool(handed_in) or len(corrections) != known)
+    known = (before.get("label") or {}).get("corrections_digest", digest_of({}))
+    return LabelRun(gold, corrections, digest_of(corrections) != known)
 
 
 Votes = dict[str, tuple[Model, list[Planner]]]
@@ -158,7 +164,8 @@ def conclude(run: LabelRun, results: Path, texts: Texts) -> dict[str, Any]:
     from tasks.quality import quality
 
     written = write_review(results.parent / REVIEW, run.label, parts_in(results), texts, run.corrections)
-    return {"corrections": len(run.corrections), "review": written, **quality(results, run.label)}
+    people = {"corrections": len(run.corrections), "corrections_digest": digest_of(run.corrections)}
+    return {**people, "review": written, **quality(results, run.label)}
 
 
 def parts_in(results: Path) -> list[Path]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -45,8 +45,9 @@ class Books:
     """What run.json tells. `before` is the manifest found at the start, `unsettled` what open rows cost by shard."""
 
     def __init__(
-        self, job: Job, model: Model, run_id: str, fingerprint: str, keys: dict[str, str], clock: Clock
+        self, job: Job, models: Sequence[Model], run_id: str, fingerprint: str, keys: dict[str, str], clock: Clock
     ) -> None:
+        """`models` are the job's, and any that it escalates to."""
         self.fingerprint = fingerprint
         self.before: dict[str, Any] = {}
         self.input_files: list[dict[str, Any]] = []
@@ -58,7 +59,7 @@ class Books:
         self.course = Course()
         self._waiting_since: float | None = None
         self._waiting_until = 0.0
-        self._job, self._model, self._run_id, self._keys, self._clock = job, model, run_id, keys, clock
+        self._job, self._models, self._run_id, self._keys, self._clock = job, models, run_id, keys, clock
         self._started = self._now()
 
     def _now(self) -> str:
@@ -141,8 +142,9 @@ class Books:
             "state": "running" if termination is None else "ended",
             "started_at": self._started,
             "updated_at": self._now(),
-            "model": self._model.name,
-            "prices": self._prices(),
+            "model": self._models[0].name,
+            "prices": _prices(self._models[0]),
+            "prices_escalated": _prices(self._models[1]) if len(self._models) > 1 else None,
             "job": self._job.model_dump(mode="json", by_alias=True, exclude_defaults=True),
             "fingerprint": {"hash": self.fingerprint, "keys": self._keys},
             "input": {
@@ -169,11 +171,6 @@ class Books:
             "sessions": [*self._sessions_before(), self._session(tally, termination)],
         }
 
-    def _prices(self) -> dict[str, Any]:
-        model = self._model
-        told = {"version": model.price_version, "source": model.source, "checked": model.checked.isoformat()}
-        return {**told, **(model.price_entry.model_dump() if model.price_entry else {"unknown": True})}
-
     def _sessions_before(self) -> list[dict[str, Any]]:
         told = self.before.get("sessions")
         return told[-SESSIONS_KEPT:] if isinstance(told, list) else []
@@ -188,6 +185,11 @@ class Books:
             "calls_before": before,
             "termination": None if termination is None else termination.kind.value,
         }
+
+
+def _prices(model: Model) -> dict[str, Any]:
+    told = {"version": model.price_version, "source": model.source, "checked": model.checked.isoformat()}
+    return {**told, **(model.price_entry.model_dump() if model.price_entry else {"unknown": True})}
 
 
 def _termination(termination: Termination) -> dict[str, Any]:

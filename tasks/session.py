@@ -91,7 +91,7 @@ class Session:
         self._catalogue = catalogue_of(job, gateway.catalogue)
         self.model: Model = find_model(job.model, self._catalogue)
         self._files = read.input_files(job.input)
-        self._labelling = label_run(job, self.model, options.gold, fresh=options.fresh)
+        self._labelling = label_run(job, self.model, options.gold, fresh=options.fresh, limit=options.limit)
         self.job = job = self._labelling.job if self._labelling else job
         asked = as_asked(job)
         refuse_impossible(asked, self.model)
@@ -101,7 +101,8 @@ class Session:
         self._planner = Planner(asked, self.model, sandbox=options.sandbox, run_id=self.run_id)
         self._validator = Validator(asked.output_schema)
         fingerprint, keys = job_fingerprint(job, sandbox=options.sandbox)
-        self.books = Books(job, self.model, self.run_id, fingerprint, keys, self.clock)
+        models = [model for model, _ in self._votes.values()] or [self.model]
+        self.books = Books(job, models, self.run_id, fingerprint, keys, self.clock)
         self.progress = Progress(started_at=self.clock.now())
         self.survey = Survey(complete=True)
         self.nothing_to_do = False
@@ -165,7 +166,7 @@ class Session:
         refuse_bad_input(self.survey, job, self._planner)
         self._open_stage(parts, schema)
         if job.limits.shared:
-            self.fleet = await join_fleet(job.limits, self._gateway, self.admission, self.clock)
+            self.fleet = await join_fleet(job.limits, self._gateway, self.model, self.admission, self.clock)
             self._closers.append(self.fleet)
         await self._preflight()
         self._write_manifest(None)
@@ -387,7 +388,7 @@ class Session:
                 self._drop_stray_parts()
                 self._former.finish()
                 self.books.look_back(read_forecast(self._output.root), self._runs.tallies, self._output.results)
-            if self._labelling is not None:
+            if self._labelling is not None and any(self._output.results.glob("part-*.parquet")):
                 self._conclude_labelling(self._labelling)
             halted = self.admission.termination or (PILOT_ENDED if self.options.rows is not None else None)
             return self._write_manifest(self.books.ended(halted, complete=complete))

@@ -163,6 +163,7 @@ def test_a_row_costs_what_its_votes_cost(bench, sandboxes):
     assert first
     assert all(len(set(labels)) > 1 for labels in first)
     assert told["label"]["escalation"]["rows"] == escalated.height
+    assert told["prices_escalated"]["version"]
     assert told["label"]["escalation"]["right_after"] >= told["label"]["escalation"]["right_before"]
 
 
@@ -220,6 +221,27 @@ def test_good_gold_rows_let_the_run_go_on(bench, sandboxes):
     first = [one["text"] for one in sandbox.books(detail=True)["detail"][:20]]
     assert all(any(f"ticket {n:05d}" in text for n in range(80, 100)) for text in first)
     assert calls(sandbox) == 100
+
+
+def test_a_gate_needs_gold_among_the_rows_it_is_asked_for(bench, sandboxes):
+    """With --limit the gate is about the rows of the limit; without gold among them it is refused before a call."""
+    sandbox = sandboxes(labels=answers(40), right=1.0)
+    bench.rows([row if n >= 20 else {**row, "truth": None} for n, row in enumerate(tickets(40))])
+    job(bench, {"min_accuracy": 0.5})
+    ended = bench.run(sandbox.base_url, "label", "job.yaml", "--direct", "-n", "10")
+    assert ended.code == 2
+    assert "there is none among the first 10" in ended.err
+    assert labelled(bench, sandbox.base_url, "-n", "25")["label"]["gold"]["rows"] == 5
+
+
+def test_a_refused_key_ends_a_labelling_run_like_any_other(bench, sandboxes):
+    """Where nothing was settled there is nothing to score: exit 5, and the reason."""
+    sandbox = sandboxes(faults={"invalid_api_key": 1.0})
+    bench.rows(tickets(4))
+    job(bench, {"min_accuracy": 0.5})
+    ended = bench.run(sandbox.base_url, "label", "job.yaml", "--direct", "--json")
+    assert ended.code == 5, ended.err
+    assert ended.manifest["label"] is None
 
 
 def test_killed_votes_are_not_paid_again(bench, sandboxes):
@@ -434,6 +456,7 @@ def test_identical_rows_are_paid_once_with_their_votes(bench, sandboxes):
         ({"labels": NAMES, "gold": "nowhere"}, "no row has the column 'nowhere'"),
         ({"column": "same"}, "holds 1 different labels; at least two are needed"),
         ({"column": "structure"}, "is no label"),
+        ({"column": "truth", "examples": [{"text": "t", "label": "z"}]}, "the label 'z', which is not in the column"),
         ({"labels": NAMES, "examples": 3}, "name the gold column, or list the examples themselves"),
         ({"labels": NAMES, "examples": [{"text": "t", "label": "z"}]}, "the label 'z', which is not among the labels"),
         ({"labels": NAMES, "min_accuracy": 0.9}, "min_accuracy needs rows with gold labels"),
