@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from schemas.errors import JobError
 from schemas.job import Job
 from schemas.label import Label
 from schemas.manifest import Termination, TerminationKind
+from schemas.request import Request
+from schemas.row import Row, Shard, Unreadable
 from tasks.check import refuse_impossible
 from tasks.corrections import (
     REVIEW,
@@ -29,7 +31,7 @@ from tasks.corrections import (
 from tasks.gold import Gold, find_gold
 from tasks.labels import as_asked
 from tasks.output import read_manifest
-from tasks.plan import Planner
+from tasks.plan import Planner, shown_text
 from tasks.review import Texts, write_review
 from tasks.scores import wilson
 
@@ -166,6 +168,23 @@ def conclude(run: LabelRun, results: Path, texts: Texts) -> dict[str, Any]:
     written = write_review(results.parent / REVIEW, run.label, parts_in(results), texts, run.corrections)
     people = {"corrections": len(run.corrections), "corrections_digest": digest_of(run.corrections)}
     return {**people, "review": written, **quality(results, run.label)}
+
+
+def texts_of(
+    job: Job, model: Model, shards: Mapping[int, Shard], rows_of: Callable[[Shard], Iterable[Row | Unreadable]]
+) -> Texts:
+    """Finds what the model was shown of some rows of a part, as it was before the labels were put around it."""
+    planner = Planner(job, model, sandbox=False)
+
+    def texts(part: Path, rows: frozenset[int]) -> dict[int, str]:
+        found = {}
+        shard = shards.get(int(part.stem.split("-")[1]))
+        for row in rows_of(shard) if shard is not None else ():
+            if row.index in rows and isinstance(row, Row) and isinstance(told := planner.plan(row), Request):
+                found[row.index] = shown_text(told, model)
+        return found
+
+    return texts
 
 
 def parts_in(results: Path) -> list[Path]:

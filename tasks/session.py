@@ -20,40 +20,33 @@ from schemas.catalogue import Model, find_model
 from schemas.errors import StorageError
 from schemas.job import Job
 from schemas.manifest import Termination, TerminationKind
-from schemas.price import parse_amount
-from schemas.request import Request
 from schemas.row import Cursor, Row, Shard, Unreadable
 from tasks import read
 from tasks.check import notes, refuse_bad_input, refuse_impossible
 from tasks.clock import Clock
 from tasks.columns import columns_of
 from tasks.compact import PART_VERSION, Footer, part_digest, tally_value, write_part
+from tasks.crew import Crew
 from tasks.fingerprint import input_state, job_fingerprint
 from tasks.fleet_run import FleetRun, join_fleet
 from tasks.former import FormerAnswers, bound_usd
 from tasks.gateway.access import Gateway
-from tasks.gateway.admission import RUN_AGAIN, Admission, refused_storage
-from tasks.gateway.budget import Budget
-from tasks.gateway.client import Client
-from tasks.gateway.concurrency import Concurrency
-from tasks.gateway.limiter import Limiter
+from tasks.gateway.admission import RUN_AGAIN, refused_storage
 from tasks.job_file import catalogue_of
 from tasks.keys import KeyIndex
-from tasks.label_run import LabelRun, conclude, correct, judge_gold, keep, label_run, planned_votes
+from tasks.label_run import LabelRun, conclude, correct, judge_gold, keep, label_run, planned_votes, texts_of
 from tasks.labels import as_asked
 from tasks.ledger import Books
 from tasks.output import Output
-from tasks.plan import Planner, shown_text
+from tasks.plan import Planner
 from tasks.preflight import preflight
 from tasks.progress import Progress
 from tasks.reckoning import read_forecast
-from tasks.settle import Settler
 from tasks.shard import ShardReport, ShardRun, Stage
 from tasks.standing import Standing, claims, take_stock
 from tasks.survey import Survey, Surveyor
 from tasks.syncer import Syncer
 from tasks.validate import Validator
-from tasks.voter import Panel, Voter
 
 log = logging.getLogger("rowmill")
 PILOT_ENDED = Termination(
@@ -109,7 +102,6 @@ class Session:
         self.interrupted = False
         self.manifest: dict[str, Any] | None = None
         self._closers: list[Any] = []
-        self._sending: set[int] = set()
         self.fleet: FleetRun | None = None
 
     async def __aenter__(self) -> Session:
@@ -127,7 +119,7 @@ class Session:
 
     async def _close(self) -> None:
         for closer in reversed(self._closers):
-            if isinstance(closer, (Client, FleetRun)):
+            if isinstance(closer, (Crew, FleetRun)):
                 await closer.aclose()
             else:
                 closer.close()
@@ -182,7 +174,9 @@ class Session:
         if self.model.base_url is not None or not left:
             return
         calls = left * (self.job.label.fewest_votes if self.job.label else 1)
-        verdict = await preflight(self._client, self.model, self._planner, self.survey.sample, calls)
+        verdict = await preflight(
+            self._crew.clients[self.model.name], self.model, self._planner, self.survey.sample, calls
+        )
         if isinstance(verdict, Termination):
             self.admission.halt(verdict)
         elif verdict is not None:
@@ -211,14 +205,19 @@ class Session:
         syncer = Syncer(asyncio.get_running_loop())
         self._closers.append(syncer)
         self._former, self._schema, self._standing = former, schema, set(standing.parts)
-        settler = self._settler(standing, former)
+        self._crew = Crew(
+            self.job, self.model, self._votes, self._gateway, validator=self._validator,
+            spent_usd=self._spent_usd(standing, former), clock=self.clock, rng=self._rng, run_id=self.run_id,
+        )  # fmt: skip
+        self._closers.append(self._crew)
+        self.admission, self.progress.cap_usd = self._crew.admission, self._crew.cap_usd
         self._runs = ShardRun(
             Stage(
                 output=self._output,
                 job_fingerprint=self.books.fingerprint,
                 planner=self._planner,
                 validator=self._validator,
-                settler=settler,
+                settler=self._crew.settler,
                 keys=self._keys,
                 former=former,
                 syncer=syncer,
@@ -242,54 +241,10 @@ class Session:
     def _rows_of(self, shard: Shard) -> Iterator[Row | Unreadable]:
         return read.shard_rows(shard, self._files, self.job.id, self.job.limits.max_line_bytes)
 
-    def _settler(self, standing: Standing, former: FormerAnswers) -> Settler | Voter:
-        job = self.job
-        cap = None if job.max_cost_usd is None else parse_amount(str(job.max_cost_usd))
-        parts_spent = sum((tally.spent for tally in standing.tallies.values()), Spent())
-        spent = bound_usd(parts_spent) + bound_usd(standing.open_spent) + former.uncarried_usd()
-        self.progress.cap_usd = cap
-        self.admission = Admission(
-            limiter=Limiter(job.limits.rpm, job.limits.tpm, self.clock.now(), sliding=job.limits.window == "sliding"),
-            concurrency=Concurrency(job.limits.concurrency),
-            budget=Budget(cap, spent, lambda told: log.warning("%s", told)),
-            clock=self.clock,
-            outage_s=job.retries.outage_s,
-        )
-        if not self._votes:
-            return self._sender(self.model)
-        return Voter(
-            self.job,
-            {name: Panel(planners, self._sender(model)) for name, (model, planners) in self._votes.items()},
-            self.run_id,
-        )
-
-    def _sender(self, model: Model) -> Settler:
-        """What sends the calls of one model. All of them share the key's limits, its budget, and the rows in flight."""
-        job = self.job
-        client = Client(
-            model,
-            base_url=model.base_url or self._gateway.base_url,
-            api_key=self._gateway.api_key,
-            timeout_s=job.limits.timeout_s,
-            stream=job.params.stream,
-            clock=self.clock,
-        )
-        self._closers.append(client)
-        if model is self.model:
-            self._client = client
-        return Settler(
-            model=model,
-            client=client,
-            sending=self._sending,
-            admission=self.admission,
-            validator=self._validator,
-            retries=job.retries,
-            stream=job.params.stream,
-            search=job.params.search,
-            clock=self.clock,
-            rng=self._rng,
-            run_id=self.run_id,
-        )
+    def _spent_usd(self, standing: Standing, former: FormerAnswers) -> int:
+        """What the job has cost so far, with the bounds of what is unknown."""
+        parts = sum((tally.spent for tally in standing.tallies.values()), Spent())
+        return bound_usd(parts) + bound_usd(standing.open_spent) + former.uncarried_usd()
 
     async def shards(self) -> AsyncIterator[Shard]:
         """The shards that are not settled yet, in order; those beyond the checked rows as they are met."""
@@ -399,19 +354,8 @@ class Session:
         """People's labels into the parts, review.jsonl, and the scores."""
         for part in correct(run, self._output.results):
             self.books.digests[part.name] = part_digest(part)
-        self.books.label = conclude(run, self._output.results, self._texts)
-
-    def _texts(self, part: Path, rows: frozenset[int]) -> dict[int, str]:
-        """What the model was shown of some rows of a part."""
-        number = int(part.stem.split("-")[1])
-        shard = next((shard for shard in self.survey.shards if shard.number == number), None)
-        found = {}
-        # As the row was before the labels were put around it.
-        planner = Planner(self.job, self.model, sandbox=self.options.sandbox)
-        for row in self._rows_of(shard) if shard is not None else ():
-            if row.index in rows and isinstance(row, Row) and isinstance(told := planner.plan(row), Request):
-                found[row.index] = shown_text(told, self.model)
-        return found
+        texts = texts_of(self.job, self.model, {shard.number: shard for shard in self.survey.shards}, self._rows_of)
+        self.books.label = conclude(run, self._output.results, texts)
 
     def _write_manifest(self, termination: Termination | None) -> dict[str, Any]:
         manifest = self.books.manifest(self._runs.tallies, self.survey, termination, self._former)
