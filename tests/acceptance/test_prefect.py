@@ -305,3 +305,61 @@ def test_prefect_yaml_has_only_keys_that_prefect_reads() -> None:
         path, name = deployment["entrypoint"].split(":")
         assert f"async def {name}(" in (ROOT / path).read_text()
         assert set(deployment.get("parameters", {})) <= {"job", "job_file", "limit", "fresh", "retry_failed", "sandbox"}
+
+
+def postgres_bin() -> Path | None:
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    return found[-1].parent if found else None
+
+
+@pytest.fixture
+def postgres(tmp_path: Path) -> Iterator[str]:
+    """A PostgreSQL of the test's own on a free port; gives the address of an empty database as Prefect takes it."""
+    tools = postgres_bin()
+    if tools is None or (os.geteuid() == 0 and subprocess.run(["id", "postgres"], capture_output=True).returncode):
+        pytest.skip("needs Debian's postgresql")
+    data = tmp_path / "postgres"
+    data.mkdir()
+    # It refuses to run as root; whoever else runs the tests is its owner.
+    user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+    if user:
+        for folder in (data, *tmp_path.parents[:3], tmp_path):
+            folder.chmod(folder.stat().st_mode | 0o711)
+        subprocess.run(["chown", "postgres", str(data)], check=True)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    place = {"cwd": str(data), "check": True, "capture_output": True}
+    subprocess.run([*user, str(tools / "initdb"), "-D", str(data), "-U", "rowmill", "-A", "trust"], **place)
+    options = f"-p {port} -c listen_addresses=127.0.0.1 -k {data} -c fsync=off"
+    subprocess.run(
+        [*user, str(tools / "pg_ctl"), "-D", str(data), "-w", "-l", str(data / "log"), "-o", options, "start"], **place
+    )
+    try:
+        yield f"postgresql+asyncpg://rowmill@127.0.0.1:{port}/postgres"
+    finally:
+        subprocess.run([*user, str(tools / "pg_ctl"), "-D", str(data), "-m", "immediate", "stop"], **place)
+
+
+def test_prefect_on_postgresql(bench: Bench, sandboxes: Any, postgres: str) -> None:
+    """The same command with Prefect's database on PostgreSQL: same rows, the flow run recorded there, the key nowhere."""
+    sandbox = sandboxes()
+    bench.rows([{"id": f"r{n}", "text": f"t{n}"} for n in range(60)])
+    bench.job(id="id", schema=PERSON, name="on-postgresql")
+    ended = bench.run(
+        sandbox.base_url, "run", "job.yaml", "--json", timeout=180, PREFECT_HOME=str(bench.folder / "home"),
+        PREFECT_API_DATABASE_CONNECTION_URL=postgres, PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS="90",
+    )  # fmt: skip
+    assert ended.code == 0, ended.err
+    assert_balanced(ended.manifest, bench.results())
+    assert not (bench.folder / "home" / "prefect.db").exists()
+    port = postgres.rsplit(":", 1)[1].split("/")[0]
+    tools = postgres_bin()
+    assert tools is not None
+    query = "select name || ':' || state_type from flow_run"
+    told = subprocess.run(
+        [str(tools / "psql"), "-h", "127.0.0.1", "-p", port, "-U", "rowmill", "-d", "postgres", "-At", "-c", query],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert told.stdout.split() == ["on-postgresql:COMPLETED"]
+    assert_key_is_nowhere(bench.folder / "home")
