@@ -79,7 +79,8 @@ def gateway_for(job: Job, *, sandbox: bool, settings: str | None) -> Iterator[Ga
         from sandbox.process import spawn
 
         with spawn(_sandbox_settings(settings)) as running:
-            yield Gateway(running.base_url, SANDBOX_KEY, os.environ.get("ROWMILL_CATALOGUE"))
+            told = (os.environ.get(name) for name in ("ROWMILL_CATALOGUE", "ROWMILL_REDIS_URL"))
+            yield Gateway(running.base_url, SANDBOX_KEY, *told)
     elif job.api_key_block and not os.environ.get("ROWMILL_API_KEY"):
         yield None
     else:

@@ -89,6 +89,8 @@ class Label(Part):
                 raise ValueError(f"the label {name!r} stands twice: drop one of the two")
             if name != name.strip():
                 raise ValueError(f"the label {name!r} begins or ends with a space: take it away")
+            if not name.isprintable():
+                raise ValueError(f"the label {name!r} holds a line break or a like sign: name it in one line")
         if len(names) < 2:
             raise ValueError(f"{len(names)} label leaves nothing to choose: name at least two")
         return told
@@ -104,6 +106,8 @@ class Label(Part):
     def _possible(self) -> Self:
         if (self.labels is None) == (self.column is None):
             raise ValueError("give either labels (a list) or column (the column that holds them)")
+        if self.multi and (parted := [one.name for one in self.labels or () if "|" in one.name]):
+            raise ValueError(f"the label {parted[0]!r} holds a |, which parts several labels in gold texts: rename it")
         if isinstance(self.examples, int) and self.examples and self.gold is None:
             raise ValueError("examples are taken from gold rows: name the gold column, or list the examples themselves")
         if self.labels is not None and not isinstance(self.examples, int):

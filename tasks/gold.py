@@ -33,6 +33,9 @@ class Gold:
     job: Job
     rows: int = 0
     first: frozenset[int] = frozenset()
+    # Corrections of rows that this input does not have.
+    strange: int = 0
+    is_empty: bool = False
 
 
 @dataclass(slots=True)
@@ -76,7 +79,13 @@ def find_gold(
     if isinstance(label.examples, int) and label.examples:
         chosen = _earlier_examples(before, label) or _choose(seen, job.model_copy(update={"label": label}), model)
         label = label.model_copy(update={"examples": chosen})
-    return Gold(job.model_copy(update={"label": label}), seen.rows, frozenset(row for _, row in seen.drawn))
+    return Gold(
+        job.model_copy(update={"label": label}),
+        seen.rows,
+        frozenset(row for _, row in seen.drawn),
+        strange=len(corrections) - len(seen.corrected),
+        is_empty=not seen.columns,
+    )
 
 
 def _rows(job: Job) -> Iterator[Row]:
@@ -95,6 +104,8 @@ def _walk(job: Job, label: Label, corrections: Mapping[str, Labels], limit: int 
         seen.columns.update(row.columns)
         if label.column is not None:
             _meet(seen.names, row, label.column, multi=True)
+        if row.row_id in corrections:
+            seen.corrected.add(row.row_id)
         gold = None
         if label.gold is not None:
             gold = _meet(seen.gold, row, label.gold, multi=label.multi)
@@ -148,7 +159,7 @@ def _labels_of_column(seen: _Seen, column: str) -> list[Choice]:
 
 
 def _refuse_wrong_gold(seen: _Seen, label: Label) -> None:
-    if label.gold is None:
+    if label.gold is None or not seen.columns:
         return
     _refuse_unknown(seen, label.gold, "label.gold")
     if not seen.has_gold:
@@ -181,11 +192,11 @@ def _refuse_wrong_examples(label: Label) -> None:
 
 
 def _refuse_unknown(seen: _Seen, column: str, key: str) -> None:
-    if seen.columns and column not in seen.columns:
+    if column not in seen.columns:
         raise JobError(
             f"no row has the column {column!r}",
             where=key,
-            mend=f"the rows have: {', '.join(sorted(seen.columns)[:30])}",
+            mend=f"the rows have: {', '.join(sorted(seen.columns)[:30]) or 'nothing, the input is empty'}",
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,8 @@ from tasks.plan import Planner, shown_text
 from tasks.review import Texts, write_review
 from tasks.scores import wilson
 
+log = logging.getLogger("rowmill")
+
 
 @dataclass(frozen=True, slots=True)
 class LabelRun:
@@ -56,7 +59,7 @@ class LabelRun:
     @property
     def asked_first(self) -> frozenset[int] | None:
         """Rows to ask and to score before any other is paid for; None where there is no gate."""
-        return None if self.label.min_accuracy is None else self.gold.first
+        return None if self.label.min_accuracy is None or self.gold.is_empty else self.gold.first
 
 
 def label_run(
@@ -78,7 +81,9 @@ def label_run(
     handed_in = read_corrections(Path(gold_file), job.label, job.id) if gold_file is not None else {}
     corrections = kept | handed_in
     gold = find_gold(job, model, before, corrections, limit)
-    if job.label.min_accuracy is not None and not gold.rows:
+    if gold.strange:
+        log.warning("%d rows that people labelled are not in this input", gold.strange)
+    if job.label.min_accuracy is not None and not gold.rows and not gold.is_empty:
         raise JobError(
             "min_accuracy needs rows with gold labels, and there is none"
             + (f" among the first {limit:,}" if limit is not None else ""),

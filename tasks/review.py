@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from schemas.json_text import encode_json
@@ -43,8 +45,15 @@ def write_review(path: Path, label: Label, parts: Iterable[Path], texts: Texts, 
 def _to_review(part: Path, label: Label, done: Mapping[str, Any]) -> Iterator[list[dict[str, Any]]]:
     with pq.ParquetFile(part, pre_buffer=False) as file:
         for batch in file.iter_batches(BATCH_ROWS, columns=COLUMNS, use_threads=False):
-            if rows := [row for row in batch.to_pylist() if row["row_id"] not in done and reason(row, label)]:
+            doubtful = batch.filter(_may_need_people(batch, label)).to_pylist()
+            if rows := [row for row in doubtful if row["row_id"] not in done and reason(row, label)]:
                 yield rows
+
+
+def _may_need_people(batch: pa.RecordBatch, label: Label) -> pa.Array:
+    """Most rows need nobody: they are left out before they become Python's."""
+    unlike = pc.fill_null(pc.less(batch["agreement"], label.review_below), False)
+    return pc.or_(pc.or_(pc.not_equal(batch["status"], Status.OK.value), pc.is_null(batch["voted_label"])), unlike)
 
 
 def reason(row: Mapping[str, Any], label: Label) -> str | None:

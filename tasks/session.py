@@ -157,7 +157,9 @@ class Session:
         schema, self._planner.keep_types = columns_of(job, self._validator.shape, self.survey, self._files, standing)
         refuse_bad_input(self.survey, job, self._planner)
         self._open_stage(parts, schema)
-        if job.limits.shared:
+        if job.limits.shared and self.options.sandbox and self._gateway.redis_url is None:
+            log.warning("ROWMILL_REDIS_URL is not set: against the sandbox this run goes by its limits alone")
+        elif job.limits.shared:
             self.fleet = await join_fleet(job.limits, self._gateway, self.model, self.admission, self.clock)
             self._closers.append(self.fleet)
         await self._preflight()
@@ -343,17 +345,19 @@ class Session:
                 self._drop_stray_parts()
                 self._former.finish()
                 self.books.look_back(read_forecast(self._output.root), self._runs.tallies, self._output.results)
-            if self._labelling is not None and any(self._output.results.glob("part-*.parquet")):
-                self._conclude_labelling(self._labelling)
             halted = self.admission.termination or (PILOT_ENDED if self.options.rows is not None else None)
+            if self._labelling is not None and any(self._output.results.glob("part-*.parquet")):
+                self._conclude_labelling(self._labelling, in_haste=self.interrupted and not complete)
             return self._write_manifest(self.books.ended(halted, complete=complete))
         except StorageError as error:
             return self.books.manifest(self._runs.tallies, self.survey, refused_storage(error), self._former)
 
-    def _conclude_labelling(self, run: LabelRun) -> None:
-        """People's labels into the parts, review.jsonl, and the scores."""
+    def _conclude_labelling(self, run: LabelRun, *, in_haste: bool) -> None:
+        """People's labels into the parts, and, where nobody waits for our end, review.jsonl and the scores."""
         for part in correct(run, self._output.results):
             self.books.digests[part.name] = part_digest(part)
+        if in_haste:
+            return
         texts = texts_of(self.job, self.model, {shard.number: shard for shard in self.survey.shards}, self._rows_of)
         self.books.label = conclude(run, self._output.results, texts)
 

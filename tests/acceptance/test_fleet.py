@@ -128,3 +128,12 @@ def test_shared_limits_that_cannot_be_held_are_refused(bench, sandboxes, limits,
     assert "Traceback" not in ended.err
     assert sandbox.books()["calls"] == 0
     assert not list(Path(bench.folder).rglob("part-*"))
+
+
+def test_a_rehearsal_needs_no_store(bench):
+    """Against the sandbox a job with shared limits runs without a store, and says that it goes alone."""
+    bench.rows([{"text": "t"}])
+    bench.job(limits={"rpm": 600, "shared": True})
+    ended = bench.run("", "run", "job.yaml", "--sandbox", "--direct")
+    assert ended.code == 0, ended.err
+    assert "goes by its limits alone" in ended.err

@@ -448,6 +448,8 @@ def test_identical_rows_are_paid_once_with_their_votes(bench, sandboxes):
         ({"labels": ["a"]}, "name at least two"),
         ({"labels": [True, False]}, "put it in quotes"),
         ({"labels": ["a", " b"]}, "begins or ends with a space"),
+        ({"labels": ["a", "b\nc"]}, "holds a line break"),
+        ({"labels": ["a", "b|c"], "multi": True}, "holds a |"),
         ({}, "give either labels (a list) or column"),
         ({"labels": ["a", "b"], "column": "truth"}, "give either labels (a list) or column"),
         ({"labels": ["a", "b"], "votes": 0}, "label.votes"),
@@ -518,6 +520,18 @@ def test_corrections_that_cannot_be_right_are_refused(bench, name, text, said):
     assert ended.code == 2
     assert said in ended.err
     assert not (bench.folder / "out").exists()
+
+
+def test_an_empty_input_is_labelled_in_no_time(bench, sandboxes):
+    """A nightly file without rows ends well, gold and gate or not; people's labels for other rows are told."""
+    sandbox = sandboxes()
+    bench.rows([])
+    job(bench, {"min_accuracy": 0.9, "votes": 3})
+    file = corrected(bench, "csv", {"r1": "praise"})
+    ended = bench.run(sandbox.base_url, "label", "job.yaml", "--direct", "--json", "--gold", file)
+    assert ended.code == 0, ended.err
+    assert "1 rows that people labelled are not in this input" in ended.err
+    assert ended.manifest["ledger"]["rows"] == 0
 
 
 def test_a_job_without_labels_is_told_what_to_do(bench):
