@@ -24,6 +24,10 @@ def summary(manifest: Mapping[str, Any], output: str, progress: Progress | None 
     )
     settled = rows["rows"] - rows["not_attempted"]
     lines = [f"{termination['kind']}: {rows['rows']:,} rows: {counts or 'none'}", _bill(totals, settled)]
+    beside = manifest.get("beside") or {}
+    if beside.get("unsettled_calls"):
+        unsettled = short_usd(_pico(beside["unsettled_cost_usd"]))
+        lines.append(f"beside that: {beside['unsettled_calls']:,} calls of rows that are not done yet, {unsettled}")
     if totals["retries"]:
         lines.append("retries: " + ", ".join(f"{count:,} {kind}" for kind, count in totals["retries"].items()))
     if progress is not None:

@@ -72,7 +72,7 @@ def _entries(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     if path.suffix.lower() == ".csv":
         reader = csv.DictReader(text.splitlines(keepends=True))
         yield from ((reader.line_num, row) for row in reader)
-    elif path.suffix.lower() == ".json":
+    elif text.lstrip().startswith("["):
         yield from enumerate(_label_studio(text, path), 1)
     else:
         for number, line in enumerate(text.splitlines(), 1):
@@ -99,8 +99,12 @@ def _label_studio(text: str, path: Path) -> Iterator[Mapping[str, Any]]:
             f"not valid JSON: {error}", where=str(path), mend="export as JSON, or use .jsonl or .csv"
         ) from None
     if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
-        raise InputError("a list of Label Studio tasks is expected", where=str(path), mend="export as JSON")
+        raise InputError("a list of tasks is expected", where=str(path), mend="export as JSON")
     for task in tasks:
+        if "data" not in task:
+            # Its short form, and any other list of rows.
+            yield task
+            continue
         choices: list[str] | None = None
         for annotation in task.get("annotations") or ():
             if annotation.get("was_cancelled"):

@@ -271,7 +271,10 @@ def test_a_spend_limit_keeps_the_votes_that_were_paid(bench, sandboxes):
     sandbox = sandboxes(labels=answers(60), right=0.6, spend_limit_usd="0.05")
     bench.rows(tickets(60))
     job(bench, {"votes": 5}, limits={"concurrency": 4})
-    told = labelled(bench, sandbox.base_url, expect=4)
+    ended = bench.run(sandbox.base_url, "label", "job.yaml", "--direct", "--json")
+    assert ended.code == 4, ended.err
+    told = ended.manifest
+    assert "calls of rows that are not done yet" in ended.err
     assert told["termination"]["kind"] == "spend_limit"
     assert told["ledger"]["not_attempted"] > 0
     assert money(told["totals"]["cost_usd"]) + money(told["beside"]["unsettled_cost_usd"]) == money(
@@ -291,6 +294,8 @@ def corrected(bench: Bench, form: str, told: dict[str, str]) -> str:
             writer = csv.writer(file)
             writer.writerow(["row_id", "gold"])
             writer.writerows(told.items())
+    elif form == "min.json":
+        path.write_text(json.dumps([{"id": 1, "row_id": row, "label": name} for row, name in told.items()]))
     elif form == "json":
         path.write_text(json.dumps([
             {"data": {"row_id": row}, "annotations": [{"result": [{"type": "choices", "value": {"choices": [name]}}]}]}
@@ -301,7 +306,7 @@ def corrected(bench: Bench, form: str, told: dict[str, str]) -> str:
     return path.name
 
 
-@pytest.mark.parametrize("form", ["jsonl", "csv", "json"])
+@pytest.mark.parametrize("form", ["jsonl", "csv", "json", "min.json"])
 def test_peoples_labels_come_back_and_stay(bench, sandboxes, form):
     """Handed in, they are the rows' labels and gold at no cost; no later run overwrites them, whatever it asks again."""
     sandbox = sandboxes(labels=answers(41), right=1.0)
@@ -506,7 +511,8 @@ def test_jobs_that_cannot_label_are_refused(bench, keys, said):
         ("g.jsonl", '{"row_id": "r0", "gold": "nonsense"}\n', "line 1: the label 'nonsense' is not among the labels"),
         ("g.jsonl", '{"gold": "billing"}\n', "a label without a row_id"),
         ("g.jsonl", "not json\n", "line 1: not valid JSON"),
-        ("g.json", "{}", "a list of Label Studio tasks is expected"),
+        ("g.json", "[1]", "a list of tasks is expected"),
+        ("g.json", '[{"row_id": "r1", "label": "nonsense"}]', "the label 'nonsense' is not among the labels"),
         ("missing.csv", None, "cannot be read"),
     ],
 )
