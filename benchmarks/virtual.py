@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sandbox.limits import RateLimit
@@ -74,6 +74,11 @@ class Quota:
         """Requests (or tokens) let in from start to end."""
         return sum(size if tokens else 1.0 for at, size in self.let_in if start <= at < end)
 
+    def share(self, per_minute: float, *, tokens: bool = False) -> float:
+        """How much of the quota was used, from when the fleet was on its way to the last call."""
+        start, end = self.let_in[0][0] + 20, self.let_in[-1][0]
+        return self.used(start, end, tokens=tokens) / (end - start) * 60 / per_minute
+
 
 async def send(
     quota: Quota, limiter: Limiter, *, calls: int, concurrency: int, latency_s: float, seed: int = 0,
@@ -102,3 +107,23 @@ async def send(
 
     await asyncio.gather(*(worker() for _ in range(concurrency)))
     return clock.now() - began
+
+
+def cut_and_restored(quota: Quota, rpm: float, latency_s: float) -> list[tuple[float, int]]:
+    """A quota cut to a third after five minutes and restored after ten: the share used and the 429s of each phase."""
+
+    async def scenario() -> None:
+        async def change() -> None:
+            for allowed in (rpm / 3, rpm):
+                await asyncio.sleep(300)
+                quota.settings = replace(quota.settings, rpm=allowed)
+
+        changing = asyncio.create_task(change())
+        await send(quota, Limiter(rpm, None, 0.0), calls=10**9, concurrency=256, latency_s=latency_s, until=900)
+        await changing
+
+    run_virtually(scenario())
+    return [
+        (quota.used(start, end) / (end - start) * 60 / allowed, sum(start <= at < end for at in quota.refused))
+        for start, end, allowed in ((20, 300, rpm), (300, 600, rpm / 3), (600, 900, rpm))
+    ]

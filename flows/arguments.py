@@ -101,8 +101,18 @@ def _add_estimate(commands: Any) -> None:
 def _add_sandbox(command: argparse.ArgumentParser, does: str) -> None:
     command.add_argument("--sandbox", action="store_true", help=does)
     command.add_argument(
-        "--sandbox-settings", metavar="FILE", help="the same, with settings (JSON): latency, faults, right answers"
+        "--sandbox-settings",
+        metavar="FILE",
+        action=_SandboxSettings,
+        help="the same, with settings (JSON): latency, faults, right answers",
     )
+
+
+class _SandboxSettings(argparse.Action):
+    """Settings of a sandbox ask for one."""
+
+    def __call__(self, _: Any, namespace: argparse.Namespace, values: Any, __: str | None = None) -> None:
+        namespace.sandbox, namespace.sandbox_settings = True, values
 
 
 def _pilot(told: str) -> int | str:

@@ -52,12 +52,13 @@ def check_command(args: argparse.Namespace) -> ExitCode:
         found += impossible(job, model)
     if model is not None and files:
         with _noted(found):
-            labelling = label_run(job, model, None, fresh=False)
+            labelling = label_run(job, files, model, None, fresh=False)
             told = job if labelling is None else labelling.job
             planned_votes(told, model, catalogue, sandbox=False)
             rows_wrong = _check_rows(as_asked(told), model, files, labelling, args.show, found)
-    for error in found:
-        print(f"rowmill: {error}", file=sys.stderr)
+    # A model that cannot be asked this is refused as such, and again as one that votes.
+    for words in dict.fromkeys(map(str, found)):
+        print(f"rowmill: {words}", file=sys.stderr)
     return ExitCode.REFUSED if found or rows_wrong else ExitCode.OK
 
 

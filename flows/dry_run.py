@@ -35,6 +35,7 @@ from tasks.label_run import label_run, planned_votes
 from tasks.labels import as_asked
 from tasks.ledger import exit_code
 from tasks.output import read_manifest
+from tasks.read import input_files
 from tasks.session import Options, Session
 from tasks.settled import SettledRows, settled_rows
 from tasks.tokens import Count, by_script, by_tokenizer
@@ -66,7 +67,8 @@ async def estimate_job(job: Job, ask: Ask, run_pilot: RunPilot | None = None) ->
     """
     catalogue = catalogue_of(job, os.environ.get("ROWMILL_CATALOGUE"))
     model = find_model(job.model, catalogue)
-    if (labelling := label_run(job, model, None, fresh=False)) is not None:
+    files = input_files(job.input) if job.label is not None else []
+    if (labelling := label_run(job, files, model, None, fresh=False)) is not None:
         job = labelling.job
     refuse_impossible(as_asked(job), model)
     told, tally = await asyncio.to_thread(_forecast, job, model, catalogue, ask)
@@ -242,7 +244,6 @@ async def estimate_command(args: argparse.Namespace) -> ExitCode:
     from flows.run import gateway_for
 
     job = load_job(Path(args.job), overrides(args))
-    args.sandbox = args.sandbox or args.sandbox_settings is not None
     ask = Ask(args.pilot, args.tokenizer, args.rows, args.compare, args.limit, args.sandbox)
     if ask.pilot is None:
         told = await estimate_job(job, ask)

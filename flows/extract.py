@@ -20,10 +20,10 @@ from prefect.exceptions import Abort
 from prefect.runtime import deployment, flow_run
 from prefect.states import Completed, Failed, Running, Scheduled
 
-from flows.pipeline import Watch, carry_out
+from flows.pipeline import Watch, beside, carry_out
 from flows.report import leave_report
 from flows.summary import summary
-from flows.told import logs_to_prefect, progress_in_prefect, tell_prefect
+from flows.told import follow_progress, logs_to_prefect, tell_prefect
 from flows.waiting import wait_here, wait_message
 from schemas.errors import ExitCode, JobError, RowmillError
 from schemas.job import Job
@@ -132,7 +132,7 @@ async def _carry_out(session: Session) -> dict[str, Any]:
     _SESSION.set(session)
     with logs_to_prefect(), tags(TAG, session.model.name):
         log.info("%s: %s by %s, into %s", session.job.name, session.job.input, session.model.name, session.job.output)
-        async with progress_in_prefect(session.progress):
+        async with beside([follow_progress(session.progress)]):
             manifest = await carry_out(session, settle=_settle_as_task, watch=WATCH.get(), wait=_wait)
         log.info("%s", summary(manifest, session.job.output, session.progress))
     await tell_prefect(manifest, session.job.output, session.progress)

@@ -42,8 +42,8 @@ async def carry_out(
         return session.finish()
     session.progress.started_at = session.clock.now()
     fleet = session.fleet.keep() if session.fleet is not None else None
-    beside = [_sample(session), fleet, watch(session) if watch is not None else None]
-    async with _interruptible(session), _beside(beside):
+    works = [_sample(session), fleet, watch(session) if watch is not None else None]
+    async with _interruptible(session), beside(works):
         work = asyncio.create_task(_settle_gold_first(session, settle, wait))
         try:
             await asyncio.shield(work)
@@ -114,7 +114,7 @@ async def _settle_one(session: Session, settle: SettleShard, shard: Shard, slots
 
 
 @asynccontextmanager
-async def _beside(works: Sequence[Coroutine[Any, Any, None] | None]) -> AsyncIterator[None]:
+async def beside(works: Sequence[Coroutine[Any, Any, None] | None]) -> AsyncIterator[None]:
     """What goes on beside the run, such as its display; it never outlives it."""
     tasks = [asyncio.create_task(work) for work in works if work is not None]
     try:

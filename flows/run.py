@@ -40,7 +40,6 @@ async def run_command(args: argparse.Namespace) -> ExitCode:
     labels = args.command == "label"
     if labels:
         refuse_without_labels(job)
-    args.sandbox = args.sandbox or args.sandbox_settings is not None
     options = Options(
         args.limit, args.fresh, args.retry_failed, args.sandbox, args.fresh_part, gold=args.gold if labels else None
     )

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from flows.label_text import label_lines
-from schemas.price import PICO, short_usd
+from schemas.price import parse_amount, short_usd
 from tasks.progress import Progress
 
 WORDS_SHOWN = 160
@@ -26,14 +26,14 @@ def summary(manifest: Mapping[str, Any], output: str, progress: Progress | None 
     lines = [f"{termination['kind']}: {rows['rows']:,} rows: {counts or 'none'}", _bill(totals, settled)]
     beside = manifest.get("beside") or {}
     if beside.get("unsettled_calls"):
-        unsettled = short_usd(_pico(beside["unsettled_cost_usd"]))
+        unsettled = short_usd(parse_amount(beside["unsettled_cost_usd"]))
         lines.append(f"beside that: {beside['unsettled_calls']:,} calls of rows that are not done yet, {unsettled}")
     if totals["retries"]:
         lines.append("retries: " + ", ".join(f"{count:,} {kind}" for kind, count in totals["retries"].items()))
     if progress is not None:
         lines += _seen(progress)
     if totals["rows_cost_unknown"]:
-        bound = short_usd(_pico(totals["unknown_cost_bound_usd"]))
+        bound = short_usd(parse_amount(totals["unknown_cost_bound_usd"]))
         lines.append(f"{totals['rows_cost_unknown']:,} rows may have cost more than was told, at most {bound} together")
     if (told := manifest.get("forecast")) and termination["kind"] == "complete":
         lines.append(
@@ -77,13 +77,9 @@ def _bill(totals: Mapping[str, Any], settled: int) -> str:
     )
     if totals["cost_usd"] is None:
         return f"cost: unknown (the catalogue has no price); {tokens}"
-    wasted = _pico(totals["wasted_cost_usd"])
+    wasted = parse_amount(totals["wasted_cost_usd"])
     waste = f", {short_usd(wasted)} of it for answers that were not accepted" if wasted else ""
     credits = Decimal(totals["cost_credits"]).normalize()
-    cost = _pico(totals["cost_usd"])
+    cost = parse_amount(totals["cost_usd"])
     each = f", {short_usd(cost * 1_000 // settled)} for 1,000 rows" if settled else ""
     return f"cost: {short_usd(cost)} ({credits:f} credits){waste}{each}; {tokens}"
-
-
-def _pico(amount: str) -> int:
-    return int(Decimal(amount) * PICO)

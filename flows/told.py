@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,30 +39,20 @@ def logs_to_prefect() -> Iterator[None]:
     log.addHandler(handler)
     log.setLevel(logging.INFO if log.getEffectiveLevel() <= logging.WARNING else log.getEffectiveLevel())
     # What goes to a terminal stays as quiet as it was.
-    quiet = [one for one in logging.getLogger().handlers if one.level < logging.WARNING]
-    for one in quiet:
+    levels = [(one, one.level) for one in logging.getLogger().handlers if one.level < logging.WARNING]
+    for one, _ in levels:
         one.setLevel(logging.WARNING)
     try:
         yield
     finally:
         log.removeHandler(handler)
         log.setLevel(level)
-        for one in quiet:
-            one.setLevel(logging.NOTSET)
+        for one, before in levels:
+            one.setLevel(before)
 
 
-@asynccontextmanager
-async def progress_in_prefect(progress: Progress) -> AsyncIterator[None]:
-    """A progress artifact that follows the run, from its first share to its last."""
-    task = asyncio.create_task(_follow(progress))
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
-async def _follow(progress: Progress) -> None:
+async def follow_progress(progress: Progress) -> None:
+    """A progress artifact that follows the run until this is cancelled, from its first share to its last."""
     try:
         artifact = await acreate_progress_artifact(
             progress=_percent(progress), key=PROGRESS_KEY, description="Rows done"

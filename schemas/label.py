@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Literal, Self
 
 import msgspec
@@ -111,9 +112,8 @@ class Label(Part):
         if isinstance(self.examples, int) and self.examples and self.gold is None:
             raise ValueError("examples are taken from gold rows: name the gold column, or list the examples themselves")
         if self.labels is not None and not isinstance(self.examples, int):
-            names = {one.name for one in self.labels}
             for example in self.examples:
-                if wrong := [name for name in example.labels if name not in names]:
+                if wrong := self.outside(example.labels):
                     raise ValueError(f"an example has the label {wrong[0]!r}, which is not among the labels")
         return self
 
@@ -123,6 +123,11 @@ class Label(Part):
         assert self.labels is not None
         return tuple(one.name for one in self.labels)
 
+    def outside(self, told: Iterable[str]) -> list[str]:
+        """Those that are not among the labels."""
+        names = frozenset(self.names)
+        return [name for name in told if name not in names]
+
     def identity(self) -> dict[str, Any]:
         """What the answers depend on."""
         return self.model_dump(mode="json", exclude={"column", "gold", "min_accuracy", "review_below"})
@@ -131,11 +136,6 @@ class Label(Part):
     def fewest_votes(self) -> int:
         """Calls after which a row's label can be settled at the earliest."""
         return self.votes // 2 + 1
-
-    @property
-    def most_votes(self) -> int:
-        """Most calls that one row may be answered by."""
-        return self.votes + (self.escalate.votes if self.escalate else 0)
 
 
 def _name(value: object) -> object:

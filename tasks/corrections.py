@@ -49,7 +49,7 @@ def read_corrections(path: Path, label: Label, id_column: str | None = None) -> 
             continue
         if row_id is None:
             raise InputError("a label without a row_id", where=where, mend="each line needs `row_id` and `gold`")
-        if label.labels is not None and (wrong := [name for name in labels if name not in label.names]):
+        if label.labels is not None and (wrong := label.outside(labels)):
             raise InputError(
                 f"the label {wrong[0]!r} is not among the labels ({', '.join(label.names[:20])})",
                 where=where,
@@ -113,7 +113,7 @@ def _label_studio(text: str, path: Path) -> Iterator[Mapping[str, Any]]:
                 choices = (result.get("value") or {}).get("choices", choices)
         several = choices is not None and len(choices) != 1
         yield {
-            "row_id": (task.get("data") or {}).get("row_id"),
+            "row_id": (task["data"] or {}).get("row_id"),
             "gold": choices if several or not choices else choices[0],
         }
 

@@ -20,25 +20,23 @@ MORE, LITTLE = 1.3, 0.02
 class FleetRun:
     """One run among all of its key: it goes by its share, tells what stops everyone, and stops when it is told."""
 
-    def __init__(self, limits: Limits, admission: Admission, clock: Clock) -> None:
-        self.seat: Seat | None = None
+    def __init__(self, url: str, group: str, limits: Limits, admission: Admission, clock: Clock) -> None:
+        """Raises JobError where the address is none."""
         self._whole = Share(limits.rpm or 0.0, limits.tpm or 0.0)
         self._admission, self._clock = admission, clock
+        self._seat = Seat(open_store(url, group), self._whole, address_of(url), self._wanted, self._apply, self._heed)
         self._heeds_another = False
         self._telling: asyncio.Task[None] | None = None
 
-    async def join(self, url: str, group: str) -> None:
+    async def join(self) -> None:
         """Raises JobError, naming the address, where the store cannot be used."""
-        store = open_store(url, group)
-        self.seat = Seat(store, self._whole, address_of(url), self._wanted, self._apply, self._heed)
-        await self.seat.take()
+        await self._seat.take()
 
     def _wanted(self) -> Share:
         """All there is while the limits hold calls back; else a little more than what is used."""
         whole = self._whole
-        if self._admission.waiting_for in (None, "rate limit") and not self._admission.in_flight:
-            return whole
-        if self._admission.waiting_for == "rate limit":
+        waiting_for = self._admission.waiting_for
+        if waiting_for == "rate limit" or (waiting_for is None and not self._admission.in_flight):
             return whole
         calls, tokens = self._admission.limiter.a_minute(self._clock.now())
         return Share(
@@ -55,25 +53,22 @@ class FleetRun:
 
     def tell(self, halt: Termination) -> None:
         """This run has stopped: the others may have to."""
-        if self.seat is not None and not self._heeds_another:
-            self._telling = asyncio.create_task(self.seat.tell(halt))
+        if not self._heeds_another:
+            self._telling = asyncio.create_task(self._seat.tell(halt))
 
     def begin_anew(self) -> None:
         """After a wait: what was told before means nothing any more."""
         self._heeds_another = False
-        if self.seat is not None:
-            self.seat.begin_anew()
+        self._seat.begin_anew()
 
     async def keep(self) -> None:
         """Beat for as long as the run lives."""
-        if self.seat is not None:
-            await self.seat.keep()
+        await self._seat.keep()
 
     async def aclose(self) -> None:
         if self._telling is not None:
             await asyncio.wait([self._telling])
-        if self.seat is not None:
-            await self.seat.aclose()
+        await self._seat.aclose()
 
 
 async def join_fleet(limits: Limits, gateway: Gateway, model: Model, admission: Admission, clock: Clock) -> FleetRun:
@@ -84,6 +79,7 @@ async def join_fleet(limits: Limits, gateway: Gateway, model: Model, admission: 
             where="ROWMILL_REDIS_URL",
             mend="set it to redis://host:6379, or take limits.shared out: each run then goes by rpm and tpm alone",
         )
-    run = FleetRun(limits, admission, clock)
-    await run.join(gateway.redis_url, group_of(model.base_url or gateway.base_url, gateway.api_key))
+    group = group_of(model.base_url or gateway.base_url, gateway.api_key)
+    run = FleetRun(gateway.redis_url, group, limits, admission, clock)
+    await run.join()
     return run

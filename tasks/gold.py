@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
@@ -16,7 +16,8 @@ from schemas.request import Request
 from schemas.row import Cursor, Row
 from tasks.labels import gold_in
 from tasks.plan import Planner, shown_text
-from tasks.read import input_files, judge, lines
+from tasks.read import judge, lines
+from tasks.source import InputFile
 
 LABELS_MOST = 500
 # Gold rows that are asked before all others, drawn by a hash of their position: more of them say nothing more.
@@ -55,7 +56,12 @@ class _Seen:
 
 
 def find_gold(
-    job: Job, model: Model, before: Mapping[str, Any], corrections: Mapping[str, Labels], limit: int | None = None
+    job: Job,
+    files: Sequence[InputFile],
+    model: Model,
+    before: Mapping[str, Any],
+    corrections: Mapping[str, Labels],
+    limit: int | None = None,
 ) -> Gold:
     """The labels, gold and examples of a job's input. Reads it once, where there is something to find.
 
@@ -69,7 +75,7 @@ def find_gold(
         return Gold(job)
     if label.column is None and label.gold is None and not corrections:
         return Gold(job)
-    seen = _walk(job, label, corrections, limit)
+    seen = _walk(job, files, label, corrections, limit)
     told: dict[str, Any] = {}
     if label.column is not None:
         told |= {"labels": _labels_of_column(seen, label.column), "column": None}
@@ -88,9 +94,9 @@ def find_gold(
     )
 
 
-def _rows(job: Job) -> Iterator[Row]:
+def _rows(job: Job, files: Sequence[InputFile]) -> Iterator[Row]:
     index = 0
-    for file in input_files(job.input):
+    for file in files:
         for line in lines(file, Cursor(str(file), 0, 0), job.limits.max_line_bytes):
             row = judge(line, index, str(file), job.id)
             index += 1
@@ -98,9 +104,11 @@ def _rows(job: Job) -> Iterator[Row]:
                 yield row
 
 
-def _walk(job: Job, label: Label, corrections: Mapping[str, Labels], limit: int | None) -> _Seen:
+def _walk(
+    job: Job, files: Sequence[InputFile], label: Label, corrections: Mapping[str, Labels], limit: int | None
+) -> _Seen:
     seen = _Seen()
-    for row in _rows(job):
+    for row in _rows(job, files):
         seen.columns.update(row.columns)
         if label.column is not None:
             _meet(seen.names, row, label.column, multi=True)
@@ -168,13 +176,12 @@ def _refuse_wrong_gold(seen: _Seen, label: Label) -> None:
             where="label.gold",
             mend="name the column that holds the right labels, or leave gold out",
         )
-    names = label.names
-    wrong = [(name, where) for name, where in seen.gold.items() if name not in names]
+    wrong = [(name, seen.gold[name]) for name in label.outside(seen.gold)]
     if wrong:
         others = "".join(f"; {name!r} ({where})" for name, where in wrong[1:SHOWN])
         more = f"; and {len(wrong) - SHOWN:,} more" if len(wrong) > SHOWN else ""
         raise InputError(
-            f"the gold label {wrong[0][0]!r} is not among the labels ({', '.join(names[:20])}){others}{more}",
+            f"the gold label {wrong[0][0]!r} is not among the labels ({', '.join(label.names[:20])}){others}{more}",
             where=wrong[0][1],
             mend="mend the rows, or add the labels under label.labels",
         )
@@ -183,7 +190,7 @@ def _refuse_wrong_gold(seen: _Seen, label: Label) -> None:
 def _refuse_wrong_examples(label: Label) -> None:
     """Examples of a job whose labels were in a column are known to be right only now."""
     for example in label.examples if not isinstance(label.examples, int) else ():
-        if wrong := [name for name in example.labels if name not in label.names]:
+        if wrong := label.outside(example.labels):
             raise JobError(
                 f"an example has the label {wrong[0]!r}, which is not in the column",
                 where="label.examples",
@@ -206,7 +213,7 @@ def _earlier_examples(before: Mapping[str, Any], label: Label) -> list[Example] 
     if not isinstance(told, list) or len(told) != label.examples:
         return None
     examples = [Example.model_validate(one) for one in told]
-    return examples if all(set(one.labels) <= set(label.names) for one in examples) else None
+    return None if any(label.outside(one.labels) for one in examples) else examples
 
 
 def _choose(seen: _Seen, job: Job, model: Model) -> list[Example]:

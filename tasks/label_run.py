@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from tasks.output import read_manifest
 from tasks.plan import Planner, shown_text
 from tasks.review import Texts, write_review
 from tasks.scores import wilson
+from tasks.source import InputFile
 
 log = logging.getLogger("rowmill")
 
@@ -63,7 +64,7 @@ class LabelRun:
 
 
 def label_run(
-    job: Job, model: Model, gold_file: str | None, *, fresh: bool, limit: int | None = None
+    job: Job, files: Sequence[InputFile], model: Model, gold_file: str | None, *, fresh: bool, limit: int | None = None
 ) -> LabelRun | None:
     """The labelling side of a run; None for a job that labels nothing. Reads, writes nothing.
 
@@ -80,7 +81,7 @@ def label_run(
     kept = kept_corrections(root, job.label)
     handed_in = read_corrections(Path(gold_file), job.label, job.id) if gold_file is not None else {}
     corrections = kept | handed_in
-    gold = find_gold(job, model, before, corrections, limit)
+    gold = find_gold(job, files, model, before, corrections, limit)
     if gold.strange:
         log.warning("%d rows that people labelled are not in this input", gold.strange)
     if job.label.min_accuracy is not None and not gold.rows and not gold.is_empty:
@@ -178,16 +179,22 @@ def conclude(run: LabelRun, results: Path, texts: Texts) -> dict[str, Any]:
 def texts_of(
     job: Job, model: Model, shards: Mapping[int, Shard], rows_of: Callable[[Shard], Iterable[Row | Unreadable]]
 ) -> Texts:
-    """Finds what the model was shown of some rows of a part, as it was before the labels were put around it."""
+    """Finds what the model was shown of a part's rows, as it was before the labels were put around it.
+
+    A shard is read once, as far as its last row that is asked for.
+    """
     planner = Planner(job, model, sandbox=False)
 
-    def texts(part: Path, rows: frozenset[int]) -> dict[int, str]:
-        found = {}
+    def texts(part: Path) -> Callable[[int], str]:
         shard = shards.get(int(part.stem.split("-")[1]))
-        for row in rows_of(shard) if shard is not None else ():
-            if row.index in rows and isinstance(row, Row) and isinstance(told := planner.plan(row), Request):
-                found[row.index] = shown_text(told, model)
-        return found
+        rows = iter(rows_of(shard) if shard is not None else ())
+
+        def text_of(index: int) -> str:
+            row = next((row for row in rows if row.index == index), None)
+            planned = planner.plan(row) if isinstance(row, Row) else None
+            return shown_text(planned, model) if isinstance(planned, Request) else ""
+
+        return text_of
 
     return texts
 

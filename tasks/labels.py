@@ -73,8 +73,7 @@ def label_schema(label: Label, choices: Sequence[Choice]) -> dict[str, Any]:
 def labels_in(output_text: str, label: Label) -> Labels:
     """The labels that an accepted answer names, in the order of the job's list."""
     value = decode_json(output_text)
-    told = set(value["labels"]) if label.multi else {value["label"]}
-    return tuple(name for name in label.names if name in told)
+    return tuple(name for name in label.names if name in value["labels"]) if label.multi else (value["label"],)
 
 
 def gold_in(value: Any, *, multi: bool) -> Labels | None:

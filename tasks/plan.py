@@ -50,6 +50,7 @@ class Planner:
         )
         self._salt = _salt(model, schema, job.label, sandbox=sandbox)
         self._shown_rows = _rows_shown(job.label)
+        self._label_names = frozenset(job.label.names if job.label else ())
         self.keep_types: Mapping[str, pa.DataType] = {}
 
     def plan(self, row: Row) -> Request | Outcome:
@@ -90,8 +91,7 @@ class Planner:
             told = gold_in(row.columns.get(label.gold), multi=label.multi)
         except ValueError:
             return None
-        names = label.names
-        return told if told is None or set(told) <= set(names) else None
+        return told if told is None or self._label_names.issuperset(told) else None
 
     def _media(self, columns: Mapping[str, Any]) -> list[Media]:
         """The media of a row's attachment columns, read now and held by its request alone."""

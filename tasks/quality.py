@@ -31,7 +31,6 @@ def quality(results: Path, label: Label) -> dict[str, Any]:
         pl.col("votes").list.len().sum().alias("votes"),
         pl.col("voted_label").is_null().sum().alias("without"),
         pl.col("agreement").mean().alias("agreement"),
-        _in_review(label).sum().alias("review"),
     ).collect().row(0, named=True)  # fmt: skip
     return {
         "rows": told["rows"],
@@ -39,16 +38,10 @@ def quality(results: Path, label: Label) -> dict[str, Any]:
         "rows_without_label": told["without"],
         "votes": told["votes"],
         "votes_a_row": told["votes"] / told["rows"] if told["rows"] else None,
-        "rows_to_review": told["review"] or 0,
         "agreement": {"mean": told["agreement"], **_among_votes(answered, label)},
         "gold": against_gold(rows, label),
         "escalation": _escalation(results, rows, label) if label.escalate else None,
     }
-
-
-def _in_review(label: Label) -> pl.Expr:
-    undecided = pl.col("voted_label").is_null() & (pl.col("status") != "failed")
-    return undecided | (pl.col("agreement") < label.review_below).fill_null(False)
 
 
 def _label_counts(rows: pl.LazyFrame, label: Label) -> dict[str, int]:

@@ -20,8 +20,8 @@ BATCH_ROWS = 2_048
 # Rows without an answer that people can give in the model's place. A failed call is for --retry-failed.
 ANSWERED_BY_PEOPLE = frozenset({Status.INVALID.value, Status.REFUSED.value})
 
-# The texts of some rows of a part, by row index, as the model read them.
-Texts = Callable[[Path, frozenset[int]], Mapping[int, str]]
+# For a part: what finds a row's text by its index, as the model read it, for rows in their order.
+Texts = Callable[[Path], Callable[[int], str]]
 
 
 def write_review(path: Path, label: Label, parts: Iterable[Path], texts: Texts, done: Mapping[str, Any]) -> int:
@@ -32,22 +32,21 @@ def write_review(path: Path, label: Label, parts: Iterable[Path], texts: Texts, 
     count = 0
     with published(path, "the review") as file:
         for part in parts:
-            for rows in _to_review(part, label, done):
-                shown = texts(part, frozenset(row["row_index"] for row in rows))
-                for row in rows:
-                    file.write(encode_json(_line(row, shown.get(row["row_index"], ""), label)) + b"\n")
-                count += len(rows)
+            text_of = texts(part)
+            for row in _to_review(part, label, done):
+                file.write(encode_json(_line(row, text_of(row["row_index"]), label)) + b"\n")
+                count += 1
     if not count:
         path.unlink()
     return count
 
 
-def _to_review(part: Path, label: Label, done: Mapping[str, Any]) -> Iterator[list[dict[str, Any]]]:
+def _to_review(part: Path, label: Label, done: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     with pq.ParquetFile(part, pre_buffer=False) as file:
         for batch in file.iter_batches(BATCH_ROWS, columns=COLUMNS, use_threads=False):
-            doubtful = batch.filter(_may_need_people(batch, label)).to_pylist()
-            if rows := [row for row in doubtful if row["row_id"] not in done and reason(row, label)]:
-                yield rows
+            for row in batch.filter(_may_need_people(batch, label)).to_pylist():
+                if row["row_id"] not in done and reason(row, label):
+                    yield row
 
 
 def _may_need_people(batch: pa.RecordBatch, label: Label) -> pa.Array:

@@ -84,7 +84,9 @@ class Session:
         self._catalogue = catalogue_of(job, gateway.catalogue)
         self.model: Model = find_model(job.model, self._catalogue)
         self._files = read.input_files(job.input)
-        self._labelling = label_run(job, self.model, options.gold, fresh=options.fresh, limit=options.limit)
+        self._labelling = label_run(
+            job, self._files, self.model, options.gold, fresh=options.fresh, limit=options.limit
+        )
         self.job = job = self._labelling.job if self._labelling else job
         asked = as_asked(job)
         refuse_impossible(asked, self.model)
@@ -271,8 +273,9 @@ class Session:
     @property
     def gold_rows(self) -> frozenset[int] | None:
         """Rows to settle and to score before the others; None where the job asks for no such gate."""
-        gated = self._labelling is not None and self.options.rows is None and not self.nothing_to_do
-        return self._labelling.asked_first if gated and self._labelling is not None else None
+        if self._labelling is None or self.options.rows is not None or self.nothing_to_do:
+            return None
+        return self._labelling.asked_first
 
     def take_only(self, rows: frozenset[int] | None) -> None:
         """Settle these rows alone from here on; None for all."""

@@ -48,17 +48,19 @@ class Voter:
         """
         row = request.row.index
         cast = list(segment.replayed.votes.get(row, ()))
-        while (model := next_model(self._label, self._model, [self.vote(one) for one in cast])) is not None:
-            number = sum(one.model == model for one in cast)
+        votes = [self._vote(one) for one in cast]
+        while (model := next_model(self._label, self._model, votes)) is not None:
+            number = sum(vote.model == model for vote in votes)
             outcome = await self._ask(request, model, number, segment, spent, failures)
             spent, failures = Spent(), {}
-            vote = Voted(row, model, outcome)
+            voted = Voted(row, model, outcome)
             # Its end is known: a halt that comes while it is made durable does not undo it.
             self.sending.add(row)
-            await segment.voted(vote)
+            await segment.voted(voted)
             self.landed(row)
-            cast.append(vote)
-        return self.verdict(request, cast, spent, failures)
+            cast.append(voted)
+            votes.append(self._vote(voted))
+        return self._verdict(request, [one.outcome for one in cast], votes, spent, failures)
 
     async def _ask(
         self, request: Request, model: str, number: int, segment: Segment, spent: Spent, failures: dict[str, int]
@@ -75,7 +77,7 @@ class Voter:
         bare = msgspec.structs.replace(planned, keep={}, gold=None)
         return await panel.settler.settle(bare, segment, spent, failures)
 
-    def vote(self, cast: Voted) -> Vote:
+    def _vote(self, cast: Voted) -> Vote:
         """A journaled vote as it counts, and as it stands in the results."""
         outcome = cast.outcome
         return Vote(
@@ -88,11 +90,12 @@ class Voter:
             latency_ms=outcome.latency_ms,
         )
 
-    def verdict(self, request: Request, cast: Sequence[Voted], spent: Spent, failures: Mapping[str, int]) -> Outcome:
-        """The row's outcome: the answer of the first vote for its label, the cost of all of them."""
-        votes = [self.vote(one) for one in cast]
+    def _verdict(
+        self, request: Request, outcomes: Sequence[Outcome], votes: Sequence[Vote], spent: Spent,
+        failures: Mapping[str, int],
+    ) -> Outcome:  # fmt: skip
+        """The row's outcome: the answer of the last vote for its label, the cost of all of them."""
         told = labelling(self._label, votes, request.gold)
-        outcomes = [one.outcome for one in cast]
         chosen = _deciding(outcomes, votes, told.labels)
         counts = Counter(failures)
         for outcome in outcomes:

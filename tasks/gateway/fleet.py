@@ -44,11 +44,10 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What a beat brought: the store's time in ms, our share, how many runs share, and a halt that one of them met."""
+    """What a beat brought: the store's time in ms, our share, and a halt that another run met."""
 
     now_ms: float
     share: Share
-    runs: int
     halt: Any = None
 
 
@@ -75,8 +74,8 @@ class Store:
         arguments = [seat, "" if now_ms is None else now_ms, GONE_S * 1_000]
         for name in ("rpm", "tpm"):
             arguments += [getattr(limit, name), getattr(wanted, name), getattr(held, name)]
-        now, rpm, tpm, runs, halt = await self._script(keys=[self._members, self._halt], args=arguments)
-        return Told(float(now), Share(float(rpm), float(tpm)), int(runs), json.loads(halt) if halt else None)
+        now, rpm, tpm, halt = await self._script(keys=[self._members, self._halt], args=arguments)
+        return Told(float(now), Share(float(rpm), float(tpm)), json.loads(halt) if halt else None)
 
     async def leave(self, seat: str) -> None:
         await self._client.hdel(self._members, seat)
@@ -124,7 +123,6 @@ class Seat:
         self._since_ms = 0.0
         self._now_ms = 0.0
         self._lost = False
-        self.runs = 1
 
     async def take(self) -> None:
         """Sit down. Raises JobError, naming the address, where the store cannot be reached: nothing was sent yet."""
@@ -164,7 +162,7 @@ class Seat:
 
     async def _beat(self) -> Told:
         told = await self._store.beat(self._id, self._limit, self._wants(), self._held)
-        self._now_ms, self.runs = told.now_ms, told.runs
+        self._now_ms = told.now_ms
         if told.share != self._held:
             self._held = told.share
             self._apply(told.share)

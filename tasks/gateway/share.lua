@@ -1,7 +1,7 @@
 -- One beat of one run: what it wants of the key's limits, and what it gets. One step for all who share them.
 -- KEYS: members (hash), halt (string). ARGV: id, now in ms ('' for the store's own clock), expiry in ms,
 -- then for requests and for tokens a minute: limit (0 none), wanted, held.
--- Gives back: now, granted requests, granted tokens, members, the halt that was told.
+-- Gives back: now, granted requests, granted tokens, the halt that was told.
 local members, halt = KEYS[1], KEYS[2]
 local id, expiry = ARGV[1], tonumber(ARGV[3])
 local now = tonumber(ARGV[2])
@@ -18,7 +18,7 @@ if not born then
 end
 
 -- Those who live, as {expires, and for each limit: limit, wanted, granted}.
-local alive, count = {}, 1
+local alive = {}
 local all = redis.call('HGETALL', members)
 for at = 1, #all, 2 do
   local name = all[at]
@@ -28,7 +28,6 @@ for at = 1, #all, 2 do
       redis.call('HDEL', members, name)
     else
       alive[name] = told
-      count = count + 1
     end
   end
 end
@@ -71,4 +70,4 @@ end
 local told = { now + expiry, granted[1][1], granted[1][2], granted[1][3], granted[2][1], granted[2][2], granted[2][3] }
 redis.call('HSET', members, id, cjson.encode(told))
 redis.call('PEXPIRE', members, 3600000)
-return { tostring(now), tostring(granted[1][3]), tostring(granted[2][3]), tostring(count), redis.call('GET', halt) or '' }
+return { tostring(now), tostring(granted[1][3]), tostring(granted[2][3]), redis.call('GET', halt) or '' }

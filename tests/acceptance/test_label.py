@@ -505,6 +505,15 @@ def test_jobs_that_cannot_label_are_refused(bench, keys, said):
     assert said in ended.err
 
 
+def test_check_tells_a_problem_of_a_labelling_job_once(bench):
+    """What the model does not offer is one line, though each vote would meet it."""
+    bench.rows(tickets(4))
+    job(bench, {"votes": 3}, params={"max_output_tokens": 10_000_000})
+    ended = bench.run("", "check", "job.yaml")
+    assert ended.code == 2
+    assert len(ended.err.strip().splitlines()) == 1
+
+
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.virtual import Quota, run_virtually, send
+from benchmarks.virtual import Quota, cut_and_restored, run_virtually, send
 from sandbox.settings import Settings
 from tasks.gateway.limiter import ARRIVAL_S, WINDOW_S, Limiter, SlidingMinute
 from tasks.gateway.pace import Pace
@@ -22,12 +21,6 @@ def sent(quota: Quota, limiter: Limiter, calls: int, **more) -> float:
     return run_virtually(send(quota, limiter, calls=calls, **{"concurrency": 64, "latency_s": 1.5, **more}))
 
 
-def share(quota: Quota, per_minute: float, *, tokens: bool = False) -> float:
-    """How much of the quota was used, from when the fleet was on its way to the last call."""
-    start, end = quota.let_in[0][0] + 20, quota.let_in[-1][0]
-    return quota.used(start, end, tokens=tokens) / (end - start) * 60 / per_minute
-
-
 @pytest.mark.parametrize(
     ("window", "bucket_seconds"), [("bucket", 1.0), ("bucket", 0.25), ("bucket", 60.0), ("sliding", 1.0)]
 )
@@ -36,7 +29,7 @@ def test_requests_use_their_quota_and_provoke_no_429(window, bucket_seconds):
     quota = Quota(Settings(rpm=RPM, limit_window=window, bucket_seconds=bucket_seconds))
     sent(quota, Limiter(RPM, None, 0.0), 4_000)
     assert not quota.refused
-    assert share(quota, RPM) >= 0.995
+    assert quota.share(RPM) >= 0.995
 
 
 def test_the_head_start_of_a_sliding_minute_is_used():
@@ -56,7 +49,7 @@ def test_tokens_use_their_quota_with_answers_spread_widely(window, least, refuse
         quota, Limiter(None, tpm, 0.0), 5_000, expected=MEAN_TOKENS, sizes=lambda rng: rng.lognormvariate(7.0, 0.8)
     )  # fmt: skip
     assert len(quota.refused) <= refused_most
-    assert share(quota, tpm, tokens=True) >= least
+    assert quota.share(tpm, tokens=True) >= least
 
 
 @pytest.mark.parametrize("latency_s", [0.2, 1.5, 5.0])
@@ -64,20 +57,7 @@ def test_tokens_use_their_quota_with_answers_spread_widely(window, least, refuse
 def test_a_quota_that_is_cut_and_restored_is_used_throughout(latency_s, retry_after):
     """When the gateway cuts the quota to a third and restores it, at least 95 % of each phase is used."""
     quota = Quota(Settings(rpm=RPM, limit_window="bucket"), retry_after)
-
-    async def scenario() -> None:
-        async def change() -> None:
-            for rpm in (RPM / 3, RPM):
-                await asyncio.sleep(300)
-                quota.settings = Settings(rpm=rpm, limit_window="bucket")
-
-        changing = asyncio.create_task(change())
-        await send(quota, Limiter(RPM, None, 0.0), calls=10**9, concurrency=256, latency_s=latency_s, until=900)
-        await changing
-
-    run_virtually(scenario())
-    phases = [(20, 300, RPM), (300, 600, RPM / 3), (600, 900, RPM)]
-    used = [quota.used(start, end) / (end - start) * 60 / rpm for start, end, rpm in phases]
+    used = [share for share, _ in cut_and_restored(quota, RPM, latency_s)]
     assert min(used) >= 0.95, used
     assert len(quota.refused) <= 0.05 * RPM / 3 * 5
 
@@ -86,7 +66,7 @@ def test_a_gateway_whose_limit_nobody_told_is_learned():
     """Without an RPM in the job, what the gateway lets in is found from its refusals, at one 429 in 40 calls."""
     quota = Quota(Settings(rpm=RPM, limit_window="bucket", bucket_seconds=10.0))
     sent(quota, Limiter(None, None, 0.0), 8_000)
-    assert share(quota, RPM) >= 0.97
+    assert quota.share(RPM) >= 0.97
     assert len(quota.refused) <= 200
 
 

@@ -71,7 +71,7 @@ def test_a_row_is_escalated_where_all_votes_would_have_it(said, stronger, below)
     won = winner(told, first, ties_first=True)
     disagree = won is None or agreement(first, won) < below
     assert any(vote.model == SECOND for vote in asked) == disagree
-    assert len(asked) <= told.most_votes
+    assert len(asked) <= told.votes + told.escalate.votes
     if disagree and any(vote.labels for vote in second):
         assert labelling(told, asked, None).labels == winner(told, second)
     elif not disagree:
