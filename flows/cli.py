@@ -90,14 +90,11 @@ def asyncio_run(main_coroutine: Any) -> ExitCode:
     """Run on uvloop where it is installed, with the collector told that the modules loaded by now will stay."""
     gc.freeze()
     gc.set_threshold(COLLECT_AFTER, 10, 100)
-    try:
-        import uvloop
-    except ImportError:
-        code: ExitCode = asyncio.run(main_coroutine)
+    from tasks.loop import fastest_loop
+
+    with asyncio.Runner(loop_factory=fastest_loop()) as runner:
+        code: ExitCode = runner.run(main_coroutine)
         return code
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        faster: ExitCode = runner.run(main_coroutine)
-        return faster
 
 
 if __name__ == "__main__":

@@ -4,49 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
+from schemas.job import Limits
 from schemas.price import short_usd
 from tasks.progress import Progress
+from tasks.traffic import USUAL, Traffic
 
 if TYPE_CHECKING:
     from tasks.session import Session
 
 REDRAW_S = 0.2
 STEP_PERCENT = 5
-LATELY_S = 30.0
 BAR_MOST = 40
-# What a door is closed by that is no more than how a run goes.
-USUAL = (None, "concurrency")
-
-
-@dataclass(frozen=True, slots=True)
-class Traffic:
-    """What passes the door now: calls in flight of those allowed, calls and tokens a minute of the job's limits."""
-
-    in_flight: int = 0
-    limit: int = 0
-    calls: float = 0.0
-    tokens: float = 0.0
-    rpm: float | None = None
-    tpm: float | None = None
-    waiting_for: str | None = None
-    opens_in: float = 0.0
-    retrying: int = 0
-    lately: tuple[tuple[str, int], ...] = ()
-
-
-def traffic(session: Session) -> Traffic:
-    """The traffic of a session as it is now."""
-    admission, limits, now = session.admission, session.job.limits, session.clock.now()
-    calls, tokens = admission.limiter.a_minute(now)
-    lately = Counter(kind for at, kind in admission.recent if now - at <= LATELY_S)
-    return Traffic(
-        admission.in_flight, admission.concurrency.limit, calls, tokens, limits.rpm, limits.tpm,
-        admission.waiting_for, admission.opens_in(now), admission.retrying, tuple(lately.most_common(3)),
-    )  # fmt: skip
 
 
 async def watch_lines(session: Session, out: TextIO = sys.stderr) -> None:
@@ -58,7 +28,8 @@ async def watch_lines(session: Session, out: TextIO = sys.stderr) -> None:
         step = progress.done * 100 // progress.total // STEP_PERCENT if progress.total else 0
         if step > shown:
             shown = step
-            print(" · ".join(parts(progress, traffic(session), session.clock.now())), file=out, flush=True)
+            now, limits = session.clock.now(), session.job.limits
+            print(" · ".join(parts(progress, session.traffic(), limits, now)), file=out, flush=True)
 
 
 async def watch_bar(session: Session) -> None:
@@ -70,16 +41,16 @@ async def watch_bar(session: Session) -> None:
     console = Console(stderr=True)
     with Live(console=console, auto_refresh=False, transient=True) as live:
         while True:
-            told = lines(session.progress, traffic(session), session.clock.now(), console.width)
+            told = lines(session.progress, session.traffic(), session.job.limits, session.clock.now(), console.width)
             live.update(Group(*(Text(line, no_wrap=True, overflow="ellipsis") for line in told)), refresh=True)
             await asyncio.sleep(REDRAW_S)
 
 
-def lines(progress: Progress, now_passing: Traffic, now: float, width: int) -> list[str]:
+def lines(progress: Progress, now_passing: Traffic, limits: Limits, now: float, width: int) -> list[str]:
     """A bar, and under it as many lines as the parts need at this width."""
     told = [_bar(progress, width)] if progress.total else []
     line = ""
-    for part in parts(progress, now_passing, now):
+    for part in parts(progress, now_passing, limits, now):
         if line and len(line) + 3 + len(part) > width:
             told.append(line)
             line = ""
@@ -94,28 +65,28 @@ def _bar(progress: Progress, width: int) -> str:
     return "█" * full + "░" * (cells - full) + percent
 
 
-def parts(progress: Progress, now_passing: Traffic, now: float) -> list[str]:
+def parts(progress: Progress, now_passing: Traffic, limits: Limits, now: float) -> list[str]:
     """Rows, speed, time, money, what went wrong, and why it waits: each a part of its own."""
     elapsed = max(now - progress.started_at, 1e-9)
-    rate = progress.settled / elapsed
+    rate = progress.settled_now / elapsed
     more = "" if progress.total_is_exact else "+"
     percent = progress.done * 100 // progress.total if progress.total else 100
     told = [f"{progress.done:,}/{progress.total:,}{more} rows", f"{percent} %", f"{rate:,.1f} rows/s", _span(elapsed)]
     if rate and progress.done < progress.total:
         told.append(f"{_span((progress.total - progress.done) / rate)} left")
     cap = f" of {short_usd(progress.cap_usd)}" if progress.cap_usd is not None else ""
-    told.append(f"{short_usd(progress.usd)}{cap}")
+    told.append(f"{short_usd(progress.spent_usd)}{cap}")
     if (whole := progress.projected_usd) is not None and progress.done < progress.total:
         told.append(f"about {short_usd(whole)} in all")
-    if progress.not_ok:
-        told.append(f"{progress.not_ok:,} not ok")
-    return told + _traffic_parts(now_passing)
+    if progress.failing:
+        told.append(f"{progress.failing:,} not ok")
+    return told + _traffic_parts(now_passing, limits)
 
 
-def _traffic_parts(now_passing: Traffic) -> list[str]:
+def _traffic_parts(now_passing: Traffic, limits: Limits) -> list[str]:
     told = [f"{now_passing.in_flight:,} in flight of {now_passing.limit:,}"]
     for name, seen, most in (
-        ("calls", now_passing.calls, now_passing.rpm), ("tokens", now_passing.tokens, now_passing.tpm)
+        ("calls", now_passing.calls, limits.rpm), ("tokens", now_passing.tokens, limits.tpm)
     ):  # fmt: skip
         if most is not None:
             told.append(f"{seen:,.0f} {name} a minute of {most:,.0f}")

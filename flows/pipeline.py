@@ -13,8 +13,6 @@ from schemas.row import Shard
 from tasks.session import Session
 from tasks.shard import ShardReport
 
-# One shard settles its last calls while the next one is read; a third would only wait.
-OPEN_SHARDS = 2
 # Prefect kills 30 s after it cancels.
 GRACE_S = 20.0
 
@@ -41,8 +39,7 @@ async def carry_out(
     if session.nothing_to_do:
         return session.finish()
     session.progress.started_at = session.clock.now()
-    fleet = session.fleet.keep() if session.fleet is not None else None
-    works = [_sample(session), fleet, watch(session) if watch is not None else None]
+    works = [_sample(session), session.keep(), watch(session) if watch is not None else None]
     async with _interruptible(session), beside(works):
         work = asyncio.create_task(_settle_gold_first(session, settle, wait))
         try:
@@ -90,7 +87,7 @@ async def _settle_and_wait(session: Session, settle: SettleShard, wait: Wait) ->
 
 
 async def _settle_shards(session: Session, settle: SettleShard) -> None:
-    slots = asyncio.Semaphore(OPEN_SHARDS)
+    slots = asyncio.Semaphore(session.open_shards)
     running: list[asyncio.Task[ShardReport]] = []
     try:
         async for shard in session.shards():
@@ -127,10 +124,10 @@ async def beside(works: Sequence[Coroutine[Any, Any, None] | None]) -> AsyncIter
 
 async def _sample(session: Session) -> None:
     """Note how the calls go, for the report."""
-    admission, course = session.admission, session.books.course
+    course = session.books.course
     while True:
-        calls, _ = admission.limiter.a_minute(session.clock.now())
-        course.note(admission.in_flight, admission.concurrency.limit, calls)
+        seen = session.traffic()
+        course.note(seen.in_flight, seen.limit, seen.calls)
         await asyncio.sleep(course.step_s)
 
 

@@ -20,7 +20,7 @@ from flows.summary import summary
 from schemas.errors import ExitCode, JobError
 from schemas.job import Job
 from tasks.check import refuse_without_labels
-from tasks.gateway.access import Gateway, gateway_from
+from tasks.gateway.access import SANDBOX_KEY, Gateway, gateway_from
 from tasks.job_file import load_job
 from tasks.ledger import exit_code
 from tasks.progress import Progress
@@ -28,8 +28,6 @@ from tasks.session import Options, Session
 
 if TYPE_CHECKING:
     from sandbox.settings import Settings
-
-SANDBOX_KEY = "sk-sandbox-only-0000"
 
 
 async def run_command(args: argparse.Namespace) -> ExitCode:

@@ -16,7 +16,7 @@ from schemas.manifest import Tally, ledger, summed, totals
 from schemas.price import decimal_string
 from tasks.compact import read_footer, tally_of, verify_part
 from tasks.journal import replay
-from tasks.output import LOCK, manifest_of
+from tasks.output import LOCK, manifest_of, segments_in
 from tasks.standing import unsettled
 
 
@@ -49,7 +49,7 @@ def standing(root: Path, manifest: dict[str, Any], damage: list[str], *, verify:
             continue
         if footer.complete:
             tallies[footer.shard.number] = tally_of(footer)
-    for path in sorted((root / "journal").glob("shard-*.jsonl")):
+    for path in segments_in(root / "journal").values():
         tally = Tally()
         try:
             found = replay(path, tally.add)

@@ -97,6 +97,12 @@ class Job(Part):
     retries: Retries = Field(default_factory=Retries, description="How often a row is tried again")  # type: ignore[arg-type]
     max_cost_usd: Decimal | None = Field(None, gt=0, description="Cap: no call is sent that could pass it")
     on_spend_limit: Literal["stop", "wait"] = Field("stop", description="What a spend limit of the key does")
+    runner: Literal["local", "dask", "ray"] = Field(
+        "local", description="Where shards are settled: in this process, or by the workers of a Dask or Ray cluster"
+    )
+    scheduler: str | None = Field(
+        None, description="Address of that cluster; else DASK_SCHEDULER_ADDRESS or RAY_ADDRESS tells"
+    )
     api_key_block: str | None = Field(None, description="Name of a Prefect Secret block that holds the API key")
     catalogue: str | None = Field(None, description="TOML file with models and prices of your own")
 
@@ -124,6 +130,10 @@ class Job(Part):
             )
         if self.label is not None:
             self._can_be_labelled(self.label)
+        if self.runner != "local" and self.limits.window == "sliding":
+            raise ValueError(f"runner: {self.runner} divides the limits evenly: use limits.window: even")
+        if self.runner == "local" and self.scheduler is not None:
+            raise ValueError("scheduler names a cluster, and runner: local uses none: set runner to dask or ray")
         return self
 
     def _can_be_labelled(self, label: Label) -> None:

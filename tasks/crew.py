@@ -39,17 +39,22 @@ class Crew:
         clock: Clock,
         rng: random.Random,
         run_id: str,
+        is_portion: bool = False,
     ) -> None:
-        """`spent_usd` is what the job has cost already, in 10⁻¹² USD; the cap is about the whole of it."""
+        """`spent_usd` is what the job has cost already, in 10⁻¹² USD; the cap is about the whole of it.
+
+        `is_portion` where this process has a part of limits and cap, and begins with none of it.
+        """
         self._job, self._gateway, self._validator = job, gateway, validator
         self._clock, self._rng, self._run_id = clock, rng, run_id
         self._sending: set[int] = set()
         self.cap_usd = None if job.max_cost_usd is None else parse_amount(str(job.max_cost_usd))
         limits = job.limits
+        sliding = limits.window == "sliding" and not is_portion
         self.admission = Admission(
-            limiter=Limiter(limits.rpm, limits.tpm, clock.now(), sliding=limits.window == "sliding"),
+            limiter=Limiter(limits.rpm, limits.tpm, clock.now(), sliding=sliding),
             concurrency=Concurrency(limits.concurrency),
-            budget=Budget(self.cap_usd, spent_usd, lambda told: log.warning("%s", told)),
+            budget=Budget(self.cap_usd, spent_usd, lambda told: log.warning("%s", told), is_portion=is_portion),
             clock=clock,
             outage_s=job.retries.outage_s,
         )

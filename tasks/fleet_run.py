@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from schemas.catalogue import Model
 from schemas.errors import JobError
 from schemas.job import Limits
 from schemas.manifest import Termination
-from tasks.clock import Clock
 from tasks.gateway.access import Gateway
 from tasks.gateway.admission import Admission
 from tasks.gateway.fleet import Seat, Share, address_of, group_of, open_store
+from tasks.traffic import Traffic
 
 # A run that its share does not hold back asks for so much more than it uses, and a little of the whole to begin with.
 MORE, LITTLE = 1.3, 0.02
@@ -20,10 +21,19 @@ MORE, LITTLE = 1.3, 0.02
 class FleetRun:
     """One run among all of its key: it goes by its share, tells what stops everyone, and stops when it is told."""
 
-    def __init__(self, url: str, group: str, limits: Limits, admission: Admission, clock: Clock) -> None:
+    def __init__(
+        self,
+        url: str,
+        group: str,
+        limits: Limits,
+        admission: Admission,
+        traffic: Callable[[], Traffic],
+        take_share: Callable[[float, float], None],
+    ) -> None:
         """Raises JobError where the address is none."""
+        self._traffic, self._take_share = traffic, take_share
         self._whole = Share(limits.rpm or 0.0, limits.tpm or 0.0)
-        self._admission, self._clock = admission, clock
+        self._admission = admission
         self._seat = Seat(open_store(url, group), self._whole, address_of(url), self._wanted, self._apply, self._heed)
         self._heeds_another = False
         self._telling: asyncio.Task[None] | None = None
@@ -35,16 +45,16 @@ class FleetRun:
     def _wanted(self) -> Share:
         """All there is while the limits hold calls back; else a little more than what is used."""
         whole = self._whole
-        waiting_for = self._admission.waiting_for
-        if waiting_for == "rate limit" or (waiting_for is None and not self._admission.in_flight):
+        seen = self._traffic()
+        if seen.waiting_for == "rate limit" or (seen.waiting_for is None and not seen.in_flight):
             return whole
-        calls, tokens = self._admission.limiter.a_minute(self._clock.now())
         return Share(
-            min(whole.rpm, MORE * calls + LITTLE * whole.rpm), min(whole.tpm, MORE * tokens + LITTLE * whole.tpm)
+            min(whole.rpm, MORE * seen.calls + LITTLE * whole.rpm),
+            min(whole.tpm, MORE * seen.tokens + LITTLE * whole.tpm),
         )
 
     def _apply(self, share: Share) -> None:
-        self._admission.take_share(share.rpm, share.tpm)
+        self._take_share(share.rpm, share.tpm)
 
     def _heed(self, told: Termination) -> None:
         """Another run of this key met what stops this one too."""
@@ -71,7 +81,14 @@ class FleetRun:
         await self._seat.aclose()
 
 
-async def join_fleet(limits: Limits, gateway: Gateway, model: Model, admission: Admission, clock: Clock) -> FleetRun:
+async def join_fleet(
+    limits: Limits,
+    gateway: Gateway,
+    model: Model,
+    admission: Admission,
+    traffic: Callable[[], Traffic],
+    take_share: Callable[[float, float], None],
+) -> FleetRun:
     """Raises JobError where no store is named, or where it cannot be used: nothing was sent yet."""
     if gateway.redis_url is None:
         raise JobError(
@@ -80,6 +97,6 @@ async def join_fleet(limits: Limits, gateway: Gateway, model: Model, admission: 
             mend="set it to redis://host:6379, or take limits.shared out: each run then goes by rpm and tpm alone",
         )
     group = group_of(model.base_url or gateway.base_url, gateway.api_key)
-    run = FleetRun(gateway.redis_url, group, limits, admission, clock)
+    run = FleetRun(gateway.redis_url, group, limits, admission, traffic, take_share)
     await run.join()
     return run

@@ -178,7 +178,7 @@ def _entry_or_none(line: bytes) -> Entry | None:
 
 
 def _damage(path: Path, line: int) -> DamageError:
-    number = path.stem.split("-")[-1].lstrip("0") or "0"
+    number = int(next((part for part in path.stem.split("-") if part.isdigit()), "0"))
     return DamageError(
         f"line {line} is damaged, and good lines follow it: something else changed this file",
         where=str(path),

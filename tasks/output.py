@@ -16,17 +16,32 @@ from tasks.publish import published
 
 MANIFEST = "run.json"
 LOCK = ".lock"
+# How the segment begins that a worker elsewhere writes.
+AWAY = "away"
 WRITABLE = "free space there, or name an output that you may write to"
 KEPT_WHEN_FRESH = ("results", "journal", MANIFEST, "report.html", "estimate.json")
 
 
-class Output:
+class Layout:
+    """Where things stand in an output folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.results, self.journal = root / "results", root / "journal"
+
+    def segment_path(self, number: int) -> Path:
+        return self.journal / f"shard-{number:06d}.jsonl"
+
+    def part_path(self, number: int) -> Path:
+        return self.results / f"part-{number:06d}.parquet"
+
+
+class Output(Layout):
     """One output folder, held by one process until `close`."""
 
     def __init__(self, root: Path) -> None:
         """Creates the folder and takes its lock. Raises OutputError where it cannot be written or is in use."""
-        self.root = root
-        self.results, self.journal = root / "results", root / "journal"
+        super().__init__(root)
         if root.exists() and not root.is_dir():
             raise OutputError("the output is a file", where=str(root), mend="name a folder")
         try:
@@ -109,13 +124,7 @@ class Output:
 
     def segments(self) -> dict[int, Path]:
         """The segments of open shards by shard number."""
-        return {int(path.stem.split("-")[1]): path for path in sorted(self.journal.glob("shard-*.jsonl"))}
-
-    def segment_path(self, number: int) -> Path:
-        return self.journal / f"shard-{number:06d}.jsonl"
-
-    def part_path(self, number: int) -> Path:
-        return self.results / f"part-{number:06d}.parquet"
+        return segments_in(self.journal)
 
     def set_aside(self, name: str) -> Path | None:
         """Move all there is into `previous/NAME`: nothing paid for is thrown away. None where there was nothing."""
@@ -133,6 +142,15 @@ class Output:
         except OSError as error:
             raise OutputError(f"cannot be set aside: {error.strerror}", where=str(aside), mend=WRITABLE) from None
         return aside
+
+
+def segments_in(journal: Path) -> dict[int, Path]:
+    """The segments of open shards by shard number: a worker's own where it has one, which holds all of the shard's."""
+    return {
+        int(path.stem.split("-")[1]): path
+        for kind in ("shard", AWAY)
+        for path in sorted(journal.glob(f"{kind}-*.jsonl"))
+    }
 
 
 def read_manifest(root: Path) -> dict[str, Any] | None:

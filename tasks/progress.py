@@ -16,6 +16,15 @@ EXAMPLES = 3
 STEP = 1.03
 
 
+@dataclass(frozen=True, slots=True)
+class Away:
+    """Sums of rows: how many, how many of them not ok, what they cost in 10⁻¹² USD."""
+
+    rows: int = 0
+    not_ok: int = 0
+    usd: int = 0
+
+
 @dataclass(slots=True)
 class Progress:
     """Counts of this run. `standing` are rows that were settled before it began; money is in 10⁻¹² USD."""
@@ -29,6 +38,8 @@ class Progress:
     usd_before: int = 0
     cap_usd: int | None = None
     started_at: float = 0.0
+    # What workers elsewhere have settled and not handed over yet; it is told again, row by row, when they do.
+    away: Away = Away()
     failures: dict[str, int] = field(default_factory=dict)
     examples: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
     _latencies: dict[int, int] = field(default_factory=dict)
@@ -39,7 +50,20 @@ class Progress:
 
     @property
     def done(self) -> int:
-        return self.standing + self.settled
+        return self.standing + self.settled_now
+
+    @property
+    def settled_now(self) -> int:
+        """Rows settled by this run, here and elsewhere."""
+        return self.settled + self.away.rows
+
+    @property
+    def failing(self) -> int:
+        return self.not_ok + self.away.not_ok
+
+    @property
+    def spent_usd(self) -> int:
+        return self.usd + self.away.usd
 
     def begin(self, tally: Tally) -> None:
         """Rows that stand already."""

@@ -27,11 +27,15 @@ from tasks.clock import Clock
 from tasks.columns import columns_of
 from tasks.compact import PART_VERSION, Footer, part_digest, tally_value, write_part
 from tasks.crew import Crew
+from tasks.engine.coordinator import Coordinator, open_engine, take_over
+from tasks.engine.team import Team
+from tasks.engine.work import ShardWork
 from tasks.fingerprint import input_state, job_fingerprint
 from tasks.fleet_run import FleetRun, join_fleet
 from tasks.former import FormerAnswers, bound_usd
 from tasks.gateway.access import Gateway
 from tasks.gateway.admission import RUN_AGAIN, refused_storage
+from tasks.gateway.fleet import group_of
 from tasks.job_file import catalogue_of
 from tasks.keys import KeyIndex
 from tasks.label_run import LabelRun, conclude, correct, judge_gold, keep, label_run, planned_votes, texts_of
@@ -46,9 +50,14 @@ from tasks.shard import ShardReport, ShardRun, Stage
 from tasks.standing import Standing, claims, take_stock
 from tasks.survey import Survey, Surveyor
 from tasks.syncer import Syncer
+from tasks.traffic import Traffic, traffic_at
 from tasks.validate import Validator
 
 log = logging.getLogger("rowmill")
+# One shard settles its last calls while the next one is read; a third would only wait.
+OPEN_HERE = 2
+# Shards planned ahead for workers elsewhere; no more of them than this are at work.
+OPEN_AWAY = 32
 PILOT_ENDED = Termination(
     TerminationKind.INTERRUPTED, "pilot", "the pilot's rows are settled", "Run the job: it goes on from there"
 )
@@ -104,7 +113,10 @@ class Session:
         self.interrupted = False
         self.manifest: dict[str, Any] | None = None
         self._closers: list[Any] = []
+        self._only: frozenset[int] | None = None
         self.fleet: FleetRun | None = None
+        self.team: Team | None = None
+        self._settling: ShardRun | Coordinator
 
     async def __aenter__(self) -> Session:
         self._output = Output(Path(self.job.output))
@@ -121,7 +133,7 @@ class Session:
 
     async def _close(self) -> None:
         for closer in reversed(self._closers):
-            if isinstance(closer, (Crew, FleetRun)):
+            if isinstance(closer, (Crew, FleetRun, Team)):
                 await closer.aclose()
             else:
                 closer.close()
@@ -135,6 +147,7 @@ class Session:
         self.books.refuse_another_job(str(output.root))
         if self._labelling is not None:
             keep(self._labelling, output.root)
+        await take_over(output, self.clock)
         if self.options.fresh_part is not None:
             output.set_part_aside(self.options.fresh_part, self.run_id)
         parts = output.parts()
@@ -159,16 +172,60 @@ class Session:
         schema, self._planner.keep_types = columns_of(job, self._validator.shape, self.survey, self._files, standing)
         refuse_bad_input(self.survey, job, self._planner)
         self._open_stage(parts, schema)
+        if job.runner != "local":
+            await self._gather_team()
         if job.limits.shared and self.options.sandbox and self._gateway.redis_url is None:
             log.warning("ROWMILL_REDIS_URL is not set: against the sandbox this run goes by its limits alone")
         elif job.limits.shared:
-            self.fleet = await join_fleet(job.limits, self._gateway, self.model, self.admission, self.clock)
+            self.fleet = await join_fleet(
+                job.limits, self._gateway, self.model, self.admission, self.traffic, self._take_share
+            )
             self._closers.append(self.fleet)
         await self._preflight()
         self._write_manifest(None)
 
+    async def _gather_team(self) -> None:
+        """Workers elsewhere, who ask the rows in place of this process. Raises JobError where there are none."""
+        engine = await open_engine(self.job)
+        work = ShardWork(
+            run_id=self.run_id, token="", job=self.job, sandbox=self.options.sandbox,
+            base_url=self._gateway.base_url, group=group_of(self._gateway.base_url, self._gateway.api_key),
+            models={self.model.name: self.model} | {model.name: model for model, _ in self._votes.values()},
+            fingerprint=self.books.fingerprint, keep_types=self._planner.keep_types,
+            shard=Shard(0, 0, 0, Cursor("", 0, 0), ""), ranges=(),
+        )  # fmt: skip
+        self.team = Team(engine, self._output, work, self.admission, self.progress, self.clock)
+        self._closers.append(self.team)
+        workers = await self.team.open()
+        log.info(
+            "%d workers of %s ask the rows; the limits and the cap are divided among them", workers, engine.address
+        )
+        self._settling = Coordinator(self._runs, self.team, self.survey.shards)
+
+    def traffic(self) -> Traffic:
+        """What passes to the gateway now, from here or from the workers."""
+        told = self.team.traffic() if self.team is not None else None
+        return told or traffic_at(self.admission, self.clock.now())
+
+    def _take_share(self, rpm: float, tpm: float) -> None:
+        if self.team is not None:
+            self.team.take_share(rpm, tpm)
+        self.admission.take_share(rpm, tpm)
+
+    @property
+    def open_shards(self) -> int:
+        """Shards to have open at a time."""
+        return OPEN_HERE if self.team is None else OPEN_AWAY
+
+    async def keep(self) -> None:
+        """What goes on beside the rows, with other machines: it never outlives the run."""
+        works = [one.keep() for one in (self.fleet, self.team) if one is not None]
+        await asyncio.gather(*works)
+
     def _halted(self) -> None:
         self._runs.cancel_waiting()
+        if self.team is not None:
+            self.team.halt()
         if self.fleet is not None and self.admission.termination is not None:
             self.fleet.tell(self.admission.termination)
 
@@ -232,9 +289,11 @@ class Session:
                 progress=self.progress,
                 duplicates=self.survey.duplicates,
                 rows_of=self._rows_of,
-            )
+            ),
+            asks=self.job.runner == "local",
         )
-        self._runs.only = self.options.rows
+        self._settling = self._runs
+        self.take_only(self.options.rows)
         self.admission.on_halt = self._halted
         for number, footer in standing.parts.items():
             self._runs.standing(footer.shard, standing.tallies[number])
@@ -267,7 +326,7 @@ class Session:
         self.progress.total_is_exact = True
 
     def _is_wanted(self, shard: Shard) -> bool:
-        wanted = self._runs.only
+        wanted = self._only
         return wanted is None or any(shard.first_row <= row <= shard.last_row for row in wanted)
 
     @property
@@ -279,7 +338,8 @@ class Session:
 
     def take_only(self, rows: frozenset[int] | None) -> None:
         """Settle these rows alone from here on; None for all."""
-        self._runs.only = rows
+        self._only = rows
+        self._runs.only = None if rows is None else rows.__contains__
 
     async def judge_gold(self) -> None:
         """Score the gold rows, and end the run where too few of them are right."""
@@ -290,7 +350,7 @@ class Session:
 
     async def settle(self, shard: Shard) -> ShardReport:
         """Settle one shard and write its part; the manifest follows."""
-        report = await self._runs.settle(shard)
+        report = await self._settling.settle(shard)
         self.books.unsettled[shard.number] = report.unsettled
         self.books.digests[shard.part_name] = report.digest
         if report.complete:
@@ -320,6 +380,8 @@ class Session:
         if not self.interrupted:
             if self.fleet is not None:
                 self.fleet.begin_anew()
+            if self.team is not None:
+                self.team.begin_anew()
             self.admission.reopen()
 
     def interrupt(self, *, at_once: bool) -> None:
@@ -331,6 +393,8 @@ class Session:
         self.admission.halt(told)
         if at_once:
             self._runs.cancel_all()
+            if self.team is not None:
+                self.team.halt_at_once()
 
     def finish(self) -> dict[str, Any]:
         """The manifest of the ended session, written. Never raises for a full disk: the termination tells it."""

@@ -16,6 +16,7 @@ from schemas.row import Shard
 from tasks.compact import Footer, read_footer
 from tasks.former import FOLDER, read_outcomes
 from tasks.journal import replay
+from tasks.output import segments_in
 from tasks.standing import claims
 from tasks.validate import Validator
 
@@ -104,7 +105,7 @@ def settled_rows(root: Path, fingerprint: str) -> SettledRows:
         footer = read_footer(path)
         if footer.complete and footer.job == fingerprint:
             found.parts[footer.shard.number] = (path, footer)
-    for path in sorted((root / "journal").glob("shard-*.jsonl")):
+    for path in segments_in(root / "journal").values():
         told = replay(path)
         if told is not None and told.head.job == fingerprint and told.head.shard.number not in found.parts:
             found.segments[told.head.shard.number] = (path, told.head.shard, set(told.settled))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -23,7 +24,7 @@ from tasks.former import FormerAnswers, outcome_at
 from tasks.gateway.admission import Halted, refused_storage
 from tasks.journal import ANSWER_ROOM, VERSION, Head, Segment, Tried
 from tasks.keys import KeyIndex
-from tasks.output import Output
+from tasks.output import Layout
 from tasks.plan import Planner
 from tasks.progress import Progress
 from tasks.settle import Settler
@@ -49,7 +50,7 @@ DEFECT = Termination(
 class Stage:
     """What every shard of a run works with, in one process."""
 
-    output: Output
+    output: Layout
     job_fingerprint: str
     planner: Planner
     validator: Validator
@@ -77,11 +78,31 @@ class ShardReport:
     digest: dict[str, Any]
 
 
-class ShardRun:
-    """The shards of one run that are open now; rows with the same request find each other here."""
+@dataclass(slots=True)
+class Left:
+    """Rows of a shard that somebody else is to ask, as ranges of positions (both ends inclusive), and the rows whose
+    answers others of the shard wait for.
+    """
 
-    def __init__(self, stage: Stage) -> None:
-        self._stage = stage
+    ranges: list[tuple[int, int]] = field(default_factory=list)
+    owners: set[int] = field(default_factory=set)
+
+    def ask(self, row: int) -> None:
+        """One row more; rows come in order."""
+        if self.ranges and self.ranges[-1][1] == row - 1:
+            self.ranges[-1] = (self.ranges[-1][0], row)
+        else:
+            self.ranges.append((row, row))
+
+
+class ShardRun:
+    """The shards of one run that are open now; rows with the same request find each other here.
+
+    One that does not ask (`asks`) settles what needs no call and notes what is left.
+    """
+
+    def __init__(self, stage: Stage, *, asks: bool = True) -> None:
+        self._stage, self._asks = stage, asks
         self._window = asyncio.Semaphore(2 * stage.concurrency + BACKLOG)
         self._dispatching = asyncio.Lock()
         self._waiting_rows: dict[int, asyncio.Future[Outcome]] = {}
@@ -89,8 +110,11 @@ class ShardRun:
         self._parts: dict[int, Shard] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._media_held = 0
-        # The only rows to ask now, by their position; None for all.
-        self.only: frozenset[int] | None = None
+        # Settled rows of each shard that progress knows of.
+        self._known: dict[int, int] = {}
+        self._left: dict[int, Left] = {}
+        # Which rows to settle now, by their position; None for all.
+        self.only: Callable[[int], bool] | None = None
         self.tallies: dict[int, Tally] = {}
 
     def standing(self, shard: Shard, tally: Tally) -> None:
@@ -103,37 +127,53 @@ class ShardRun:
 
         Raises StorageError, DamageError, InputError.
         """
-        stage = self._stage
-        first_time = shard.number not in self.tallies
-        tally = self.tallies[shard.number] = Tally()
-        segment = self._open_segment(shard, tally, first_time=first_time)
-        self._open[shard.number] = (shard, segment)
-        try:
+        with self._opened(shard) as (segment, tally):
             complete = await self._settle_rows(shard, segment, tally)
             digest = await asyncio.to_thread(self._write_part, shard, segment, tally, complete)
             if complete:
                 self._parts[shard.number] = shard
-            unsettled = segment.replayed.unsettled
-            return ShardReport(shard.number, tally, complete, unsettled, digest)
+            return ShardReport(shard.number, tally, complete, segment.replayed.unsettled, digest)
+
+    async def settle_in_journal(self, shard: Shard) -> Left:
+        """Settle what is to be settled here, and write no part. Returns what is left for others to ask."""
+        left = self._left[shard.number] = Left()
+        with self._opened(shard) as (segment, tally):
+            await self._settle_rows(shard, segment, tally)
+        del self._left[shard.number]
+        return left
+
+    @contextmanager
+    def _opened(self, shard: Shard) -> Iterator[tuple[Segment, Tally]]:
+        """The shard's journal, which goes when its part is written, and the sums of what it holds."""
+        tally = self.tallies[shard.number] = Tally()
+        segment = self._open_segment(shard, tally)
+        self._open[shard.number] = (shard, segment)
+        try:
+            yield segment, tally
         finally:
             del self._open[shard.number]
+            self._known[shard.number] = len(segment.settled)
             segment.close()
             if shard.number in self._parts:
-                stage.output.segment_path(shard.number).unlink(missing_ok=True)
+                self._stage.output.segment_path(shard.number).unlink(missing_ok=True)
 
-    def _open_segment(self, shard: Shard, tally: Tally, *, first_time: bool) -> Segment:
+    def _open_segment(self, shard: Shard, tally: Tally) -> Segment:
         """The shard's journal, with calls that were in flight at a crash written down as maybe paid."""
         stage = self._stage
         head = Head(VERSION, stage.job_fingerprint, shard)
         room = (stage.concurrency + 1) * ANSWER_ROOM
         segment = Segment(stage.output.segment_path(shard.number), head, stage.syncer, room)
-        for row in segment.settled:
+        known = self._known.get(shard.number)
+        for place, row in enumerate(segment.settled):
             outcome = segment.outcome(row)
             tally.add(outcome)
+            if known is not None and place >= known:
+                # Settled elsewhere since we had it open.
+                self._show(outcome)
             if outcome.request_key and outcome.reused_from is None:
                 stage.keys.owner(bytes.fromhex(outcome.request_key), row)
                 stage.former.carried(outcome.request_key)
-        if first_time:
+        if known is None:
             stage.progress.begin(tally)
         for intent in list(segment.replayed.in_flight.values()):
             lost = Spent(1, unknown=True, unknown_usd=intent.worst_usd)
@@ -169,7 +209,7 @@ class ShardRun:
         """The rows that are to be settled now."""
         only = self.only
         for row in self._stage.rows_of(shard):
-            if row.index not in segment.settled and (only is None or row.index in only):
+            if row.index not in segment.settled and (only is None or only(row.index)):
                 yield row
 
     async def _take_up(
@@ -184,11 +224,17 @@ class ShardRun:
         for told in planned:
             if stage.settler.admission.termination is not None:
                 raise Halted
-            stage.progress.take_up(told.row_index if isinstance(told, Outcome) else told.row.index)
+            row = told.row_index if isinstance(told, Outcome) else told.row.index
+            if self._asks:
+                stage.progress.take_up(row)
             if isinstance(told, Outcome):
                 self._note(told, segment, tally)
+            elif (owner := next(owners)) == row and (former := self._former(told, segment)) is not None:
+                self._note(former, segment, tally)
+            elif self._asks:
+                await self._begin(told, owner, segment, tally, tasks)
             else:
-                await self._begin(told, next(owners), segment, tally, tasks)
+                self._leave(told, owner, segment, tally)
         # A breath for the calls in flight.
         await asyncio.sleep(0)
 
@@ -196,14 +242,9 @@ class ShardRun:
         self, request: Request, owner: int, segment: Segment, tally: Tally, tasks: list[asyncio.Task[None]]
     ) -> None:
         """A row whose answer is not known yet: ask, or wait for the row that asks the same."""
-        own = owner == request.row.index
-        former = self._former(request, segment) if own else None
-        if former is not None:
-            self._note(former, segment, tally)
-            return
         await self._window.acquire()
         await self._media_room(request.media_chars)
-        if own:
+        if owner == request.row.index:
             self._waiting_rows[owner] = asyncio.get_running_loop().create_future()
             work = self._ask(request, segment, tally)
         else:
@@ -213,6 +254,17 @@ class ShardRun:
         self._media_held += request.media_chars
         task.add_done_callback(partial(self._ended, request.row.index, request.media_chars))
         tasks.append(task)
+
+    def _leave(self, request: Request, owner: int, segment: Segment, tally: Tally) -> None:
+        """A row that nobody asks here, unless the row that asks the same is settled already."""
+        row = request.row.index
+        if owner != row and (found := self._settled_outcome(owner)) is not None:
+            self._note(copy_of(found, request, self._stage.run_id), segment, tally)
+        elif (left := self._left.get(segment.replayed.head.shard.number)) is not None:
+            if owner == row:
+                left.ask(row)
+            else:
+                left.owners.add(owner)
 
     def _ended(self, row: int, media_chars: int, _: asyncio.Task[None]) -> None:
         del self._tasks[row]
@@ -243,7 +295,9 @@ class ShardRun:
         if found is None:
             return None
         if self._stage.former.reopens(found):
-            segment.note_tried(Tried(request.row.index, found.spent.attempts, REOPENED, found.spent))
+            row, replayed = request.row.index, segment.replayed
+            if REOPENED not in replayed.failures.get(row, {}) and row not in replayed.votes:
+                segment.note_tried(Tried(row, found.spent.attempts, REOPENED, found.spent))
             return None
         return carried(found, request)
 
@@ -301,6 +355,12 @@ class ShardRun:
 
     def _count(self, outcome: Outcome, tally: Tally) -> None:
         tally.add(outcome)
+        self._show(outcome)
+
+    def _show(self, outcome: Outcome) -> None:
+        """Tell progress of a settled row; one that was asked here was taken up before."""
+        if not self._asks:
+            self._stage.progress.take_up(outcome.row_index)
         self._stage.progress.add(outcome)
 
     def _write_part(self, shard: Shard, segment: Segment, tally: Tally, complete: bool) -> dict[str, Any]:

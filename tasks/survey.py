@@ -14,7 +14,7 @@ from schemas.errors import InputError
 from schemas.results import KeepTypes
 from schemas.row import Cursor, Row, Shard, Unreadable
 from tasks.keys import KeyIndex
-from tasks.read import COMPRESSED, Line, judge, kind_of, lines
+from tasks.read import COMPRESSED, Line, judge, kind_of, lines, shard_lines
 from tasks.source import InputFile, parquet_source, size_of
 
 CHECKED_ROWS = 1_000_000
@@ -149,6 +149,14 @@ class Surveyor:
         for name in self._keep:
             if name in row.columns:
                 self.survey.keep_types.meet(name, row.columns[name])
+
+
+def digest_of(shard: Shard, files: list[InputFile], max_line_bytes: int) -> str:
+    """The digest of a shard's rows as they stand now. Raises InputError, ValueError where its file is gone."""
+    cut = _Cut(shard.number, shard.first_row, shard.start)
+    for line, _ in shard_lines(shard, files, max_line_bytes):
+        cut.add(line)
+    return cut.shard().digest
 
 
 def shard_size(files: Sequence[InputFile]) -> int:

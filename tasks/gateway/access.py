@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from schemas.errors import JobError
 
+# The key of a sandbox that a command starts for itself.
+SANDBOX_KEY = "sk-sandbox-only-0000"
 DEFAULT_BASE_URL = "https://api.aivideoapi.ai"
 
 

@@ -24,6 +24,9 @@ RECENT = 200
 PAUSE_FIRST_S = 1.0
 PAUSE_MOST_S = 60.0
 RUN_AGAIN = "Run the same command again: it goes on where it stopped"
+LEASE_ENDED = Termination(
+    TerminationKind.INTERRUPTED, "lease", "the coordinator of this run was not heard of any more", RUN_AGAIN
+)
 
 
 class Halted(Exception):
@@ -75,6 +78,8 @@ class Admission:
         self._loop = asyncio.get_running_loop()
         self._queue: deque[_Place] = deque()
         self._alarm: asyncio.Task[None] | None = None
+        # Calls go until then; whoever extends it holds a lease.
+        self.valid_until = float("inf")
         self.termination: Termination | None = None
         self.on_halt: Callable[[], None] = lambda: None
 
@@ -106,6 +111,9 @@ class Admission:
                 self._queue.popleft()
                 continue
             now = self._clock.now()
+            if now >= self.valid_until:
+                self.halt(LEASE_ENDED)
+                return
             worst = self.budget.worst(place.worst_usd)
             reason, wait = self._closed(place.tokens, worst, now)
             self.waiting_for = reason
@@ -141,7 +149,7 @@ class Admission:
         if self.in_flight >= self.concurrency.limit:
             return "concurrency", None
         if not self.budget.fits(worst):
-            if self.in_flight:
+            if self.in_flight or self.budget.is_portion:
                 return "budget", None
             self._halt_for_budget(worst)
             return "budget", 0.0
@@ -169,6 +177,18 @@ class Admission:
         """Go by these shares of the limits from now on."""
         self.limiter.share(rpm, tpm, self._clock.now())
         self._let_in()
+
+    def take_portion(self, concurrency: int, cap_usd: int | None) -> None:
+        """Go by these portions of the calls in flight and of the cap from now on."""
+        self.concurrency.share(concurrency)
+        if cap_usd is not None:
+            self.budget.take_portion(cap_usd)
+        self._let_in()
+
+    @property
+    def proved(self) -> bool:
+        """Whether a call has shown that key, address and model are right, so that calls need not go alone."""
+        return not self._alone
 
     def opens_in(self, now: float) -> float:
         """Seconds until the door is looked at again, where only time opens it: a pause, or the breaker's next probe."""
@@ -238,17 +258,19 @@ class Admission:
         )
 
     def _halt_for_budget(self, worst: int) -> None:
-        budget = self.budget
-        assert budget.cap is not None
-        self.halt(
-            Termination(
-                TerminationKind.BUDGET,
-                None,
-                f"max_cost_usd is {short_usd(budget.cap)}, {short_usd(budget.spent)} is spent or may be, and the next "
-                f"call could cost {short_usd(worst)}",
-                "Raise it with --max-cost (or set params.max_output_tokens to narrow the worst case) and run again",
-            )
-        )
+        assert self.budget.cap is not None
+        self.halt(spent_up(self.budget.cap, self.budget.spent, worst))
+
+
+def spent_up(cap: int, spent: int, worst: int) -> Termination:
+    """The termination of a run whose next call could pass its cap; amounts in 10⁻¹² USD."""
+    return Termination(
+        TerminationKind.BUDGET,
+        None,
+        f"max_cost_usd is {short_usd(cap)}, {short_usd(spent)} is spent or may be, and the next call could cost "
+        f"{short_usd(worst)}",
+        "Raise it with --max-cost (or set params.max_output_tokens to narrow the worst case) and run again",
+    )
 
 
 def _proves(verdict: Verdict) -> bool:

@@ -16,8 +16,12 @@ class Budget:
     (thoughts beyond the answer's maximum, say), later worst cases grow by the same ratio.
     """
 
-    def __init__(self, cap: int | None, spent: int, warn: Callable[[str], None]) -> None:
+    def __init__(self, cap: int | None, spent: int, warn: Callable[[str], None], *, is_portion: bool = False) -> None:
+        """`is_portion` where the cap is a part of a larger one, and may be widened: a call waits for that."""
         self.cap, self.spent, self.reserved = cap, spent, 0
+        self.is_portion = is_portion
+        # What the next call needs, where that does not fit.
+        self.short = 0
         self._warn = warn
         self._warned = 0
         self._excess = (1, 1)
@@ -28,7 +32,13 @@ class Budget:
         return -(-amount * numerator // denominator)
 
     def fits(self, amount: int) -> bool:
-        return self.cap is None or self.spent + self.reserved + amount <= self.cap
+        fits = self.cap is None or self.spent + self.reserved + amount <= self.cap
+        self.short = 0 if fits else amount
+        return fits
+
+    def take_portion(self, cap: int) -> None:
+        """Another cap from now on; what is reserved already stays within it or beyond it."""
+        self.cap = cap
 
     def reserve(self, amount: int) -> None:
         self.reserved += amount
@@ -47,7 +57,7 @@ class Budget:
         self._warn_when_high()
 
     def _warn_when_high(self) -> None:
-        if self.cap is None:
+        if self.cap is None or self.is_portion:
             return
         for percent in WARN_AT:
             if self._warned < percent and self.spent * 100 >= self.cap * percent:

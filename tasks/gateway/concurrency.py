@@ -15,10 +15,19 @@ class Concurrency:
 
     def __init__(self, most: int) -> None:
         self.most = most
-        self._limit = max(1.0, min(16.0, most), most / 2)
+        self._limit = self._first
         self._slow_start = True
         self._decreased_at = float("-inf")
         self._frozen_until = float("-inf")
+
+    @property
+    def _first(self) -> float:
+        return max(1.0, min(16.0, self.most), self.most / 2)
+
+    def share(self, most: int) -> None:
+        """Another bound from now on; 0 lets no more calls in until there is one again."""
+        self.most = most
+        self._limit = min(self._limit, most) if self._limit >= 1 else min(self._first, most)
 
     @property
     def limit(self) -> int:

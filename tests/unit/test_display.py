@@ -6,15 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.display import Traffic, lines, parts
+from flows.display import lines, parts
 from flows.summary import summary
 from schemas.attempt import Spent
+from schemas.job import Limits
 from schemas.outcome import Outcome, Status
 from schemas.price import PICO, Cost
 from tasks.progress import Progress
+from tasks.traffic import Traffic, together
 
+LIMITS, NONE = Limits(rpm=600, tpm=2_000_000), Limits()
 BUSY = Traffic(
-    in_flight=64, limit=80, calls=580.4, tokens=1_200_000, rpm=600, tpm=2_000_000, waiting_for="rate limit",
+    in_flight=64, limit=80, calls=580.4, tokens=1_200_000, waiting_for="rate limit",
     opens_in=12.0, retrying=3, lately=(("rate_limit_exceeded", 4), ("upstream_error", 1)),
 )  # fmt: skip
 
@@ -27,7 +30,7 @@ def progress(**told) -> Progress:
 
 def test_it_says_how_fast_how_dear_and_why_it_waits():
     """Rows, speed, time left, money of the cap, calls in flight, limits used, retries, the wait with its end, failures."""
-    told = " · ".join(parts(progress(not_ok=7), BUSY, 100.0))
+    told = " · ".join(parts(progress(not_ok=7), BUSY, LIMITS, 100.0))
     for words in (
         "250/1,000 rows", "25 %", "2.5 rows/s", "1:40 min", "5:00 min left", "$0.5000 of $5.00", "7 not ok",
         "64 in flight of 80", "580 calls a minute of 600", "1,200,000 tokens a minute of 2,000,000", "3 retrying",
@@ -38,7 +41,8 @@ def test_it_says_how_fast_how_dear_and_why_it_waits():
 
 def test_what_is_not_known_is_not_said():
     """Without limits, a cap or a failure there is no word of them; a full house of calls is no wait."""
-    told = " · ".join(parts(progress(cap_usd=None), Traffic(in_flight=32, limit=32, waiting_for="concurrency"), 100.0))
+    full = Traffic(in_flight=32, limit=32, waiting_for="concurrency")
+    told = " · ".join(parts(progress(cap_usd=None), full, NONE, 100.0))
     assert "of $" not in told
     assert "minute" not in told.replace("min left", "").replace("min ·", "")
     assert "waiting" not in told
@@ -51,8 +55,8 @@ def test_what_is_not_known_is_not_said():
 )  # fmt: skip
 def test_lines_break_between_parts_at_any_width(width, total, share, usd, elapsed):
     """No line is wider than the terminal, unless one part alone is; the bar never is."""
-    told = lines(Progress(total=total, settled=int(total * share), usd=usd), BUSY, elapsed, width)
-    whole = parts(Progress(total=total, settled=int(total * share), usd=usd), BUSY, elapsed)
+    told = lines(Progress(total=total, settled=int(total * share), usd=usd), BUSY, LIMITS, elapsed, width)
+    whole = parts(Progress(total=total, settled=int(total * share), usd=usd), BUSY, LIMITS, elapsed)
     if total:
         assert len(told[0]) <= width
     for line in told[1 if total else 0 :]:
@@ -62,7 +66,16 @@ def test_lines_break_between_parts_at_any_width(width, total, share, usd, elapse
 
 def test_an_empty_input_has_no_bar_and_no_division():
     """Nothing to do is 100 %."""
-    assert "0/0 rows · 100 %" in " · ".join(lines(Progress(), Traffic(), 0.0, 100))
+    assert "0/0 rows · 100 %" in " · ".join(lines(Progress(), Traffic(), NONE, 0.0, 100))
+
+
+def test_several_doors_are_shown_as_one():
+    """Calls of all workers add up, and the run waits for something only where nothing passes."""
+    waits = Traffic(in_flight=0, limit=8, waiting_for="rate limit", opens_in=5.0, lately=(("timeout", 2),))
+    busy = Traffic(in_flight=8, limit=8, calls=60, waiting_for="concurrency", lately=(("timeout", 1),))
+    assert together([waits, busy]) == Traffic(8, 16, 60, 0, None, 0.0, 0, (("timeout", 3),))
+    assert together([waits, waits]).waiting_for == "rate limit"
+    assert together([]) == Traffic()
 
 
 def outcome(row: int, kind: str | None = None, latency_ms: int = 100) -> Outcome:

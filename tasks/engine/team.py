@@ -1,0 +1,337 @@
+"""Team: the workers of one run, as its coordinator sees them: leases, orders, and shards of the lost taken up again."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from schemas.errors import JobError
+from schemas.manifest import Termination, TerminationKind
+from schemas.row import Shard
+from tasks.clock import Clock
+from tasks.engine.away import AwayLayout, adopt, bound_of
+from tasks.engine.board import BEAT_S, ENDED_S, Board, Orders, Portion, Told
+from tasks.engine.engines import Engine, EngineLost, WorkerLost
+from tasks.engine.split import Purse, even, even_slots, money
+from tasks.engine.work import Report, ShardWork, packed
+from tasks.gateway.admission import LEASE_ENDED, RUN_AGAIN, Admission, refused_storage, spent_up
+from tasks.ledger import rowmill_version
+from tasks.output import Layout
+from tasks.progress import Away, Progress
+from tasks.shard import DEFECT, Left
+from tasks.syncer import refused
+from tasks.traffic import Traffic, together
+
+log = logging.getLogger("rowmill")
+# A worker that says nothing for so long is taken as lost, whatever the engine thinks.
+SILENT_S = 30.0
+# The same for a run that is given up at once.
+GIVEN_UP_S = 5.0
+TRIES = 3
+# Beats between looks for workers that came, while rows wait for one.
+LOOK_AROUND = 5
+WORKERS_MEND = "Look at the workers' logs and memory, then run the same command again"
+
+
+NOTHING = Portion()
+
+
+@dataclass(slots=True)
+class _Lease:
+    """Who has a shard: what it was given, what it said last, and when."""
+
+    shard: Shard
+    heard_at: float
+    portion: Portion = NOTHING
+    told: Told | None = None
+    is_revoked: bool = False
+
+    @property
+    def held(self) -> Portion:
+        """The most it may go by now: what it was given, or what it has not given back yet."""
+        if self.told is None:
+            return self.portion
+        one, other = self.portion, self.told.portion
+        usd = None if one.usd is None else max(one.usd, other.usd or 0)
+        return Portion(max(one.rpm, other.rpm), max(one.tpm, other.tpm), max(one.concurrency, other.concurrency), usd)
+
+    def purse(self, held: int) -> Purse:
+        return Purse(held, self.told.spent, self.told.short) if self.told else Purse(held, 0, 0)
+
+    @property
+    def waits_for_money(self) -> bool:
+        """Whether nothing of its goes on, because its next call is not covered."""
+        return self.told is not None and self.told.short > 0 and not self.told.traffic.in_flight
+
+
+class Team:
+    """Gives shards to workers, one lease each, and keeps what they use together within the run's limits and cap."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        layout: Layout,
+        work: ShardWork,
+        admission: Admission,
+        progress: Progress,
+        clock: Clock,
+    ) -> None:
+        """`work` is what all shards have in common; each is given with its own rows and lease."""
+        self._engine, self._layout, self._work = engine, layout, work
+        self._board = Board(layout.journal)
+        self._admission, self._progress, self._clock = admission, progress, clock
+        limits = work.job.limits
+        self._concurrency = limits.concurrency
+        self._rpm, self._tpm = limits.rpm or 0.0, limits.tpm or 0.0
+        self._leases: dict[str, _Lease] = {}
+        self._numbers = itertools.count(1)
+        self._beat = 0
+        self._expected = 0
+        self._at_once = False
+        self._version = rowmill_version()
+        self._refused: dict[str, str] = {}
+        self._fit: list[str] = []
+        self._proved = False
+        # Leases, workers, or the end of the run.
+        self._changed = asyncio.Condition()
+
+    async def open(self) -> int:
+        """Post the first orders and see who can work. Returns how many can.
+
+        Raises JobError where no worker can: nothing was sent yet.
+        """
+        self._board.open()
+        self._post()
+        try:
+            await self._look_around()
+        except EngineLost as error:
+            raise JobError(
+                f"its workers cannot be asked: {error}", where=self._engine.address, mend="look at its workers"
+            ) from None
+        if not self._fit:
+            told = "; ".join(f"worker {name}: {reason}" for name, reason in sorted(self._refused.items()))
+            raise JobError(
+                f"no worker can work for this run: {told}" if told else "the scheduler has no workers",
+                where=self._engine.address,
+                mend="mend or start its workers, and run again",
+            )
+        return len(self._fit)
+
+    async def _look_around(self) -> None:
+        """Who is there, and who of them can work. Raises EngineLost."""
+        told = await self._engine.fitness(packed(self._version, self._work))
+        self._fit = sorted(name for name, reason in told.items() if reason is None)
+        for name, reason in sorted(told.items()):
+            if reason is not None and self._refused.get(name) != reason:
+                log.warning("worker %s of %s is not used: %s", name, self._engine.address, reason)
+        self._refused = {name: reason for name, reason in told.items() if reason is not None}
+
+    async def ask(self, shard: Shard, left: Left) -> None:
+        """Have these rows asked; their journal is the shard's own afterwards. Where the run ends first, some are left.
+
+        Raises StorageError, DamageError.
+        """
+        self._expected += 1
+        try:
+            for _ in range(TRIES):
+                if await self._asked(shard, left):
+                    return
+            self._halt("workers", f"rows {shard.first_row} to {shard.last_row} lost {TRIES} workers", WORKERS_MEND)
+        except EngineLost as error:
+            self._halt("scheduler", f"{self._engine.address} does not answer any more: {error}", RUN_AGAIN)
+        except Exception:
+            self._admission.halt(DEFECT)
+            raise
+        finally:
+            self._expected -= 1
+
+    async def _asked(self, shard: Shard, left: Left) -> bool:
+        """Give the shard to a worker once; whether that came to an end. Raises as `ask`, and EngineLost."""
+        if (token := await self._leased(shard)) is None:
+            return True
+        away = AwayLayout(self._layout.root, token).segment_path(shard.number)
+        try:
+            report = await self._report_of(token, left)
+        except WorkerLost as error:
+            log.warning("the worker of rows %d to %d is lost: %s", shard.first_row, shard.last_row, error)
+            report = Report("", taken=True)
+        if report.taken:
+            await self._take_back(token, away)
+            return False
+        if away.exists():
+            await asyncio.to_thread(adopt, away, closed=True)
+        await self._end(token, report.spent)
+        if report.refused is not None:
+            log.warning("%s of %s is not used: %s", report.worker, self._engine.address, report.refused)
+            await self._look_around()
+            return False
+        if report.proved:
+            self._proved = True
+        if report.halt is not None and report.halt.code != LEASE_ENDED.code:
+            self._admission.halt(report.halt)
+        return report.halt is None or self._admission.termination is not None
+
+    async def _leased(self, shard: Shard) -> str | None:
+        """A lease as soon as a worker is free for it; None where the run ends before.
+
+        Until a call has shown that key, address and model are right, there is one lease at a time.
+        """
+        async with self._changed:
+            await self._changed.wait_for(self._may_lease)
+            if self._admission.termination is not None:
+                return None
+            token = f"{self._work.run_id}_{next(self._numbers)}"
+            self._leases[token] = _Lease(shard, heard_at=self._clock.now())
+            self._give_out()
+            return token
+
+    def _may_lease(self) -> bool:
+        most = len(self._fit) if self._proved else 1
+        return self._admission.termination is not None or len(self._leases) < min(most, self._concurrency)
+
+    async def _report_of(self, token: str, left: Left) -> Report:
+        """Raises WorkerLost for a worker that is gone or not heard, EngineLost."""
+        lease = self._leases[token]
+        work = replace(self._work, token=token, shard=lease.shard, ranges=tuple(left.ranges))
+        asking = asyncio.create_task(self._engine.settle(packed(self._version, work), self._fit))
+        try:
+            while not asking.done():
+                await asyncio.wait([asking], timeout=BEAT_S)
+                silent = self._clock.now() - lease.heard_at
+                if silent > (GIVEN_UP_S if self._at_once else SILENT_S) and not asking.done():
+                    raise WorkerLost(f"not heard for {silent:.0f} s")
+            return asking.result()
+        finally:
+            asking.cancel()
+
+    async def _take_back(self, token: str, away: Path) -> None:
+        """End a lease whose holder is lost: no orders for it any more, and nobody else gets the rows until, wherever
+        the holder is, it has ended by the holder's own clock.
+        """
+        lease = self._leases[token]
+        lease.is_revoked = True
+        self._give_out()
+        if self._at_once:
+            # The next run waits for its end.
+            return
+        await self._clock.sleep(ENDED_S)
+        spent = 0
+        if away.exists():
+            own = self._layout.segment_path(lease.shard.number)
+            spent = await asyncio.to_thread(lambda: bound_of(away) - bound_of(own))
+            await asyncio.to_thread(adopt, away, closed=False)
+        await self._end(token, spent)
+        await self._look_around()
+
+    async def _end(self, token: str, spent: int) -> None:
+        """A lease is over, and what it cost is known."""
+        async with self._changed:
+            del self._leases[token]
+            self._admission.budget.settle(0, spent)
+            self._give_out()
+            self._changed.notify_all()
+
+    async def keep(self) -> None:
+        """Hear the workers and give new orders once a second, as long as the run lives."""
+        while True:
+            await self._clock.sleep(BEAT_S)
+            for token, lease in list(self._leases.items()):
+                told = await asyncio.to_thread(self._board.read, token, Told)
+                if told is not None and (lease.told is None or told.beat != lease.told.beat):
+                    lease.told, lease.heard_at = told, self._clock.now()
+                    self._proved = self._proved or told.proved
+                    if told.halt is not None and told.halt.code != LEASE_ENDED.code:
+                        self._admission.halt(told.halt)
+            async with self._changed:
+                self._beat += 1
+                self._give_out()
+                self._changed.notify_all()
+            if self._expected > len(self._leases) and self._beat % LOOK_AROUND == 0:
+                await self._see_who_came()
+
+    async def _see_who_came(self) -> None:
+        try:
+            await self._look_around()
+        except EngineLost as error:
+            self._halt("scheduler", f"{self._engine.address} does not answer any more: {error}", RUN_AGAIN)
+
+    def _give_out(self) -> None:
+        """Divide limits and cap anew, and post the orders."""
+        held = {token: lease.held for token, lease in self._leases.items()}
+        expected = min(self._expected, len(self._fit))
+        rpm = even(self._rpm, expected, {token: one.rpm for token, one in held.items()})
+        tpm = even(self._tpm, expected, {token: one.tpm for token, one in held.items()})
+        calls = even_slots(self._concurrency, expected, {token: one.concurrency for token, one in held.items()})
+        usd = self._money(expected, held)
+        for token, lease in self._leases.items():
+            lease.portion = Portion(rpm[token], tpm[token], calls[token], usd.get(token))
+        live = [lease.told for lease in self._leases.values() if lease.told is not None]
+        self._progress.away = Away(
+            sum(told.settled for told in live), sum(told.not_ok for told in live), sum(told.usd for told in live)
+        )
+        self._post()
+
+    def _money(self, expected: int, held: Mapping[str, Portion]) -> dict[str, int]:
+        """The cap divided; where no call of any worker fits what is left, the run ends."""
+        budget = self._admission.budget
+        if budget.cap is None:
+            return {}
+        purses = {token: lease.purse(held[token].usd or 0) for token, lease in self._leases.items()}
+        usd = money(budget.cap - budget.spent, expected, purses)
+        if purses and all(
+            lease.waits_for_money and usd[token] < purses[token].spent + purses[token].short
+            for token, lease in self._leases.items()
+        ):
+            spent = budget.spent + sum(purse.spent for purse in purses.values())
+            self._admission.halt(spent_up(budget.cap, spent, min(purse.short for purse in purses.values())))
+        return usd
+
+    def _post(self) -> None:
+        leases = {token: lease.portion for token, lease in self._leases.items() if not lease.is_revoked}
+        orders = Orders(self._work.run_id, self._beat, leases, self._admission.termination, self._at_once)
+        try:
+            self._board.post("orders", orders)
+        except OSError as error:
+            # Without new orders the leases end by themselves.
+            self._admission.halt(refused_storage(refused(self._layout.journal, error)))
+
+    def take_share(self, rpm: float, tpm: float) -> None:
+        """Go by these shares of the key's limits from the next orders on."""
+        self._rpm, self._tpm = rpm, tpm
+
+    def halt(self) -> None:
+        """The run has ended: tell the workers now."""
+        self._beat += 1
+        self._post()
+        self._noticing = asyncio.create_task(self._notice())
+
+    async def _notice(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
+
+    def halt_at_once(self) -> None:
+        """Have calls in flight given up too."""
+        self._at_once = True
+        self.halt()
+
+    def begin_anew(self) -> None:
+        """After a wait: one worker goes alone until a call has shown that the gateway takes it."""
+        self._proved = False
+
+    def _halt(self, code: str, message: str, mend: str) -> None:
+        self._admission.halt(Termination(TerminationKind.INTERRUPTED, code, message, mend))
+
+    def traffic(self) -> Traffic | None:
+        """What all workers do together; None while none of them has said anything."""
+        told = [lease.told.traffic for lease in self._leases.values() if lease.told is not None]
+        return together(told) if told else None
+
+    async def aclose(self) -> None:
+        """Let go of the engine. The board stays where a worker was not heard to the end: the next run waits for it."""
+        if not self._leases:
+            self._board.clear()
+        await self._engine.aclose()
