@@ -43,7 +43,12 @@ class Cluster:
 @contextmanager
 def running(workers: int, folder: Path, environment: dict[str, str]) -> Iterator[Cluster]:
     """A scheduler and its workers, which know this project and the environment told; ended by their ids."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "DASK_DISTRIBUTED__WORKER__MEMORY__TERMINATE": "0", **environment}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "DASK_DISTRIBUTED__WORKER__MEMORY__TERMINATE": "0",
+        **environment,
+    }
     log = open(folder / "scheduler.log", "w+")  # noqa: SIM115 (the process writes it)
     scheduler = subprocess.Popen(
         [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard",

@@ -7,11 +7,13 @@ request is found keeps its answer and its cost; what no row claims is kept for a
 from __future__ import annotations
 
 import sqlite3
+from collections import OrderedDict
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.attempt import Spent, ToolCall
@@ -25,6 +27,8 @@ from tasks.validate import Accepted, Validator
 
 FOLDER = "former"
 ANY = "any"
+# Row groups of some thousand rows each that a lookup keeps.
+GROUPS_KEPT = 4
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -35,7 +39,7 @@ class FormerAnswers:
         """`retry` names the status or error kind whose rows are tried again (`any`: every row that is not ok)."""
         self.folder = journal / FOLDER
         self._retry = retry
-        self._validator = validator
+        self._validator, self._lookup = validator, Lookup(validator)
         self._index_path = journal / "former.sqlite"
         self._db: sqlite3.Connection | None = None
         self._files: list[Path] = []
@@ -87,7 +91,7 @@ class FormerAnswers:
         if found is None:
             return None
         self.carried(request_key)
-        return outcome_at(self._files[found[0]], found[1], self._validator)
+        return self._lookup.outcome(self._files[found[0]], found[1])
 
     def reopens(self, outcome: Outcome) -> bool:
         """Whether this outcome is to be tried again, its cost so far kept."""
@@ -144,27 +148,49 @@ def read_outcomes(path: Path, validator: Validator) -> Iterator[Outcome]:
     yield from found
 
 
-def outcome_at(path: Path, row: int, validator: Validator) -> Outcome | None:
-    """One row's outcome from a file; reads the one row group that holds it where the file is a part."""
-    if path.suffix != ".parquet":
-        return next((found for found in read_outcomes(path, validator) if found.row_index == row), None)
-    with pq.ParquetFile(path, pre_buffer=False, page_checksum_verification=True) as part:
-        columns = [name for name in part.schema_arrow.names if name != "output"]
-        place = part.schema_arrow.names.index("row_index")
-        for group in range(part.num_row_groups):
-            told = part.metadata.row_group(group).column(_leaf(part, place)).statistics
-            if told is not None and not told.min <= row <= told.max:
-                continue
-            table = part.read_row_group(group, columns=columns, use_threads=False)
-            indexes = table.column("row_index").to_pylist()
-            if row in indexes:
-                return _outcome(table.slice(indexes.index(row), 1).to_pylist()[0], validator)
-    return None
+class Lookup:
+    """Outcomes of single rows, from files that do not change. The row groups read last are kept: rows that ask the same
+    as others often ask the same as neighbours.
+    """
 
+    def __init__(self, validator: Validator) -> None:
+        self._validator = validator
+        self._groups: OrderedDict[tuple[Path, int], tuple[dict[int, int], pa.Table]] = OrderedDict()
+        self._spans: dict[Path, list[tuple[int, int]]] = {}
 
-def _leaf(part: pq.ParquetFile, column: int) -> int:
-    """Leaf number of a top-level column: row_id and row_index come first and are flat."""
-    return column
+    def outcome(self, path: Path, row: int) -> Outcome | None:
+        """One row's outcome from a file; reads the one row group that holds it where the file is a part."""
+        if path.suffix != ".parquet":
+            return next((found for found in read_outcomes(path, self._validator) if found.row_index == row), None)
+        for group, (first, last) in enumerate(self._spans_of(path)):
+            if first <= row <= last:
+                places, table = self._group(path, group)
+                if row in places:
+                    return _outcome(table.slice(places[row], 1).to_pylist()[0], self._validator)
+        return None
+
+    def _spans_of(self, path: Path) -> list[tuple[int, int]]:
+        """First and last row of each row group; all rows where the part does not tell."""
+        if path not in self._spans:
+            with pq.ParquetFile(path, pre_buffer=False) as part:
+                place = part.schema_arrow.names.index("row_index")
+                # row_id and row_index come first and are flat: a column's place is its leaf's.
+                told = [part.metadata.row_group(at).column(place).statistics for at in range(part.num_row_groups)]
+            self._spans[path] = [(one.min, one.max) if one is not None else (0, 2**63) for one in told]
+        return self._spans[path]
+
+    def _group(self, path: Path, group: int) -> tuple[dict[int, int], pa.Table]:
+        """A row group's rows by their place in it."""
+        found = self._groups.pop((path, group), None)
+        if found is None:
+            with pq.ParquetFile(path, pre_buffer=False, page_checksum_verification=True) as part:
+                columns = [name for name in part.schema_arrow.names if name != "output"]
+                table = part.read_row_group(group, columns=columns, use_threads=False)
+            found = {row: place for place, row in enumerate(table.column("row_index").to_pylist())}, table
+        self._groups[path, group] = found
+        if len(self._groups) > GROUPS_KEPT:
+            self._groups.popitem(last=False)
+        return found
 
 
 def _outcome(values: dict[str, Any], validator: Validator) -> Outcome:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -20,7 +20,7 @@ from schemas.outcome import Outcome
 from schemas.request import Request
 from schemas.row import Row, Shard, Unreadable
 from tasks.compact import BATCH_ROWS, PART_VERSION, Footer, part_digest, tally_value, write_part
-from tasks.former import FormerAnswers, outcome_at
+from tasks.former import FormerAnswers, Lookup
 from tasks.gateway.admission import Halted, refused_storage
 from tasks.journal import ANSWER_ROOM, VERSION, Head, Segment, Tried
 from tasks.keys import KeyIndex
@@ -103,6 +103,7 @@ class ShardRun:
 
     def __init__(self, stage: Stage, *, asks: bool = True) -> None:
         self._stage, self._asks = stage, asks
+        self._lookup = Lookup(stage.validator)
         self._window = asyncio.Semaphore(2 * stage.concurrency + BACKLOG)
         self._dispatching = asyncio.Lock()
         self._waiting_rows: dict[int, asyncio.Future[Outcome]] = {}
@@ -127,7 +128,7 @@ class ShardRun:
 
         Raises StorageError, DamageError, InputError.
         """
-        with self._opened(shard) as (segment, tally):
+        async with self._opened(shard) as (segment, tally):
             complete = await self._settle_rows(shard, segment, tally)
             digest = await asyncio.to_thread(self._write_part, shard, segment, tally, complete)
             if complete:
@@ -137,16 +138,16 @@ class ShardRun:
     async def settle_in_journal(self, shard: Shard) -> Left:
         """Settle what is to be settled here, and write no part. Returns what is left for others to ask."""
         left = self._left[shard.number] = Left()
-        with self._opened(shard) as (segment, tally):
+        async with self._opened(shard) as (segment, tally):
             await self._settle_rows(shard, segment, tally)
         del self._left[shard.number]
         return left
 
-    @contextmanager
-    def _opened(self, shard: Shard) -> Iterator[tuple[Segment, Tally]]:
+    @asynccontextmanager
+    async def _opened(self, shard: Shard) -> AsyncIterator[tuple[Segment, Tally]]:
         """The shard's journal, which goes when its part is written, and the sums of what it holds."""
         tally = self.tallies[shard.number] = Tally()
-        segment = self._open_segment(shard, tally)
+        segment = await self._open_segment(shard, tally)
         self._open[shard.number] = (shard, segment)
         try:
             yield segment, tally
@@ -157,7 +158,7 @@ class ShardRun:
             if shard.number in self._parts:
                 self._stage.output.segment_path(shard.number).unlink(missing_ok=True)
 
-    def _open_segment(self, shard: Shard, tally: Tally) -> Segment:
+    async def _open_segment(self, shard: Shard, tally: Tally) -> Segment:
         """The shard's journal, with calls that were in flight at a crash written down as maybe paid."""
         stage = self._stage
         head = Head(VERSION, stage.job_fingerprint, shard)
@@ -165,6 +166,9 @@ class ShardRun:
         segment = Segment(stage.output.segment_path(shard.number), head, stage.syncer, room)
         known = self._known.get(shard.number)
         for place, row in enumerate(segment.settled):
+            if place % PLANNED_AT_ONCE == 0:
+                # Calls in flight, and workers elsewhere, are heard meanwhile.
+                await asyncio.sleep(0)
             outcome = segment.outcome(row)
             tally.add(outcome)
             if known is not None and place >= known:
@@ -346,7 +350,7 @@ class ShardRun:
                 return segment.outcome(row)
         for number, shard in self._parts.items():
             if shard.first_row <= row <= shard.last_row:
-                return outcome_at(self._stage.output.part_path(number), row, self._stage.validator)
+                return self._lookup.outcome(self._stage.output.part_path(number), row)
         return None
 
     def _note(self, outcome: Outcome, segment: Segment, tally: Tally) -> None:

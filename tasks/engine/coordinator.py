@@ -17,7 +17,7 @@ from tasks.engine.board import ENDED_S, Board
 from tasks.engine.engines import Engine
 from tasks.engine.team import Team
 from tasks.output import Layout
-from tasks.shard import ShardReport, ShardRun
+from tasks.shard import Left, ShardReport, ShardRun
 
 log = logging.getLogger("rowmill")
 ADDRESSES = {"dask": "DASK_SCHEDULER_ADDRESS", "ray": "RAY_ADDRESS"}
@@ -34,13 +34,22 @@ class Coordinator:
         """As ShardRun's. Raises StorageError, DamageError, InputError."""
         end = self._ends[shard.number] = asyncio.Event()
         try:
-            left = await self._runs.settle_in_journal(shard)
-            if left.ranges:
-                await self._team.ask(shard, left)
+            left = await self._asked(shard)
             await self._settled(left.owners, shard)
             return await self._runs.settle(shard)
         finally:
             end.set()
+
+    async def _asked(self, shard: Shard) -> Left:
+        """The shard as far as its journal goes, and what was left of it before the workers had it."""
+        self._team.expected += 1
+        try:
+            left = await self._runs.settle_in_journal(shard)
+            if left.ranges:
+                await self._team.ask(shard, left)
+        finally:
+            self._team.expected -= 1
+        return left
 
     async def _settled(self, owners: Iterable[int], waiting: Shard) -> None:
         """Wait for the shards of rows that ask the same as rows of this one; they come before it."""

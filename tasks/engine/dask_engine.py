@@ -17,7 +17,7 @@ from tasks.engine.work import Parcel, Report
 from tasks.engine.worker import settle_parcel, unfit
 
 CONNECT_S = 10.0
-ASK_S = 30.0
+ANSWER_S = 5.0
 
 
 class DaskEngine:
@@ -28,10 +28,20 @@ class DaskEngine:
 
     async def fitness(self, parcel: Parcel) -> dict[str, str | None]:
         try:
-            told = await asyncio.wait_for(self._client.run(unfit, parcel, on_error="return"), ASK_S)
+            known = await asyncio.wait_for(self._client.scheduler.identity(), ANSWER_S)
         except (OSError, TimeoutError, CancelledError) as error:
             raise EngineLost(_words(error)) from None
-        return {worker: _reason(answer) for worker, answer in told.items()}
+        workers = list(known["workers"])
+        return dict(zip(workers, await asyncio.gather(*(self._ask(one, parcel) for one in workers)), strict=True))
+
+    async def _ask(self, worker: str, parcel: Parcel) -> str | None:
+        """One by one: a worker that hangs says nothing about the others."""
+        try:
+            asking = self._client.run(unfit, parcel, workers=[worker], on_error="return")
+            told = await asyncio.wait_for(asking, ANSWER_S)
+        except (OSError, TimeoutError, CancelledError):
+            return "it does not answer"
+        return _reason(told.get(worker))
 
     async def settle(self, parcel: Parcel, workers: Collection[str]) -> Report:
         from distributed import KilledWorker
@@ -42,7 +52,7 @@ class DaskEngine:
         except KilledWorker as error:
             raise WorkerLost(_words(error)) from None
         except (OSError, CancelledError) as error:
-            if self._client.status != "running" or not self._client.scheduler_info().get("workers"):
+            if self._client.status != "running":
                 raise EngineLost(_words(error)) from None
             raise WorkerLost(_words(error)) from None
         assert isinstance(report, Report)

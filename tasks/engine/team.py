@@ -28,7 +28,7 @@ from tasks.traffic import Traffic, together
 
 log = logging.getLogger("rowmill")
 # A worker that says nothing for so long is taken as lost, whatever the engine thinks.
-SILENT_S = 30.0
+SILENT_S = 15.0
 # The same for a run that is given up at once.
 GIVEN_UP_S = 5.0
 TRIES = 3
@@ -90,7 +90,8 @@ class Team:
         self._leases: dict[str, _Lease] = {}
         self._numbers = itertools.count(1)
         self._beat = 0
-        self._expected = 0
+        # Shards that workers have, or will be asked for soon.
+        self.expected = 0
         self._at_once = False
         self._version = rowmill_version()
         self._refused: dict[str, str] = {}
@@ -135,19 +136,16 @@ class Team:
 
         Raises StorageError, DamageError.
         """
-        self._expected += 1
         try:
             for _ in range(TRIES):
                 if await self._asked(shard, left):
                     return
             self._halt("workers", f"rows {shard.first_row} to {shard.last_row} lost {TRIES} workers", WORKERS_MEND)
         except EngineLost as error:
-            self._halt("scheduler", f"{self._engine.address} does not answer any more: {error}", RUN_AGAIN)
+            self._give_up(error)
         except Exception:
             self._admission.halt(DEFECT)
             raise
-        finally:
-            self._expected -= 1
 
     async def _asked(self, shard: Shard, left: Left) -> bool:
         """Give the shard to a worker once; whether that came to an end. Raises as `ask`, and EngineLost."""
@@ -157,10 +155,14 @@ class Team:
         try:
             report = await self._report_of(token, left)
         except WorkerLost as error:
-            log.warning("the worker of rows %d to %d is lost: %s", shard.first_row, shard.last_row, error)
-            report = Report("", taken=True)
+            await self._take_back(token, away, str(error))
+            return False
+        except EngineLost as error:
+            self._give_up(error)
+            await self._take_back(token, away, "its engine is gone")
+            return True
         if report.taken:
-            await self._take_back(token, away)
+            await self._take_back(token, away, "it is gone, and the engine gave its work to another")
             return False
         if away.exists():
             await asyncio.to_thread(adopt, away, closed=True)
@@ -208,11 +210,13 @@ class Team:
         finally:
             asking.cancel()
 
-    async def _take_back(self, token: str, away: Path) -> None:
+    async def _take_back(self, token: str, away: Path, why: str) -> None:
         """End a lease whose holder is lost: no orders for it any more, and nobody else gets the rows until, wherever
         the holder is, it has ended by the holder's own clock.
         """
         lease = self._leases[token]
+        first, last = lease.shard.first_row, lease.shard.last_row
+        log.warning("the worker of rows %d to %d is lost: %s; what it settled is taken over", first, last, why)
         lease.is_revoked = True
         self._give_out()
         if self._at_once:
@@ -225,7 +229,8 @@ class Team:
             spent = await asyncio.to_thread(lambda: bound_of(away) - bound_of(own))
             await asyncio.to_thread(adopt, away, closed=False)
         await self._end(token, spent)
-        await self._look_around()
+        if self._admission.termination is None:
+            await self._look_around()
 
     async def _end(self, token: str, spent: int) -> None:
         """A lease is over, and what it cost is known."""
@@ -250,19 +255,22 @@ class Team:
                 self._beat += 1
                 self._give_out()
                 self._changed.notify_all()
-            if self._expected > len(self._leases) and self._beat % LOOK_AROUND == 0:
+            if self.expected > len(self._leases) and self._beat % LOOK_AROUND == 0:
                 await self._see_who_came()
 
     async def _see_who_came(self) -> None:
         try:
             await self._look_around()
         except EngineLost as error:
-            self._halt("scheduler", f"{self._engine.address} does not answer any more: {error}", RUN_AGAIN)
+            self._give_up(error)
+
+    def _give_up(self, error: EngineLost) -> None:
+        self._halt("scheduler", f"{self._engine.address} does not answer any more: {error}", RUN_AGAIN)
 
     def _give_out(self) -> None:
         """Divide limits and cap anew, and post the orders."""
         held = {token: lease.held for token, lease in self._leases.items()}
-        expected = min(self._expected, len(self._fit))
+        expected = min(self.expected, len(self._fit))
         rpm = even(self._rpm, expected, {token: one.rpm for token, one in held.items()})
         tpm = even(self._tpm, expected, {token: one.tpm for token, one in held.items()})
         calls = even_slots(self._concurrency, expected, {token: one.concurrency for token, one in held.items()})

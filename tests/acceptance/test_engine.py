@@ -1,0 +1,348 @@
+"""Shards settled by workers elsewhere: a real Dask scheduler, real worker processes, and every promise of a local run."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import dask_cluster
+from tests.conftest import KEY, PERSON, Bench, assert_balanced, money
+
+# What may differ between two runs that asked the same.
+OF_THE_RUN = ["run_id", "started_at", "finished_at", "latency_ms"]
+
+
+@pytest.fixture
+def clusters(tmp_path: Path) -> Iterator[Callable[..., dask_cluster.Cluster]]:
+    """Start clusters whose workers call that gateway; they end with the test."""
+    with ExitStack() as stack:
+
+        def start(base_url: str, workers: int = 2, **more: str) -> dask_cluster.Cluster:
+            folder = tmp_path / "cluster"
+            folder.mkdir(exist_ok=True)
+            environment = {"ROWMILL_API_KEY": KEY, "ROWMILL_BASE_URL": base_url, **more}
+            return stack.enter_context(dask_cluster.running(workers, folder, environment))
+
+        yield start
+
+
+def start(bench: Bench, base_url: str, cluster: dask_cluster.Cluster, *args: str) -> subprocess.Popen[str]:
+    return bench.start(base_url, "run", "job.yaml", "--direct", "--json", *args, DASK_SCHEDULER_ADDRESS=cluster.address)
+
+
+def end(process: subprocess.Popen[str], expect: int = 0) -> tuple[dict[str, Any], str]:
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == expect, err
+    return json.loads(out), err
+
+
+def wait_for_calls(sandbox: Any, count: int) -> None:
+    until = time.monotonic() + 60
+    while sandbox.books()["billed_calls"] < count:
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def holders(bench: Bench) -> list[int]:
+    """The processes that have a lease, as the names in the cluster's own books tell: those that write a segment."""
+    found = []
+    for process in Path("/proc").iterdir():
+        try:
+            opened = [os.readlink(one) for one in (process / "fd").iterdir()]
+        except OSError:
+            continue
+        if any(f"{bench.folder}/out/journal/away-" in one for one in opened):
+            found.append(int(process.name))
+    return found
+
+
+def awkward_rows(count: int) -> list[dict[str, Any]]:
+    """Rows of which some ask the same across shards, and one misses what the prompt needs."""
+    rows = [{"id": f"r{n}", "text": f"person number {n % (count - 2_500)}", "town": n % 7} for n in range(count)]
+    del rows[7_000]["text"]
+    return rows
+
+
+def test_results_are_those_of_a_local_run(bench, sandboxes, clusters):
+    """Row for row the same answers, costs and reuses, whoever settled them; no call is made twice."""
+    rows = awkward_rows(12_000)
+    bench.rows(rows)
+    with open(bench.folder / "rows.jsonl", "a") as file:
+        file.write("no row\n")
+    told = {"id": "id", "schema": PERSON, "keep": ["town"], "limits": {"concurrency": 64}}
+    local, away = sandboxes(latency_ms=10), sandboxes(latency_ms=10)
+    bench.job("local.yaml", output="local", **told)
+    assert bench.run(local.base_url, "run", "local.yaml", "--direct").code == 3
+    bench.job(runner="dask", **told)
+    manifest, _ = end(start(bench, away.base_url, clusters(away.base_url)), expect=3)
+    here, there = bench.results("local").drop(OF_THE_RUN), bench.results().drop(OF_THE_RUN)
+    assert there.equals(here)
+    assert_balanced(manifest, there)
+    assert there["reused_from"].count() > 2_000
+    assert money(away.books()["billed_usd"]) == money(manifest["totals"]["cost_usd"])
+    assert away.books()["most_in_flight"] <= 64
+    assert away.books()["prompts_billed_twice"] == 0
+    assert list((bench.folder / "out" / "journal").iterdir()) == []
+
+
+def test_a_killed_worker_loses_nothing(bench, sandboxes, clusters):
+    """Its shard is taken up by another, once; at most its calls in flight are paid again, and told as maybe paid."""
+    sandbox = sandboxes(latency_ms=50)
+    bench.rows([{"text": f"row {n}"} for n in range(10_000)])
+    bench.job(limits={"concurrency": 64}, runner="dask")
+    process = start(bench, sandbox.base_url, clusters(sandbox.base_url))
+    wait_for_calls(sandbox, 3_500)
+    os.kill(holders(bench)[0], signal.SIGKILL)
+    manifest, err = end(process)
+    assert "is lost" in err
+    results, books = bench.results(), sandbox.books()
+    assert_balanced(manifest, results)
+    assert manifest["ledger"]["ok"] == 10_000
+    assert 0 < books["billed_calls"] - 10_000 <= 64
+    told, bound = (money(manifest["totals"][name]) for name in ("cost_usd", "unknown_cost_bound_usd"))
+    assert told <= money(books["billed_usd"]) <= told + bound
+
+
+def test_a_worker_that_was_thought_dead_commits_nothing(bench, sandboxes, clusters):
+    """One that wakes after its lease has ended sends no further call, and what it writes is read by nobody."""
+    sandbox = sandboxes(latency_ms=50)
+    bench.rows([{"text": f"row {n}"} for n in range(5_000)])
+    bench.job(limits={"concurrency": 16}, runner="dask")
+    cluster = clusters(sandbox.base_url, 1)
+    process = start(bench, sandbox.base_url, cluster)
+    wait_for_calls(sandbox, 1_000)
+    [sleeper] = holders(bench)
+    os.kill(sleeper, signal.SIGSTOP)
+    try:
+        cluster.start_worker()
+        # Taken as lost after half a minute of silence; then the rest is asked elsewhere.
+        before = sandbox.books()["billed_calls"]
+        wait_for_calls(sandbox, before + 500)
+    finally:
+        os.kill(sleeper, signal.SIGCONT)
+    manifest, err = end(process)
+    assert "not heard" in err
+    assert_balanced(manifest, bench.results())
+    assert manifest["ledger"]["ok"] == 5_000
+    assert sandbox.books()["billed_calls"] - 5_000 <= 16
+
+
+def test_workers_stop_when_their_coordinator_is_killed(bench, sandboxes, clusters):
+    """They send nothing more after the lease's seconds; the next start takes up what they wrote and pays for no more
+    than was in flight.
+    """
+    sandbox = sandboxes(latency_ms=50)
+    bench.rows([{"text": f"row {n}"} for n in range(12_000)])
+    bench.job(limits={"concurrency": 64}, runner="dask")
+    cluster = clusters(sandbox.base_url)
+    process = start(bench, sandbox.base_url, cluster)
+    wait_for_calls(sandbox, 4_000)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    time.sleep(9)
+    stopped = sandbox.books()
+    assert stopped["in_flight"] == 0
+    status = bench.run(sandbox.base_url, "status", "out", "--json")
+    assert json.loads(status.out)["ledger"]["ok"] >= stopped["billed_calls"] - 64
+    time.sleep(1)
+    assert sandbox.books()["billed_calls"] == stopped["billed_calls"]
+    manifest, err = end(start(bench, sandbox.base_url, cluster))
+    assert "ended without its workers" in err
+    assert_balanced(manifest, bench.results())
+    assert manifest["ledger"]["ok"] == 12_000
+    assert sandbox.books()["billed_calls"] - 12_000 <= 64
+
+
+def test_a_spend_limit_stops_all_workers(bench, sandboxes, clusters):
+    """They stop within their calls in flight; lifted, the same command goes on, and no row is paid for twice."""
+    sandbox = sandboxes(latency_ms=50)
+    bench.rows([{"text": f"row {n}"} for n in range(10_000)])
+    bench.job(limits={"concurrency": 32}, runner="dask")
+    cluster = clusters(sandbox.base_url)
+    process = start(bench, sandbox.base_url, cluster)
+    wait_for_calls(sandbox, 1_500)
+    sandbox.change(spend_limit_usd="0.000001")
+    manifest, _ = end(process, expect=4)
+    assert manifest["termination"]["kind"] == "spend_limit"
+    assert_balanced(manifest, bench.results())
+    assert sandbox.books()["calls_by_status"]["429 spend_limit_exceeded"] <= 32
+    sandbox.change(spend_limit_usd=None)
+    manifest, _ = end(start(bench, sandbox.base_url, cluster))
+    assert manifest["ledger"]["ok"] == 10_000
+    assert sandbox.books()["billed_calls"] == 10_000
+
+
+def test_the_cap_holds_over_all_workers(bench, sandboxes, clusters):
+    """What all of them spend together never passes max_cost_usd, and comes near it."""
+    sandbox = sandboxes(latency_ms=50)
+    bench.rows([{"text": f"row {n}"} for n in range(10_000)])
+    bench.job(limits={"concurrency": 32}, params={"max_output_tokens": 300}, max_cost_usd=3, runner="dask")
+    manifest, _ = end(start(bench, sandbox.base_url, clusters(sandbox.base_url)), expect=4)
+    assert manifest["termination"]["kind"] == "budget"
+    assert_balanced(manifest, bench.results())
+    assert money("2.9") < money(sandbox.books()["billed_usd"]) <= 3
+
+
+def test_workers_share_one_rate(bench, sandboxes, clusters):
+    """All workers together use 97 % of the rate and draw at most one 429 in 1,000 calls."""
+    rpm = 12_000
+    sandbox = sandboxes(rpm=rpm, limit_window="bucket", latency_ms=50, detail=True)
+    bench.rows([{"text": f"row {n}"} for n in range(10_000)])
+    bench.job(limits={"concurrency": 64, "rpm": rpm}, runner="dask")
+    manifest, _ = end(start(bench, sandbox.base_url, clusters(sandbox.base_url)))
+    assert manifest["ledger"]["ok"] == 10_000
+    calls = sorted((one["at"], one["status"]) for one in sandbox.books(detail=True)["detail"])
+    assert sum(status == 429 for _, status in calls) <= len(calls) / 1_000
+    # From when both have their share until the last rows.
+    middle = [at for at, _ in calls if calls[0][0] + 5 <= at < calls[-1][0] - 3]
+    assert len(middle) / (middle[-1] - middle[0]) > 0.97 * rpm / 60
+
+
+def test_an_interrupt_drains_the_workers(bench, sandboxes, clusters):
+    """Ctrl-C lets calls in flight end everywhere: exit 130, everything paid for stands, and nothing is paid again."""
+    sandbox = sandboxes(latency_ms=200)
+    bench.rows([{"text": f"row {n}"} for n in range(6_000)])
+    bench.job(limits={"concurrency": 64}, runner="dask")
+    cluster = clusters(sandbox.base_url)
+    process = start(bench, sandbox.base_url, cluster)
+    wait_for_calls(sandbox, 800)
+    process.send_signal(signal.SIGINT)
+    manifest, _ = end(process, expect=130)
+    assert_balanced(manifest, bench.results())
+    assert manifest["ledger"]["ok"] == sandbox.books()["billed_calls"]
+    sandbox.change(latency_ms=10)
+    manifest, err = end(start(bench, sandbox.base_url, cluster))
+    assert "ended without its workers" not in err
+    assert manifest["ledger"]["ok"] == sandbox.books()["billed_calls"] == 6_000
+
+
+def test_a_scheduler_that_goes_away_ends_the_run_resumable(bench, sandboxes, clusters):
+    """The run ends and names the address; another scheduler, or none, goes on with it."""
+    sandbox = sandboxes(latency_ms=100)
+    bench.rows([{"text": f"row {n}"} for n in range(6_000)])
+    bench.job(limits={"concurrency": 32}, runner="dask")
+    cluster = clusters(sandbox.base_url)
+    process = start(bench, sandbox.base_url, cluster)
+    wait_for_calls(sandbox, 500)
+    cluster.scheduler.kill()
+    manifest, _ = end(process, expect=130)
+    assert manifest["termination"]["code"] == "scheduler"
+    assert cluster.address in manifest["termination"]["message"]
+    assert_balanced(manifest, bench.results())
+    sandbox.change(latency_ms=5)
+    bench.job(limits={"concurrency": 32})
+    ended = bench.run(sandbox.base_url, "run", "job.yaml", "--direct", "--json")
+    assert ended.code == 0, ended.err
+    assert ended.manifest["ledger"]["ok"] == 6_000
+    assert sandbox.books()["billed_calls"] - 6_000 <= 32
+
+
+def test_a_wait_for_the_spend_limit_holds_no_worker(bench, sandboxes, clusters):
+    """While the run waits for the turn of the hour no worker has work of its; lifted, it goes on and completes."""
+    sandbox = sandboxes(latency_ms=20)
+    bench.rows([{"text": f"row {n}"} for n in range(6_000)])
+    bench.job(limits={"concurrency": 32}, runner="dask", on_spend_limit="wait")
+    process = start(bench, sandbox.base_url, clusters(sandbox.base_url))
+    wait_for_calls(sandbox, 1_000)
+    sandbox.change(spend_limit_usd="0.000001")
+    while not bench.manifest().get("waiting"):
+        time.sleep(0.1)
+    assert holders(bench) == []
+    process.send_signal(signal.SIGINT)
+    manifest, _ = end(process, expect=130)
+    assert_balanced(manifest, bench.results())
+    assert sandbox.books()["calls_by_status"]["429 spend_limit_exceeded"] <= 32
+
+
+def test_the_flow_settles_shards_on_workers(bench, sandboxes, clusters):
+    """Under Prefect each shard is a task run of the flow's own process; its workers need no Prefect server."""
+    sandbox = sandboxes(latency_ms=5)
+    bench.rows([{"text": f"row {n}"} for n in range(6_000)])
+    bench.job(limits={"concurrency": 32}, runner="dask")
+    cluster = clusters(sandbox.base_url)
+    home = str(bench.folder / "prefect")
+    ended = bench.run(
+        sandbox.base_url, "run", "job.yaml", "--json", DASK_SCHEDULER_ADDRESS=cluster.address, PREFECT_HOME=home,
+        PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS="90", DO_NOT_TRACK="1",
+    )  # fmt: skip
+    assert ended.code == 0, ended.err
+    assert ended.manifest["ledger"]["ok"] == 6_000
+    assert sandbox.books()["billed_calls"] == 6_000
+
+
+def test_labels_are_voted_on_by_workers(bench, sandboxes, clusters):
+    """A labelling job with gold and a gate comes out the same: gold rows first, then the rest, votes counted alike."""
+    rows = [{"text": f"row {n}", "truth": ("a", "b")[n % 2] if n % 50 == 0 else None} for n in range(5_500)]
+    bench.rows(rows)
+    told = {"label": {"labels": ["a", "b"], "votes": 3, "gold": "truth", "min_accuracy": 0.1}, "prompt": "{{ text }}"}
+    local, away = sandboxes(), sandboxes()
+    bench.job("local.yaml", output="local", **told)
+    assert bench.run(local.base_url, "label", "local.yaml", "--direct").code == 0
+    bench.job(runner="dask", **told)
+    cluster = clusters(away.base_url)
+    done = bench.run(away.base_url, "label", "job.yaml", "--direct", DASK_SCHEDULER_ADDRESS=cluster.address)
+    assert done.code == 0, done.err
+    columns = ["row_id", "status", "label", "agreement", "gold", "correct", "cost_usd"]
+    assert bench.results()[columns].equals(bench.results("local")[columns])
+    assert away.books()["billed_usd"] == local.books()["billed_usd"]
+
+
+@pytest.mark.parametrize("case", ["version", "key", "folder", "missing"])
+def test_a_worker_that_cannot_work_for_the_run_is_refused(bench, sandboxes, clusters, tmp_path, case):
+    """Another version, key, file system, or no rowmill at all: exit 2 before a call, the worker and the mend named."""
+    sandbox = sandboxes()
+    more, said = {}, ""
+    if case == "version":
+        other = tmp_path / "other" / "rowmill-9.9.dist-info"
+        other.mkdir(parents=True)
+        (other / "METADATA").write_text("Metadata-Version: 2.1\nName: rowmill\nVersion: 9.9\n")
+        more, said = {"PYTHONPATH": f"{other.parent}:{dask_cluster.ROOT}"}, "rowmill 9.9 is installed there"
+    elif case == "key":
+        more, said = {"ROWMILL_API_KEY": "sk-another-0123456789abcdef"}, "ROWMILL_API_KEY is another one there"
+    elif case == "missing":
+        more, said = {"ROWMILL_API_KEY": ""}, "ROWMILL_API_KEY is not set there"
+    bench.rows([{"text": "one"}])
+    bench.job(runner="dask")
+    cluster = clusters(sandbox.base_url, 1, **more)
+    if case == "folder":
+        bench.job(runner="dask", output="/proc/self/cwd/elsewhere")
+        said = "is another folder there"
+    process = start(bench, sandbox.base_url, cluster)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert said in err
+    assert cluster.address in err
+    assert KEY not in err
+    assert sandbox.books()["calls"] == 0
+
+
+@pytest.mark.parametrize(
+    ("keys", "address", "said"),
+    [
+        ({"runner": "dask"}, "", "scheduler: runner: dask needs the address of its cluster"),
+        ({"runner": "dask"}, "tcp://127.0.0.1:9", "tcp://127.0.0.1:9: the Dask scheduler does not answer"),
+        ({"runner": "dask", "scheduler": "nowhere"}, "", "nowhere"),
+        ({"runner": "dask", "limits": {"rpm": 9, "window": "sliding"}}, "", "divides the limits evenly"),
+        ({"scheduler": "tcp://127.0.0.1:9"}, "", "runner: local uses none"),
+        ({"runner": "spark"}, "", "runner"),
+    ],
+)
+def test_a_cluster_that_cannot_be_used_is_refused(bench, sandboxes, keys, address, said):
+    """No address, nobody there, or a job that cannot be divided: exit 2 before a call."""
+    sandbox = sandboxes()
+    bench.rows([{"text": "one"}])
+    bench.job(**keys)
+    ended = bench.run(sandbox.base_url, "run", "job.yaml", "--direct", DASK_SCHEDULER_ADDRESS=address)
+    assert ended.code == 2
+    assert said in ended.err
+    assert "Traceback" not in ended.err
+    assert sandbox.books()["calls"] == 0
