@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +45,11 @@ async def run_command(args: argparse.Namespace) -> ExitCode:
         from flows.dry_run import require_forecast_under
 
         await require_forecast_under(job, args.require_forecast_under, limit=args.limit, sandbox=args.sandbox)
-    with gateway_for(job, sandbox=args.sandbox, settings=args.sandbox_settings) as gateway:
+    # Standard output is for the result alone; Ray, for one, prints there.
+    with (
+        redirect_stdout(sys.stderr),
+        gateway_for(job, sandbox=args.sandbox, settings=args.sandbox_settings) as gateway,
+    ):
         async with Session(job, options, gateway or await _from_block(job)) as session:
             if session.nothing_to_do:
                 manifest = session.finish()

@@ -68,6 +68,10 @@ async def open_engine(job: Job, environment: Mapping[str, str] = os.environ) -> 
             where="scheduler",
             mend=f"name it there, or set {ADDRESSES[job.runner]}",
         )
+    if job.runner == "ray":
+        from tasks.engine.ray_engine import open_ray
+
+        return await open_ray(address)
     from tasks.engine.dask_engine import open_dask
 
     return await open_dask(address)

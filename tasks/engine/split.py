@@ -37,12 +37,17 @@ class Purse:
 def money(whole: int, expected: int, purses: Mapping[str, Purse]) -> dict[str, int]:
     """What each may spend in all: what it has spent, and its share of half of what is left.
 
-    Half, so that there is something for whoever needs more. The portions shrink as the money does; at the end each
-    gets what its next call needs, first come first served.
+    Half, so that there is something for whoever needs more. The portions shrink as the money does; at the end the
+    first get what their next call needs, and the others give back what is too little for one.
     """
     left = max(0, whole - sum(purse.spent for purse in purses.values()))
     share = left // (2 * max(len(purses), expected, 1))
-    wanted = {name: purse.spent + max(share, purse.short) for name, purse in purses.items()}
+    wanted = {}
+    for name, purse in purses.items():
+        more = min(max(share, purse.short), left)
+        more = 0 if more < purse.short else more
+        wanted[name] = purse.spent + more
+        left -= more
     return _within(whole, wanted, {name: max(purse.held, purse.spent) for name, purse in purses.items()})
 
 

@@ -289,14 +289,12 @@ class Team:
         if budget.cap is None:
             return {}
         purses = {token: lease.purse(held[token].usd or 0) for token, lease in self._leases.items()}
-        usd = money(budget.cap - budget.spent, expected, purses)
-        if purses and all(
-            lease.waits_for_money and usd[token] < purses[token].spent + purses[token].short
-            for token, lease in self._leases.items()
-        ):
+        if purses and all(lease.waits_for_money for lease in self._leases.values()):
             spent = budget.spent + sum(purse.spent for purse in purses.values())
-            self._admission.halt(spent_up(budget.cap, spent, min(purse.short for purse in purses.values())))
-        return usd
+            least = min(purse.short for purse in purses.values())
+            if spent + least > budget.cap:
+                self._admission.halt(spent_up(budget.cap, spent, least))
+        return money(budget.cap - budget.spent, expected, purses)
 
     def _post(self) -> None:
         leases = {token: lease.portion for token, lease in self._leases.items() if not lease.is_revoked}

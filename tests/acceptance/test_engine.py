@@ -1,4 +1,4 @@
-"""Shards settled by workers elsewhere: a real Dask scheduler, real worker processes, and every promise of a local run."""
+"""Shards settled by workers elsewhere: real clusters of real processes, and every promise of a local run."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import dask_cluster
+from benchmarks import dask_cluster, ray_cluster
 from tests.conftest import KEY, PERSON, Bench, assert_balanced, money
 
 # What may differ between two runs that asked the same.
@@ -325,12 +326,45 @@ def test_a_worker_that_cannot_work_for_the_run_is_refused(bench, sandboxes, clus
     assert sandbox.books()["calls"] == 0
 
 
+def test_a_ray_cluster_settles_shards_too(bench, sandboxes):
+    """The same job by the CPUs of a Ray node: a process killed in the middle costs no more than its calls in flight."""
+    sandbox = sandboxes(latency_ms=50)
+    bench.rows([{"text": f"row {n}"} for n in range(8_000)])
+    bench.job(limits={"concurrency": 64}, runner="ray")
+    environment = {"ROWMILL_API_KEY": KEY}
+    with (
+        tempfile.TemporaryDirectory(prefix="ray") as short,
+        ray_cluster.running(2, Path(short), environment) as address,
+    ):
+        process = bench.start(sandbox.base_url, "run", "job.yaml", "--direct", "--json", RAY_ADDRESS=address)
+        wait_for_calls(sandbox, 3_000)
+        os.kill(holders(bench)[0], signal.SIGKILL)
+        manifest, err = end(process)
+        assert "is lost" in err
+        refused = bench.run(
+            sandbox.base_url,
+            "run",
+            "job.yaml",
+            "--direct",
+            "--fresh",
+            RAY_ADDRESS=address,
+            ROWMILL_API_KEY="sk-other-0",
+        )
+    assert_balanced(manifest, bench.results("out/previous/*"))
+    assert manifest["ledger"]["ok"] == 8_000
+    assert sandbox.books()["billed_calls"] - 8_000 <= 64
+    assert refused.code == 2
+    assert "ROWMILL_API_KEY is another one there" in refused.err
+
+
 @pytest.mark.parametrize(
     ("keys", "address", "said"),
     [
         ({"runner": "dask"}, "", "scheduler: runner: dask needs the address of its cluster"),
         ({"runner": "dask"}, "tcp://127.0.0.1:9", "tcp://127.0.0.1:9: the Dask scheduler does not answer"),
         ({"runner": "dask", "scheduler": "nowhere"}, "", "nowhere"),
+        ({"runner": "ray"}, "", "set RAY_ADDRESS"),
+        ({"runner": "ray", "scheduler": "127.0.0.1:9"}, "", "127.0.0.1:9: the Ray cluster does not answer"),
         ({"runner": "dask", "limits": {"rpm": 9, "window": "sliding"}}, "", "divides the limits evenly"),
         ({"scheduler": "tcp://127.0.0.1:9"}, "", "runner: local uses none"),
         ({"runner": "spark"}, "", "runner"),
