@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from schemas.job import Job
 from schemas.manifest import TerminationKind
 from schemas.price import PICO
 from schemas.usage import Usage
+from tasks.at_hand import output_to_write
 from tasks.check import refuse_impossible
 from tasks.dry_run import DryRun, Tally
 from tasks.estimate import Learned, forecast, learned_from
@@ -36,6 +38,7 @@ from tasks.labels import as_asked
 from tasks.ledger import exit_code
 from tasks.output import read_manifest
 from tasks.read import input_files
+from tasks.replica import Replica
 from tasks.session import Options, Session
 from tasks.settled import SettledRows, settled_rows
 from tasks.tokens import Count, by_script, by_tokenizer
@@ -45,7 +48,8 @@ PILOT_FIRST, PILOT_MOST = 50, 2_000
 NEAR_ENOUGH = 0.05
 PILOT_SHARE = 0.02
 
-RunPilot = Callable[[Job, frozenset[int]], Awaitable[dict[str, Any]]]
+RunRows = Callable[[Job, frozenset[int]], Awaitable[dict[str, Any]]]
+RunPilot = Callable[[Replica | None, Job, frozenset[int]], Awaitable[dict[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,11 @@ async def estimate_job(job: Job, ask: Ask, run_pilot: RunPilot | None = None) ->
 
     Raises RowmillError for what a run would refuse, and BudgetError where a pilot stops for money.
     """
+    with output_to_write(job) as (at_hand, replica):
+        return await _estimate(at_hand, ask, run_pilot, replica)
+
+
+async def _estimate(job: Job, ask: Ask, run_pilot: RunPilot | None, replica: Replica | None) -> Forecast:
     catalogue = catalogue_of(job, os.environ.get("ROWMILL_CATALOGUE"))
     model = find_model(job.model, catalogue)
     files = input_files(job.input) if job.label is not None else []
@@ -74,7 +83,7 @@ async def estimate_job(job: Job, ask: Ask, run_pilot: RunPilot | None = None) ->
     told, tally = await asyncio.to_thread(_forecast, job, model, catalogue, ask)
     if ask.pilot is not None:
         assert run_pilot is not None
-        told = await _with_pilot(job, model, catalogue, ask, told, tally, run_pilot)
+        told = await _with_pilot(job, model, catalogue, ask, told, tally, partial(run_pilot, replica))
     if ask.compare:
         told = msgspec.structs.replace(told, compared=list(_compared(job, ask, catalogue, told)))
     write_forecast(Path(job.output), told)
@@ -125,7 +134,7 @@ async def _with_pilot(
     ask: Ask,
     before: Forecast,
     tally: Tally,
-    run_pilot: RunPilot,
+    run_rows: RunRows,
 ) -> Forecast:
     """Pay for random rows, so many as asked or until the forecast is near enough, and forecast again."""
     told, wanted = before, PILOT_FIRST if ask.pilot == "auto" else int(ask.pilot or 0)
@@ -133,7 +142,7 @@ async def _with_pilot(
     while True:
         rows = _pilot_rows(tally, wanted)
         if rows:
-            manifest = await run_pilot(job, rows)
+            manifest = await run_rows(job, rows)
             asked += len(rows)
             _refuse_stopped(manifest)
             told, tally = await asyncio.to_thread(_forecast, job, model, catalogue, ask)
@@ -226,9 +235,9 @@ def refuse_above(told: Forecast, most_usd: float) -> None:
 def pilot_with(gateway: Gateway, ask: Ask) -> RunPilot:
     """Runs a pilot's rows through the pipeline, as any run would."""
 
-    async def run(job: Job, rows: frozenset[int]) -> dict[str, Any]:
+    async def run(replica: Replica | None, job: Job, rows: frozenset[int]) -> dict[str, Any]:
         options = Options(ask.limit, sandbox=ask.sandbox, rows=rows)
-        async with Session(job, options, gateway) as session:
+        async with Session(job, options, gateway, replica=replica) as session:
             return await carry_out(session)
 
     return run

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from schemas.catalogue import find_model
 from schemas.errors import ExitCode, JobError, OutputError
+from tasks.at_hand import output_to_read
 from tasks.job_file import catalogue_of, job_of
 from tasks.output import manifest_of
 
@@ -16,17 +17,22 @@ ENDINGS = {".csv": "CSV", ".json": "Label Studio"}
 
 def export_command(args: argparse.Namespace) -> ExitCode:
     """`rowmill export OUT FILE [--all]`. Raises OutputError, JobError, InputError, StorageError."""
-    from tasks.export import every_row, to_review, write_csv, write_label_studio
-
-    root, path = Path(args.out), Path(args.file)
+    path = Path(args.file)
     if path.suffix.lower() not in ENDINGS:
         raise JobError(f"unknown kind of file {path.suffix or '(no ending)'}", where=str(path),
                        mend="end its name in .json (Label Studio) or .csv")  # fmt: skip
+    with output_to_read(args.out) as root:
+        return _export(root, path, every=args.all)
+
+
+def _export(root: Path, path: Path, *, every: bool) -> ExitCode:
+    from tasks.export import every_row, to_review, write_csv, write_label_studio
+
     job = job_of(manifest_of(root)["job"], str(root / "run.json"))
     if job.label is None:
         raise OutputError("this run has no labels to export", where=str(root), mend="read results/ directly")
     model = find_model(job.model, catalogue_of(job, os.environ.get("ROWMILL_CATALOGUE")))
-    rows = every_row(root, job, model, job.label) if args.all else to_review(root)
+    rows = every_row(root, job, model, job.label) if every else to_review(root)
     count = write_csv(path, rows) if path.suffix.lower() == ".csv" else write_label_studio(path, rows, job.label)
     print(f"wrote {count:,} rows to {path}; hand labels back with: rowmill label JOB --gold FILE")
     return ExitCode.OK

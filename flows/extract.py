@@ -29,6 +29,7 @@ from schemas.errors import ExitCode, JobError, RowmillError
 from schemas.job import Job
 from schemas.manifest import TerminationKind
 from schemas.row import Shard
+from tasks.at_hand import output_to_write
 from tasks.check import refuse_without_labels
 from tasks.gateway.access import Gateway, gateway_from
 from tasks.job_file import load_job, resolve_job
@@ -113,9 +114,11 @@ async def run_job(
             from flows.dry_run import require_forecast_under as require_under
 
             await require_under(told, require_forecast_under, limit=options.limit, sandbox=options.sandbox)
-        async with Session(told, options, await gateway_of(told)) as session:
-            manifest = await _carry_out(session)
-        await asyncio.to_thread(leave_report, Path(told.output))
+        gateway = await gateway_of(told)
+        with output_to_write(told) as (at_hand, replica):
+            async with Session(at_hand, options, gateway, replica=replica) as session:
+                manifest = await _carry_out(session)
+            await asyncio.to_thread(leave_report, Path(at_hand.output))
         return _state(manifest)
     except RowmillError as error:
         return Failed(name="Refused", message=str(error))

@@ -19,6 +19,7 @@ from flows.report import REPORT, leave_report
 from flows.summary import summary
 from schemas.errors import ExitCode, JobError
 from schemas.job import Job
+from tasks.at_hand import output_to_write
 from tasks.check import refuse_without_labels
 from tasks.gateway.access import SANDBOX_KEY, Gateway, gateway_from
 from tasks.job_file import load_job
@@ -49,8 +50,9 @@ async def run_command(args: argparse.Namespace) -> ExitCode:
     with (
         redirect_stdout(sys.stderr),
         gateway_for(job, sandbox=args.sandbox, settings=args.sandbox_settings) as gateway,
+        output_to_write(job) as (at_hand, replica),
     ):
-        async with Session(job, options, gateway or await _from_block(job)) as session:
+        async with Session(at_hand, options, gateway or await _from_block(job), replica=replica) as session:
             if session.nothing_to_do:
                 manifest = session.finish()
             elif args.direct:
@@ -58,8 +60,9 @@ async def run_command(args: argparse.Namespace) -> ExitCode:
             else:
                 manifest = await _as_flow(job, options, session, _watch(args), labels=labels)
             already = session.nothing_to_do
-    if not args.no_report and not (already and (Path(job.output) / REPORT).exists()):
-        leave_report(Path(job.output))
+        folder = Path(at_hand.output)
+        if not args.no_report and not (already and (folder / REPORT).exists()):
+            leave_report(folder)
     _tell(args, job, manifest, session.progress, already=already)
     return exit_code(manifest)
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import fcntl
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +12,20 @@ from schemas.attempt import Spent
 from schemas.errors import DamageError, ExitCode
 from schemas.manifest import Tally, ledger, summed, totals
 from schemas.price import decimal_string
+from tasks.at_hand import output_to_read
 from tasks.compact import read_footer, tally_of, verify_part
 from tasks.journal import replay
-from tasks.output import LOCK, manifest_of, segments_in
+from tasks.output import is_locked, manifest_of, segments_in
 from tasks.standing import unsettled
 
 
 def status_command(args: argparse.Namespace) -> ExitCode:
     """`rowmill status OUT`: exit 0, or 2 where there is no run or a file of it is damaged."""
-    root = Path(args.out)
+    with output_to_read(args.out) as root:
+        return _status(root, args)
+
+
+def _status(root: Path, args: argparse.Namespace) -> ExitCode:
     manifest = manifest_of(root)
     damage: list[str] = []
     told = standing(root, manifest, damage, verify=args.verify)
@@ -73,21 +76,6 @@ def standing(root: Path, manifest: dict[str, Any], damage: list[str], *, verify:
         "unsettled_unknown_bound_usd": decimal_string(open_spent.unknown_usd),
     }
     return {**manifest, "state": state, "ledger": ledger(tally, rows), "totals": totals(tally), "beside": beside}
-
-
-def is_locked(root: Path) -> bool:
-    """Whether a run holds this output now; the kernel knows, a file left behind does not."""
-    try:
-        fd = os.open(root / LOCK, os.O_RDONLY)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(fd)
-    return False
 
 
 def _text(told: dict[str, Any], root: Path) -> str:

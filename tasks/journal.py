@@ -326,7 +326,7 @@ class Segment:
             self._written += len(lines)
             self._unwritten.clear()
         if self._waiting:
-            self._syncer.sync(self._fd, self._waiting)
+            self._syncer.sync(self.path, self._fd, self._written, self._waiting)
             self._waiting = []
 
     def _give_up_waiting(self, error: StorageError) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from schemas.errors import DamageError, OutputError, StorageError
 from tasks.compact import Footer, read_footer
 from tasks.publish import published
+from tasks.replica import Replica
 
 MANIFEST = "run.json"
 LOCK = ".lock"
@@ -35,13 +36,21 @@ class Layout:
     def part_path(self, number: int) -> Path:
         return self.results / f"part-{number:06d}.parquet"
 
+    def keep(self, path: Path) -> None:
+        """A file was published: make it stand wherever else the output stands. Raises StorageError."""
+
+    def drop(self, path: Path) -> None:
+        """Delete a file whose content stands elsewhere by now."""
+        path.unlink(missing_ok=True)
+
 
 class Output(Layout):
     """One output folder, held by one process until `close`."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, replica: Replica | None = None) -> None:
         """Creates the folder and takes its lock. Raises OutputError where it cannot be written or is in use."""
         super().__init__(root)
+        self.replica = replica
         if root.exists() and not root.is_dir():
             raise OutputError("the output is a file", where=str(root), mend="name a folder")
         try:
@@ -84,7 +93,19 @@ class Output(Layout):
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
         """Replace run.json in one step. Raises StorageError."""
-        write_file(self.root / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False).encode())
+        path = self.root / MANIFEST
+        write_file(path, json.dumps(manifest, indent=1, ensure_ascii=False).encode())
+        if self.replica is not None:
+            self.replica.keep_later(path)
+
+    def keep(self, path: Path) -> None:
+        if self.replica is not None:
+            self.replica.keep(path)
+
+    def drop(self, path: Path) -> None:
+        super().drop(path)
+        if self.replica is not None:
+            self.replica.drop(path)
 
     def parts(self) -> dict[int, Footer]:
         """The complete parts by shard number. Raises DamageError for one that cannot be read.
@@ -151,6 +172,21 @@ def segments_in(journal: Path) -> dict[int, Path]:
         for kind in ("shard", AWAY)
         for path in sorted(journal.glob(f"{kind}-*.jsonl"))
     }
+
+
+def is_locked(root: Path) -> bool:
+    """Whether a run holds this output now; the kernel knows, a file left behind does not."""
+    try:
+        fd = os.open(root / LOCK, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(fd)
+    return False
 
 
 def read_manifest(root: Path) -> dict[str, Any] | None:

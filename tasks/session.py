@@ -46,6 +46,7 @@ from tasks.plan import Planner
 from tasks.preflight import preflight
 from tasks.progress import Progress
 from tasks.reckoning import read_forecast
+from tasks.replica import Replica
 from tasks.shard import ShardReport, ShardRun, Stage
 from tasks.standing import Standing, claims, take_stock
 from tasks.survey import Survey, Surveyor
@@ -58,6 +59,7 @@ log = logging.getLogger("rowmill")
 OPEN_HERE = 2
 # Shards planned ahead for workers elsewhere; no more of them than this are at work.
 OPEN_AWAY = 32
+HOLD_LOOK_S = 1.0
 PILOT_ENDED = Termination(
     TerminationKind.INTERRUPTED, "pilot", "the pilot's rows are settled", "Run the job: it goes on from there"
 )
@@ -84,9 +86,20 @@ class Session:
     """Open, settle shards, finish. Everything that can be refused is refused before the first call."""
 
     def __init__(
-        self, job: Job, options: Options, gateway: Gateway, *, clock: Clock | None = None, seed: int | None = None
+        self,
+        job: Job,
+        options: Options,
+        gateway: Gateway,
+        *,
+        clock: Clock | None = None,
+        seed: int | None = None,
+        replica: Replica | None = None,
     ) -> None:
-        """Checks what needs no output. Raises JobError, CatalogueError, SchemaError, InputError."""
+        """Checks what needs no output. `replica` keeps a bucket equal to the output, where it stands there.
+
+        Raises JobError, CatalogueError, SchemaError, InputError.
+        """
+        self._replica = replica
         self.options, self._gateway = options, gateway
         self.clock, self._rng = clock or Clock(), random.Random(seed)
         self.run_id = f"{datetime.fromtimestamp(self.clock.wall(), UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
@@ -106,7 +119,8 @@ class Session:
         self._validator = Validator(asked.output_schema)
         fingerprint, keys = job_fingerprint(job, sandbox=options.sandbox)
         models = [model for model, _ in self._votes.values()] or [self.model]
-        self.books = Books(job, models, self.run_id, fingerprint, keys, self.clock)
+        told = job if replica is None else job.model_copy(update={"output": replica.url})
+        self.books = Books(told, models, self.run_id, fingerprint, keys, self.clock)
         self.progress = Progress(started_at=self.clock.now())
         self.survey = Survey(complete=True)
         self.nothing_to_do = False
@@ -119,7 +133,7 @@ class Session:
         self._settling: ShardRun | Coordinator
 
     async def __aenter__(self) -> Session:
-        self._output = Output(Path(self.job.output))
+        self._output = Output(Path(self.job.output), self._replica)
         self._closers = [self._output]
         try:
             await self._prepare()
@@ -183,6 +197,9 @@ class Session:
             self._closers.append(self.fleet)
         await self._preflight()
         self._write_manifest(None)
+        if self._replica is not None:
+            # What was set aside stands in the bucket before anything is written in its place.
+            await asyncio.to_thread(self._replica.push)
 
     async def _gather_team(self) -> None:
         """Workers elsewhere, who ask the rows in place of this process. Raises JobError where there are none."""
@@ -220,7 +237,13 @@ class Session:
     async def keep(self) -> None:
         """What goes on beside the rows, with other machines: it never outlives the run."""
         works = [one.keep() for one in (self.fleet, self.team) if one is not None]
-        await asyncio.gather(*works)
+        await asyncio.gather(*works, self._keep_hold())
+
+    async def _keep_hold(self) -> None:
+        """Send nothing more once the lock of an output in a bucket may be another's."""
+        while self._replica is not None:
+            self.admission.valid_until = self._replica.held_until
+            await self.clock.sleep(HOLD_LOOK_S)
 
     def _halted(self) -> None:
         self._runs.cancel_waiting()
@@ -263,7 +286,7 @@ class Session:
             reopen=self.options.retry_failed is not None, survey_complete=self.survey.complete,
         )  # fmt: skip
         former.open()
-        syncer = Syncer(asyncio.get_running_loop())
+        syncer = Syncer(asyncio.get_running_loop(), keep=self._replica.append if self._replica is not None else None)
         self._closers.append(syncer)
         self._former, self._schema, self._standing = former, schema, set(standing.parts)
         self._crew = Crew(
@@ -272,6 +295,7 @@ class Session:
         )  # fmt: skip
         self._closers.append(self._crew)
         self.admission, self.progress.cap_usd = self._crew.admission, self._crew.cap_usd
+        self.admission.holds_until_stored = self._replica is not None
         self._runs = ShardRun(
             Stage(
                 output=self._output,

@@ -167,6 +167,7 @@ class Settler:
     def landed(self, row: int) -> None:
         """This row's call has ended and what it cost is written down: its task may be cancelled from here on."""
         self.sending.discard(row)
+        self.admission.stored(row)
 
     async def _send(self, case: Case, segment: Segment, lease: Lease, content: bytes) -> Exchange:
         try:

@@ -156,7 +156,7 @@ class ShardRun:
             self._known[shard.number] = len(segment.settled)
             segment.close()
             if shard.number in self._parts:
-                self._stage.output.segment_path(shard.number).unlink(missing_ok=True)
+                await asyncio.to_thread(self._stage.output.drop, self._stage.output.segment_path(shard.number))
 
     async def _open_segment(self, shard: Shard, tally: Tally) -> Segment:
         """The shard's journal, with calls that were in flight at a crash written down as maybe paid."""
@@ -377,6 +377,7 @@ class ShardRun:
         path = stage.output.part_path(shard.number)
         batches = (list(segment.outcomes(rows[at : at + BATCH_ROWS])) for at in range(0, len(rows), BATCH_ROWS))
         write_part(path, stage.results_schema, shape, batches, footer)
+        stage.output.keep(path)
         return part_digest(path)
 
     def cancel_waiting(self) -> None:

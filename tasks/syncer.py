@@ -6,22 +6,41 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from schemas.errors import StorageError
 
 # A pause between syncs, so that a fast run gathers many answers in each: a sync a row costs more than the row.
 GATHER_S = 0.005
+# Between two puts into a bucket, each of which is an object.
+GATHER_AWAY_S = 0.05
 SYNC_MEANS = "fdatasync" if hasattr(os, "fdatasync") else "fsync"
+
+
+Keep = Callable[[Path, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Who waits until a file is durable up to `end`."""
+
+    path: Path
+    fd: int
+    end: int
+    futures: list[asyncio.Future[None]]
 
 
 class Syncer:
     """One thread that syncs for everyone: all that was written before a sync began is acknowledged by it."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, sync: Callable[[int], None] | None = None) -> None:
-        self.loop = loop
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, sync: Callable[[int], None] | None = None, keep: Keep | None = None
+    ) -> None:
+        """`keep` makes a file durable elsewhere too, up to so many bytes; raises OSError."""
+        self.loop, self._keep = loop, keep
         self._sync = sync or getattr(os, SYNC_MEANS)
-        self._waiting: list[tuple[int, list[asyncio.Future[None]]]] = []
+        self._waiting: list[Waiting] = []
         self._wake = threading.Condition()
         self._closed = False
         self._busy = False
@@ -29,16 +48,16 @@ class Syncer:
         self._thread = threading.Thread(target=self._run, name="rowmill-journal", daemon=True)
         self._thread.start()
 
-    def sync(self, fd: int, waiting: list[asyncio.Future[None]]) -> None:
-        """Make everything written to this file so far durable, then end these futures."""
+    def sync(self, path: Path, fd: int, end: int, waiting: list[asyncio.Future[None]]) -> None:
+        """Make everything written to this file so far durable, which is up to `end`, then end these futures."""
         with self._wake:
-            self._waiting.append((fd, waiting))
+            self._waiting.append(Waiting(path, fd, end, waiting))
             self._wake.notify()
 
     def forget(self, fd: int) -> None:
         """Wait until no sync of any file runs, so that this one can be closed."""
         with self._wake:
-            while self._busy or any(waiting == fd for waiting, _ in self._waiting):
+            while self._busy or any(one.fd == fd for one in self._waiting):
                 self._wake.wait()
 
     def _run(self) -> None:
@@ -51,14 +70,17 @@ class Syncer:
                 if not self._waiting:
                     return
                 batch, self._waiting, self._busy = self._waiting, [], True
-            error = self._sync_all({fd for fd, _ in batch})
+            error = self._sync_all(batch)
             self.loop.call_soon_threadsafe(_acknowledge, batch, error)
-            self._closing.wait(GATHER_S)
+            self._closing.wait(GATHER_S if self._keep is None else GATHER_AWAY_S)
 
-    def _sync_all(self, fds: set[int]) -> OSError | None:
-        for fd in fds:
+    def _sync_all(self, batch: list[Waiting]) -> OSError | None:
+        # Of each file the last place that was written, which is the farthest.
+        for one in {one.fd: one for one in batch}.values():
             try:
-                self._sync(fd)
+                self._sync(one.fd)
+                if self._keep is not None:
+                    self._keep(one.path, one.end)
             except OSError as error:
                 return error
         return None
@@ -71,9 +93,9 @@ class Syncer:
         self._thread.join()
 
 
-def _acknowledge(batch: list[tuple[int, list[asyncio.Future[None]]]], error: OSError | None) -> None:
-    for _, waiting in batch:
-        for done in waiting:
+def _acknowledge(batch: list[Waiting], error: OSError | None) -> None:
+    for one in batch:
+        for done in one.futures:
             if done.done():
                 continue
             if error is None:

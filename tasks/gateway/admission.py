@@ -25,7 +25,10 @@ PAUSE_FIRST_S = 1.0
 PAUSE_MOST_S = 60.0
 RUN_AGAIN = "Run the same command again: it goes on where it stopped"
 LEASE_ENDED = Termination(
-    TerminationKind.INTERRUPTED, "lease", "the coordinator of this run was not heard of any more", RUN_AGAIN
+    TerminationKind.INTERRUPTED,
+    "lease",
+    "the lease that lets this process send calls was not renewed in time",
+    RUN_AGAIN,
 )
 
 
@@ -78,6 +81,10 @@ class Admission:
         self._loop = asyncio.get_running_loop()
         self._queue: deque[_Place] = deque()
         self._alarm: asyncio.Task[None] | None = None
+        # Where storing an answer takes long, its call keeps its place until then: no more than the calls that may be in
+        # flight are ever paid for and not stored.
+        self.holds_until_stored = False
+        self._storing: set[int] = set()
         # Calls go until then; whoever extends it holds a lease.
         self.valid_until = float("inf")
         self.termination: Termination | None = None
@@ -146,7 +153,7 @@ class Admission:
                 return "outage", min(wait, LOOK_AGAIN_S)
         if self._alone and self.in_flight:
             return "first call", None
-        if self.in_flight >= self.concurrency.limit:
+        if self.in_flight + len(self._storing) >= self.concurrency.limit:
             return "concurrency", None
         if not self.budget.fits(worst):
             if self.in_flight or self.budget.is_portion:
@@ -167,11 +174,19 @@ class Admission:
         """A call ended: `used_tokens` as told (None if not), `cost_usd` what it cost or may have cost at most."""
         now = self._clock.now()
         self.in_flight -= 1
+        if self.holds_until_stored:
+            self._storing.add(lease.row)
         self.budget.settle(lease.worst_usd, cost_usd)
         if used_tokens is not None:
             self.limiter.settle(lease.taking, used_tokens, now)
         self._learn(lease, failure, used_tokens or 0, now)
         self._let_in()
+
+    def stored(self, row: int) -> None:
+        """What this row's call brought is durable."""
+        if row in self._storing:
+            self._storing.discard(row)
+            self._let_in()
 
     def take_share(self, rpm: float, tpm: float) -> None:
         """Go by these shares of the limits from now on."""

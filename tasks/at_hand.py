@@ -1,0 +1,78 @@
+"""At hand: an output's folder, wherever the output stands: on disk it is the folder itself."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from hashlib import blake2b
+from pathlib import Path
+
+from schemas.errors import OutputError
+from schemas.job import Job
+from tasks.bucket import SCHEME
+from tasks.objects import Objects
+from tasks.output import is_locked
+from tasks.replica import Replica
+
+log = logging.getLogger("rowmill")
+
+
+def copy_of(url: str, environment: Mapping[str, str] = os.environ) -> Path:
+    """Where this machine keeps the copy of an output in a bucket."""
+    root = environment.get("ROWMILL_WORK_DIR") or environment.get("XDG_CACHE_HOME") or "~/.cache"
+    name = blake2b(url.rstrip("/").encode(), digest_size=10).hexdigest()
+    return Path(root).expanduser() / "rowmill" / f"{url.rstrip('/').rpartition('/')[2]}-{name}"
+
+
+@contextmanager
+def output_to_write(job: Job) -> Iterator[tuple[Job, Replica | None]]:
+    """The job with its output at hand, and, where that is a copy, what keeps the bucket equal to it.
+
+    Raises OutputError where the bucket cannot be used or another run holds it, StorageError at the end where something
+    could not be put there.
+    """
+    if not job.output.startswith(SCHEME):
+        yield job, None
+        return
+    if job.runner != "local":
+        raise OutputError(
+            f"runner: {job.runner} needs an output that all machines mount",
+            where=job.output,
+            mend="name a folder, or use runner: local",
+        )
+    replica = Replica(Objects(job.output), _made(copy_of(job.output)))
+    replica.lock()
+    try:
+        replica.pull()
+        yield job.model_copy(update={"output": str(replica.folder)}), replica
+        replica.push()
+    finally:
+        replica.close()
+
+
+@contextmanager
+def output_to_read(address: str) -> Iterator[Path]:
+    """An output's folder. What a run on this machine works on is read as it is there. Raises OutputError."""
+    if not address.startswith(SCHEME):
+        yield Path(address)
+        return
+    folder = _made(copy_of(address))
+    if not is_locked(folder):
+        replica = Replica(Objects(address), folder)
+        replica.pull()
+        replica.close()
+    yield folder
+
+
+def _made(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"the working copy cannot be made: {error.strerror}",
+            where=str(folder),
+            mend="set ROWMILL_WORK_DIR to a folder that may be written",
+        ) from None
+    return folder

@@ -1,0 +1,144 @@
+"""Objects: files of an output in an S3 bucket: put once, put over what was seen, list, get, delete.
+
+By obstore, since pyarrow's client has no conditional write. Address as in `tasks.bucket`; credentials as that library
+finds them (`AWS_ACCESS_KEY_ID`, web identity, the machine's role).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+from schemas.errors import OutputError
+from tasks.bucket import SCHEME, endpoint
+
+CONNECT_S, ANSWER_S, RETRY_S = 5, 60, 60
+
+
+class Conflict(OSError):
+    """Somebody else has written this object."""
+
+
+@dataclass(frozen=True, slots=True)
+class Object:
+    """One object below the output's address."""
+
+    name: str
+    size: int
+    etag: str
+
+
+class Objects:
+    """The objects below one address. Everything raises OSError where the bucket refuses or cannot be reached."""
+
+    def __init__(self, url: str) -> None:
+        """Raises OutputError where the client is not installed, or the address is none."""
+        try:
+            import obstore
+            from obstore.store import S3Store
+        except ImportError:
+            raise OutputError(
+                "an output in a bucket needs the obstore package", where=url, mend="pip install 'rowmill[s3]'"
+            ) from None
+        bucket, _, prefix = url.removeprefix(SCHEME).strip("/").partition("/")
+        if not bucket or not prefix:
+            raise OutputError("no folder of a bucket is named", where=url, mend="write it as s3://bucket/folder")
+        options: dict[str, Any] = {}
+        if (told := endpoint()) != "Amazon S3":
+            options = {"endpoint": told, "region": _region() or "us-east-1"}
+        elif region := _region():
+            options = {"region": region}
+        allow_http = urlsplit(options.get("endpoint", "")).scheme == "http"
+        self.url, self._api = url.rstrip("/"), obstore
+        self._store = S3Store(
+            bucket,
+            prefix=prefix,
+            client_options={
+                "allow_http": allow_http, "connect_timeout": timedelta(seconds=CONNECT_S),
+                "timeout": timedelta(seconds=ANSWER_S),
+            },
+            retry_config={"max_retries": 8, "retry_timeout": timedelta(seconds=RETRY_S)},
+            **options,
+        )  # fmt: skip
+
+    def put(self, name: str, content: bytes, *, over: str | None) -> str:
+        """Write an object that nobody has written yet, or `over` the one with that tag. Returns its tag.
+
+        Raises Conflict where another stands there; one with the same content is this one, whose answer was lost.
+        """
+        from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
+
+        mode: Any = "create" if over is None else {"e_tag": over}
+        try:
+            return _tag(self._api.put(self._store, name, content, mode=mode, use_multipart=False))
+        except (AlreadyExistsError, PreconditionError):
+            held = self._same(name, content)
+            if held is None:
+                raise Conflict(errno.EEXIST, "another run has written it", f"{self.url}/{name}") from None
+            return held
+        except (BaseError, OSError) as error:
+            raise self._refused(name, error) from None
+
+    def _same(self, name: str, content: bytes) -> str | None:
+        """The tag of the object that stands there, where it holds just this."""
+        from obstore.exceptions import BaseError
+
+        try:
+            found = self._api.get(self._store, name)
+            return _tag(found.meta) if bytes(found.bytes()) == content else None
+        except (BaseError, OSError):
+            return None
+
+    def get(self, name: str) -> bytes:
+        """Raises FileNotFoundError where there is none."""
+        return self.get_tagged(name)[0]
+
+    def get_tagged(self, name: str) -> tuple[bytes, str]:
+        """Content and tag. Raises FileNotFoundError where there is none."""
+        from obstore.exceptions import BaseError
+
+        try:
+            found = self._api.get(self._store, name)
+            return bytes(found.bytes()), _tag(found.meta)
+        except FileNotFoundError:
+            raise
+        except (BaseError, OSError) as error:
+            raise self._refused(name, error) from None
+
+    def list(self) -> Iterator[Object]:
+        from obstore.exceptions import BaseError
+
+        try:
+            for batch in self._api.list(self._store):
+                for meta in batch:
+                    yield Object(str(meta["path"]), int(meta["size"]), _tag(meta))
+        except (BaseError, OSError) as error:
+            raise self._refused("", error) from None
+
+    def delete(self, names: Sequence[str]) -> None:
+        """One that is not there is deleted."""
+        from obstore.exceptions import BaseError
+
+        try:
+            self._api.delete(self._store, list(names))
+        except FileNotFoundError:
+            return
+        except (BaseError, OSError) as error:
+            raise self._refused("", error) from None
+
+    def _refused(self, name: str, error: Exception) -> OSError:
+        words = (str(error).splitlines() or [""])[0][:300] or type(error).__name__
+        return OSError(errno.EIO, f"{endpoint()} refuses it: {words}", f"{self.url}/{name}".rstrip("/"))
+
+
+def _tag(meta: Any) -> str:
+    return str(meta["e_tag"])
+
+
+def _region() -> str | None:
+    return os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")

@@ -1,0 +1,97 @@
+"""What acceptance tests share: a way to a server that fails on request."""
+
+from __future__ import annotations
+
+import http.client
+import itertools
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
+
+import pytest
+
+
+class Unsteady(ThreadingHTTPServer):
+    """Passes requests on to another server. Every so many it fails one, in turn: an error before it is passed on, a
+    throttle, an answer that is lost after the server has done the work, a cut connection.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, upstream: str, every: int | None) -> None:
+        super().__init__(("127.0.0.1", 0), _Passing)
+        self.upstream, self.every = urlsplit(upstream), every
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+        self.is_down = False
+        self.failed = 0
+        self.count = itertools.count(1)
+
+    def handle_error(self, request, client_address) -> None:
+        """A connection that was cut on purpose is no news."""
+
+
+class _Passing(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def _pass(self) -> None:
+        server: Unsteady = self.server  # type: ignore[assignment]
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        number = next(server.count)
+        failing = number // server.every % 4 if server.every and number % server.every == 0 else None
+        server.failed += failing is not None
+        if server.is_down or failing == 0:
+            self._answer(500, {}, b"<Error><Code>InternalError</Code></Error>")
+            return
+        if failing == 1:
+            self._answer(503, {}, b"<Error><Code>SlowDown</Code></Error>")
+            return
+        upstream = http.client.HTTPConnection(server.upstream.hostname, server.upstream.port, timeout=30)
+        # The signature is over the host that the client named.
+        upstream.request(self.command, self.path, body, dict(self.headers))
+        told = upstream.getresponse()
+        content = told.read()
+        upstream.close()
+        if failing == 2:
+            self._answer(500, {}, b"<Error><Code>InternalError</Code></Error>")
+        elif failing == 3:
+            self.close_connection = True
+            self.connection.close()
+        else:
+            self._answer(told.status, dict(told.getheaders()), content)
+
+    def _answer(self, status: int, headers: dict[str, str], content: bytes) -> None:
+        self.send_response_only(status)
+        for name, value in headers.items():
+            if name.lower() not in ("content-length", "connection", "transfer-encoding"):
+                self.send_header(name, value)
+        length = headers.get("Content-Length", "0") if self.command == "HEAD" else str(len(content))
+        self.send_header("Content-Length", length)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
+
+    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _pass
+
+    def log_message(self, *_: object) -> None:
+        """Nothing: the tests tell what went wrong."""
+
+
+@contextmanager
+def _running(upstream: str, every: int | None) -> Iterator[Unsteady]:
+    server = Unsteady(upstream, every)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def unsteady() -> Iterator[Callable[..., Unsteady]]:
+    """Start ways to a server that fail every so many requests, or all while `is_down`; they end with the test."""
+    with ExitStack() as stack:
+        yield lambda upstream, every=None: stack.enter_context(_running(upstream, every))

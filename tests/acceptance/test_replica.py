@@ -1,0 +1,292 @@
+"""An output in an S3 bucket, on a real server that speaks S3: every promise of an output on disk."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import polars as pl
+import pytest
+from moto.server import ThreadedMotoServer
+
+from tasks import replica
+from tasks.objects import Objects
+from tasks.replica import Replica
+from tests.conftest import PERSON, Bench, assert_balanced, money
+
+SECRET = "hidden-secret-access-key"
+OUT = "s3://answers/runs/one"
+
+
+@pytest.fixture
+def s3() -> Iterator[Any]:
+    """A client of a server of the test's own, with a bucket."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    client = boto3.client(
+        "s3", endpoint_url=f"http://{host}:{port}", region_name="us-east-1", aws_access_key_id="tests",
+        aws_secret_access_key=SECRET,
+    )  # fmt: skip
+    client.create_bucket(Bucket="answers")
+    yield client
+    # What it holds belongs to the process, not to the server.
+    for one in client.list_objects_v2(Bucket="answers").get("Contents", []):
+        client.delete_object(Bucket="answers", Key=one["Key"])
+    server.stop()
+
+
+def environment(bench: Bench, s3: Any, machine: str = "a") -> dict[str, str]:
+    """What a machine's processes know; each machine has a disk of its own."""
+    return {
+        "AWS_ENDPOINT_URL": s3.meta.endpoint_url,
+        "AWS_ACCESS_KEY_ID": "tests",
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+        "ROWMILL_WORK_DIR": str(bench.folder / f"machine-{machine}"),
+    }
+
+
+def names(s3: Any) -> list[str]:
+    told = s3.list_objects_v2(Bucket="answers", Prefix="runs/one/").get("Contents", [])
+    return [one["Key"].removeprefix("runs/one/") for one in told]
+
+
+def body(s3: Any, name: str) -> bytes:
+    return s3.get_object(Bucket="answers", Key=f"runs/one/{name}")["Body"].read()
+
+
+def results(s3: Any) -> pl.DataFrame:
+    parts = [name for name in sorted(names(s3)) if name.startswith("results/")]
+    return pl.concat([pl.read_parquet(io.BytesIO(body(s3, name))) for name in parts])
+
+
+def write_rows(bench: Bench, count: int) -> None:
+    bench.rows([{"id": f"r{n}", "text": f"person number {n}"} for n in range(count)])
+
+
+def test_results_stand_in_the_bucket_as_on_disk(bench, sandboxes, s3):
+    """The same rows, costs and manifest; nothing of the journal is left; a second run pays for the new rows alone."""
+    sandbox = sandboxes()
+    write_rows(bench, 300)
+    bench.job("local.yaml", output="local", id="id", schema=PERSON)
+    bench.job(output=OUT, id="id", schema=PERSON)
+    assert bench.run(sandbox.base_url, "run", "local.yaml", "--direct").code == 0
+    ended = bench.run(sandbox.base_url, "run", "job.yaml", "--direct", "--json", **environment(bench, s3))
+    assert ended.code == 0, ended.err
+    assert ended.manifest["output"] == OUT
+    assert_balanced(ended.manifest, results(s3))
+    same = ["row_id", "status", "output", "cost_usd", "request_key"]
+    assert results(s3)[same].equals(bench.results("local")[same])
+    assert sorted(names(s3)) == ["results/part-000000.parquet", "run.json"]
+    assert json.loads(body(s3, "run.json"))["job"]["output"] == OUT
+    write_rows(bench, 400)
+    # Another machine goes on, which has nothing but the bucket.
+    ended = bench.run(sandbox.base_url, "run", "job.yaml", "--direct", "--json", **environment(bench, s3, "b"))
+    assert ended.code == 0, ended.err
+    assert sandbox.books()["billed_calls"] == 300 + 400
+    assert results(s3)["row_id"].to_list() == [f"r{n}" for n in range(400)]
+    assert SECRET not in ended.err
+
+
+@pytest.mark.parametrize("machine", ["a", "b"])
+def test_kills_lose_and_double_nothing(bench, sandboxes, s3, machine):
+    """Killed at any moment, and gone on with by the same machine or by another: every row once, and at most what was
+    in flight is paid again.
+    """
+    sandbox = sandboxes(latency_ms=60)
+    write_rows(bench, 700)
+    bench.job(output=OUT, id="id", limits={"concurrency": 16})
+    died = 0
+    for kill in range(3 if machine == "a" else 1):
+        process = bench.start(sandbox.base_url, "run", "job.yaml", "--direct", "-q", **environment(bench, s3))
+        before = sandbox.books()["billed_calls"]
+        while process.poll() is None and sandbox.books()["billed_calls"] < before + 90 + 40 * kill:
+            time.sleep(0.01)
+        assert process.poll() is None, process.communicate()
+        os.killpg(process.pid, signal.SIGKILL)
+        died += 1
+        process.communicate()
+    ended = bench.run(
+        sandbox.base_url, "run", "job.yaml", "--direct", "--json", "--no-report", **environment(bench, s3, machine)
+    )
+    assert ended.code == 0, ended.err
+    assert ("is locked by" in ended.err) == (machine == "b")
+    books = sandbox.books()
+    assert_balanced(ended.manifest, results(s3))
+    assert results(s3)["row_id"].to_list() == [f"r{n}" for n in range(700)]
+    assert books["billed_calls"] - 700 <= died * 16
+    told, bound = (money(ended.manifest["totals"][name]) for name in ("cost_usd", "unknown_cost_bound_usd"))
+    assert told <= money(books["billed_usd"])
+    if machine == "a":
+        assert money(books["billed_usd"]) <= told + bound
+    assert [name for name in names(s3) if name.startswith("journal")] == []
+
+
+def test_an_answer_counts_once_it_is_in_the_bucket(bench, sandboxes, s3):
+    """While a run lives, every settled row of its journal stands in the bucket as immutable pieces; its disk may be lost."""
+    sandbox = sandboxes(latency_ms=50)
+    write_rows(bench, 600)
+    bench.job(output=OUT, id="id", limits={"concurrency": 16})
+    process = bench.start(sandbox.base_url, "run", "job.yaml", "--direct", "-q", **environment(bench, s3))
+    while sandbox.books()["billed_calls"] < 200:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    shutil.rmtree(bench.folder / "machine-a")
+    pieces = [name for name in names(s3) if name.startswith("journal/shard-000000.jsonl/")]
+    assert len(pieces) > 3
+    journal = b"".join(body(s3, name) for name in sorted(pieces))
+    assert journal.count(b" O ") >= sandbox.books()["billed_calls"] - 16
+    status = bench.run(sandbox.base_url, "status", OUT, "--json", **environment(bench, s3, "c"))
+    assert json.loads(status.out)["ledger"]["ok"] == journal.count(b" O ")
+
+
+def test_one_run_at_a_time(bench, sandboxes, s3):
+    """A second run, from this machine or another, is refused while the first lives, and told who holds the output."""
+    sandbox = sandboxes(latency_ms=200)
+    write_rows(bench, 2_000)
+    bench.job(output=OUT, limits={"concurrency": 4})
+    first = bench.start(sandbox.base_url, "run", "job.yaml", "--direct", "-q", **environment(bench, s3))
+    while ".lock" not in names(s3) or sandbox.books()["calls"] < 5:
+        time.sleep(0.05)
+    for machine in ("a", "b"):
+        second = bench.run(sandbox.base_url, "run", "job.yaml", "--direct", **environment(bench, s3, machine))
+        assert second.code == 2
+        assert f"{OUT}: another run works on this output" in second.err
+        assert "Traceback" not in second.err
+    status = bench.run(sandbox.base_url, "status", OUT, "--json", **environment(bench, s3))
+    assert json.loads(status.out)["state"] == "running"
+    first.send_signal(signal.SIGINT)
+    first.communicate(timeout=30)
+    assert first.returncode == 130
+    assert ".lock" not in names(s3)
+    assert results(s3).height == sandbox.books()["billed_calls"]
+
+
+def test_a_run_that_lost_its_lock_writes_and_sends_nothing(bench, sandboxes, s3):
+    """One that slept while another took over ends by itself: the other's results stand as they are."""
+    sandbox = sandboxes(latency_ms=50)
+    write_rows(bench, 900)
+    bench.job(output=OUT, id="id", limits={"concurrency": 8})
+    sleeper = bench.start(sandbox.base_url, "run", "job.yaml", "--direct", **environment(bench, s3))
+    while sandbox.books()["billed_calls"] < 200:
+        time.sleep(0.02)
+    os.killpg(sleeper.pid, signal.SIGSTOP)
+    ended = bench.run(sandbox.base_url, "run", "job.yaml", "--direct", "--json", **environment(bench, s3, "b"))
+    assert ended.code == 0, ended.err
+    stood = {name: body(s3, name) for name in names(s3)}
+    calls = sandbox.books()["calls"]
+    os.killpg(sleeper.pid, signal.SIGCONT)
+    _, err = sleeper.communicate(timeout=60)
+    assert sleeper.returncode != 0, err
+    assert "Traceback" not in err
+    assert {name: body(s3, name) for name in names(s3)} == stood
+    assert sandbox.books()["calls"] <= calls + 8
+    assert results(s3)["row_id"].to_list() == [f"r{n}" for n in range(900)]
+
+
+def test_a_bucket_that_fails_for_a_while_costs_nothing(bench, sandboxes, s3, unsteady):
+    """Errors, throttling, cut connections and answers that are lost after the write: the run goes on and ends right."""
+    sandbox = sandboxes(latency_ms=20)
+    write_rows(bench, 500)
+    bench.job(output=OUT, id="id", limits={"concurrency": 16})
+    proxy = unsteady(s3.meta.endpoint_url, every=4)
+    told = environment(bench, s3) | {"AWS_ENDPOINT_URL": proxy.url}
+    ended = bench.run(sandbox.base_url, "run", "job.yaml", "--direct", "--json", "--no-report", **told)
+    assert ended.code == 0, ended.err
+    assert proxy.failed > 10
+    assert_balanced(ended.manifest, results(s3))
+    assert results(s3).height == sandbox.books()["billed_calls"] == 500
+    assert sorted(names(s3)) == ["results/part-000000.parquet", "run.json"]
+
+
+def test_a_bucket_that_goes_away_stops_the_run_resumable(bench, sandboxes, s3, unsteady, monkeypatch):
+    """What can no longer be stored is not asked for: exit 2, and when the bucket is back the run goes on."""
+    sandbox = sandboxes(latency_ms=30)
+    write_rows(bench, 1_500)
+    bench.job(output=OUT, id="id", limits={"concurrency": 8})
+    proxy = unsteady(s3.meta.endpoint_url)
+    told = environment(bench, s3) | {"AWS_ENDPOINT_URL": proxy.url}
+    process = bench.start(sandbox.base_url, "run", "job.yaml", "--direct", "--no-report", **told)
+    while sandbox.books()["billed_calls"] < 100:
+        time.sleep(0.02)
+    proxy.is_down = True
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 2, err
+    assert "Traceback" not in err
+    assert SECRET not in err
+    proxy.is_down = False
+    ended = bench.run(sandbox.base_url, "run", "job.yaml", "--direct", "--json", "--no-report", **told)
+    assert ended.code == 0, ended.err
+    assert results(s3)["row_id"].to_list() == [f"r{n}" for n in range(1_500)]
+    assert sandbox.books()["billed_calls"] - 1_500 <= 8
+
+
+@pytest.mark.parametrize(
+    ("output", "keys", "more", "said"),
+    [
+        ("s3://nowhere/out", {}, {}, "s3://nowhere/out"),
+        ("s3://answers", {}, {}, "no folder of a bucket is named"),
+        (OUT, {}, {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "http://127.0.0.1:9 refuses it"),
+        (OUT, {"runner": "dask"}, {}, "needs an output that all machines mount"),
+        (OUT, {}, {"ROWMILL_WORK_DIR": "/proc/nowhere"}, "Set ROWMILL_WORK_DIR"),
+    ],
+)
+def test_an_output_that_cannot_be_used_is_refused(bench, sandboxes, s3, output, keys, more, said):
+    """No such bucket, no folder, nobody there: exit 2 before a call, the address named, no secret told."""
+    sandbox = sandboxes()
+    bench.rows([{"text": "one"}])
+    bench.job(output=output, **keys)
+    ended = bench.run(sandbox.base_url, "run", "job.yaml", "--direct", **(environment(bench, s3) | more))
+    assert ended.code == 2
+    assert said in ended.err
+    assert SECRET not in ended.err
+    assert "Traceback" not in ended.err
+    assert sandbox.books()["calls"] == 0
+
+
+def test_fresh_moves_what_stood_aside_in_the_bucket(bench, sandboxes, s3):
+    """--fresh pays anew and keeps what was paid for under previous/; other commands read an output by its address."""
+    sandbox = sandboxes()
+    write_rows(bench, 20)
+    bench.job(output=OUT, id="id")
+    told = environment(bench, s3)
+    for flags in ([], ["--fresh"]):
+        assert bench.run(sandbox.base_url, "run", "job.yaml", "--direct", *flags, **told).code == 0
+    assert len([name for name in names(s3) if name.startswith("previous/")]) == 2
+    assert sandbox.books()["billed_calls"] == 40
+    assert bench.run(sandbox.base_url, "estimate", "job.yaml", **told).code == 0
+    report = bench.run(sandbox.base_url, "report", OUT, **environment(bench, s3, "b"))
+    assert report.code == 0, report.err
+    assert "estimate.json" in names(s3)
+    compared = bench.run(sandbox.base_url, "compare", OUT, OUT, "--json", **environment(bench, s3, "c"))
+    assert compared.code == 0, compared.err
+
+
+def test_a_lock_is_renewed_and_lost_by_the_holders_own_clock(tmp_path, s3, monkeypatch):
+    """The hold ends when it was not renewed for its seconds, whatever the bucket says."""
+    for name, value in environment(Bench(tmp_path), s3).items():
+        monkeypatch.setenv(name, value)
+    now = [100.0]
+    held = Replica(Objects(OUT), tmp_path, now=lambda: now[0])
+    held.lock()
+    file = tmp_path / "run.json"
+    file.write_text("{}")
+    held.keep(file)
+    now[0] += replica.HOLD_S
+    file.write_text("{ }")
+    with pytest.raises(replica.StorageError, match="lock of this output was lost"):
+        held.keep(file)
+    held.close()
+    assert body(s3, "run.json") == b"{}"
+    assert Path(tmp_path / "run.json").read_text() == "{ }"
