@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
-from benchmarks import oracle, quota
+from benchmarks import engine, oracle, quota
 from benchmarks.fleet import fleet
 from benchmarks.measure import ROOT, SCHEMA, Cost, bare, measured, rowmill, rows, stub
 from benchmarks.startup import startup
@@ -162,6 +162,7 @@ APART: dict[str, Callable[[Path], object]] = {
     "guard": guard,
     "oracle": lambda _: oracle.main(),
     "fleet": lambda _: fleet(),
+    "engine": lambda _: engine.main(),
 }
 
 

@@ -29,7 +29,7 @@ async def watch_lines(session: Session, out: TextIO = sys.stderr) -> None:
         if step > shown:
             shown = step
             now, limits = session.clock.now(), session.job.limits
-            print(" · ".join(parts(progress, session.traffic(), limits, now)), file=out, flush=True)
+            print(" · ".join(parts(progress, session.outside.traffic(), limits, now)), file=out, flush=True)
 
 
 async def watch_bar(session: Session) -> None:
@@ -41,7 +41,9 @@ async def watch_bar(session: Session) -> None:
     console = Console(stderr=True)
     with Live(console=console, auto_refresh=False, transient=True) as live:
         while True:
-            told = lines(session.progress, session.traffic(), session.job.limits, session.clock.now(), console.width)
+            told = lines(
+                session.progress, session.outside.traffic(), session.job.limits, session.clock.now(), console.width
+            )
             live.update(Group(*(Text(line, no_wrap=True, overflow="ellipsis") for line in told)), refresh=True)
             await asyncio.sleep(REDRAW_S)
 

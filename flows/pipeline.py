@@ -39,7 +39,7 @@ async def carry_out(
     if session.nothing_to_do:
         return session.finish()
     session.progress.started_at = session.clock.now()
-    works = [_sample(session), session.keep(), watch(session) if watch is not None else None]
+    works = [_sample(session), session.outside.keep(), watch(session) if watch is not None else None]
     async with _interruptible(session), beside(works):
         work = asyncio.create_task(_settle_gold_first(session, settle, wait))
         try:
@@ -87,7 +87,7 @@ async def _settle_and_wait(session: Session, settle: SettleShard, wait: Wait) ->
 
 
 async def _settle_shards(session: Session, settle: SettleShard) -> None:
-    slots = asyncio.Semaphore(session.open_shards)
+    slots = asyncio.Semaphore(session.outside.open_shards)
     running: list[asyncio.Task[ShardReport]] = []
     try:
         async for shard in session.shards():
@@ -126,7 +126,7 @@ async def _sample(session: Session) -> None:
     """Note how the calls go, for the report."""
     course = session.books.course
     while True:
-        seen = session.traffic()
+        seen = session.outside.traffic()
         course.note(seen.in_flight, seen.limit, seen.calls)
         await asyncio.sleep(course.step_s)
 

@@ -79,7 +79,7 @@ class Job(Part):
     name: str = Field("rowmill", min_length=1, description="Shown in Prefect and in the report")
     model: str = Field(description="gemini-3-pro, gemini-3-flash, or a model of your own catalogue")
     input: str = Field(description="JSONL (.gz, .zst) or Parquet: a file, a folder or a glob, on disk or at s3://")
-    output: str = Field(description="Folder for results, manifest and journal")
+    output: str = Field(description="Folder for results, manifest and journal, on disk or at s3://bucket/folder")
     id: str | None = Field(None, description="Column that names each row; unique. Without it the position is the id")
     prompt: str | None = Field(None, description="Jinja2 template over the row's columns")
     system: str | None = Field(None, description="System text for every row")

@@ -13,7 +13,6 @@ from schemas.errors import OutputError
 from schemas.job import Job
 from tasks.bucket import SCHEME
 from tasks.objects import Objects
-from tasks.output import is_locked
 from tasks.replica import Replica
 
 log = logging.getLogger("rowmill")
@@ -58,12 +57,13 @@ def output_to_read(address: str) -> Iterator[Path]:
     if not address.startswith(SCHEME):
         yield Path(address)
         return
-    folder = _made(copy_of(address))
-    if not is_locked(folder):
-        replica = Replica(Objects(address), folder)
-        replica.pull()
+    replica = Replica(Objects(address), _made(copy_of(address)))
+    try:
+        if replica.hold.take_copy():
+            replica.pull()
+    finally:
         replica.close()
-    yield folder
+    yield replica.folder
 
 
 def _made(folder: Path) -> Path:

@@ -17,7 +17,8 @@ from urllib.parse import urlsplit
 from schemas.errors import OutputError
 from tasks.bucket import SCHEME, endpoint
 
-CONNECT_S, ANSWER_S, RETRY_S = 5, 60, 60
+# Given up before the hold on an output runs out, so that a run says why it stops.
+CONNECT_S, ANSWER_S, RETRY_S = 5, 60, 12
 
 
 class Conflict(OSError):

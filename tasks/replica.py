@@ -7,12 +7,8 @@ that nobody writes over what another run has written. The folder is a copy that 
 
 from __future__ import annotations
 
-import fcntl
 import json
-import logging
 import os
-import secrets
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,20 +16,17 @@ from contextlib import suppress
 from pathlib import Path
 
 from schemas.errors import DamageError, OutputError, StorageError
+from tasks.hold import LOCK, MEND, Hold
 from tasks.journal import replay
 from tasks.objects import Conflict, Object, Objects
 
-log = logging.getLogger("rowmill")
-LOCK, HELD, STATE = ".lock", ".held.lock", ".replica.json"
+STATE = ".replica.json"
 RENEW_S = 5.0
-# Who has not renewed its lock for so long writes nothing more; after a while more another may take it.
-HOLD_S, TAKE_S = 20.0, 30.0
-LOOK_S = 1.0
+PULLS = 3
 SEGMENT = "journal/shard-"
 # Never copied: what only this machine's processes use, and what was set aside and is read by nobody.
 NOT_COPIED = (".lock", ".tmp", ".sqlite", STATE)
 NOT_FETCHED = "previous/"
-MEND = "mend the bucket or its credentials and run the same command again: what was settled stands"
 
 
 class Replica:
@@ -41,116 +34,35 @@ class Replica:
 
     def __init__(self, objects: Objects, folder: Path, *, now: Callable[[], float] = time.monotonic) -> None:
         self.url, self.folder = objects.url, folder
-        self._objects, self._now = objects, now
+        self._objects = objects
         # Tags of objects, and of each file its size and time of change when it was last equal to its object.
         self._tags: dict[str, str] = {}
         self._equal: dict[str, tuple[int, int]] = {}
         # Bytes of each segment that are in the bucket.
         self._sent: dict[str, int] = {}
-        self._token = secrets.token_hex(8)
-        # Whether the run before was of this copy and was killed: what it wrote here is newer than the bucket.
-        self._goes_on = False
-        self._lock_tag: str | None = None
-        self._held = -1
-        self.held_until = float("-inf")
+        self.hold = Hold(objects, folder, now)
         self._ended = threading.Event()
         self._later: set[Path] = set()
         self._busy = threading.Lock()
         self._thread = threading.Thread(target=self._renew, name="rowmill-bucket", daemon=True)
 
-    # The lock: an object that its holder changes again and again.
-
     def lock(self) -> None:
         """Hold the output. Raises OutputError where another run does, or where the bucket cannot be used."""
-        before = self._hold_copy()
-        try:
-            self._take(over=None)
-        except Conflict:
-            self._take_over(before)
-        except OSError as error:
-            raise OutputError(str(error.strerror), where=self.url, mend=MEND) from None
-        os.ftruncate(self._held, 0)
-        os.pwrite(self._held, self._token.encode(), 0)
+        self.hold.take()
         self._thread.start()
 
-    def _hold_copy(self) -> str:
-        """One process a copy. Returns the token of the run that held it before."""
-        self._held = os.open(self.folder / HELD, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise self._in_use(f"on this machine, in {self.folder}") from None
-        return os.read(self._held, 100).decode("ascii", "replace")
-
-    def _in_use(self, who: str) -> OutputError:
-        return OutputError(
-            f"another run works on this output ({who})",
-            where=self.url,
-            mend="wait for it, stop it, or name another output",
-        )
-
-    def _take(self, over: str | None) -> None:
-        since = self._now()
-        owner = f"process {os.getpid()} on {socket.gethostname()}"
-        content = json.dumps({"owner": owner, "token": self._token, "renewed": secrets.token_hex(4)}).encode()
-        self._lock_tag = self._objects.put(LOCK, content, over=over)
-        self.held_until = since + HOLD_S
-
-    def _take_over(self, before: str) -> None:
-        """Take a lock that its holder does not renew any more, or that a run of this copy left when it was killed."""
-        owner = "owner unknown"
-        try:
-            if (first := self._seen()) is None:
-                self._take(over=None)
-                return
-            tag, owner, token = first
-            if token == before:
-                self._goes_on = True
-            elif not self._stays(tag, owner):
-                raise Conflict
-            self._take(over=tag)
-        except Conflict:
-            raise self._in_use(owner) from None
-        except OSError as error:
-            raise OutputError(str(error.strerror), where=self.url, mend=MEND) from None
-
-    def _stays(self, tag: str, owner: str) -> bool:
-        """Whether nobody renews that lock for as long as its holder may live."""
-        log.warning("%s is locked by %s: waiting %g s to see whether that lives", self.url, owner, TAKE_S)
-        until = self._now() + TAKE_S
-        while self._now() < until:
-            time.sleep(LOOK_S)
-            if (seen := self._seen()) is None or seen[0] != tag:
-                return False
-        return True
-
-    def _seen(self) -> tuple[str, str, str] | None:
-        """The lock's tag, its owner and token; None where there is none."""
-        try:
-            content, tag = self._objects.get_tagged(LOCK)
-            told = json.loads(content)
-            return tag, str(told["owner"]), str(told["token"])
-        except FileNotFoundError:
-            return None
-
     def _renew(self) -> None:
-        """Renew the lock, and put what may wait, until the end."""
+        """Renew the hold, and put what may wait, until the end."""
         while not self._ended.wait(RENEW_S):
             try:
-                self._take(over=self._lock_tag)
+                self.hold.renew()
                 self._put_later()
+                self._remember()
             except Conflict:
-                self.held_until = float("-inf")
                 return
             except (OSError, StorageError):
                 # Tried again; meanwhile the hold runs out by itself.
                 continue
-
-    def _refuse_unless_held(self) -> None:
-        if self._now() >= self.held_until:
-            raise OSError(11, "the lock of this output was lost: another run may have taken it", self.url)
-
-    # Writing.
 
     def append(self, path: Path, end: int) -> None:
         """Put the lines of a segment that are not there yet, up to `end`. Raises OSError: they are then not durable."""
@@ -161,7 +73,7 @@ class Replica:
                 return
             with open(path, "rb") as file:
                 content = os.pread(file.fileno(), end - start, start)
-            self._refuse_unless_held()
+            self.hold.refuse_unless_held()
             piece = f"{name}/{start:012d}"
             self._tags[piece] = self._objects.put(piece, content, over=None)
             self._sent[name] = end
@@ -174,7 +86,7 @@ class Replica:
                 state = _state(path)
                 if self._equal.get(name) == state:
                     return
-                self._refuse_unless_held()
+                self.hold.refuse_unless_held()
                 self._tags[name] = self._objects.put(name, path.read_bytes(), over=self._tags.get(name))
                 self._equal[name] = state
             except OSError as error:
@@ -195,10 +107,10 @@ class Replica:
     def drop(self, path: Path) -> None:
         """Delete a file's objects, whose content stands elsewhere by now; the next start deletes what stays."""
         name = self._name(path)
-        self._sent.pop(name, None)
-        self._equal.pop(name, None)
-        gone = [one for one in self._tags if one == name or one.startswith(f"{name}/")]
-        with suppress(OSError):
+        with self._busy, suppress(OSError):
+            self._sent.pop(name, None)
+            self._equal.pop(name, None)
+            gone = [one for one in self._tags if one == name or one.startswith(f"{name}/")]
             if gone:
                 self._objects.delete(gone)
             for one in gone:
@@ -228,6 +140,14 @@ class Replica:
 
     def pull(self) -> None:
         """Make the folder equal to the bucket. Raises OutputError, DamageError."""
+        for _ in range(PULLS):
+            # Without the lock, a run elsewhere may delete what it has just listed.
+            with suppress(FileNotFoundError):
+                self._pull()
+                return
+        raise OutputError("it changes while it is fetched", where=self.url, mend="try again in a moment")
+
+    def _pull(self) -> None:
         known = self._remembered()
         try:
             found = {one.name: one for one in self._objects.list() if one.name != LOCK}
@@ -242,6 +162,9 @@ class Replica:
                 self._fetch(found[name], known.get(name))
             for name in sorted(segments):
                 self._fetch_segment(name, [one for one in found.values() if one.name.startswith(f"{name}/")])
+            self._remember()
+        except FileNotFoundError:
+            raise
         except OSError as error:
             raise OutputError(f"it cannot be fetched: {error.strerror}", where=self.url, mend=MEND) from None
 
@@ -256,13 +179,13 @@ class Replica:
 
     def _newer(self, name: str, segments: set[str]) -> bool:
         """Whether a segment here may hold more than the bucket: what a killed run wrote and had not put yet."""
-        return _is_segment(name) and (self._goes_on or name in segments)
+        return _is_segment(name) and (self.hold.goes_on or name in segments)
 
     def _fetch_segment(self, name: str, pieces: list[Object]) -> None:
         """A segment from its pieces; one that a killed run left here stays where it holds the same and more."""
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        held = path.read_bytes() if self._goes_on and path.exists() else b""
+        held = path.read_bytes() if self.hold.goes_on and path.exists() else b""
         at = 0
         with open(path, "wb") as file:
             for piece in sorted(pieces, key=lambda one: one.name):
@@ -288,8 +211,8 @@ class Replica:
             return {}
 
     def _remember(self) -> None:
-        told = {name: [self._tags[name], *state] for name, state in self._equal.items() if name in self._tags}
-        with suppress(OSError):
+        with self._busy, suppress(OSError):
+            told = {name: [self._tags[name], *state] for name, state in self._equal.items() if name in self._tags}
             (self.folder / STATE).write_text(json.dumps(told))
 
     def _files(self) -> Iterator[Path]:
@@ -301,16 +224,12 @@ class Replica:
         return path.relative_to(self.folder).as_posix()
 
     def close(self) -> None:
-        """Let go of the lock, where it was held. The next start makes good what is missing in the bucket by then."""
+        """Let go of the hold. The next start makes good what is missing in the bucket by then."""
         self._ended.set()
-        if self._lock_tag is not None:
+        if self._thread.is_alive():
             self._thread.join()
-            if self._now() < self.held_until:
-                with suppress(OSError):
-                    self._objects.delete([LOCK])
-        if self._held >= 0:
-            os.close(self._held)
         self._remember()
+        self.hold.release()
 
 
 def _is_segment(name: str) -> bool:

@@ -27,11 +27,9 @@ from tasks.clock import Clock
 from tasks.columns import columns_of
 from tasks.compact import PART_VERSION, Footer, part_digest, tally_value, write_part
 from tasks.crew import Crew
-from tasks.engine.coordinator import Coordinator, open_engine, take_over
-from tasks.engine.team import Team
+from tasks.engine.coordinator import Coordinator, take_over
 from tasks.engine.work import ShardWork
 from tasks.fingerprint import input_state, job_fingerprint
-from tasks.fleet_run import FleetRun, join_fleet
 from tasks.former import FormerAnswers, bound_usd
 from tasks.gateway.access import Gateway
 from tasks.gateway.admission import RUN_AGAIN, refused_storage
@@ -42,6 +40,7 @@ from tasks.label_run import LabelRun, conclude, correct, judge_gold, keep, label
 from tasks.labels import as_asked
 from tasks.ledger import Books
 from tasks.output import Output
+from tasks.outside import Outside
 from tasks.plan import Planner
 from tasks.preflight import preflight
 from tasks.progress import Progress
@@ -51,15 +50,9 @@ from tasks.shard import ShardReport, ShardRun, Stage
 from tasks.standing import Standing, claims, take_stock
 from tasks.survey import Survey, Surveyor
 from tasks.syncer import Syncer
-from tasks.traffic import Traffic, traffic_at
 from tasks.validate import Validator
 
 log = logging.getLogger("rowmill")
-# One shard settles its last calls while the next one is read; a third would only wait.
-OPEN_HERE = 2
-# Shards planned ahead for workers elsewhere; no more of them than this are at work.
-OPEN_AWAY = 32
-HOLD_LOOK_S = 1.0
 PILOT_ENDED = Termination(
     TerminationKind.INTERRUPTED, "pilot", "the pilot's rows are settled", "Run the job: it goes on from there"
 )
@@ -128,8 +121,6 @@ class Session:
         self.manifest: dict[str, Any] | None = None
         self._closers: list[Any] = []
         self._only: frozenset[int] | None = None
-        self.fleet: FleetRun | None = None
-        self.team: Team | None = None
         self._settling: ShardRun | Coordinator
 
     async def __aenter__(self) -> Session:
@@ -147,7 +138,7 @@ class Session:
 
     async def _close(self) -> None:
         for closer in reversed(self._closers):
-            if isinstance(closer, (Crew, FleetRun, Team)):
+            if isinstance(closer, (Crew, Outside)):
                 await closer.aclose()
             else:
                 closer.close()
@@ -187,70 +178,29 @@ class Session:
         refuse_bad_input(self.survey, job, self._planner)
         self._open_stage(parts, schema)
         if job.runner != "local":
-            await self._gather_team()
-        if job.limits.shared and self.options.sandbox and self._gateway.redis_url is None:
-            log.warning("ROWMILL_REDIS_URL is not set: against the sandbox this run goes by its limits alone")
-        elif job.limits.shared:
-            self.fleet = await join_fleet(
-                job.limits, self._gateway, self.model, self.admission, self.traffic, self._take_share
+            self._settling = await self.outside.gather_team(
+                self._work(), output, self.progress, self._runs, self.survey
             )
-            self._closers.append(self.fleet)
+        await self.outside.join_fleet(job, self._gateway, self.model, sandbox=self.options.sandbox)
         await self._preflight()
         self._write_manifest(None)
         if self._replica is not None:
             # What was set aside stands in the bucket before anything is written in its place.
             await asyncio.to_thread(self._replica.push)
 
-    async def _gather_team(self) -> None:
-        """Workers elsewhere, who ask the rows in place of this process. Raises JobError where there are none."""
-        engine = await open_engine(self.job)
-        work = ShardWork(
+    def _work(self) -> ShardWork:
+        """What all shards have in common for workers elsewhere."""
+        return ShardWork(
             run_id=self.run_id, token="", job=self.job, sandbox=self.options.sandbox,
             base_url=self._gateway.base_url, group=group_of(self._gateway.base_url, self._gateway.api_key),
             models={self.model.name: self.model} | {model.name: model for model, _ in self._votes.values()},
             fingerprint=self.books.fingerprint, keep_types=self._planner.keep_types,
             shard=Shard(0, 0, 0, Cursor("", 0, 0), ""), ranges=(),
         )  # fmt: skip
-        self.team = Team(engine, self._output, work, self.admission, self.progress, self.clock)
-        self._closers.append(self.team)
-        workers = await self.team.open()
-        log.info(
-            "%d workers of %s ask the rows; the limits and the cap are divided among them", workers, engine.address
-        )
-        self._settling = Coordinator(self._runs, self.team, self.survey.shards)
-
-    def traffic(self) -> Traffic:
-        """What passes to the gateway now, from here or from the workers."""
-        told = self.team.traffic() if self.team is not None else None
-        return told or traffic_at(self.admission, self.clock.now())
-
-    def _take_share(self, rpm: float, tpm: float) -> None:
-        if self.team is not None:
-            self.team.take_share(rpm, tpm)
-        self.admission.take_share(rpm, tpm)
-
-    @property
-    def open_shards(self) -> int:
-        """Shards to have open at a time."""
-        return OPEN_HERE if self.team is None else OPEN_AWAY
-
-    async def keep(self) -> None:
-        """What goes on beside the rows, with other machines: it never outlives the run."""
-        works = [one.keep() for one in (self.fleet, self.team) if one is not None]
-        await asyncio.gather(*works, self._keep_hold())
-
-    async def _keep_hold(self) -> None:
-        """Send nothing more once the lock of an output in a bucket may be another's."""
-        while self._replica is not None:
-            self.admission.valid_until = self._replica.held_until
-            await self.clock.sleep(HOLD_LOOK_S)
 
     def _halted(self) -> None:
         self._runs.cancel_waiting()
-        if self.team is not None:
-            self.team.halt()
-        if self.fleet is not None and self.admission.termination is not None:
-            self.fleet.tell(self.admission.termination)
+        self.outside.halted()
 
     async def _preflight(self) -> None:
         """Stop or warn where the key's balance does not cover what is asked."""
@@ -295,7 +245,8 @@ class Session:
         )  # fmt: skip
         self._closers.append(self._crew)
         self.admission, self.progress.cap_usd = self._crew.admission, self._crew.cap_usd
-        self.admission.holds_until_stored = self._replica is not None
+        self.outside = Outside(self.admission, self._replica, self.clock)
+        self._closers.append(self.outside)
         self._runs = ShardRun(
             Stage(
                 output=self._output,
@@ -402,10 +353,7 @@ class Session:
     def resume(self) -> None:
         """After a wait: one call goes alone and decides for the fleet."""
         if not self.interrupted:
-            if self.fleet is not None:
-                self.fleet.begin_anew()
-            if self.team is not None:
-                self.team.begin_anew()
+            self.outside.begin_anew()
             self.admission.reopen()
 
     def interrupt(self, *, at_once: bool) -> None:
@@ -417,8 +365,7 @@ class Session:
         self.admission.halt(told)
         if at_once:
             self._runs.cancel_all()
-            if self.team is not None:
-                self.team.halt_at_once()
+            self.outside.give_up()
 
     def finish(self) -> dict[str, Any]:
         """The manifest of the ended session, written. Never raises for a full disk: the termination tells it."""

@@ -32,6 +32,8 @@ SILENT_S = 15.0
 # The same for a run that is given up at once.
 GIVEN_UP_S = 5.0
 TRIES = 3
+# Without a worker for so long, the run ends.
+DESERTED_S = 60.0
 # Beats between looks for workers that came, while rows wait for one.
 LOOK_AROUND = 5
 WORKERS_MEND = "Look at the workers' logs and memory, then run the same command again"
@@ -97,6 +99,7 @@ class Team:
         self._refused: dict[str, str] = {}
         self._fit: list[str] = []
         self._proved = False
+        self._deserted_since: float | None = None
         # Leases, workers, or the end of the run.
         self._changed = asyncio.Condition()
 
@@ -138,44 +141,46 @@ class Team:
         """
         try:
             for _ in range(TRIES):
-                if await self._asked(shard, left):
+                if (why := await self._asked(shard, left)) is None:
                     return
-            self._halt("workers", f"rows {shard.first_row} to {shard.last_row} lost {TRIES} workers", WORKERS_MEND)
+            told = f"rows {shard.first_row} to {shard.last_row} failed {TRIES} workers, the last because {why}"
+            self._halt("workers", told, WORKERS_MEND)
         except EngineLost as error:
             self._give_up(error)
         except Exception:
             self._admission.halt(DEFECT)
             raise
 
-    async def _asked(self, shard: Shard, left: Left) -> bool:
-        """Give the shard to a worker once; whether that came to an end. Raises as `ask`, and EngineLost."""
+    async def _asked(self, shard: Shard, left: Left) -> str | None:
+        """Give the shard to a worker once; why another has to take it up, None where that is over.
+
+        Raises as `ask`, and EngineLost.
+        """
         if (token := await self._leased(shard)) is None:
-            return True
+            return None
         away = AwayLayout(self._layout.root, token).segment_path(shard.number)
         try:
             report = await self._report_of(token, left)
         except WorkerLost as error:
-            await self._take_back(token, away, str(error))
-            return False
+            return await self._take_back(token, away, str(error))
         except EngineLost as error:
             self._give_up(error)
             await self._take_back(token, away, "its engine is gone")
-            return True
+            return None
         if report.taken:
-            await self._take_back(token, away, "it is gone, and the engine gave its work to another")
-            return False
+            return await self._take_back(token, away, "it is gone, and the engine gave its work to another")
         if away.exists():
             await asyncio.to_thread(adopt, away, closed=True)
         await self._end(token, report.spent)
         if report.refused is not None:
             log.warning("%s of %s is not used: %s", report.worker, self._engine.address, report.refused)
             await self._look_around()
-            return False
+            return report.refused
         if report.proved:
             self._proved = True
         if report.halt is not None and report.halt.code != LEASE_ENDED.code:
             self._admission.halt(report.halt)
-        return report.halt is None or self._admission.termination is not None
+        return report.halt.message if report.halt is not None and self._admission.termination is None else None
 
     async def _leased(self, shard: Shard) -> str | None:
         """A lease as soon as a worker is free for it; None where the run ends before.
@@ -210,7 +215,7 @@ class Team:
         finally:
             asking.cancel()
 
-    async def _take_back(self, token: str, away: Path, why: str) -> None:
+    async def _take_back(self, token: str, away: Path, why: str) -> str:
         """End a lease whose holder is lost: no orders for it any more, and nobody else gets the rows until, wherever
         the holder is, it has ended by the holder's own clock.
         """
@@ -221,7 +226,7 @@ class Team:
         self._give_out()
         if self._at_once:
             # The next run waits for its end.
-            return
+            return why
         await self._clock.sleep(ENDED_S)
         spent = 0
         if away.exists():
@@ -231,6 +236,7 @@ class Team:
         await self._end(token, spent)
         if self._admission.termination is None:
             await self._look_around()
+        return why
 
     async def _end(self, token: str, spent: int) -> None:
         """A lease is over, and what it cost is known."""
@@ -259,10 +265,17 @@ class Team:
                 await self._see_who_came()
 
     async def _see_who_came(self) -> None:
+        """Workers come and go; where nobody has come for long the run ends."""
         try:
             await self._look_around()
         except EngineLost as error:
             self._give_up(error)
+        if self._fit or self._leases:
+            self._deserted_since = None
+        elif self._deserted_since is None:
+            self._deserted_since = self._clock.now()
+        elif self._clock.now() - self._deserted_since >= DESERTED_S:
+            self._halt("workers", f"{self._engine.address} has had no worker for {DESERTED_S:g} s", WORKERS_MEND)
 
     def _give_up(self, error: EngineLost) -> None:
         self._halt("scheduler", f"{self._engine.address} does not answer any more: {error}", RUN_AGAIN)

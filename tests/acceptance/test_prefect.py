@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import yaml
 
-from flows.status import is_locked
+from tasks.output import is_locked
 from tests.conftest import KEY, PERSON, Bench, assert_balanced
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -218,6 +218,31 @@ def test_deployment_runs_the_same_flow(bench: Bench, sandboxes: Any, server: Any
         wait_for(lambda: state_of(server, "plain")[0] == "Completed", 90)
     assert_balanced(bench.manifest(), bench.results())
     assert_key_is_nowhere(Path(server["PREFECT_HOME"]))
+
+
+def test_a_run_that_is_due_while_another_works_is_cancelled_or_waits_as_chosen(
+    bench: Bench, sandboxes: Any, server: Any, tmp_path: Path
+) -> None:
+    """CANCEL_NEW lets the night's run have its output alone; ENQUEUE lets the next begin when the first has ended."""
+    sandbox = sandboxes(latency_ms=400)
+    bench.rows([{"id": f"r{n}", "text": f"t{n}"} for n in range(80)])
+    told = {"id": "id", "limits": {"concurrency": 4}}
+    nightly = bench.job("nightly.yaml", **told)
+    label = bench.job("queued.yaml", output="labels", prompt="{{ text }}", label={"labels": ["a", "b"]}, **told)
+    with deployed(server, sandbox.base_url, tmp_path) as environment:
+        for flow, job in (("rowmill-extract/extract-nightly", nightly), ("rowmill-label/label", label)):
+            for _ in range(2):
+                prefect(environment, "deployment", "run", flow, "--param", f"job_file={job}")
+
+        def states(name: str) -> list[str]:
+            return sorted(run["state_name"] for run in runs_named(server, name))
+
+        wait_for(lambda: states("nightly") == ["Cancelled", "Completed"], 120)
+        wait_for(lambda: states("queued") == ["Completed", "Completed"], 120)
+    first, second = sorted(runs_named(server, "queued"), key=lambda run: run["start_time"])
+    assert first["end_time"] <= second["start_time"]
+    assert sandbox.books()["prompts_billed_twice"] == 0
+    assert bench.results().height == bench.results("labels").height == 80
 
 
 def test_an_estimate_is_deployed_too_and_leaves_an_artifact(

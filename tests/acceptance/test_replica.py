@@ -18,7 +18,8 @@ import polars as pl
 import pytest
 from moto.server import ThreadedMotoServer
 
-from tasks import replica
+from schemas.errors import StorageError
+from tasks.hold import HOLD_S
 from tasks.objects import Objects
 from tasks.replica import Replica
 from tests.conftest import PERSON, Bench, assert_balanced, money
@@ -283,9 +284,9 @@ def test_a_lock_is_renewed_and_lost_by_the_holders_own_clock(tmp_path, s3, monke
     file = tmp_path / "run.json"
     file.write_text("{}")
     held.keep(file)
-    now[0] += replica.HOLD_S
+    now[0] += HOLD_S
     file.write_text("{ }")
-    with pytest.raises(replica.StorageError, match="lock of this output was lost"):
+    with pytest.raises(StorageError, match="hold on this output was lost"):
         held.keep(file)
     held.close()
     assert body(s3, "run.json") == b"{}"

@@ -581,3 +581,19 @@ def test_a_row_whose_end_is_known_is_settled_when_the_run_stops(bench, sandboxes
     ended = direct(bench, sandbox.base_url)
     assert ended.code == 4
     assert ended.manifest["ledger"]["failed"] == sandbox.books()["calls_by_status"]["400 invalid_request"] == 11
+
+
+def test_a_retry_that_was_stopped_counts_earlier_cost_once(bench, sandboxes):
+    """Rows tried again, stopped by a spend limit before their end, and tried once more: what they cost is the bill."""
+    sandbox = sandboxes(faults={"wrong_schema": 1.0})
+    bench.rows([{"text": f"row {n}"} for n in range(60)])
+    bench.job(schema=PERSON, retries={"content": 0}, limits={"concurrency": 8})
+    assert bench.run(sandbox.base_url, "run", "job.yaml", "--direct").code == 3
+    sandbox.change(faults={}, spend_limit_usd="0.000001")
+    for _ in range(2):
+        assert bench.run(sandbox.base_url, "run", "job.yaml", "--direct", "--retry-failed").code == 4
+    sandbox.change(spend_limit_usd=None)
+    ended = bench.run(sandbox.base_url, "run", "job.yaml", "--direct", "--json", "--retry-failed")
+    assert ended.code == 0, ended.err
+    assert_balanced(ended.manifest, bench.results())
+    assert money(ended.manifest["totals"]["cost_usd"]) == money(sandbox.books()["billed_usd"])
