@@ -116,8 +116,8 @@ def test_a_killed_worker_loses_nothing(bench, sandboxes, clusters):
 def test_a_worker_that_was_thought_dead_commits_nothing(bench, sandboxes, clusters):
     """One that wakes after its lease has ended sends no further call, and what it writes is read by nobody."""
     sandbox = sandboxes(latency_ms=50)
-    bench.rows([{"text": f"row {n}"} for n in range(5_000)])
-    bench.job(limits={"concurrency": 16}, runner="dask")
+    bench.rows([{"text": f"row {n}"} for n in range(4_000)])
+    bench.job(limits={"concurrency": 32}, runner="dask")
     cluster = clusters(sandbox.base_url, 1)
     process = start(bench, sandbox.base_url, cluster)
     wait_for_calls(sandbox, 1_000)
@@ -125,7 +125,7 @@ def test_a_worker_that_was_thought_dead_commits_nothing(bench, sandboxes, cluste
     os.kill(sleeper, signal.SIGSTOP)
     try:
         cluster.start_worker()
-        # Taken as lost after half a minute of silence; then the rest is asked elsewhere.
+        # Taken as lost after a while of silence; then the rest is asked elsewhere.
         before = sandbox.books()["billed_calls"]
         wait_for_calls(sandbox, before + 500)
     finally:
@@ -133,8 +133,8 @@ def test_a_worker_that_was_thought_dead_commits_nothing(bench, sandboxes, cluste
     manifest, err = end(process)
     assert "not heard" in err
     assert_balanced(manifest, bench.results())
-    assert manifest["ledger"]["ok"] == 5_000
-    assert sandbox.books()["billed_calls"] - 5_000 <= 16
+    assert manifest["ledger"]["ok"] == 4_000
+    assert sandbox.books()["billed_calls"] - 4_000 <= 32
 
 
 def test_workers_stop_when_their_coordinator_is_killed(bench, sandboxes, clusters):
@@ -166,8 +166,8 @@ def test_workers_stop_when_their_coordinator_is_killed(bench, sandboxes, cluster
 def test_a_spend_limit_stops_all_workers(bench, sandboxes, clusters):
     """They stop within their calls in flight; lifted, the same command goes on, and no row is paid for twice."""
     sandbox = sandboxes(latency_ms=50)
-    bench.rows([{"text": f"row {n}"} for n in range(10_000)])
-    bench.job(limits={"concurrency": 32}, runner="dask")
+    bench.rows([{"text": f"row {n}"} for n in range(7_000)])
+    bench.job(limits={"concurrency": 64}, runner="dask")
     cluster = clusters(sandbox.base_url)
     process = start(bench, sandbox.base_url, cluster)
     wait_for_calls(sandbox, 1_500)
@@ -175,11 +175,11 @@ def test_a_spend_limit_stops_all_workers(bench, sandboxes, clusters):
     manifest, _ = end(process, expect=4)
     assert manifest["termination"]["kind"] == "spend_limit"
     assert_balanced(manifest, bench.results())
-    assert sandbox.books()["calls_by_status"]["429 spend_limit_exceeded"] <= 32
+    assert sandbox.books()["calls_by_status"]["429 spend_limit_exceeded"] <= 64
     sandbox.change(spend_limit_usd=None)
     manifest, _ = end(start(bench, sandbox.base_url, cluster))
-    assert manifest["ledger"]["ok"] == 10_000
-    assert sandbox.books()["billed_calls"] == 10_000
+    assert manifest["ledger"]["ok"] == 7_000
+    assert sandbox.books()["billed_calls"] == 7_000
 
 
 def test_the_cap_holds_over_all_workers(bench, sandboxes, clusters):
@@ -195,16 +195,16 @@ def test_the_cap_holds_over_all_workers(bench, sandboxes, clusters):
 
 def test_workers_share_one_rate(bench, sandboxes, clusters):
     """All workers together use 97 % of the rate and draw at most one 429 in 1,000 calls."""
-    rpm = 12_000
+    rpm = 24_000
     sandbox = sandboxes(rpm=rpm, limit_window="bucket", latency_ms=50, detail=True)
-    bench.rows([{"text": f"row {n}"} for n in range(10_000)])
-    bench.job(limits={"concurrency": 64, "rpm": rpm}, runner="dask")
+    bench.rows([{"text": f"row {n}"} for n in range(9_000)])
+    bench.job(limits={"concurrency": 96, "rpm": rpm}, runner="dask")
     manifest, _ = end(start(bench, sandbox.base_url, clusters(sandbox.base_url)))
-    assert manifest["ledger"]["ok"] == 10_000
+    assert manifest["ledger"]["ok"] == 9_000
     calls = sorted((one["at"], one["status"]) for one in sandbox.books(detail=True)["detail"])
     assert sum(status == 429 for _, status in calls) <= len(calls) / 1_000
     # From when both have their share until the last rows.
-    middle = [at for at, _ in calls if calls[0][0] + 5 <= at < calls[-1][0] - 3]
+    middle = [at for at, _ in calls if calls[0][0] + 5 <= at < calls[-1][0] - 2]
     assert len(middle) / (middle[-1] - middle[0]) > 0.97 * rpm / 60
 
 

@@ -234,12 +234,15 @@ def test_a_run_that_is_due_while_another_works_is_cancelled_or_waits_as_chosen(
             for _ in range(2):
                 prefect(environment, "deployment", "run", flow, "--param", f"job_file={job}")
 
-        def states(name: str) -> list[str]:
-            return sorted(run["state_name"] for run in runs_named(server, name))
+        def runs(deployment: str) -> list[dict[str, Any]]:
+            return call(server, "/flow_runs/filter", {"deployments": {"name": {"any_": [deployment]}}}) or []
 
-        wait_for(lambda: states("nightly") == ["Cancelled", "Completed"], 120)
-        wait_for(lambda: states("queued") == ["Completed", "Completed"], 120)
-    first, second = sorted(runs_named(server, "queued"), key=lambda run: run["start_time"])
+        def states(deployment: str) -> list[str]:
+            return sorted(run["state_name"] for run in runs(deployment))
+
+        wait_for(lambda: states("extract-nightly") == ["Cancelled", "Completed"], 120)
+        wait_for(lambda: states("label") == ["Completed", "Completed"], 120)
+        first, second = sorted(runs("label"), key=lambda run: run["start_time"])
     assert first["end_time"] <= second["start_time"]
     assert sandbox.books()["prompts_billed_twice"] == 0
     assert bench.results().height == bench.results("labels").height == 80
