@@ -38,11 +38,14 @@ class Portion(msgspec.Struct, frozen=True):
 
 
 class Orders(msgspec.Struct, frozen=True):
-    """What the coordinator says. `halt` ends the run for calls that are not in flight, `at_once` for those too."""
+    """What the coordinator says. `proved`: a call of the run has shown that key, address and model are right. `halt`
+    ends the run for calls that are not in flight, `at_once` for those too.
+    """
 
     run: str
     beat: int
     leases: dict[str, Portion]
+    proved: bool = False
     halt: Termination | None = None
     at_once: bool = False
 

@@ -311,7 +311,8 @@ class Team:
 
     def _post(self) -> None:
         leases = {token: lease.portion for token, lease in self._leases.items() if not lease.is_revoked}
-        orders = Orders(self._work.run_id, self._beat, leases, self._admission.termination, self._at_once)
+        halt = self._admission.termination
+        orders = Orders(self._work.run_id, self._beat, leases, self._proved, halt, self._at_once)
         try:
             self._board.post("orders", orders)
         except OSError as error:

@@ -105,7 +105,7 @@ class _Holder:
         self._board = Board(self._layout.journal)
         self._progress = Progress()
         self._portion = Portion()
-        self._beat = -1
+        self._beat: int | None = None
         self._said = 0
 
     async def settle(self) -> Report:
@@ -194,6 +194,8 @@ class _Holder:
             self._admission.take_share(portion.rpm, portion.tpm)
             self._admission.take_portion(portion.concurrency, portion.usd)
             self._portion = portion
+        if orders.proved:
+            self._admission.prove()
         if orders.halt is not None:
             self._admission.halt(orders.halt)
         if orders.at_once:

@@ -76,6 +76,7 @@ class Admission:
         self.recent: deque[tuple[float, str]] = deque(maxlen=RECENT)
         self._clock, self._outage_s = clock, outage_s
         self._alone = True
+        self._began = False
         self._pause_s = PAUSE_FIRST_S
         self._paused_at = float("-inf")
         self._loop = asyncio.get_running_loop()
@@ -165,6 +166,7 @@ class Admission:
         return None, None
 
     def _take(self, row: int, tokens: float, worst: int, now: float) -> Lease:
+        self._began = True
         taking = self.limiter.take(tokens, now)
         self.budget.reserve(worst)
         self.in_flight += 1
@@ -204,6 +206,11 @@ class Admission:
     def proved(self) -> bool:
         """Whether a call has shown that key, address and model are right, so that calls need not go alone."""
         return not self._alone
+
+    def prove(self) -> None:
+        """Another process has shown it for the same key: our first call need not go alone."""
+        if not self._began:
+            self._alone = False
 
     def opens_in(self, now: float) -> float:
         """Seconds until the door is looked at again, where only time opens it: a pause, or the breaker's next probe."""

@@ -113,7 +113,7 @@ def test_a_notice_comes_through_whole_or_not_at_all(tmp_path):
     board = Board(tmp_path)
     board.open()
     halt = Termination(TerminationKind.SPEND_LIMIT, "spend_limit_exceeded", "stop", "wait")
-    orders = Orders("run", 3, {"a": Portion(1.5, 0.0, 4, 10**13)}, halt, True)
+    orders = Orders("run", 3, {"a": Portion(1.5, 0.0, 4, 10**13)}, True, halt, True)
     board.post("orders", Orders("run", 1, {name: Portion() for name in "abcdefgh"}))
     board.post("orders", orders)
     assert board.read("orders", Orders) == orders
