@@ -208,6 +208,30 @@ def test_workers_share_one_rate(bench, sandboxes, clusters):
     assert len(middle) / (middle[-1] - middle[0]) > 0.97 * rpm / 60
 
 
+def test_a_grown_and_a_changed_input_cost_what_is_new(bench, sandboxes, clusters):
+    """On workers too an unchanged request is never paid for again: rows added, moved, edited, and tried once more."""
+    sandbox = sandboxes(faults={"wrong_schema": 0.02})
+    rows = [{"id": f"r{n}", "text": f"person number {n}"} for n in range(5_200)]
+    bench.rows(rows[:5_050])
+    bench.job(id="id", schema=PERSON, retries={"content": 0}, limits={"concurrency": 64}, runner="dask")
+    cluster = clusters(sandbox.base_url)
+    first, _ = end(start(bench, sandbox.base_url, cluster), expect=3)
+    calls = sandbox.books()["billed_calls"]
+    assert calls == 5_050
+    invalid = first["ledger"]["invalid"]
+    assert invalid > 20
+    bench.rows([{"id": "new", "text": "somebody new"}, *rows])
+    sandbox.change(faults={})
+    grown, _ = end(start(bench, sandbox.base_url, cluster), expect=3)
+    assert sandbox.books()["billed_calls"] == calls + 151
+    assert grown["ledger"]["invalid"] == invalid
+    mended, _ = end(start(bench, sandbox.base_url, cluster, "--retry-failed"))
+    assert sandbox.books()["billed_calls"] == calls + 151 + invalid
+    assert_balanced(mended, bench.results())
+    assert money(mended["totals"]["cost_usd"]) == money(sandbox.books()["billed_usd"])
+    assert bench.results()["row_id"].to_list() == ["new", *(row["id"] for row in rows)]
+
+
 def test_an_interrupt_drains_the_workers(bench, sandboxes, clusters):
     """Ctrl-C lets calls in flight end everywhere: exit 130, everything paid for stands, and nothing is paid again."""
     sandbox = sandboxes(latency_ms=200)

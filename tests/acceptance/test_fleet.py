@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks import redis_server
-from tests.conftest import Bench, assert_balanced
+from benchmarks import dask_cluster, redis_server
+from tests.conftest import KEY, Bench, assert_balanced
 
 pytestmark = pytest.mark.skipif(redis_server.REDIS is None, reason="needs Debian's redis-server")
 RPM = 6_000
@@ -85,6 +85,25 @@ def test_a_spend_limit_stops_every_run_of_the_key(bench, sandboxes, redis):
         assert manifest["termination"]["kind"] == "spend_limit"
         assert_balanced(manifest, bench.results(name))
     assert sandbox.books()["calls_by_status"]["429 spend_limit_exceeded"] <= 3 * 4
+
+
+def test_a_run_on_workers_divides_its_share(bench, sandboxes, redis, tmp_path):
+    """A run whose rows workers ask, beside one that asks its own: together they go by the key's limit."""
+    sandbox = sandboxes(rpm=RPM, limit_window="bucket", latency_ms=50)
+    folder = tmp_path / "cluster"
+    folder.mkdir()
+    with dask_cluster.running(2, folder, {"ROWMILL_API_KEY": KEY}) as cluster:
+        told = {"runner": "dask", "scheduler": cluster.address}
+        processes = [
+            start(bench, sandbox.base_url, "one", 900, redis),
+            start(bench, sandbox.base_url, "two", 900, redis, **told),
+        ]
+        for name, process in zip(("one", "two"), processes, strict=True):
+            manifest, _ = end(process)
+            assert manifest["ledger"]["ok"] == 900
+            assert_balanced(manifest, bench.results(name))
+    statuses = sandbox.books()["calls_by_status"]
+    assert statuses.get("429 rate_limit_exceeded", 0) <= 1_800 / 1_000 + 2
 
 
 def test_a_store_lost_in_the_middle_costs_no_row(bench, sandboxes):
