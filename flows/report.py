@@ -13,7 +13,7 @@ from flows.forecast_text import usd
 from flows.label_text import label_pairs, label_tables
 from schemas.errors import ExitCode, RowmillError
 from schemas.manifest import TerminationKind
-from tasks.at_hand import output_to_read
+from tasks.at_hand import output_held
 from tasks.output import manifest_of, write_file
 
 REPORT = "report.html"
@@ -22,8 +22,9 @@ log = logging.getLogger("rowmill")
 
 def report_command(args: argparse.Namespace) -> ExitCode:
     """`rowmill report OUT`: writes OUT/report.html anew. Raises OutputError where there is no run."""
-    with output_to_read(args.out) as root:
-        print(write_report(root))
+    with output_held(args.out) as (root, _):
+        page = write_report(root)
+    print(f"{args.out.rstrip('/')}/{page.name}")
     return ExitCode.OK
 
 

@@ -13,6 +13,7 @@ from schemas.errors import OutputError
 from schemas.job import Job
 from tasks.bucket import SCHEME
 from tasks.objects import Objects
+from tasks.output import no_run, read_manifest
 from tasks.replica import Replica
 
 log = logging.getLogger("rowmill")
@@ -29,23 +30,33 @@ def copy_of(url: str, environment: Mapping[str, str] = os.environ) -> Path:
 def output_to_write(job: Job) -> Iterator[tuple[Job, Replica | None]]:
     """The job with its output at hand, and, where that is a copy, what keeps the bucket equal to it.
 
-    Raises OutputError where the bucket cannot be used or another run holds it, StorageError at the end where something
-    could not be put there.
+    Raises as `output_held`.
     """
-    if not job.output.startswith(SCHEME):
-        yield job, None
-        return
-    if job.runner != "local":
+    if job.runner != "local" and job.output.startswith(SCHEME):
         raise OutputError(
             f"runner: {job.runner} needs an output that all machines mount",
             where=job.output,
             mend="name a folder, or use runner: local",
         )
-    replica = Replica(Objects(job.output), _made(copy_of(job.output)))
-    replica.lock()
+    with output_held(job.output) as (folder, replica):
+        yield job.model_copy(update={"output": str(folder)}), replica
+
+
+@contextmanager
+def output_held(address: str) -> Iterator[tuple[Path, Replica | None]]:
+    """An output's folder to write in; nobody else writes in its bucket meanwhile.
+
+    Raises OutputError where the bucket cannot be used or another run holds it, StorageError at the end where something
+    could not be put there.
+    """
+    if not address.startswith(SCHEME):
+        yield Path(address), None
+        return
+    replica = Replica(Objects(address), _made(copy_of(address)))
     try:
+        replica.lock()
         replica.pull()
-        yield job.model_copy(update={"output": str(replica.folder)}), replica
+        yield replica.folder, replica
         replica.push()
     finally:
         replica.close()
@@ -63,6 +74,8 @@ def output_to_read(address: str) -> Iterator[Path]:
             replica.pull()
     finally:
         replica.close()
+    if read_manifest(replica.folder) is None:
+        raise no_run(address)
     yield replica.folder
 
 

@@ -211,8 +211,13 @@ def manifest_of(root: Path) -> dict[str, Any]:
     """run.json of an output. Raises OutputError where there is no run, DamageError."""
     manifest = read_manifest(root) if root.is_dir() else None
     if manifest is None:
-        raise OutputError("there is no run here (no run.json)", where=str(root), mend="name the output folder of a run")
+        raise no_run(str(root))
     return manifest
+
+
+def no_run(where: str) -> OutputError:
+    """What a folder without a run is to who asks for one."""
+    return OutputError("there is no run here (no run.json)", where=where, mend="name the output folder of a run")
 
 
 def write_file(path: Path, content: bytes) -> None:

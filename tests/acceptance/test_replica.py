@@ -269,7 +269,11 @@ def test_fresh_moves_what_stood_aside_in_the_bucket(bench, sandboxes, s3):
     assert bench.run(sandbox.base_url, "estimate", "job.yaml", **told).code == 0
     report = bench.run(sandbox.base_url, "report", OUT, **environment(bench, s3, "b"))
     assert report.code == 0, report.err
-    assert "estimate.json" in names(s3)
+    assert report.out == f"{OUT}/report.html\n"
+    assert {"report.html", "estimate.json"} <= set(names(s3))
+    nothing = bench.run(sandbox.base_url, "status", f"{OUT}/nothing", **told)
+    assert nothing.code == 2
+    assert f"{OUT}/nothing: there is no run here" in nothing.err
     compared = bench.run(sandbox.base_url, "compare", OUT, OUT, "--json", **environment(bench, s3, "c"))
     assert compared.code == 0, compared.err
 
