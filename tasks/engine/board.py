@@ -8,7 +8,6 @@ compared with another's.
 from __future__ import annotations
 
 import os
-import shutil
 import zlib
 from pathlib import Path
 from typing import TypeVar
@@ -23,7 +22,7 @@ BEAT_S = 1.0
 LEASE_S = 6.0
 # After so long a lease that was taken away has ended wherever its holder is: it may have seen its last beat late.
 ENDED_S = LEASE_S + 2 * BEAT_S
-FOLDER, ORDERS = "board", "orders"
+FOLDER, ORDERS = ".board", "orders"
 
 
 class Portion(msgspec.Struct, frozen=True):
@@ -77,18 +76,30 @@ class Board:
     mount tells of that sooner than of a new file under an old name.
     """
 
-    def __init__(self, journal: Path) -> None:
-        self._folder = journal / FOLDER
+    def __init__(self, output: Path) -> None:
+        self._folder = output / FOLDER
 
     def open(self) -> None:
-        """An empty board, made by the coordinator."""
-        self.clear()
-        self._folder.mkdir()
+        """A board without notices of an earlier run, made by the coordinator."""
+        self._folder.mkdir(exist_ok=True)
+        self._take_down()
 
     @property
-    def stands(self) -> bool:
-        """Whether a coordinator has left one, as it does when it is killed."""
-        return (self._folder / ORDERS).exists()
+    def is_open(self) -> bool:
+        """Whether a coordinator has left it so, as it does when it is killed."""
+        told = self.read(ORDERS, Orders)
+        return told is not None and told.run != ""
+
+    def close(self) -> None:
+        """No orders for anyone any more. The file stays: other machines know its place."""
+        if self._folder.is_dir():
+            self.post(ORDERS, Orders("", 0, {}))
+            self._take_down()
+
+    def _take_down(self) -> None:
+        for path in self._folder.iterdir():
+            if path.name != ORDERS:
+                path.unlink()
 
     def post(self, name: str, notice: Orders | Told) -> None:
         """Raises OSError."""
@@ -116,6 +127,3 @@ class Board:
         except FileExistsError:
             return False
         return True
-
-    def clear(self) -> None:
-        shutil.rmtree(self._folder, ignore_errors=True)

@@ -82,9 +82,9 @@ async def take_over(layout: Layout, clock: Clock) -> None:
 
     Raises StorageError, DamageError.
     """
-    board = Board(layout.journal)
-    if board.stands and left_away(layout.journal):
+    board = Board(layout.root)
+    if board.is_open and left_away(layout.journal):
         log.warning("an earlier run ended without its workers: waiting %g s until they have stopped", ENDED_S)
         await clock.sleep(ENDED_S)
     await asyncio.to_thread(adopt_all, layout.journal)
-    board.clear()
+    board.close()

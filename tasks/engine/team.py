@@ -14,7 +14,7 @@ from schemas.manifest import Termination, TerminationKind
 from schemas.row import Shard
 from tasks.clock import Clock
 from tasks.engine.away import AwayLayout, adopt, bound_of
-from tasks.engine.board import BEAT_S, ENDED_S, Board, Orders, Portion, Told
+from tasks.engine.board import BEAT_S, ENDED_S, ORDERS, Board, Orders, Portion, Told
 from tasks.engine.engines import Engine, EngineLost, WorkerLost
 from tasks.engine.split import Purse, even, even_slots, money
 from tasks.engine.work import Report, ShardWork, packed
@@ -28,7 +28,7 @@ from tasks.traffic import Traffic, together
 
 log = logging.getLogger("rowmill")
 # A worker that says nothing for so long is taken as lost, whatever the engine thinks.
-SILENT_S = 15.0
+SILENT_S, START_S = 15.0, 120.0
 # The same for a run that is given up at once.
 GIVEN_UP_S = 5.0
 TRIES = 3
@@ -84,7 +84,7 @@ class Team:
     ) -> None:
         """`work` is what all shards have in common; each is given with its own rows and lease."""
         self._engine, self._layout, self._work = engine, layout, work
-        self._board = Board(layout.journal)
+        self._board = Board(layout.root)
         self._admission, self._progress, self._clock = admission, progress, clock
         limits = work.job.limits
         self._concurrency = limits.concurrency
@@ -100,6 +100,8 @@ class Team:
         self._fit: list[str] = []
         self._proved = False
         self._deserted_since: float | None = None
+        self._looking: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._looking.set_result(None)
         # Leases, workers, or the end of the run.
         self._changed = asyncio.Condition()
 
@@ -209,7 +211,9 @@ class Team:
             while not asking.done():
                 await asyncio.wait([asking], timeout=BEAT_S)
                 silent = self._clock.now() - lease.heard_at
-                if silent > (GIVEN_UP_S if self._at_once else SILENT_S) and not asking.done():
+                # One that has said nothing yet may wait for other work of its cluster to end.
+                most = GIVEN_UP_S if self._at_once else START_S if lease.told is None else SILENT_S
+                if silent > most and not asking.done():
                     raise WorkerLost(f"not heard for {silent:.0f} s")
             return asking.result()
         finally:
@@ -261,8 +265,9 @@ class Team:
                 self._beat += 1
                 self._give_out()
                 self._changed.notify_all()
-            if self.expected > len(self._leases) and self._beat % LOOK_AROUND == 0:
-                await self._see_who_came()
+            if self.expected > len(self._leases) and self._beat % LOOK_AROUND == 0 and self._looking.done():
+                # Beside the beats: a worker that hangs takes its time to be asked, and the leases of all hang on these.
+                self._looking = asyncio.create_task(self._see_who_came())
 
     async def _see_who_came(self) -> None:
         """Workers come and go; where nobody has come for long the run ends."""
@@ -314,7 +319,7 @@ class Team:
         halt = self._admission.termination
         orders = Orders(self._work.run_id, self._beat, leases, self._proved, halt, self._at_once)
         try:
-            self._board.post("orders", orders)
+            self._board.post(ORDERS, orders)
         except OSError as error:
             # Without new orders the leases end by themselves.
             self._admission.halt(refused_storage(refused(self._layout.journal, error)))
@@ -352,6 +357,7 @@ class Team:
 
     async def aclose(self) -> None:
         """Let go of the engine. The board stays where a worker was not heard to the end: the next run waits for it."""
+        self._looking.cancel()
         if not self._leases:
-            self._board.clear()
+            self._board.close()
         await self._engine.aclose()

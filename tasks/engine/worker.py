@@ -16,7 +16,7 @@ from tasks import read
 from tasks.clock import Clock
 from tasks.crew import Crew
 from tasks.engine.away import AwayLayout, begin
-from tasks.engine.board import BEAT_S, LEASE_S, Board, Orders, Portion, Told
+from tasks.engine.board import BEAT_S, LEASE_S, ORDERS, Board, Orders, Portion, Told
 from tasks.engine.work import Parcel, Report, ShardWork, unpacked, worker_name
 from tasks.former import FormerAnswers
 from tasks.gateway.access import SANDBOX_KEY, Gateway
@@ -61,7 +61,7 @@ def unfit(parcel: Parcel, environment: Mapping[str, str] = os.environ) -> str | 
     if not _key(work, environment):
         told = "another one" if environment.get("ROWMILL_API_KEY") else "not set"
         return f"ROWMILL_API_KEY is {told} there: give every worker the run's key in its environment"
-    orders = Board(AwayLayout(Path(work.job.output), "").journal).read("orders", Orders)
+    orders = Board(Path(work.job.output)).read(ORDERS, Orders)
     if orders is None or orders.run != work.run_id:
         return f"{work.job.output} is another folder there: name an output on a file system that all machines mount"
     return None
@@ -102,7 +102,7 @@ class _Holder:
     def __init__(self, work: ShardWork) -> None:
         self._work, self._clock = work, Clock()
         self._layout = AwayLayout(Path(work.job.output), work.token)
-        self._board = Board(self._layout.journal)
+        self._board = Board(self._layout.root)
         self._progress = Progress()
         self._portion = Portion()
         self._beat: int | None = None
@@ -110,7 +110,7 @@ class _Holder:
 
     async def settle(self) -> Report:
         """Raises StorageError, DamageError."""
-        orders = self._board.read("orders", Orders)
+        orders = self._board.read(ORDERS, Orders)
         if orders is None or self._work.token not in orders.leases or not self._board.claim(self._work.token):
             return Report(worker_name(), taken=True)
         begin(self._layout, self._work.shard)
@@ -180,7 +180,7 @@ class _Holder:
                 # The journal tells of a disk that refuses; without a word of ours the coordinator takes the shard back.
                 await asyncio.to_thread(self._board.post, self._work.token, told)
             await asyncio.sleep(BEAT_S)
-            if (orders := await asyncio.to_thread(self._board.read, "orders", Orders)) is not None:
+            if (orders := await asyncio.to_thread(self._board.read, ORDERS, Orders)) is not None:
                 self._heed(orders)
 
     def _heed(self, orders: Orders) -> None:

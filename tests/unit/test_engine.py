@@ -118,13 +118,19 @@ def test_a_notice_comes_through_whole_or_not_at_all(tmp_path):
     board.post("orders", orders)
     assert board.read("orders", Orders) == orders
     assert board.read("nobody", Told) is None
-    path = tmp_path / "board" / "orders"
+    path = tmp_path / ".board" / "orders"
     whole = path.read_bytes()
     for cut in (0, 5, 18, 40, len(whole) // 3):
         path.write_bytes(whole[:cut])
         assert board.read("orders", Orders) is None
     path.write_bytes(whole.replace(b"stop", b"step"))
     assert board.read("orders", Orders) is None
+    path.write_bytes(whole)
+    board.claim("token")
+    assert board.is_open
+    board.close()
+    assert not board.is_open
+    assert board.claim("token")
 
 
 def test_a_lease_is_taken_up_once(tmp_path):
