@@ -36,6 +36,7 @@ class Progress:
     not_ok: int = 0
     usd: int = 0
     usd_before: int = 0
+    not_ok_before: int = 0
     cap_usd: int | None = None
     started_at: float = 0.0
     # What workers elsewhere have settled and not handed over yet; it is told again, row by row, when they do.
@@ -69,6 +70,7 @@ class Progress:
         """Rows that stand already."""
         self.standing += tally.rows
         self.not_ok += tally.not_ok
+        self.not_ok_before += tally.not_ok
         cost = tally.spent.cost.usd if tally.spent.cost else 0
         self.usd += cost
         self.usd_before += cost

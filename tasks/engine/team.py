@@ -172,7 +172,10 @@ class Team:
         if report.taken:
             return await self._take_back(token, away, "it is gone, and the engine gave its work to another")
         if away.exists():
+            # One that was refused midway does not know what it has spent.
+            spent = report.spent if report.refused is None else await self._spent_by(away, shard)
             await asyncio.to_thread(adopt, away, closed=True)
+            report = replace(report, spent=spent)
         await self._end(token, report.spent)
         if report.refused is not None:
             log.warning("%s of %s is not used: %s", report.worker, self._engine.address, report.refused)
@@ -234,13 +237,17 @@ class Team:
         await self._clock.sleep(ENDED_S)
         spent = 0
         if away.exists():
-            own = self._layout.segment_path(lease.shard.number)
-            spent = await asyncio.to_thread(lambda: bound_of(away) - bound_of(own))
+            spent = await self._spent_by(away, lease.shard)
             await asyncio.to_thread(adopt, away, closed=False)
         await self._end(token, spent)
         if self._admission.termination is None:
             await self._look_around()
         return why
+
+    async def _spent_by(self, away: Path, shard: Shard) -> int:
+        """What a lease has cost or may have, by its journal, in 10⁻¹² USD."""
+        own = self._layout.segment_path(shard.number)
+        return await asyncio.to_thread(lambda: bound_of(away) - bound_of(own))
 
     async def _end(self, token: str, spent: int) -> None:
         """A lease is over, and what it cost is known."""

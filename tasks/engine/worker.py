@@ -12,6 +12,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from schemas.errors import InputError, RowmillError, StorageError
+from schemas.outcome import Outcome
+from schemas.request import Request
+from schemas.row import Row, Unreadable
 from tasks import read
 from tasks.clock import Clock
 from tasks.crew import Crew
@@ -96,6 +99,20 @@ def within(ranges: Sequence[tuple[int, int]]) -> Callable[[int], bool]:
     return holds
 
 
+class LeasedRun(ShardRun):
+    """Rows that the coordinator has planned already: here each of them can be asked too, or this is the wrong place."""
+
+    def _planned(self, row: Row | Unreadable) -> Request | Outcome:
+        told = super()._planned(row)
+        if isinstance(told, Outcome):
+            raise InputError(
+                f"the row cannot be asked by this worker: {told.error_message}",
+                where=f"row {told.row_index}",
+                mend="let all machines see the same input and media_root",
+            )
+        return told
+
+
 class _Holder:
     """The holder of a lease: asks the rows while the coordinator is heard, and says how it goes."""
 
@@ -151,7 +168,7 @@ class _Holder:
         )  # fmt: skip
         files = read.input_files(job.input)
         syncer = Syncer(asyncio.get_running_loop())
-        runs = ShardRun(
+        runs = LeasedRun(
             Stage(
                 output=self._layout,
                 job_fingerprint=work.fingerprint,
@@ -217,8 +234,8 @@ class _Holder:
             ),
             traffic_at(admission, self._clock.now()),
             progress.settled,
-            progress.not_ok,
-            progress.usd,
+            progress.not_ok - progress.not_ok_before,
+            progress.usd - progress.usd_before,
             spent,
             budget.short,
             admission.proved,

@@ -321,6 +321,26 @@ def test_labels_are_voted_on_by_workers(bench, sandboxes, clusters):
     assert away.books()["billed_usd"] == local.books()["billed_usd"]
 
 
+def test_a_worker_that_does_not_see_the_media_settles_no_row(bench, sandboxes, clusters):
+    """Where a worker cannot make a request that the coordinator made, no row fails for it: the run ends and says why."""
+    sandbox = sandboxes()
+    media = bench.folder / "media"
+    media.mkdir()
+    (media / "a.png").write_bytes(bytes.fromhex("89504e470d0a1a0a") + b"0" * 64)
+    bench.rows([{"text": f"row {n}", "photo": "a.png"} for n in range(5)])
+    # The same name leads each process to a folder of its own.
+    cluster = clusters(sandbox.base_url, 1)
+    link = bench.folder / "seen"
+    link.symlink_to("/proc/self/cwd/media")
+    bench.job(runner="dask", attachments=["photo"], media_root=str(link))
+    process = start(bench, sandbox.base_url, cluster)
+    manifest, err = end(process, expect=130)
+    assert manifest["termination"]["code"] == "workers"
+    assert "the row cannot be asked by this worker" in err
+    assert manifest["ledger"]["failed"] == 0
+    assert sandbox.books()["calls"] == 0
+
+
 @pytest.mark.parametrize("case", ["version", "key", "folder", "missing"])
 def test_a_worker_that_cannot_work_for_the_run_is_refused(bench, sandboxes, clusters, tmp_path, case):
     """Another version, key, file system, or no rowmill at all: exit 2 before a call, the worker and the mend named."""
