@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from flows.pipeline import carry_out
 from flows.report import leave_report
-from schemas.errors import RowmillError
+from schemas.errors import JobError, RowmillError
 from schemas.manifest import TerminationKind
 from tasks.gateway.access import Gateway, gateway_from
 from tasks.job_file import job_of, resolve_job
@@ -42,6 +42,8 @@ async def extract_frame(
 
     Raises JobError and its like for what is refused before a call, Stopped where the run ended early.
     """
+    if str(output).startswith("s3:"):
+        raise JobError("a frame's results go to a folder", where=str(output), mend="name one of this machine")
     root = Path(output).absolute()
     root.mkdir(parents=True, exist_ok=True)
     schema = job.get("schema")

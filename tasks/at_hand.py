@@ -26,13 +26,20 @@ def copy_of(url: str, environment: Mapping[str, str] = os.environ) -> Path:
     return Path(root).expanduser() / "rowmill" / f"{url.rstrip('/').rpartition('/')[2]}-{name}"
 
 
+def in_bucket(address: str) -> bool:
+    """Whether an output stands in a bucket. Raises OutputError for an address of another kind."""
+    if "://" in address and not address.startswith(SCHEME):
+        raise OutputError("no address of an output", where=address, mend="name a folder, or s3://bucket/folder")
+    return address.startswith(SCHEME)
+
+
 @contextmanager
 def output_to_write(job: Job) -> Iterator[tuple[Job, Replica | None]]:
     """The job with its output at hand, and, where that is a copy, what keeps the bucket equal to it.
 
     Raises as `output_held`.
     """
-    if job.runner != "local" and job.output.startswith(SCHEME):
+    if job.runner != "local" and in_bucket(job.output):
         raise OutputError(
             f"runner: {job.runner} needs an output that all machines mount",
             where=job.output,
@@ -49,7 +56,7 @@ def output_held(address: str) -> Iterator[tuple[Path, Replica | None]]:
     Raises OutputError where the bucket cannot be used or another run holds it, StorageError at the end where something
     could not be put there.
     """
-    if not address.startswith(SCHEME):
+    if not in_bucket(address):
         yield Path(address), None
         return
     replica = Replica(Objects(address), _made(copy_of(address)))
@@ -65,7 +72,7 @@ def output_held(address: str) -> Iterator[tuple[Path, Replica | None]]:
 @contextmanager
 def output_to_read(address: str) -> Iterator[Path]:
     """An output's folder. What a run on this machine works on is read as it is there. Raises OutputError."""
-    if not address.startswith(SCHEME):
+    if not in_bucket(address):
         yield Path(address)
         return
     replica = Replica(Objects(address), _made(copy_of(address)))

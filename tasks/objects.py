@@ -126,7 +126,8 @@ class Objects:
         from obstore.exceptions import BaseError
 
         try:
-            self._api.delete(self._store, list(names))
+            if names:
+                self._api.delete(self._store, list(names))
         except FileNotFoundError:
             return
         except (BaseError, OSError) as error:

@@ -23,7 +23,7 @@ from tasks.objects import Conflict, Object, Objects
 STATE = ".replica.json"
 RENEW_S = 5.0
 PULLS = 3
-SEGMENT = "journal/shard-"
+SEGMENT, GONE = "journal/shard-", "gone"
 # Never copied: what only this machine's processes use, and what was set aside and is read by nobody.
 NOT_COPIED = (".lock", ".tmp", ".sqlite", STATE)
 NOT_FETCHED = "previous/"
@@ -42,7 +42,7 @@ class Replica:
         self._sent: dict[str, int] = {}
         self.hold = Hold(objects, folder, now)
         self._ended = threading.Event()
-        self._later: set[Path] = set()
+        self._later: Path | None = None
         self._busy = threading.Lock()
         self._thread = threading.Thread(target=self._renew, name="rowmill-bucket", daemon=True)
 
@@ -95,14 +95,13 @@ class Replica:
                 ) from None
 
     def keep_later(self, path: Path) -> None:
-        """Put a file within seconds, as it is then."""
-        self._later.add(path)
+        """Put a file within seconds, as it is then; the last that was named."""
+        self._later = path
 
     def _put_later(self) -> None:
-        later, self._later = self._later, set()
-        for path in later:
-            if path.exists():
-                self.keep(path)
+        later, self._later = self._later, None
+        if later is not None and later.exists():
+            self.keep(later)
 
     def drop(self, path: Path) -> None:
         """Delete a file's objects, whose content stands elsewhere by now; the next start deletes what stays."""
@@ -111,10 +110,14 @@ class Replica:
             self._sent.pop(name, None)
             self._equal.pop(name, None)
             gone = [one for one in self._tags if one == name or one.startswith(f"{name}/")]
-            if gone:
-                self._objects.delete(gone)
+            if _is_segment(name) and gone:
+                # Pieces go in no order: who finds some of them must know that the others are not missed.
+                self._tags[f"{name}/{GONE}"] = self._objects.put(f"{name}/{GONE}", b"", over=None)
+                gone.append(f"{name}/{GONE}")
+            self._objects.delete([one for one in gone if not one.endswith(f"/{GONE}")])
+            self._objects.delete(gone[-1:])
             for one in gone:
-                del self._tags[one]
+                self._tags.pop(one, None)
 
     def push(self) -> None:
         """Make the bucket equal to the folder: what is new is put, then what is gone deleted. Raises StorageError."""
@@ -153,7 +156,8 @@ class Replica:
             found = {one.name: one for one in self._objects.list() if one.name != LOCK}
             self._tags = {name: one.etag for name, one in found.items()}
             wanted = {name for name in found if not name.startswith(NOT_FETCHED) and not _is_piece(name)}
-            segments = {name.rpartition("/")[0] for name in found if _is_piece(name)}
+            pieces = {name: name.rpartition("/")[0] for name in found if _is_piece(name)}
+            segments = set(pieces.values()) - {pieces[name] for name in pieces if name.endswith(f"/{GONE}")}
             for path in self._files():
                 name = self._name(path)
                 if name not in wanted and not name.startswith(NOT_FETCHED) and not self._newer(name, segments):

@@ -18,7 +18,7 @@ import polars as pl
 import pytest
 from moto.server import ThreadedMotoServer
 
-from schemas.errors import StorageError
+from schemas.errors import DamageError, StorageError
 from tasks.hold import HOLD_S
 from tasks.objects import Objects
 from tasks.replica import Replica
@@ -238,6 +238,7 @@ def test_a_bucket_that_goes_away_stops_the_run_resumable(bench, sandboxes, s3, u
     [
         ("s3://nowhere/out", {}, {}, "s3://nowhere/out"),
         ("s3://answers", {}, {}, "no folder of a bucket is named"),
+        ("gs://answers/out", {}, {}, "gs://answers/out: no address of an output"),
         (OUT, {}, {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "http://127.0.0.1:9 refuses it"),
         (OUT, {"runner": "dask"}, {}, "needs an output that all machines mount"),
         (OUT, {}, {"ROWMILL_WORK_DIR": "/proc/nowhere"}, "Set ROWMILL_WORK_DIR"),
@@ -276,6 +277,26 @@ def test_fresh_moves_what_stood_aside_in_the_bucket(bench, sandboxes, s3):
     assert f"{OUT}/nothing: there is no run here" in nothing.err
     compared = bench.run(sandbox.base_url, "compare", OUT, OUT, "--json", **environment(bench, s3, "c"))
     assert compared.code == 0, compared.err
+
+
+def test_a_journal_that_was_being_deleted_is_not_missed(tmp_path, s3, monkeypatch):
+    """Pieces go in no order: killed among them, the rest goes at the next start; a piece that is lost is damage."""
+    for name, value in environment(Bench(tmp_path), s3).items():
+        monkeypatch.setenv(name, value)
+    objects = Objects(OUT)
+    for piece in ("journal/shard-000002.jsonl/000000000007", "journal/shard-000002.jsonl/gone", "run.json"):
+        objects.put(piece, b"", over=None)
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    held = Replica(objects, copy)
+    held.lock()
+    held.pull()
+    held.push()
+    held.close()
+    assert names(s3) == ["run.json"]
+    objects.put("journal/shard-000002.jsonl/000000000007", b"", over=None)
+    with pytest.raises(DamageError, match="piece of the journal is missing"):
+        Replica(objects, copy).pull()
 
 
 def test_a_lock_is_renewed_and_lost_by_the_holders_own_clock(tmp_path, s3, monkeypatch):
