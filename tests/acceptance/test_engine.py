@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,11 @@ from typing import Any
 import pytest
 
 from benchmarks import dask_cluster, ray_cluster
+from flows.pipeline import carry_out
+from tasks.clock import Clock
+from tasks.gateway.access import Gateway
+from tasks.job_file import load_job
+from tasks.session import Options, Session
 from tests.conftest import KEY, PERSON, Bench, assert_balanced, money
 
 # What may differ between two runs that asked the same.
@@ -271,21 +278,55 @@ def test_a_scheduler_that_goes_away_ends_the_run_resumable(bench, sandboxes, clu
     assert sandbox.books()["billed_calls"] - 6_000 <= 32
 
 
+class TurningClock(Clock):
+    """Real time; its hour can be turned."""
+
+    turned_s = 0.0
+
+    def wall(self) -> float:
+        return super().wall() + self.turned_s
+
+
 def test_a_wait_for_the_spend_limit_holds_no_worker(bench, sandboxes, clusters):
-    """While the run waits for the turn of the hour no worker has work of its; lifted, it goes on and completes."""
+    """While the run waits for the turn of the hour no worker has work of its; lifted, it completes by itself, one call
+    going first.
+    """
     sandbox = sandboxes(latency_ms=20)
     bench.rows([{"text": f"row {n}"} for n in range(6_000)])
-    bench.job(limits={"concurrency": 32}, runner="dask", on_spend_limit="wait")
-    process = start(bench, sandbox.base_url, clusters(sandbox.base_url))
-    wait_for_calls(sandbox, 1_000)
-    sandbox.change(spend_limit_usd="0.000001")
-    while not bench.manifest().get("waiting"):
-        time.sleep(0.1)
-    assert holders(bench) == []
-    process.send_signal(signal.SIGINT)
-    manifest, _ = end(process, expect=130)
+    cluster = clusters(sandbox.base_url)
+    told = bench.job(limits={"concurrency": 32}, runner="dask", scheduler=cluster.address, on_spend_limit="wait")
+    clock = TurningClock()
+    refused = []
+
+    def meddle() -> None:
+        wait_for_calls(sandbox, 1_000)
+        sandbox.change(spend_limit_usd="0.000001")
+        while not (bench.folder / "out" / "run.json").exists() or not bench.manifest().get("waiting"):
+            time.sleep(0.1)
+        refused.append(sandbox.books()["calls_by_status"]["429 spend_limit_exceeded"])
+        refused.append(holders(bench))
+        clock.turned_s = 3_600
+        time.sleep(3)
+        # One call has asked whether the limit still holds.
+        refused.append(sandbox.books()["calls_by_status"]["429 spend_limit_exceeded"])
+        sandbox.change(spend_limit_usd=None)
+        clock.turned_s = 7_200
+
+    async def scenario() -> dict[str, Any]:
+        async with Session(load_job(told), Options(), Gateway(sandbox.base_url, KEY), clock=clock) as session:
+            return await carry_out(session)
+
+    with ThreadPoolExecutor(1) as pool:
+        meddling = pool.submit(meddle)
+        manifest = asyncio.run(scenario())
+        meddling.result()
+    met, held, probed = refused
+    assert held == []
+    assert met <= 32
+    assert probed == met + 1
+    assert manifest["termination"]["kind"] == "complete"
     assert_balanced(manifest, bench.results())
-    assert sandbox.books()["calls_by_status"]["429 spend_limit_exceeded"] <= 32
+    assert sandbox.books()["billed_calls"] == manifest["ledger"]["ok"] == 6_000
 
 
 def test_the_flow_settles_shards_on_workers(bench, sandboxes, clusters):
