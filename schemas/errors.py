@@ -72,3 +72,8 @@ class DamageError(RowmillError):
 
 class StorageError(RowmillError):
     """The disk refused a write or a sync. What was acknowledged before stands."""
+
+
+def first_line(error: BaseException) -> str:
+    """The beginning of what another library's error says, or its kind where it says nothing."""
+    return (str(error).strip().splitlines() or [""])[0][:300] or type(error).__name__

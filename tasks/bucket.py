@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import pyarrow as pa
 
-from schemas.errors import InputError
+from schemas.errors import InputError, first_line
 
 SCHEME = "s3://"
 WILD = frozenset("*?[")
@@ -67,7 +67,7 @@ def bucket_files(pattern: str) -> list[BucketFile]:
             return [_file(found)]
         inside = _file_system().get_file_info(FileSelector(base.rstrip("/"), recursive=True, allow_not_found=True))
     except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{endpoint()} does not give it: {_words(error)}", where=pattern, mend=MEND) from None
+        raise InputError(f"{endpoint()} does not give it: {first_line(error)}", where=pattern, mend=MEND) from None
     files = [one for one in inside if one.type is FileType.File]
     if wild is not None:
         files = [one for one in files if fnmatch.fnmatchcase(one.path, path)]
@@ -76,10 +76,6 @@ def bucket_files(pattern: str) -> list[BucketFile]:
 
 def _file(info: Any) -> BucketFile:
     return BucketFile(SCHEME + info.path, info.size, info.mtime_ns or 0)
-
-
-def _words(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:300]
 
 
 def endpoint(environment: Mapping[str, str] = os.environ) -> str:

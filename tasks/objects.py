@@ -14,7 +14,7 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
-from schemas.errors import OutputError
+from schemas.errors import OutputError, first_line
 from tasks.bucket import SCHEME, endpoint
 
 # Given up before the hold on an output runs out, so that a run says why it stops.
@@ -134,8 +134,7 @@ class Objects:
             raise self._refused("", error) from None
 
     def _refused(self, name: str, error: Exception) -> OSError:
-        words = (str(error).splitlines() or [""])[0][:300] or type(error).__name__
-        return OSError(errno.EIO, f"{endpoint()} refuses it: {words}", f"{self.url}/{name}".rstrip("/"))
+        return OSError(errno.EIO, f"{endpoint()} refuses it: {first_line(error)}", f"{self.url}/{name}".rstrip("/"))
 
 
 def _tag(meta: Any) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from concurrent.futures import CancelledError
 from typing import Any
 
-from schemas.errors import JobError
+from schemas.errors import JobError, first_line
 from tasks.engine.engines import EngineLost, WorkerLost
 from tasks.engine.work import Parcel, Report
 from tasks.engine.worker import settle_parcel, unfit
@@ -30,7 +30,7 @@ class DaskEngine:
         try:
             known = await asyncio.wait_for(self._client.scheduler.identity(), ANSWER_S)
         except (OSError, TimeoutError, CancelledError) as error:
-            raise EngineLost(_words(error)) from None
+            raise EngineLost(first_line(error)) from None
         workers = list(known["workers"])
         return dict(zip(workers, await asyncio.gather(*(self._ask(one, parcel) for one in workers)), strict=True))
 
@@ -50,11 +50,11 @@ class DaskEngine:
             future = self._client.submit(settle_parcel, parcel, workers=list(workers), pure=False, retries=0)
             report = await future
         except KilledWorker as error:
-            raise WorkerLost(_words(error)) from None
+            raise WorkerLost(first_line(error)) from None
         except (OSError, CancelledError) as error:
             if self._client.status != "running":
-                raise EngineLost(_words(error)) from None
-            raise WorkerLost(_words(error)) from None
+                raise EngineLost(first_line(error)) from None
+            raise WorkerLost(first_line(error)) from None
         assert isinstance(report, Report)
         return report
 
@@ -75,7 +75,7 @@ async def open_dask(address: str) -> DaskEngine:
         client = await asyncio.wait_for(connecting, CONNECT_S + 5)
     except (OSError, ValueError, TimeoutError) as error:
         raise JobError(
-            f"the Dask scheduler does not answer: {_words(error)}",
+            f"the Dask scheduler does not answer: {first_line(error)}",
             where=address,
             mend="start it (`dask scheduler`), or name another under `scheduler` or in DASK_SCHEDULER_ADDRESS",
         ) from None
@@ -85,8 +85,4 @@ async def open_dask(address: str) -> DaskEngine:
 def _reason(answer: object) -> str | None:
     if isinstance(answer, ModuleNotFoundError):
         return "rowmill is not installed there"
-    return f"it cannot be asked: {_words(answer)}" if isinstance(answer, BaseException) else answer  # type: ignore[return-value]
-
-
-def _words(error: BaseException) -> str:
-    return (str(error).splitlines() or [""])[0][:300] or type(error).__name__
+    return f"it cannot be asked: {first_line(answer)}" if isinstance(answer, BaseException) else answer  # type: ignore[return-value]

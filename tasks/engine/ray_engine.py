@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Collection
 from typing import Any
 
-from schemas.errors import JobError
+from schemas.errors import JobError, first_line
 from tasks.engine.engines import EngineLost, WorkerLost
 from tasks.engine.work import Parcel, Report
 from tasks.engine.worker import settle_parcel, unfit
@@ -30,7 +30,7 @@ class RayEngine:
         try:
             nodes = await asyncio.to_thread(ray.nodes)
         except Exception as error:
-            raise EngineLost(_words(error)) from None
+            raise EngineLost(first_line(error)) from None
         alive = {node["NodeID"]: int(node["Resources"].get("CPU", 0)) for node in nodes if node["Alive"]}
         told = await asyncio.gather(*(self._ask(node, parcel) for node in alive))
         return {
@@ -45,7 +45,7 @@ class RayEngine:
         except ModuleNotFoundError:
             return "rowmill is not installed there"
         except Exception as error:
-            return f"it cannot be asked: {_words(error)}"
+            return f"it cannot be asked: {first_line(error)}"
         return told
 
     async def settle(self, parcel: Parcel, workers: Collection[str]) -> Report:
@@ -59,7 +59,7 @@ class RayEngine:
         except RayTaskError:
             raise
         except RayError as error:
-            raise WorkerLost(_words(error)) from None
+            raise WorkerLost(first_line(error)) from None
         finally:
             self._at_work[node] -= 1
         assert isinstance(report, Report)
@@ -95,7 +95,7 @@ async def open_ray(address: str) -> RayEngine:
         )
     except (OSError, RuntimeError, ValueError) as error:
         raise JobError(
-            f"the Ray cluster does not answer: {_words(error)}",
+            f"the Ray cluster does not answer: {first_line(error)}",
             where=address,
             mend="start it (`ray start --head`), or name another under `scheduler` or in RAY_ADDRESS",
         ) from None
@@ -108,7 +108,3 @@ async def _knock(address: str) -> None:
     if port.isdigit():
         _, writer = await asyncio.wait_for(asyncio.open_connection(host.strip("[]"), int(port)), CONNECT_S)
         writer.close()
-
-
-def _words(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [""])[0][:300] or type(error).__name__
