@@ -42,11 +42,11 @@ def end(process: Any, expect: int = 0) -> tuple[dict[str, Any], str]:
 def test_two_runs_share_one_quota(bench, sandboxes, redis):
     """Two runs of one key use 97 % of its rate together, half each, and draw at most one 429 in 1,000 calls."""
     sandbox = sandboxes(rpm=RPM, limit_window="bucket", detail=True, latency_ms=50)
-    processes = [start(bench, sandbox.base_url, name, 1_500, redis) for name in ("one", "two")]
+    processes = [start(bench, sandbox.base_url, name, 1_000, redis) for name in ("one", "two")]
     told = [end(process)[0] for process in processes]
     for name, manifest in zip(("one", "two"), told, strict=True):
         assert_balanced(manifest, bench.results(name))
-        assert manifest["ledger"]["ok"] == 1_500
+        assert manifest["ledger"]["ok"] == 1_000
     books = sandbox.books(detail=True)
     calls = sorted((one["at"], one["text"].split()[1], one["status"]) for one in books["detail"])
     refused = sum(status == 429 for _, _, status in calls)
@@ -110,12 +110,12 @@ def test_a_store_lost_in_the_middle_costs_no_row(bench, sandboxes):
     """When the store dies the runs keep their shares, never above them, say so, and end; a store that comes back is used."""
     with redis_server.running() as port:
         sandbox = sandboxes(rpm=RPM, limit_window="bucket", latency_ms=20)
-        processes = [start(bench, sandbox.base_url, name, 1_500, port) for name in ("one", "two")]
+        processes = [start(bench, sandbox.base_url, name, 1_000, port) for name in ("one", "two")]
         while sandbox.books()["billed_calls"] < 600:
             time.sleep(0.05)
     told = [end(process) for process in processes]
     for manifest, err in told:
-        assert manifest["ledger"]["ok"] == 1_500
+        assert manifest["ledger"]["ok"] == 1_000
         assert f"redis://127.0.0.1:{port}: the store of shared limits is lost" in err
         assert manifest["totals"]["retries"].get("rate_limit_exceeded", 0) <= 3
 
