@@ -16,7 +16,7 @@ from tasks.engine.engines import EngineLost, WorkerLost
 from tasks.engine.work import Parcel, Report
 from tasks.engine.worker import settle_parcel, unfit
 
-CONNECT_S = 10.0
+CONNECT_S = 5.0
 ANSWER_S = 5.0
 
 
