@@ -63,3 +63,7 @@ class Shard:
     @property
     def part_name(self) -> str:
         return f"part-{self.number:06d}.parquet"
+
+
+# What stands where no shard is meant: without rows, in no file.
+NO_SHARD = Shard(0, 0, 0, Cursor("", 0, 0), "")

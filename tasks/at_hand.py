@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,8 +14,6 @@ from tasks.bucket import SCHEME
 from tasks.objects import Objects
 from tasks.output import no_run, read_manifest
 from tasks.replica import Replica
-
-log = logging.getLogger("rowmill")
 
 
 def copy_of(url: str, environment: Mapping[str, str] = os.environ) -> Path:

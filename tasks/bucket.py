@@ -23,6 +23,8 @@ SCHEME = "s3://"
 WILD = frozenset("*?[")
 MEND = "are AWS_ENDPOINT_URL, the credentials and the name right?"
 CONNECT_S, ANSWER_S = 5.0, 30.0
+# Where a server that is not Amazon's is named, and no region.
+REGION = "us-east-1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,11 @@ def endpoint(environment: Mapping[str, str] = os.environ) -> str:
     return f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}"
 
 
+def region(environment: Mapping[str, str] = os.environ) -> str | None:
+    """The region that the environment names."""
+    return environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION")
+
+
 @lru_cache(1)
 def _file_system() -> Any:
     from pyarrow.fs import S3FileSystem
@@ -95,5 +102,5 @@ def _file_system() -> Any:
     if (told := endpoint()) != "Amazon S3":
         parts = urlsplit(told)
         options |= {"endpoint_override": parts.netloc, "scheme": parts.scheme}
-        options["region"] = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
+        options["region"] = region() or REGION
     return S3FileSystem(**options)

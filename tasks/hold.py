@@ -6,12 +6,12 @@ machine the copy's folder is held by a lock of the kernel's, so that a run that 
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import logging
 import os
 import secrets
-import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,6 +19,7 @@ from pathlib import Path
 
 from schemas.errors import OutputError
 from tasks.objects import Conflict, Objects
+from tasks.owner import in_use, this_process
 
 log = logging.getLogger("rowmill")
 LOCK, HELD = ".lock", ".held.lock"
@@ -62,7 +63,7 @@ class Hold:
                 return os.read(self._fd, 100).decode("ascii", "replace")
             # Another command may only be reading it.
             time.sleep(COPY_LOOK_S)
-        raise self._in_use(f"on this machine, in {self._folder}")
+        raise in_use(self._objects.url, f"on this machine, in {self._folder}")
 
     def take_copy(self) -> bool:
         """Let no other process of this machine fetch or work in the copy; False where one does."""
@@ -74,18 +75,10 @@ class Hold:
             return False
         return True
 
-    def _in_use(self, who: str) -> OutputError:
-        return OutputError(
-            f"another run works on this output ({who})",
-            where=self._objects.url,
-            mend="wait for it, stop it, or name another output",
-        )
-
     def _put(self, over: str | None) -> None:
         since = self._now()
-        owner = f"process {os.getpid()} on {socket.gethostname()}"
         # Another content each time: the tag of an object is that of its content.
-        content = json.dumps({"owner": owner, "token": self._token, "renewed": secrets.token_hex(4)}).encode()
+        content = json.dumps({"owner": this_process(), "token": self._token, "renewed": secrets.token_hex(4)}).encode()
         self._tag = self._objects.put(LOCK, content, over=over)
         self.until = since + HOLD_S
 
@@ -95,11 +88,11 @@ class Hold:
         if token == before:
             self.goes_on = tag is not None
         elif not self._is_left(tag, owner):
-            raise self._in_use(owner)
+            raise in_use(self._objects.url, owner)
         try:
             self._put(over=tag)
         except Conflict:
-            raise self._in_use(owner or "owner unknown") from None
+            raise in_use(self._objects.url, owner) from None
 
     def _is_left(self, tag: str | None, owner: str) -> bool:
         """Whether nobody renews it for as long as its holder may live."""
@@ -131,7 +124,9 @@ class Hold:
     def refuse_unless_held(self) -> None:
         """Raises OSError once the hold has run out."""
         if self._now() >= self.until:
-            raise OSError(11, "the hold on this output was lost: another run may have taken it", self._objects.url)
+            raise OSError(
+                errno.EAGAIN, "the hold on this output was lost: another run may have taken it", self._objects.url
+            )
 
     def release(self) -> None:
         """Let go of it where it is still ours."""

@@ -22,7 +22,7 @@ import msgspec
 from schemas.attempt import Spent
 from schemas.errors import DamageError, StorageError
 from schemas.outcome import Outcome
-from schemas.row import Cursor, Shard
+from schemas.row import NO_SHARD, Shard
 from tasks.publish import sync_folder
 from tasks.syncer import Syncer, refused
 
@@ -68,7 +68,7 @@ class Voted(msgspec.Struct, frozen=True):
     outcome: Outcome
 
 
-NO_HEAD = Head(VERSION, "", Shard(0, 0, 0, Cursor("", 0, 0), ""))
+NO_HEAD = Head(VERSION, "", NO_SHARD)
 KINDS: dict[bytes, type] = {b"H": Head, b"I": Intent, b"T": Tried, b"V": Voted, b"O": Outcome}
 LETTERS = {kind: letter for letter, kind in KINDS.items()}
 _DECODERS: dict[bytes, msgspec.json.Decoder[Any]] = {

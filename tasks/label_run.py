@@ -31,7 +31,7 @@ from tasks.corrections import (
 )
 from tasks.gold import Gold, find_gold
 from tasks.labels import as_asked
-from tasks.output import read_manifest
+from tasks.output import number_of, read_manifest
 from tasks.plan import Planner, shown_text
 from tasks.review import Texts, write_review
 from tasks.scores import wilson
@@ -186,7 +186,7 @@ def texts_of(
     planner = Planner(job, model, sandbox=False)
 
     def texts(part: Path) -> Callable[[int], str]:
-        shard = shards.get(int(part.stem.split("-")[1]))
+        shard = shards.get(number_of(part))
         rows = iter(rows_of(shard) if shard is not None else ())
 
         def text_of(index: int) -> str:

@@ -7,15 +7,15 @@ finds them (`AWS_ACCESS_KEY_ID`, web identity, the machine's role).
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
 from schemas.errors import OutputError, first_line
-from tasks.bucket import SCHEME, endpoint
+from tasks.bucket import REGION, SCHEME, endpoint, region
 
 # Given up before the hold on an output runs out, so that a run says why it stops.
 CONNECT_S, ANSWER_S, RETRY_S = 5, 60, 12
@@ -41,6 +41,7 @@ class Objects:
         """Raises OutputError where the client is not installed, or the address is none."""
         try:
             import obstore
+            from obstore import exceptions
             from obstore.store import S3Store
         except ImportError:
             raise OutputError(
@@ -49,13 +50,11 @@ class Objects:
         bucket, _, prefix = url.removeprefix(SCHEME).strip("/").partition("/")
         if not bucket or not prefix:
             raise OutputError("no folder of a bucket is named", where=url, mend="write it as s3://bucket/folder")
-        options: dict[str, Any] = {}
-        if (told := endpoint()) != "Amazon S3":
-            options = {"endpoint": told, "region": _region() or "us-east-1"}
-        elif region := _region():
-            options = {"region": region}
+        options: dict[str, Any] = {"region": told} if (told := region()) else {}
+        if (server := endpoint()) != "Amazon S3":
+            options = {"region": REGION} | options | {"endpoint": server}
         allow_http = urlsplit(options.get("endpoint", "")).scheme == "http"
-        self.url, self._api = url.rstrip("/"), obstore
+        self.url, self._api, self._errors = url.rstrip("/"), obstore, exceptions
         self._store = S3Store(
             bucket,
             prefix=prefix,
@@ -72,28 +71,23 @@ class Objects:
 
         Raises Conflict where another stands there; one with the same content is this one, whose answer was lost.
         """
-        from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
-
         mode: Any = "create" if over is None else {"e_tag": over}
-        try:
-            return _tag(self._api.put(self._store, name, content, mode=mode, use_multipart=False))
-        except (AlreadyExistsError, PreconditionError):
-            held = self._same(name, content)
-            if held is None:
-                raise Conflict(errno.EEXIST, "another run has written it", f"{self.url}/{name}") from None
-            return held
-        except (BaseError, OSError) as error:
-            raise self._refused(name, error) from None
+        with self._answered(name):
+            try:
+                return _tag(self._api.put(self._store, name, content, mode=mode, use_multipart=False))
+            except (self._errors.AlreadyExistsError, self._errors.PreconditionError):
+                held = self._same(name, content)
+        if held is None:
+            raise Conflict(errno.EEXIST, "another run has written it", f"{self.url}/{name}")
+        return held
 
     def _same(self, name: str, content: bytes) -> str | None:
         """The tag of the object that stands there, where it holds just this."""
-        from obstore.exceptions import BaseError
-
         try:
-            found = self._api.get(self._store, name)
-            return _tag(found.meta) if bytes(found.bytes()) == content else None
-        except (BaseError, OSError):
+            held, tag = self.get_tagged(name)
+        except OSError:
             return None
+        return tag if held == content else None
 
     def get(self, name: str) -> bytes:
         """Raises FileNotFoundError where there is none."""
@@ -101,45 +95,33 @@ class Objects:
 
     def get_tagged(self, name: str) -> tuple[bytes, str]:
         """Content and tag. Raises FileNotFoundError where there is none."""
-        from obstore.exceptions import BaseError
-
-        try:
+        with self._answered(name, may_be_absent=True):
             found = self._api.get(self._store, name)
             return bytes(found.bytes()), _tag(found.meta)
-        except FileNotFoundError:
-            raise
-        except (BaseError, OSError) as error:
-            raise self._refused(name, error) from None
 
     def list(self) -> Iterator[Object]:
-        from obstore.exceptions import BaseError
-
-        try:
+        with self._answered(""):
             for batch in self._api.list(self._store):
                 for meta in batch:
                     yield Object(str(meta["path"]), int(meta["size"]), _tag(meta))
-        except (BaseError, OSError) as error:
-            raise self._refused("", error) from None
 
     def delete(self, names: Sequence[str]) -> None:
         """One that is not there is deleted."""
-        from obstore.exceptions import BaseError
-
-        try:
+        with suppress(FileNotFoundError), self._answered("", may_be_absent=True):
             if names:
                 self._api.delete(self._store, list(names))
-        except FileNotFoundError:
-            return
-        except (BaseError, OSError) as error:
-            raise self._refused("", error) from None
 
-    def _refused(self, name: str, error: Exception) -> OSError:
-        return OSError(errno.EIO, f"{endpoint()} refuses it: {first_line(error)}", f"{self.url}/{name}".rstrip("/"))
+    @contextmanager
+    def _answered(self, name: str, *, may_be_absent: bool = False) -> Iterator[None]:
+        """What the bucket refuses is told as an OSError with its address; an absent object as such where it may be."""
+        try:
+            yield
+        except (self._errors.BaseError, OSError) as error:
+            if may_be_absent and isinstance(error, FileNotFoundError):
+                raise
+            where = f"{self.url}/{name}".rstrip("/")
+            raise OSError(errno.EIO, f"{endpoint()} refuses it: {first_line(error)}", where) from None
 
 
 def _tag(meta: Any) -> str:
     return str(meta["e_tag"])
-
-
-def _region() -> str | None:
-    return os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from schemas.errors import DamageError, OutputError, StorageError
 from tasks.compact import Footer, read_footer
+from tasks.owner import in_use, this_process
 from tasks.publish import published
 from tasks.replica import Replica
 
@@ -73,14 +73,10 @@ class Output(Layout):
         except OSError:
             owner = os.read(self._lock, 200).decode("utf-8", "replace").strip()
             os.close(self._lock)
-            raise OutputError(
-                f"another run works on this output ({owner or 'owner unknown'})",
-                where=str(self.root),
-                mend="wait for it, stop it, or name another output",
-            ) from None
+            raise in_use(str(self.root), owner) from None
         try:
             os.ftruncate(self._lock, 0)
-            os.pwrite(self._lock, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+            os.pwrite(self._lock, this_process().encode(), 0)
         except OSError as error:
             os.close(self._lock)
             raise StorageError(f"cannot be written: {error.strerror}", where=str(self.root), mend=WRITABLE) from None
@@ -165,13 +161,14 @@ class Output(Layout):
         return aside
 
 
+def number_of(path: Path) -> int:
+    """The number of the shard that a part or a segment is of."""
+    return int(path.stem.split("-")[1])
+
+
 def segments_in(journal: Path) -> dict[int, Path]:
     """The segments of open shards by shard number: a worker's own where it has one, which holds all of the shard's."""
-    return {
-        int(path.stem.split("-")[1]): path
-        for kind in ("shard", AWAY)
-        for path in sorted(journal.glob(f"{kind}-*.jsonl"))
-    }
+    return {number_of(path): path for kind in ("shard", AWAY) for path in sorted(journal.glob(f"{kind}-*.jsonl"))}
 
 
 def is_locked(root: Path) -> bool:

@@ -11,7 +11,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -109,15 +109,22 @@ class Replica:
         with self._busy, suppress(OSError):
             self._sent.pop(name, None)
             self._equal.pop(name, None)
-            gone = [one for one in self._tags if one == name or one.startswith(f"{name}/")]
-            if _is_segment(name) and gone:
+            if not _is_segment(name):
+                self._delete([name])
+                return
+            mark = f"{name}/{GONE}"
+            if pieces := [one for one in self._tags if one.startswith(f"{name}/") and one != mark]:
                 # Pieces go in no order: who finds some of them must know that the others are not missed.
-                self._tags[f"{name}/{GONE}"] = self._objects.put(f"{name}/{GONE}", b"", over=None)
-                gone.append(f"{name}/{GONE}")
-            self._objects.delete([one for one in gone if not one.endswith(f"/{GONE}")])
-            self._objects.delete(gone[-1:])
-            for one in gone:
-                self._tags.pop(one, None)
+                self._tags[mark] = self._objects.put(mark, b"", over=None)
+                self._delete(pieces)
+            self._delete([mark])
+
+    def _delete(self, names: Sequence[str]) -> None:
+        """Those of them that are in the bucket. Raises OSError."""
+        known = [name for name in names if name in self._tags]
+        self._objects.delete(known)
+        for name in known:
+            del self._tags[name]
 
     def push(self) -> None:
         """Make the bucket equal to the folder: what is new is put, then what is gone deleted. Raises StorageError."""

@@ -20,7 +20,7 @@ from schemas.catalogue import Model, find_model
 from schemas.errors import StorageError
 from schemas.job import Job
 from schemas.manifest import Termination, TerminationKind
-from schemas.row import Cursor, Row, Shard, Unreadable
+from schemas.row import NO_SHARD, Row, Shard, Unreadable
 from tasks import read
 from tasks.check import notes, refuse_bad_input, refuse_impossible
 from tasks.clock import Clock
@@ -39,7 +39,7 @@ from tasks.keys import KeyIndex
 from tasks.label_run import LabelRun, conclude, correct, judge_gold, keep, label_run, planned_votes, texts_of
 from tasks.labels import as_asked
 from tasks.ledger import Books
-from tasks.output import Output
+from tasks.output import Output, number_of
 from tasks.outside import Outside
 from tasks.plan import Planner
 from tasks.preflight import preflight
@@ -195,7 +195,7 @@ class Session:
             base_url=self._gateway.base_url, group=group_of(self._gateway.base_url, self._gateway.api_key),
             models={self.model.name: self.model} | {model.name: model for model, _ in self._votes.values()},
             fingerprint=self.books.fingerprint, keep_types=self._planner.keep_types,
-            shard=Shard(0, 0, 0, Cursor("", 0, 0), ""), ranges=(),
+            shard=NO_SHARD, ranges=(),
         )  # fmt: skip
 
     def _halted(self) -> None:
@@ -406,13 +406,12 @@ class Session:
 
     def _write_empty_part(self) -> None:
         """The part of an input without rows, so that readers find the columns."""
-        shard = Shard(0, 0, 0, Cursor("", 0, 0), "")
-        footer = Footer(PART_VERSION, self.books.fingerprint, shard, False, tally_value(self.books.nothing()))
+        footer = Footer(PART_VERSION, self.books.fingerprint, NO_SHARD, False, tally_value(self.books.nothing()))
         write_part(self._output.part_path(0), self._schema, None, iter(()), footer)
 
     def _drop_stray_parts(self) -> None:
         """Previews of shards that the input no longer has."""
         last = max(self._runs.tallies, default=0)
         for path in self._output.results.glob("part-*.parquet"):
-            if int(path.stem.split("-")[1]) > last:
+            if number_of(path) > last:
                 path.unlink()

@@ -14,7 +14,7 @@ from schemas.manifest import Tally
 from schemas.row import Shard
 from tasks.former import bound_usd
 from tasks.journal import CHUNK, replay
-from tasks.output import AWAY, Layout
+from tasks.output import AWAY, Layout, number_of
 from tasks.publish import published, sync_folder
 from tasks.standing import unsettled
 
@@ -78,11 +78,6 @@ def adopt_all(journal: Path) -> None:
     found = left_away(journal)
     for away in sorted(found, key=lambda path: path.stat().st_size):
         adopt(away, closed=False)
-
-
-def number_of(away: Path) -> int:
-    """The number of its shard."""
-    return int(away.stem.split("-")[1])
 
 
 def bound_of(path: Path) -> int:

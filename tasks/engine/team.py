@@ -19,7 +19,6 @@ from tasks.engine.engines import Engine, EngineLost, WorkerLost
 from tasks.engine.split import Purse, even, even_slots, money
 from tasks.engine.work import Report, ShardWork, packed
 from tasks.gateway.admission import LEASE_ENDED, RUN_AGAIN, Admission, refused_storage, spent_up
-from tasks.ledger import rowmill_version
 from tasks.output import Layout
 from tasks.progress import Away, Progress
 from tasks.shard import DEFECT, Left
@@ -95,7 +94,6 @@ class Team:
         # Shards that workers have, or will be asked for soon.
         self.expected = 0
         self._at_once = False
-        self._version = rowmill_version()
         self._refused: dict[str, str] = {}
         self._fit: list[str] = []
         self._proved = False
@@ -129,7 +127,7 @@ class Team:
 
     async def _look_around(self) -> None:
         """Who is there, and who of them can work. Raises EngineLost."""
-        told = await self._engine.fitness(packed(self._version, self._work))
+        told = await self._engine.fitness(packed(self._work))
         self._fit = sorted(name for name, reason in told.items() if reason is None)
         for name, reason in sorted(told.items()):
             if reason is not None and self._refused.get(name) != reason:
@@ -209,7 +207,7 @@ class Team:
         """Raises WorkerLost for a worker that is gone or not heard, EngineLost."""
         lease = self._leases[token]
         work = replace(self._work, token=token, shard=lease.shard, ranges=tuple(left.ranges))
-        asking = asyncio.create_task(self._engine.settle(packed(self._version, work), self._fit))
+        asking = asyncio.create_task(self._engine.settle(packed(work), self._fit))
         try:
             while not asking.done():
                 await asyncio.wait([asking], timeout=BEAT_S)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import pickle
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -14,6 +12,7 @@ from schemas.catalogue import Model
 from schemas.job import Job
 from schemas.manifest import Termination
 from schemas.row import Shard
+from tasks.ledger import rowmill_version
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +57,11 @@ class Parcel:
     content: bytes = field(repr=False)
 
 
-def packed(version: str, work: ShardWork) -> Parcel:
-    return Parcel(version, pickle.dumps(work))
+def packed(work: ShardWork) -> Parcel:
+    return Parcel(rowmill_version(), pickle.dumps(work))
 
 
 def unpacked(parcel: Parcel) -> ShardWork:
     work = pickle.loads(parcel.content)
     assert isinstance(work, ShardWork)
     return work
-
-
-def worker_name() -> str:
-    """This process, as errors name it."""
-    return f"process {os.getpid()} on {socket.gethostname()}"

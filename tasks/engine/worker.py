@@ -20,7 +20,7 @@ from tasks.clock import Clock
 from tasks.crew import Crew
 from tasks.engine.away import AwayLayout, begin
 from tasks.engine.board import BEAT_S, LEASE_S, ORDERS, Board, Orders, Portion, Told
-from tasks.engine.work import Parcel, Report, ShardWork, unpacked, worker_name
+from tasks.engine.work import Parcel, Report, ShardWork, unpacked
 from tasks.former import FormerAnswers
 from tasks.gateway.access import SANDBOX_KEY, Gateway
 from tasks.gateway.admission import refused_storage
@@ -30,9 +30,11 @@ from tasks.label_run import planned_votes
 from tasks.labels import as_asked
 from tasks.ledger import rowmill_version
 from tasks.loop import fastest_loop
+from tasks.owner import this_process
 from tasks.plan import Planner
 from tasks.progress import Progress
 from tasks.shard import ShardRun, Stage
+from tasks.source import InputFile
 from tasks.survey import digest_of
 from tasks.syncer import Syncer
 from tasks.traffic import traffic_at
@@ -42,17 +44,18 @@ from tasks.validate import Validator
 def settle_parcel(parcel: Parcel) -> Report:
     """Ask the rows of a shard. Never raises for what a user can mend: the report tells it."""
     if (reason := unfit(parcel)) is not None:
-        return Report(worker_name(), refused=reason)
+        return Report(this_process(), refused=reason)
     work = unpacked(parcel)
     try:
-        if (reason := other_rows(work)) is not None:
-            return Report(worker_name(), refused=reason)
+        if (files := files_of(work)) is None:
+            told = "has other rows there, or cannot be read: name an input that all machines see alike"
+            return Report(this_process(), refused=f"{work.shard.start.file} {told}")
         with asyncio.Runner(loop_factory=fastest_loop()) as runner:
-            return runner.run(_Holder(work).settle())
+            return runner.run(_Holder(work, files).settle())
     except StorageError as error:
-        return Report(worker_name(), halt=refused_storage(error))
+        return Report(this_process(), halt=refused_storage(error))
     except RowmillError as error:
-        return Report(worker_name(), refused=str(error))
+        return Report(this_process(), refused=str(error))
 
 
 def unfit(parcel: Parcel, environment: Mapping[str, str] = os.environ) -> str | None:
@@ -70,16 +73,13 @@ def unfit(parcel: Parcel, environment: Mapping[str, str] = os.environ) -> str | 
     return None
 
 
-def other_rows(work: ShardWork) -> str | None:
-    """Why the rows are not those of the run; None where they are."""
-    shard, told = work.shard, ""
+def files_of(work: ShardWork) -> list[InputFile] | None:
+    """The input's files, where the shard's rows in them are those of the run."""
     try:
-        told = digest_of(shard, read.input_files(work.job.input), work.job.limits.max_line_bytes)
-    except (InputError, ValueError, OSError) as error:
-        told = str(error)
-    if told == shard.digest:
+        files = read.input_files(work.job.input)
+        return files if digest_of(work.shard, files, work.job.limits.max_line_bytes) == work.shard.digest else None
+    except (InputError, ValueError, OSError):
         return None
-    return f"{shard.start.file} has other rows there, or cannot be read: name an input that all machines see alike"
 
 
 def _key(work: ShardWork, environment: Mapping[str, str]) -> str | None:
@@ -116,8 +116,8 @@ class LeasedRun(ShardRun):
 class _Holder:
     """The holder of a lease: asks the rows while the coordinator is heard, and says how it goes."""
 
-    def __init__(self, work: ShardWork) -> None:
-        self._work, self._clock = work, Clock()
+    def __init__(self, work: ShardWork, files: list[InputFile]) -> None:
+        self._work, self._files, self._clock = work, files, Clock()
         self._layout = AwayLayout(Path(work.job.output), work.token)
         self._board = Board(self._layout.root)
         self._progress = Progress()
@@ -129,7 +129,7 @@ class _Holder:
         """Raises StorageError, DamageError."""
         orders = self._board.read(ORDERS, Orders)
         if orders is None or self._work.token not in orders.leases or not self._board.claim(self._work.token):
-            return Report(worker_name(), taken=True)
+            return Report(this_process(), taken=True)
         begin(self._layout, self._work.shard)
         with tempfile.TemporaryDirectory(prefix="rowmill-") as scratch, KeyIndex(Path(scratch) / "keys.sqlite") as keys:
             return await self._settle(orders, keys, FormerAnswers(Path(scratch), Validator(None), None))
@@ -151,7 +151,7 @@ class _Holder:
             syncer.close()
         budget = self._admission.budget
         return Report(
-            worker_name(), halt=self._admission.termination, spent=budget.spent, proved=self._admission.proved
+            this_process(), halt=self._admission.termination, spent=budget.spent, proved=self._admission.proved
         )
 
     def _put_together(self, keys: KeyIndex, former: FormerAnswers) -> tuple[Syncer, Crew, ShardRun]:
@@ -166,7 +166,6 @@ class _Holder:
             Gateway(work.base_url, _key(work, os.environ) or ""), validator=validator, spent_usd=0, clock=self._clock,
             rng=random.Random(), run_id=work.run_id, is_portion=True,
         )  # fmt: skip
-        files = read.input_files(job.input)
         syncer = Syncer(asyncio.get_running_loop())
         runs = LeasedRun(
             Stage(
@@ -184,7 +183,7 @@ class _Holder:
                 run_id=work.run_id,
                 progress=self._progress,
                 duplicates={},
-                rows_of=lambda shard: read.shard_rows(shard, files, job.id, job.limits.max_line_bytes),
+                rows_of=lambda shard: read.shard_rows(shard, self._files, job.id, job.limits.max_line_bytes),
             )
         )
         runs.only = within(work.ranges)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from schemas.errors import JobError
+from schemas.errors import JobError, first_line
 from schemas.manifest import Termination, TerminationKind
 
 log = logging.getLogger("rowmill")
@@ -129,10 +129,8 @@ class Seat:
         try:
             told = await asyncio.wait_for(self._beat(), ANSWER_S)
         except Exception as error:
-            reason = str(error).split("\n")[0] or type(error).__name__
-            raise JobError(
-                f"the store of shared limits cannot be used: {reason}", where=self._address, mend=MEND
-            ) from None
+            why = f"the store of shared limits cannot be used: {first_line(error)}"
+            raise JobError(why, where=self._address, mend=MEND) from None
         self._since_ms = told.now_ms
 
     async def keep(self) -> None:

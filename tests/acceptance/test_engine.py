@@ -47,6 +47,13 @@ def start(bench: Bench, base_url: str, cluster: dask_cluster.Cluster, *args: str
     return bench.start(base_url, "run", "job.yaml", "--direct", "--json", *args, DASK_SCHEDULER_ADDRESS=cluster.address)
 
 
+def launch(bench: Bench, base_url: str, cluster: dask_cluster.Cluster, rows: int, **keys: Any) -> Any:
+    """So many rows, each of its own, and a run of them on that cluster."""
+    bench.rows([{"text": f"row {n}"} for n in range(rows)])
+    bench.job(runner="dask", **keys)
+    return start(bench, base_url, cluster)
+
+
 def end(process: subprocess.Popen[str], expect: int = 0) -> tuple[dict[str, Any], str]:
     out, err = process.communicate(timeout=120)
     assert process.returncode == expect, err
@@ -105,9 +112,7 @@ def test_results_are_those_of_a_local_run(bench, sandboxes, clusters):
 def test_a_killed_worker_loses_nothing(bench, sandboxes, clusters):
     """Its shard is taken up by another, once; at most its calls in flight are paid again, and told as maybe paid."""
     sandbox = sandboxes(latency_ms=50)
-    bench.rows([{"text": f"row {n}"} for n in range(10_000)])
-    bench.job(limits={"concurrency": 64}, runner="dask")
-    process = start(bench, sandbox.base_url, clusters(sandbox.base_url))
+    process = launch(bench, sandbox.base_url, clusters(sandbox.base_url), 10_000, limits={"concurrency": 64})
     wait_for_calls(sandbox, 3_500)
     os.kill(holders(bench)[0], signal.SIGKILL)
     manifest, err = end(process)
@@ -123,10 +128,8 @@ def test_a_killed_worker_loses_nothing(bench, sandboxes, clusters):
 def test_a_worker_that_was_thought_dead_commits_nothing(bench, sandboxes, clusters):
     """One that wakes after its lease has ended sends no further call, and what it writes is read by nobody."""
     sandbox = sandboxes(latency_ms=50)
-    bench.rows([{"text": f"row {n}"} for n in range(4_000)])
-    bench.job(limits={"concurrency": 32}, runner="dask")
     cluster = clusters(sandbox.base_url, 1)
-    process = start(bench, sandbox.base_url, cluster)
+    process = launch(bench, sandbox.base_url, cluster, 4_000, limits={"concurrency": 32})
     wait_for_calls(sandbox, 1_000)
     [sleeper] = holders(bench)
     os.kill(sleeper, signal.SIGSTOP)
@@ -149,10 +152,8 @@ def test_workers_stop_when_their_coordinator_is_killed(bench, sandboxes, cluster
     than was in flight.
     """
     sandbox = sandboxes(latency_ms=50)
-    bench.rows([{"text": f"row {n}"} for n in range(12_000)])
-    bench.job(limits={"concurrency": 64}, runner="dask")
     cluster = clusters(sandbox.base_url)
-    process = start(bench, sandbox.base_url, cluster)
+    process = launch(bench, sandbox.base_url, cluster, 12_000, limits={"concurrency": 64})
     wait_for_calls(sandbox, 4_000)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
@@ -173,10 +174,8 @@ def test_workers_stop_when_their_coordinator_is_killed(bench, sandboxes, cluster
 def test_a_spend_limit_stops_all_workers(bench, sandboxes, clusters):
     """They stop within their calls in flight; lifted, the same command goes on, and no row is paid for twice."""
     sandbox = sandboxes(latency_ms=50)
-    bench.rows([{"text": f"row {n}"} for n in range(7_000)])
-    bench.job(limits={"concurrency": 64}, runner="dask")
     cluster = clusters(sandbox.base_url)
-    process = start(bench, sandbox.base_url, cluster)
+    process = launch(bench, sandbox.base_url, cluster, 7_000, limits={"concurrency": 64})
     wait_for_calls(sandbox, 1_500)
     sandbox.change(spend_limit_usd="0.000001")
     manifest, _ = end(process, expect=4)
@@ -192,9 +191,16 @@ def test_a_spend_limit_stops_all_workers(bench, sandboxes, clusters):
 def test_the_cap_holds_over_all_workers(bench, sandboxes, clusters):
     """What all of them spend together never passes max_cost_usd, and comes near it."""
     sandbox = sandboxes(latency_ms=50)
-    bench.rows([{"text": f"row {n}"} for n in range(10_000)])
-    bench.job(limits={"concurrency": 32}, params={"max_output_tokens": 300}, max_cost_usd=3, runner="dask")
-    manifest, _ = end(start(bench, sandbox.base_url, clusters(sandbox.base_url)), expect=4)
+    process = launch(
+        bench,
+        sandbox.base_url,
+        clusters(sandbox.base_url),
+        10_000,
+        limits={"concurrency": 32},
+        params={"max_output_tokens": 300},
+        max_cost_usd=3,
+    )
+    manifest, _ = end(process, expect=4)
     assert manifest["termination"]["kind"] == "budget"
     assert_balanced(manifest, bench.results())
     assert money("2.9") < money(sandbox.books()["billed_usd"]) <= 3
@@ -204,9 +210,8 @@ def test_workers_share_one_rate(bench, sandboxes, clusters):
     """All workers together use 97 % of the rate and draw at most one 429 in 1,000 calls."""
     rpm = 24_000
     sandbox = sandboxes(rpm=rpm, limit_window="bucket", latency_ms=50, detail=True)
-    bench.rows([{"text": f"row {n}"} for n in range(9_000)])
-    bench.job(limits={"concurrency": 96, "rpm": rpm}, runner="dask")
-    manifest, _ = end(start(bench, sandbox.base_url, clusters(sandbox.base_url)))
+    process = launch(bench, sandbox.base_url, clusters(sandbox.base_url), 9_000, limits={"concurrency": 96, "rpm": rpm})
+    manifest, _ = end(process)
     assert manifest["ledger"]["ok"] == 9_000
     calls = sorted((one["at"], one["status"]) for one in sandbox.books(detail=True)["detail"])
     assert sum(status == 429 for _, status in calls) <= len(calls) / 1_000
@@ -242,10 +247,8 @@ def test_a_grown_and_a_changed_input_cost_what_is_new(bench, sandboxes, clusters
 def test_an_interrupt_drains_the_workers(bench, sandboxes, clusters):
     """Ctrl-C lets calls in flight end everywhere: exit 130, everything paid for stands, and nothing is paid again."""
     sandbox = sandboxes(latency_ms=200)
-    bench.rows([{"text": f"row {n}"} for n in range(6_000)])
-    bench.job(limits={"concurrency": 64}, runner="dask")
     cluster = clusters(sandbox.base_url)
-    process = start(bench, sandbox.base_url, cluster)
+    process = launch(bench, sandbox.base_url, cluster, 6_000, limits={"concurrency": 64})
     wait_for_calls(sandbox, 800)
     process.send_signal(signal.SIGINT)
     manifest, _ = end(process, expect=130)
@@ -260,10 +263,8 @@ def test_an_interrupt_drains_the_workers(bench, sandboxes, clusters):
 def test_a_scheduler_that_goes_away_ends_the_run_resumable(bench, sandboxes, clusters):
     """The run ends and names the address; another scheduler, or none, goes on with it."""
     sandbox = sandboxes(latency_ms=100)
-    bench.rows([{"text": f"row {n}"} for n in range(6_000)])
-    bench.job(limits={"concurrency": 32}, runner="dask")
     cluster = clusters(sandbox.base_url)
-    process = start(bench, sandbox.base_url, cluster)
+    process = launch(bench, sandbox.base_url, cluster, 6_000, limits={"concurrency": 32})
     wait_for_calls(sandbox, 500)
     cluster.scheduler.kill()
     manifest, _ = end(process, expect=130)
