@@ -11,8 +11,8 @@ import tempfile
 from pathlib import Path
 
 from benchmarks import dask_cluster
-from sandbox.process import spawn
-from sandbox.settings import Settings
+from rowmill.sandbox.process import spawn
+from rowmill.sandbox.settings import Settings
 
 ROWS, CONCURRENCY, LATENCY_S, SHARD = 20_000, 64, 0.1, 5_000
 KEY = "sk-benchmark-0000000000"
@@ -30,7 +30,7 @@ def run(folder: Path, base_url: str, runner: str, address: str) -> None:
         "PYTHONPATH": str(dask_cluster.ROOT),
     }
     subprocess.run(
-        [sys.executable, "-m", "flows.cli", "run", "job.json", "--direct", "-q", "--no-report", "--fresh"],
+        [sys.executable, "-m", "rowmill", "run", "job.json", "--direct", "-q", "--no-report", "--fresh"],
         cwd=folder, env={**environment, "DASK_SCHEDULER_ADDRESS": address}, check=True,
     )  # fmt: skip
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from statistics import median, quantiles
 
 from benchmarks import redis_server
-from tasks.gateway.fleet import GONE_S, Share, Store, open_store
-from tasks.gateway.limiter import Bucket
+from rowmill.tasks.gateway.admission.limiter import Bucket
+from rowmill.tasks.gateway.admission.shared_limits import GONE_S, Share, Store, open_store
 
 RUNS, RPM = 100, 120_000.0
 SECONDS, LOST_AT, STEP_S = 240, 120, 0.05

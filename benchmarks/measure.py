@@ -80,7 +80,7 @@ def job(folder: Path) -> Path:
 
 def rowmill(folder: Path, input_: Path, out: str, concurrency: int, *more: str) -> list[str]:
     """The command that runs these rows into a fresh output."""
-    return [sys.executable, "-m", "flows.cli", "run", str(job(folder)), "-i", str(input_), "-o", str(folder / out),
+    return [sys.executable, "-m", "rowmill", "run", str(job(folder)), "-i", str(input_), "-o", str(folder / out),
             "--concurrency", str(concurrency), "--fresh", "--no-report", "-q", *(more or ("--direct",))]  # fmt: skip
 
 

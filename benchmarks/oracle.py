@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from benchmarks.measure import ROOT
-from tasks.tokens import by_script, by_tokenizer
+from rowmill.tasks.forecast.tokens import by_script, by_tokenizer
 
 TOKENIZER = ROOT / ".bench" / "gemma" / "package" / "models" / "tokenizer.json"
 COUNTS = ROOT / "tests" / "unit" / "token_counts.json"

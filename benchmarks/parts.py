@@ -9,21 +9,21 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from schemas.attempt import Spent
-from schemas.manifest import Tally
-from schemas.outcome import Outcome, Status
-from schemas.price import Cost
-from schemas.results import results_schema
-from schemas.row import Cursor, Shard
-from schemas.usage import Usage
-from tasks.compact import BATCH_ROWS, PART_VERSION, Footer, tally_value, write_part
-from tasks.former import FormerAnswers
-from tasks.journal import Head, Segment
-from tasks.keys import KeyIndex
-from tasks.output import Output
-from tasks.standing import claims, take_stock
-from tasks.syncer import Syncer
-from tasks.validate import Validator
+from rowmill.schemas.attempt import Spent
+from rowmill.schemas.manifest import Tally
+from rowmill.schemas.outcome import Outcome, Status
+from rowmill.schemas.price import Cost
+from rowmill.schemas.results import results_schema
+from rowmill.schemas.row import Cursor, Shard
+from rowmill.schemas.usage import Usage
+from rowmill.tasks.answers.validator import Validator
+from rowmill.tasks.input.key_index import KeyIndex
+from rowmill.tasks.journal.group_commit import Syncer
+from rowmill.tasks.journal.segment import Head, Segment
+from rowmill.tasks.output.answer_cache import AnswerCache
+from rowmill.tasks.output.folder import Output
+from rowmill.tasks.output.inventory import claims, take_inventory
+from rowmill.tasks.output.part_writer import BATCH_ROWS, PART_VERSION, Footer, tally_value, write_part
 
 NOW = 1_763_709_128_000_000
 
@@ -68,11 +68,11 @@ def stock_of(folder: Path, schema: Any, *, parts: int, rows_each: int) -> tuple[
         footer = Footer(PART_VERSION, "job", shard, True, tally_value(tally))
         made = (list(map(outcome, batch)) for batch in _ranges(shard.first_row, rows_each))
         write_part(output.part_path(number), columns, validator.shape, made, footer)
-    former = FormerAnswers(output.journal, validator, None)
+    former = AnswerCache(output.journal, validator, None)
     began = time.perf_counter()
     footers = output.parts()
     digests = {number: footer.shard.digest for number, footer in footers.items()}
-    standing = take_stock(output, footers, digests, former, "job", reopen=False, survey_complete=True)
+    standing = take_inventory(output, footers, digests, former, "job", reopen=False, survey_complete=True)
     found = time.perf_counter() - began
     assert len(standing.parts) == parts
     began = time.perf_counter()

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Literal
 
 from benchmarks.virtual import Quota, cut_and_restored, run_virtually, send
-from sandbox.settings import Settings
-from tasks.gateway.limiter import Limiter
+from rowmill.sandbox.settings import Settings
+from rowmill.tasks.gateway.admission.limiter import Limiter
 
 Window = Literal["bucket", "sliding"]
 RPM = 1_200.0

@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.measure import ROOT, rowmill, rows
-from sandbox.process import spawn
+from rowmill.sandbox.process import spawn
 
 RUNS = 3
 TRIVIAL_FLOW = (
@@ -65,6 +65,6 @@ def _trivial(environment: dict[str, str]) -> float:
 def _run(words: list[str], environment: dict[str, str]) -> float:
     began = time.perf_counter()
     subprocess.run(
-        [sys.executable, "-m", "flows.cli", *words], env=environment, cwd=ROOT, check=True, capture_output=True
+        [sys.executable, "-m", "rowmill", *words], env=environment, cwd=ROOT, check=True, capture_output=True
     )
     return time.perf_counter() - began

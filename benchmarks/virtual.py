@@ -8,16 +8,16 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sandbox.limits import RateLimit
-from sandbox.settings import Settings
-from schemas.attempt import Failure, FailureKind
-from schemas.usage import Usage
-from tasks.clock import Clock
-from tasks.gateway.admission import Admission
-from tasks.gateway.budget import Budget
-from tasks.gateway.concurrency import Concurrency
-from tasks.gateway.limiter import Limiter
-from tasks.settle import Expectation
+from rowmill.sandbox.limits import RateLimit
+from rowmill.sandbox.settings import Settings
+from rowmill.schemas.attempt import Failure, FailureKind
+from rowmill.schemas.usage import Usage
+from rowmill.tasks.gateway.admission.budget import Budget
+from rowmill.tasks.gateway.admission.concurrency import Concurrency
+from rowmill.tasks.gateway.admission.gate import Gate
+from rowmill.tasks.gateway.admission.limiter import Limiter
+from rowmill.tasks.settle.settler import Expectation
+from rowmill.tasks.system.clock import Clock
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
@@ -86,7 +86,7 @@ async def send(
 ) -> float:  # fmt: skip
     """Send through the one door as a run does, retrying refusals; the seconds it took."""
     rng, clock = random.Random(seed), VirtualClock()
-    admission = Admission(
+    gate = Gate(
         limiter=limiter, concurrency=Concurrency(concurrency), budget=Budget(None, 0, lambda _: None),
         clock=clock, outage_s=60,
     )  # fmt: skip
@@ -98,11 +98,11 @@ async def send(
                 return
             size, failure = sizes(rng), Failure(FailureKind.RATE_LIMIT, "")
             while failure is not None:
-                lease = await admission.enter(row, learned.tokens(0, 1 << 30, admission.in_flight), 0)
+                permit = await gate.enter(row, learned.tokens(0, 1 << 30, gate.in_flight), 0)
                 await asyncio.sleep(rng.uniform(0.005, 0.05))
                 failure = quota.ask(size, clock.now())
                 await asyncio.sleep(0.02 if failure else latency_s * rng.lognormvariate(-0.125, 0.5))
-                admission.leave(lease, used_tokens=None if failure else int(size), cost_usd=0, failure=failure)
+                gate.release(permit, used_tokens=None if failure else int(size), cost_usd=0, failure=failure)
             learned.learn(0, Usage(output=int(size)))
 
     await asyncio.gather(*(worker() for _ in range(concurrency)))

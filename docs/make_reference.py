@@ -11,12 +11,12 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from flows.arguments import parser
-from schemas.attempt import FailureKind
-from schemas.job import Job
-from schemas.manifest import EXIT_CODES, TerminationKind
-from schemas.outcome import Status
-from schemas.results import HEAD, OPTIONAL, TAIL, label_columns
+from rowmill.flows.commands.arguments import parser
+from rowmill.schemas.attempt import FailureKind
+from rowmill.schemas.job import Job
+from rowmill.schemas.manifest import EXIT_CODES, TerminationKind
+from rowmill.schemas.outcome import Status
+from rowmill.schemas.results import HEAD, OPTIONAL, TAIL, label_columns
 
 TARGET = Path(__file__).parent / "reference.md"
 HEADING = """\

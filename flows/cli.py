@@ -10,8 +10,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from flows.arguments import kind_or_job, parser
-from schemas.errors import ExitCode, RowmillError
+from rowmill.flows.commands.arguments import kind_or_job, parser
+from rowmill.schemas.errors import ExitCode, RowmillError
 
 # Rows make many short-lived objects and no cycles: looking for cycles after each 700 took a fifth of a run.
 COLLECT_AFTER = 50_000
@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The console script. Returns the exit code; a user's mistake is one line on stderr."""
     given = list(sys.argv[1:] if argv is None else argv)
     if given[:1] == ["sandbox"]:
-        from sandbox.__main__ import main as sandbox_main
+        from rowmill.sandbox.__main__ import main as sandbox_main
 
         return sandbox_main(given[1:])
     args = parser().parse_args(kind_or_job(given))
@@ -42,44 +42,44 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _dispatch(args: argparse.Namespace) -> ExitCode:
     if args.version:
-        from tasks.ledger import rowmill_version
+        from rowmill.tasks.run.manifest_builder import rowmill_version
 
         print(f"rowmill {rowmill_version()}")
         return ExitCode.OK
     if args.command in ("run", "label"):
-        from flows.run import run_command
+        from rowmill.flows.commands.run import run_command
 
         return asyncio_run(run_command(args))
     if args.command == "estimate":
-        from flows.dry_run import estimate_command
+        from rowmill.flows.commands.estimate import estimate_command
 
         return asyncio_run(estimate_command(args))
     if args.command == "check":
-        from flows.check import check_command
+        from rowmill.flows.commands.check import check_command
 
         return check_command(args)
     if args.command == "models":
-        from flows.models import models_command
+        from rowmill.flows.commands.models import models_command
 
         return models_command(args)
     if args.command == "report":
-        from flows.report import report_command
+        from rowmill.flows.commands.report import report_command
 
         return report_command(args)
     if args.command == "compare":
-        from flows.compare import compare_command
+        from rowmill.flows.commands.compare import compare_command
 
         return compare_command(args)
     if args.command == "export":
-        from flows.export import export_command
+        from rowmill.flows.commands.export import export_command
 
         return export_command(args)
     if args.command == "status":
-        from flows.status import status_command
+        from rowmill.flows.commands.status import status_command
 
         return status_command(args)
     if args.command == "init":
-        from flows.init import init_command
+        from rowmill.flows.commands.init import init_command
 
         return init_command(args)
     parser().print_help()
@@ -90,7 +90,7 @@ def asyncio_run(main_coroutine: Any) -> ExitCode:
     """Run on uvloop where it is installed, with the collector told that the modules loaded by now will stay."""
     gc.freeze()
     gc.set_threshold(COLLECT_AFTER, 10, 100)
-    from tasks.loop import fastest_loop
+    from rowmill.tasks.system.event_loop import fastest_loop
 
     with asyncio.Runner(loop_factory=fastest_loop()) as runner:
         code: ExitCode = runner.run(main_coroutine)

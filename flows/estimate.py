@@ -10,11 +10,11 @@ from prefect.artifacts import acreate_markdown_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
-from flows.dry_run import Ask, estimate_job, pilot_with, refuse_above
-from flows.extract import gateway_of, job_of, run_name
-from flows.forecast_text import forecast_text
-from schemas.errors import RowmillError
-from schemas.job import Job
+from rowmill.flows.commands.estimate import AskOptions, estimate_job, pilot_with, refuse_above
+from rowmill.flows.extract import gateway_of, job_of, run_name
+from rowmill.flows.text.forecast import forecast_text
+from rowmill.schemas.errors import RowmillError
+from rowmill.schemas.job import Job
 
 
 def _run_name() -> str:
@@ -42,7 +42,7 @@ async def estimate(
     """
     try:
         told = job_of(job, job_file)
-        ask = Ask(pilot=pilot, limit=limit, sandbox=sandbox)
+        ask = AskOptions(pilot=pilot, limit=limit, sandbox=sandbox)
         runs = pilot_with(await gateway_of(told), ask) if pilot is not None else None
         forecast = await estimate_job(told, ask, runs)
         text = forecast_text(forecast)

@@ -20,30 +20,30 @@ from prefect.exceptions import Abort
 from prefect.runtime import deployment, flow_run
 from prefect.states import Completed, Failed, Running, Scheduled
 
-from flows.pipeline import Watch, beside, carry_out
-from flows.report import leave_report
-from flows.summary import summary
-from flows.told import follow_progress, logs_to_prefect, tell_prefect
-from flows.waiting import wait_here, wait_message
-from schemas.errors import ExitCode, JobError, RowmillError
-from schemas.job import Job
-from schemas.manifest import TerminationKind
-from schemas.row import Shard
-from tasks.at_hand import output_to_write
-from tasks.check import refuse_without_labels
-from tasks.gateway.access import Gateway, gateway_from
-from tasks.job_file import load_job, resolve_job
-from tasks.ledger import exit_code
-from tasks.session import Options, Session
-from tasks.shard import ShardReport
+from rowmill.flows.commands.report import leave_report
+from rowmill.flows.orchestration.pipeline import Watch, beside, carry_out
+from rowmill.flows.orchestration.prefect_view import follow_progress, logs_to_prefect, tell_prefect
+from rowmill.flows.orchestration.waiting import wait_here, wait_message
+from rowmill.flows.text.summary import summary
+from rowmill.schemas.errors import ExitCode, JobError, RowmillError
+from rowmill.schemas.job import Job
+from rowmill.schemas.manifest import TerminationKind
+from rowmill.schemas.row import Shard
+from rowmill.tasks.gateway.credentials import Gateway, gateway_from
+from rowmill.tasks.job.job_file import load_job, resolve_job
+from rowmill.tasks.output.location import output_to_write
+from rowmill.tasks.plan.input_checks import refuse_without_labels
+from rowmill.tasks.run.manifest_builder import exit_code
+from rowmill.tasks.run.run import Options, Run
+from rowmill.tasks.run.shard_runner import ShardReport
 
 # Set by a caller in this process that has opened the session already and wants to watch it; never a parameter.
-PREPARED: ContextVar[Session | None] = ContextVar("prepared", default=None)
+PREPARED: ContextVar[Run | None] = ContextVar("prepared", default=None)
 WATCH: ContextVar[Watch | None] = ContextVar("watch", default=None)
 AWAITING = "AwaitingSpendReset"
 TAG = "rowmill"
 log = logging.getLogger("rowmill")
-_SESSION: ContextVar[Session] = ContextVar("session")
+_RUN: ContextVar[Run] = ContextVar("session")
 
 
 @task(
@@ -55,7 +55,7 @@ _SESSION: ContextVar[Session] = ContextVar("session")
 )
 async def settle_shard(shard: Shard) -> ShardReport:
     """Settle one shard: paths and counts go in and out, rows never do."""
-    report = await _SESSION.get().settle(shard)
+    report = await _RUN.get().settle(shard)
     counts = ", ".join(f"{count:,} {status}" for status, count in report.tally.by_status.items())
     log.info("rows %d to %d: %s%s", shard.first_row, shard.last_row, counts, "" if report.complete else ", not all yet")
     return report
@@ -111,14 +111,14 @@ async def run_job(
         if labels:
             refuse_without_labels(told)
         if require_forecast_under is not None:
-            from flows.dry_run import require_forecast_under as require_under
+            from rowmill.flows.commands.estimate import require_forecast_under as require_under
 
             await require_under(told, require_forecast_under, limit=options.limit, sandbox=options.sandbox)
         gateway = await gateway_of(told)
-        with output_to_write(told) as (at_hand, replica):
-            async with Session(at_hand, options, gateway, replica=replica) as session:
-                manifest = await _carry_out(session)
-            await asyncio.to_thread(leave_report, Path(at_hand.output))
+        with output_to_write(told) as (local, mirror):
+            async with Run(local, options, gateway, mirror=mirror) as run:
+                manifest = await _carry_out(run)
+            await asyncio.to_thread(leave_report, Path(local.output))
         return _state(manifest)
     except RowmillError as error:
         return Failed(name="Refused", message=str(error))
@@ -127,38 +127,38 @@ async def run_job(
 def job_of(job: Job | None, job_file: str | None) -> Job:
     """The job, from either parameter. Raises JobError for none or both; paths are relative to the working directory."""
     if (job is None) == (job_file is None):
-        raise JobError("give the flow either a job or a job_file", where="parameters", mend="name one of the two")
+        raise JobError("give the flow either a job or a job_file", where="parameters", hint="name one of the two")
     return load_job(Path(job_file)) if job_file is not None else resolve_job(job, Path.cwd())  # type: ignore[arg-type]
 
 
-async def _carry_out(session: Session) -> dict[str, Any]:
-    _SESSION.set(session)
-    with logs_to_prefect(), tags(TAG, session.model.name):
-        log.info("%s: %s by %s, into %s", session.job.name, session.job.input, session.model.name, session.job.output)
-        async with beside([follow_progress(session.progress)]):
-            manifest = await carry_out(session, settle=_settle_as_task, watch=WATCH.get(), wait=_wait)
-        log.info("%s", summary(manifest, session.job.output, session.progress))
-    await tell_prefect(manifest, session.job.output, session.progress)
+async def _carry_out(run: Run) -> dict[str, Any]:
+    _RUN.set(run)
+    with logs_to_prefect(), tags(TAG, run.model.name):
+        log.info("%s: %s by %s, into %s", run.job.name, run.job.input, run.model.name, run.job.output)
+        async with beside([follow_progress(run.progress)]):
+            manifest = await carry_out(run, settle=_settle_as_task, watch=WATCH.get(), wait=_wait)
+        log.info("%s", summary(manifest, run.job.output, run.progress))
+    await tell_prefect(manifest, run.job.output, run.progress)
     return manifest
 
 
-async def _wait(session: Session, until: float) -> None:
+async def _wait(run: Run, until: float) -> None:
     """Show the wait for the spend limit in Prefect; on a deployment give the worker back and be started again then."""
-    message, at = wait_message(session, until), datetime.fromtimestamp(until, UTC)
+    message, at = wait_message(run, until), datetime.fromtimestamp(until, UTC)
     run_id = UUID(str(flow_run.id))
     async with get_client() as client:
         if deployment.id is not None:
             # The run starts from the top then: it goes on from its own files.
-            session.finish()
+            run.finish()
             later: State[Any] = Scheduled(name=AWAITING, scheduled_time=at, message=message)
             await client.set_flow_run_state(run_id, later, force=True)
             raise Abort(message)
         await client.set_flow_run_state(run_id, Running(name=AWAITING, message=message), force=True)
-        await wait_here(session, until)
+        await wait_here(run, until)
         await client.set_flow_run_state(run_id, Running(), force=True)
 
 
-async def _settle_as_task(_: Session, shard: Shard) -> ShardReport:
+async def _settle_as_task(_: Run, shard: Shard) -> ShardReport:
     return await settle_shard(shard)
 
 
@@ -171,7 +171,7 @@ async def gateway_of(job: Job) -> Gateway:
             raise JobError(
                 f"there is no Secret block {job.api_key_block!r}",
                 where="api_key_block",
-                mend="create it in Prefect, or set ROWMILL_API_KEY",
+                hint="create it in Prefect, or set ROWMILL_API_KEY",
             ) from None
         return gateway_from({**os.environ, "ROWMILL_API_KEY": str(secret.get())})
     return gateway_from(os.environ)

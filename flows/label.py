@@ -7,9 +7,9 @@ from typing import Any
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from flows.extract import run_job, run_name
-from schemas.job import Job
-from tasks.session import Options
+from rowmill.flows.extract import run_job, run_name
+from rowmill.schemas.job import Job
+from rowmill.tasks.run.run import Options
 
 
 @flow(name="rowmill-label", flow_run_name=run_name, retries=0, persist_result=False)

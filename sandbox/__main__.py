@@ -13,9 +13,9 @@ from pathlib import Path
 
 import msgspec
 
-from sandbox.faults import KINDS
-from sandbox.server import Sandbox
-from sandbox.settings import Settings, changed
+from rowmill.sandbox.faults import KINDS
+from rowmill.sandbox.server import Sandbox
+from rowmill.sandbox.settings import Settings, changed
 
 EPILOG = f"""A prompt that holds [[fault:KIND]] meets that fault always, [[fault:KIND*2]] the first two times.
 Kinds: {", ".join(sorted(KINDS))}.

@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from sandbox.chance import between, fraction
-from sandbox.prompt import without_json
+from rowmill.sandbox.chance import between, fraction
+from rowmill.sandbox.prompt import without_json
 
 DEPTH_MOST = 12
 _WORD = re.compile(r"[^\W\d_][\w'-]*")

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from schemas.price import ZERO, Cost, Price, decimal_string
-from schemas.usage import Usage
+from rowmill.schemas.price import ZERO, Cost, Price, decimal_string
+from rowmill.schemas.usage import Usage
 
 DETAIL_MOST = 200_000
 

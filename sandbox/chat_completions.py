@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from sandbox.faults import ErrorForm
-from sandbox.prompt import BadRequest, Function, Prompt
-from sandbox.reply import Reply
+from rowmill.sandbox.faults import ErrorForm
+from rowmill.sandbox.prompt import BadRequest, Function, Prompt
+from rowmill.sandbox.reply import Reply
 
 MODEL = "gemini-3-pro"
 SEARCH = "googleSearch"

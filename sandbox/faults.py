@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from sandbox.chance import fraction
-from sandbox.reply import Reply
+from rowmill.sandbox.chance import fraction
+from rowmill.sandbox.reply import Reply
 
 MARKER = re.compile(r"\[\[fault:([a-z0-9_]+)(?:\*(\d+))?\]\]")
 

@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from sandbox.chat_completions import pieces
-from sandbox.prompt import BadRequest, Function, Prompt
-from sandbox.reply import Reply
+from rowmill.sandbox.chat_completions import pieces
+from rowmill.sandbox.prompt import BadRequest, Function, Prompt
+from rowmill.sandbox.reply import Reply
 
 MODEL = "gemini-3-flash"
 FINISH = {"stop": "STOP", "length": "MAX_TOKENS", "blocked": "SAFETY"}

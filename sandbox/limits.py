@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections import deque
 
-from sandbox.settings import Settings
-from schemas.price import parse_amount
+from rowmill.sandbox.settings import Settings
+from rowmill.schemas.price import parse_amount
 
 WINDOW_S = 60.0
 

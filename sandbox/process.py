@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from sandbox.settings import Settings
+from rowmill.sandbox.settings import Settings
 
 START_S = 30.0
 
@@ -49,12 +49,12 @@ class Running:
 @contextmanager
 def spawn(settings: Settings | None = None, *, journal: Path | None = None, port: int = 0) -> Iterator[Running]:
     """Start a sandbox; it ends with the block, and also when this process dies, since its stdin then closes."""
-    command = [sys.executable, "-m", "sandbox", "--port", str(port), "--until-stdin-closes"]
+    command = [sys.executable, "-m", "rowmill.sandbox", "--port", str(port), "--until-stdin-closes"]
     # Over stdin: a map of right labels may be longer than an argument can be.
     command += ["--settings", "-"]
     if journal is not None:
         command += ["--journal", str(journal)]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     environment.pop("ROWMILL_API_KEY", None)
     # A session of its own: a Ctrl-C at the terminal lets the run drain before its sandbox goes.
     with subprocess.Popen(

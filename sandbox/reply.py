@@ -6,10 +6,10 @@ import json
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sandbox.answers import Muse, instance
-from sandbox.chance import between, fraction
-from sandbox.prompt import Prompt, schema_in_text, without_json
-from sandbox.settings import Settings
+from rowmill.sandbox.answers import Muse, instance
+from rowmill.sandbox.chance import between, fraction
+from rowmill.sandbox.prompt import Prompt, schema_in_text, without_json
+from rowmill.sandbox.settings import Settings
 
 CHARS_A_TOKEN = 4
 TURN_TOKENS = 4

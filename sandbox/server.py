@@ -18,17 +18,17 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from sandbox import chat_completions, generate_content
-from sandbox.books import Books
-from sandbox.chance import fraction
-from sandbox.faults import CONTENT, ERRORS, fault_for, spoiled
-from sandbox.limits import RateLimit, SpendLimit
-from sandbox.prompt import BadRequest, Prompt
-from sandbox.reply import Reply, compose
-from sandbox.settings import Settings, changed
-from schemas.catalogue import builtin_catalogue
-from schemas.price import ZERO, decimal_string, parse_amount
-from schemas.usage import Usage
+from rowmill.sandbox import chat_completions, generate_content
+from rowmill.sandbox.books import Books
+from rowmill.sandbox.chance import fraction
+from rowmill.sandbox.faults import CONTENT, ERRORS, fault_for, spoiled
+from rowmill.sandbox.limits import RateLimit, SpendLimit
+from rowmill.sandbox.prompt import BadRequest, Prompt
+from rowmill.sandbox.reply import Reply, compose
+from rowmill.sandbox.settings import Settings, changed
+from rowmill.schemas.catalogue import builtin_catalogue
+from rowmill.schemas.price import ZERO, decimal_string, parse_amount
+from rowmill.schemas.usage import Usage
 
 HANG_MOST_S = 120.0
 SLOW_S = 2.0

@@ -6,8 +6,8 @@ from enum import StrEnum
 
 import msgspec
 
-from schemas.price import ZERO, Cost
-from schemas.usage import Usage
+from rowmill.schemas.price import ZERO, Cost
+from rowmill.schemas.usage import Usage
 
 
 class FailureKind(StrEnum):

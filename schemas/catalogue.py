@@ -11,8 +11,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from schemas.errors import CatalogueError
-from schemas.price import Price, per_token
+from rowmill.schemas.errors import CatalogueError
+from rowmill.schemas.price import Price, per_token
 
 Protocol = Literal["chat-completions", "generate-content"]
 Auth = Literal["bearer", "x-goog-api-key"]
@@ -86,11 +86,11 @@ def parse_catalogue(text: str, where: str) -> dict[str, Model]:
     try:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise CatalogueError(f"not valid TOML: {error}", where=where, mend="mend it there") from None
+        raise CatalogueError(f"not valid TOML: {error}", where=where, hint="mend it there") from None
     unknown = set(tables) - {"models"}
     if unknown:
         raise CatalogueError(
-            f"unknown table {sorted(unknown)[0]!r}", where=where, mend="models stand under [models.NAME]"
+            f"unknown table {sorted(unknown)[0]!r}", where=where, hint="models stand under [models.NAME]"
         )
     return {name: _model(name, table, where) for name, table in tables.get("models", {}).items()}
 
@@ -103,7 +103,7 @@ def _model(name: str, table: object, where: str) -> Model:
         first = error.errors(include_url=False)[0]
         key = ".".join(str(step) for step in first["loc"]) or "(table)"
         raise CatalogueError(
-            f"{key}: {first['msg']}", where=place, mend="schemas/catalogue.toml shows the form"
+            f"{key}: {first['msg']}", where=place, hint="schemas/catalogue.toml shows the form"
         ) from None
     price = (
         None
@@ -141,7 +141,7 @@ def _model(name: str, table: object, where: str) -> Model:
 
 def builtin_catalogue() -> dict[str, Model]:
     """The gateway's two models, shipped with the package."""
-    text = resources.files("schemas").joinpath("catalogue.toml").read_text(encoding="utf-8")
+    text = resources.files("rowmill.schemas").joinpath("catalogue.toml").read_text(encoding="utf-8")
     return parse_catalogue(text, "schemas/catalogue.toml")
 
 
@@ -152,5 +152,5 @@ def find_model(name: str, catalogue: Mapping[str, Model]) -> Model:
     raise CatalogueError(
         f"the model {name!r} is in no catalogue",
         where="model",
-        mend=f"known are {', '.join(sorted(catalogue))}; a catalogue of your own can add more (`catalogue:`)",
+        hint=f"known are {', '.join(sorted(catalogue))}; a catalogue of your own can add more (`catalogue:`)",
     )

@@ -23,21 +23,21 @@ class RowmillError(Exception):
 
     exit_code = ExitCode.REFUSED
 
-    def __init__(self, what: str, *, where: str, mend: str) -> None:
-        self.what, self.where, self.mend = what, where, mend
+    def __init__(self, what: str, *, where: str, hint: str) -> None:
+        self.what, self.where, self.hint = what, where, hint
         super().__init__(what)
 
     def __str__(self) -> str:
         place = f"{self.where}: " if self.where else ""
-        way_out = f". {self.mend[0].upper()}{self.mend[1:]}" if self.mend else ""
+        way_out = f". {self.hint[0].upper()}{self.hint[1:]}" if self.hint else ""
         return f"{place}{self.what}{way_out}"
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild, (type(self), self.what, self.where, self.mend)
+        return _rebuild, (type(self), self.what, self.where, self.hint)
 
 
-def _rebuild(kind: type[RowmillError], what: str, where: str, mend: str) -> RowmillError:
-    return kind(what, where=where, mend=mend)
+def _rebuild(kind: type[RowmillError], what: str, where: str, hint: str) -> RowmillError:
+    return kind(what, where=where, hint=hint)
 
 
 class JobError(RowmillError):

@@ -7,8 +7,8 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from schemas.label import Label
-from schemas.part import Part
+from rowmill.schemas.label import Label
+from rowmill.schemas.section import Part
 
 Thinking = Literal["low", "high"]
 Structured = Literal["auto", "native", "prompt"]

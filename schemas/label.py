@@ -8,8 +8,8 @@ from typing import Any, Literal, Self
 import msgspec
 from pydantic import Field, field_validator, model_validator
 
-from schemas.attempt import Spent
-from schemas.part import Part
+from rowmill.schemas.attempt import Spent
+from rowmill.schemas.section import Part
 
 VOTES_MOST = 99
 # A stronger model where two of three votes agree or fewer; people where there is no majority.
@@ -119,7 +119,7 @@ class Label(Part):
 
     @property
     def names(self) -> Labels:
-        """The labels in the job's order. Only of a job whose labels are known (see tasks.labels)."""
+        """The labels in the job's order. Only of a job whose labels are known (see tasks.plan.label_prompt)."""
         assert self.labels is not None
         return tuple(one.name for one in self.labels)
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from schemas.attempt import Spent
-from schemas.errors import ExitCode
-from schemas.outcome import Outcome, Status
-from schemas.price import ZERO, decimal_string
+from rowmill.schemas.attempt import Spent
+from rowmill.schemas.errors import ExitCode
+from rowmill.schemas.outcome import Outcome, Status
+from rowmill.schemas.price import ZERO, decimal_string
 
 MANIFEST_VERSION = 1
 

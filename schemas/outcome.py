@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from schemas.attempt import Spent, ToolCall
-from schemas.label import Labelling
+from rowmill.schemas.attempt import Spent, ToolCall
+from rowmill.schemas.label import Labelling
 
 
 class Status(StrEnum):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from schemas.json_text import encode_json
+from rowmill.schemas.json_text import encode_json
 
 EXTRA = "_extra"
 INT64 = range(-(2**63), 2**63)

@@ -7,8 +7,8 @@ from decimal import Decimal, InvalidOperation
 
 import msgspec
 
-from schemas.errors import CatalogueError
-from schemas.usage import Usage
+from rowmill.schemas.errors import CatalogueError
+from rowmill.schemas.usage import Usage
 
 PICO = 10**12
 MILLION = 10**6
@@ -58,14 +58,14 @@ def per_token(per_million: str, where: str) -> int:
         raise CatalogueError(
             f"the price {per_million!r} is not a decimal number",
             where=where,
-            mend='write it as a string such as "0.80", per million tokens',
+            hint='write it as a string such as "0.80", per million tokens',
         ) from None
     pico = value * (PICO // MILLION)
     if not value.is_finite() or value < 0 or pico != pico.to_integral_value():
         raise CatalogueError(
             f"the price {per_million} is negative or finer than 0.000001 per million tokens",
             where=where,
-            mend="money is kept in whole 10⁻¹² units a token: use at most 6 decimals",
+            hint="money is kept in whole 10⁻¹² units a token: use at most 6 decimals",
         )
     return int(pico)
 

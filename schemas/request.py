@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 import msgspec
 
-from schemas.job import Params, Tool
-from schemas.label import Labels
-from schemas.row import Row
+from rowmill.schemas.job import Params, Tool
+from rowmill.schemas.label import Labels
+from rowmill.schemas.row import Row
 
 Role = Literal["system", "user", "model", "tool"]
 
@@ -62,7 +62,7 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class AskOptions:
     """What every row of a job asks beside its turns. `schema` is set only where it travels natively."""
 
     params: Params

@@ -8,8 +8,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from schemas.errors import JobError
-from schemas.json_text import encode_json
+from rowmill.schemas.errors import JobError
+from rowmill.schemas.json_text import encode_json
 
 MONEY = pa.decimal128(18, 12)
 TIME = pa.timestamp("us", tz="UTC")
@@ -83,7 +83,7 @@ def results_schema(
             raise JobError(
                 f"the column {name!r} cannot be kept: the results have a column of this name",
                 where="keep",
-                mend=f"rename the input column, or drop {name!r} from keep",
+                hint=f"rename the input column, or drop {name!r} from keep",
             )
     columns = [
         *HEAD,

@@ -18,8 +18,8 @@ import polars as pl
 import pytest
 import yaml
 
-from sandbox.process import Running, spawn
-from sandbox.settings import Settings
+from rowmill.sandbox.process import Running, spawn
+from rowmill.sandbox.settings import Settings
 
 # Timings here are noisy: a slow example is no failure.
 hypothesis.settings.register_profile("rowmill", deadline=None)
@@ -66,11 +66,11 @@ class Bench:
 
     def command(self, *args: str) -> list[str]:
         more = ["--no-report"] if args[:1] in (("run",), ("label",)) and not self.reports else []
-        return [sys.executable, "-m", "flows.cli", *args, *more]
+        return [sys.executable, "-m", "rowmill", *args, *more]
 
     def environment(self, base_url: str, **more: str) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("ROWMILL_", "PREFECT_"))}
-        root = str(Path(__file__).resolve().parent.parent)
+        root = str(Path(__file__).resolve().parent.parent / "src")
         return {**kept, "ROWMILL_API_KEY": KEY, "ROWMILL_BASE_URL": base_url, "PYTHONPATH": root, **more}
 
     def run(self, base_url: str, *args: str, timeout: float = 120, **more: str) -> Ended:

@@ -1,1 +1,1 @@
-"""How one request is sent: encode, admit, send, judge."""
+"""How one request is sent: encode, admit, send, classify failures."""

@@ -8,15 +8,15 @@ from typing import cast
 import httpx
 import msgspec
 
-from schemas.attempt import Answer, Failure, FailureKind
-from schemas.catalogue import Model
-from schemas.errors import JobError
-from schemas.json_text import JsonTextError, decode_json
-from tasks.clock import Clock
-from tasks.gateway.codec import CODECS
-from tasks.gateway.stream import StreamCut, StreamError, events
-from tasks.gateway.transport import Cut, TooLarge, Transport
-from tasks.gateway.verdicts import failure_in_stream, failure_of
+from rowmill.schemas.attempt import Answer, Failure, FailureKind
+from rowmill.schemas.catalogue import Model
+from rowmill.schemas.errors import JobError
+from rowmill.schemas.json_text import JsonTextError, decode_json
+from rowmill.tasks.gateway.failures import failure_in_stream, failure_of
+from rowmill.tasks.gateway.protocols.event_stream import StreamCut, StreamError, events
+from rowmill.tasks.gateway.protocols.registry import PROTOCOLS
+from rowmill.tasks.gateway.transport import Cut, TooLarge, Transport
+from rowmill.tasks.system.clock import Clock
 
 CONNECT_S = 30.0
 GET_S = 5.0
@@ -48,9 +48,9 @@ class Client:
         clock: Clock,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._codec, self._stream, self._clock, self._key = CODECS[model.protocol], stream, clock, api_key
+        self._protocol, self._stream, self._clock, self._key = PROTOCOLS[model.protocol], stream, clock, api_key
         self._base_url = base_url
-        self._url = endpoint(base_url, self._codec.path(model, stream=stream))
+        self._url = endpoint(base_url, self._protocol.path(model, stream=stream))
         key = f"Bearer {api_key}" if model.auth == "bearer" else api_key
         self._headers = httpx.Headers(
             {
@@ -101,8 +101,8 @@ class Client:
         try:
             if self._stream:
                 told, ended = events(received)
-                return self._codec.decode(self._codec.assemble(told, ended=ended))
-            return self._codec.decode(decode_json(received))
+                return self._protocol.decode(self._protocol.assemble(told, ended=ended))
+            return self._protocol.decode(decode_json(received))
         except StreamCut as error:
             return Failure(FailureKind.TRUNCATED, str(error))
         except StreamError as error:
@@ -149,7 +149,7 @@ def endpoint(base_url: str, path: str) -> httpx.URL:
         raise JobError(
             f"{base_url!r} is no web address",
             where="ROWMILL_BASE_URL",
-            mend="write it as https://host, without the path",
+            hint="write it as https://host, without the path",
         )
     base = base_url.rstrip("/")
     if path.startswith("/v1/"):

@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import pytest
 
-from flows.pipeline import carry_out
-from tasks.gateway.access import Gateway
-from tasks.job_file import load_job
-from tasks.session import Options, Session
+from rowmill.flows.orchestration.pipeline import carry_out
+from rowmill.tasks.gateway.credentials import Gateway
+from rowmill.tasks.job.job_file import load_job
+from rowmill.tasks.run.run import Options, Run
 from tests.acceptance.test_run import direct, numbered
 from tests.conftest import KEY, assert_balanced
 
@@ -28,7 +28,7 @@ def test_cancelling_the_flow_drains_and_writes_the_manifest(bench, sandboxes):
 
     async def scenario() -> None:
         job = load_job(bench.folder / "job.yaml")
-        async with Session(job, Options(), Gateway(sandbox.base_url, KEY)) as session:
+        async with Run(job, Options(), Gateway(sandbox.base_url, KEY)) as session:
             work = asyncio.create_task(carry_out(session))
             await until(lambda: session.progress.settled >= 10)
             work.cancel()

@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from schemas.errors import DamageError
-from tasks.compact import verify_part
+from rowmill.schemas.errors import DamageError
+from rowmill.tasks.output.part_writer import verify_part
 from tests.acceptance.test_run import direct, numbered
 from tests.conftest import assert_balanced, money
 

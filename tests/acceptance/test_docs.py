@@ -136,7 +136,7 @@ def test_the_jobs_of_the_readme_are_jobs() -> None:
     """Each YAML block of the README that is a whole job is one that the model takes."""
     import yaml
 
-    from schemas.job import Job
+    from rowmill.schemas.job import Job
 
     for info, body, _ in blocks((ROOT / "README.md").read_text()):
         told = yaml.safe_load(body) if info == "yaml" else None

@@ -16,16 +16,16 @@ import httpx
 import polars as pl
 import pytest
 
-from sandbox.process import Running
-from schemas.catalogue import find_model
-from schemas.job import Job
-from schemas.label import Vote
-from schemas.row import Row
-from tasks.gateway.codec import CODECS
-from tasks.job_file import catalogue_of
-from tasks.labels import as_asked, labels_in
-from tasks.plan import Planner
-from tasks.votes import winner
+from rowmill.sandbox.process import Running
+from rowmill.schemas.catalogue import find_model
+from rowmill.schemas.job import Job
+from rowmill.schemas.label import Vote
+from rowmill.schemas.row import Row
+from rowmill.tasks.gateway.protocols.registry import PROTOCOLS
+from rowmill.tasks.job.job_file import catalogue_of
+from rowmill.tasks.plan.label_prompt import as_asked, labels_in
+from rowmill.tasks.plan.planner import Planner
+from rowmill.tasks.plan.vote_rules import winner
 from tests.conftest import KEY, Bench, assert_balanced, money
 
 NAMES = ["billing", "shipping", "praise", "other"]
@@ -108,11 +108,11 @@ def every_vote(sandbox: Running, told: Job, row: Row, count: int) -> list[Vote]:
     found = []
     for number in range(count):
         request = Planner(as_asked(told, number), model, sandbox=False).plan(row)
-        codec = CODECS[model.protocol]
+        protocol = PROTOCOLS[model.protocol]
         url = f"{sandbox.base_url}/v1/chat/completions" if model.protocol == "chat-completions" else (
             f"{sandbox.base_url}/v1beta/models/{model.name}:generateContent")  # fmt: skip
         answer = httpx.post(
-            url, content=codec.wire(request.body, stream=False), headers={"Authorization": f"Bearer {KEY}"}
+            url, content=protocol.wire(request.body, stream=False), headers={"Authorization": f"Bearer {KEY}"}
         )
         text = json.loads(answer.content)["choices"][0]["message"]["content"]
         found.append(Vote(model.name, labels_in(text, told.label)))

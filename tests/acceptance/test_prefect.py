@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tasks.output import is_locked
+from rowmill.tasks.output.folder import is_locked
 from tests.conftest import KEY, PERSON, Bench, assert_balanced
 
 ROOT = Path(__file__).resolve().parents[2]

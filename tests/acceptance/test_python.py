@@ -8,9 +8,9 @@ import polars as pl
 import pytest
 from pydantic import BaseModel
 
-from flows.frame import Stopped, extract_frame
-from schemas.errors import JobError
-from tasks.gateway.access import Gateway
+from rowmill.flows.dataframe import Stopped, extract_frame
+from rowmill.schemas.errors import JobError
+from rowmill.tasks.gateway.credentials import Gateway
 from tests.conftest import KEY
 
 

@@ -18,10 +18,10 @@ import polars as pl
 import pytest
 from moto.server import ThreadedMotoServer
 
-from schemas.errors import DamageError, StorageError
-from tasks.hold import HOLD_S
-from tasks.objects import Objects
-from tasks.replica import Replica
+from rowmill.schemas.errors import DamageError, StorageError
+from rowmill.tasks.output.bucket.lease import HOLD_S
+from rowmill.tasks.output.bucket.mirror import Mirror
+from rowmill.tasks.output.bucket.objects import Objects
 from tests.conftest import PERSON, Bench, assert_balanced, money
 
 SECRET = "hidden-secret-access-key"
@@ -292,7 +292,7 @@ def test_a_journal_that_was_being_deleted_is_not_missed(tmp_path, s3, monkeypatc
         objects.put(piece, b"", over=None)
     copy = tmp_path / "copy"
     copy.mkdir()
-    held = Replica(objects, copy)
+    held = Mirror(objects, copy)
     held.lock()
     held.pull()
     held.push()
@@ -300,7 +300,7 @@ def test_a_journal_that_was_being_deleted_is_not_missed(tmp_path, s3, monkeypatc
     assert names(s3) == ["run.json"]
     objects.put("journal/shard-000002.jsonl/000000000007", b"", over=None)
     with pytest.raises(DamageError, match="piece of the journal is missing"):
-        Replica(objects, copy).pull()
+        Mirror(objects, copy).pull()
 
 
 def test_a_lock_is_renewed_and_lost_by_the_holders_own_clock(tmp_path, s3, monkeypatch):
@@ -308,7 +308,7 @@ def test_a_lock_is_renewed_and_lost_by_the_holders_own_clock(tmp_path, s3, monke
     for name, value in environment(Bench(tmp_path), s3).items():
         monkeypatch.setenv(name, value)
     now = [100.0]
-    held = Replica(Objects(OUT), tmp_path, now=lambda: now[0])
+    held = Mirror(Objects(OUT), tmp_path, now=lambda: now[0])
     held.lock()
     file = tmp_path / "run.json"
     file.write_text("{}")

@@ -12,9 +12,9 @@ from google import genai
 from google.genai import errors, types
 from pydantic import BaseModel
 
-from sandbox.faults import ERRORS
-from sandbox.process import Running, spawn
-from sandbox.settings import Settings
+from rowmill.sandbox.faults import ERRORS
+from rowmill.sandbox.process import Running, spawn
+from rowmill.sandbox.settings import Settings
 
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from tasks.clock import Clock
+from rowmill.tasks.system.clock import Clock
 
 
 class FakeClock(Clock):

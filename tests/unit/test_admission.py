@@ -8,18 +8,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.attempt import Failure, FailureKind
-from schemas.manifest import Termination, TerminationKind
-from tasks.gateway.admission import Admission, Halted
-from tasks.gateway.breaker import FAILURES_TO_OPEN, ROWS_TO_OPEN, Breaker
-from tasks.gateway.budget import Budget
-from tasks.gateway.concurrency import Concurrency
-from tasks.gateway.limiter import Limiter
+from rowmill.schemas.attempt import Failure, FailureKind
+from rowmill.schemas.manifest import Termination, TerminationKind
+from rowmill.tasks.gateway.admission.breaker import FAILURES_TO_OPEN, ROWS_TO_OPEN, Breaker
+from rowmill.tasks.gateway.admission.budget import Budget
+from rowmill.tasks.gateway.admission.concurrency import Concurrency
+from rowmill.tasks.gateway.admission.gate import Gate, Halted
+from rowmill.tasks.gateway.admission.limiter import Limiter
 from tests.unit.clocks import FakeClock
 
 
-def admission_of(clock: FakeClock, *, cap: int | None = None, most: int = 8, outage_s: float = 60) -> Admission:
-    return Admission(
+def admission_of(clock: FakeClock, *, cap: int | None = None, most: int = 8, outage_s: float = 60) -> Gate:
+    return Gate(
         limiter=Limiter(None, None, clock.now()),
         concurrency=Concurrency(most),
         budget=Budget(cap, 0, lambda _: None),
@@ -28,27 +28,27 @@ def admission_of(clock: FakeClock, *, cap: int | None = None, most: int = 8, out
     )
 
 
-def ok(admission: Admission, lease, cost: int = 0) -> None:
-    admission.leave(lease, used_tokens=1, cost_usd=cost, failure=None)
+def ok(gate: Gate, permit, cost: int = 0) -> None:
+    gate.release(permit, used_tokens=1, cost_usd=cost, failure=None)
 
 
-def failed(admission: Admission, lease, kind: FailureKind, retry_after: float | None = None) -> None:
-    admission.leave(lease, used_tokens=None, cost_usd=0, failure=Failure(kind, "told", retry_after))
+def failed(gate: Gate, permit, kind: FailureKind, retry_after: float | None = None) -> None:
+    gate.release(permit, used_tokens=None, cost_usd=0, failure=Failure(kind, "told", retry_after))
 
 
 def test_first_call_goes_alone():
     """Until the first call has ended well nobody else is sent; then the fleet goes."""
 
     async def scenario() -> None:
-        admission = admission_of(FakeClock())
-        first = await admission.enter(0, 1, 0)
-        others = [asyncio.create_task(admission.enter(row, 1, 0)) for row in range(1, 5)]
+        gate = admission_of(FakeClock())
+        first = await gate.enter(0, 1, 0)
+        others = [asyncio.create_task(gate.enter(row, 1, 0)) for row in range(1, 5)]
         await asyncio.sleep(0.01)
         assert not any(task.done() for task in others)
-        ok(admission, first)
+        ok(gate, first)
         leases = await asyncio.wait_for(asyncio.gather(*others), 1)
-        assert admission.in_flight == 4
-        assert not any(lease.alone for lease in leases)
+        assert gate.in_flight == 4
+        assert not any(permit.alone for permit in leases)
 
     asyncio.run(scenario())
 
@@ -60,9 +60,9 @@ def test_first_call_that_fails_upstream_proves_nothing(kind):
     """A first call that never reached the model leaves the next one alone too."""
 
     async def scenario() -> None:
-        admission = admission_of(FakeClock())
-        failed(admission, await admission.enter(0, 1, 0), kind)
-        assert (await admission.enter(1, 1, 0)).alone
+        gate = admission_of(FakeClock())
+        failed(gate, await gate.enter(0, 1, 0), kind)
+        assert (await gate.enter(1, 1, 0)).alone
 
     asyncio.run(scenario())
 
@@ -72,15 +72,15 @@ def test_unreadable_429_lets_one_probe_decide():
 
     async def scenario() -> None:
         clock = FakeClock()
-        admission = admission_of(clock)
-        ok(admission, await admission.enter(0, 1, 0))
-        failed(admission, await admission.enter(1, 1, 0), FailureKind.BARE_429)
+        gate = admission_of(clock)
+        ok(gate, await gate.enter(0, 1, 0))
+        failed(gate, await gate.enter(1, 1, 0), FailureKind.BARE_429)
         before = clock.now()
-        probe = await admission.enter(2, 1, 0)
+        probe = await gate.enter(2, 1, 0)
         assert probe.alone
         assert clock.now() >= before + 1
-        ok(admission, probe)
-        assert not (await admission.enter(3, 1, 0)).alone
+        ok(gate, probe)
+        assert not (await gate.enter(3, 1, 0)).alone
 
     asyncio.run(scenario())
 
@@ -90,11 +90,11 @@ def test_retry_after_is_obeyed_by_everyone():
 
     async def scenario() -> None:
         clock = FakeClock()
-        admission = admission_of(clock)
-        ok(admission, await admission.enter(0, 1, 0))
-        failed(admission, await admission.enter(1, 1, 0), FailureKind.RATE_LIMIT, retry_after=17)
+        gate = admission_of(clock)
+        ok(gate, await gate.enter(0, 1, 0))
+        failed(gate, await gate.enter(1, 1, 0), FailureKind.RATE_LIMIT, retry_after=17)
         before = clock.now()
-        await admission.enter(2, 1, 0)
+        await gate.enter(2, 1, 0)
         assert clock.now() - before >= 17
 
     asyncio.run(scenario())
@@ -104,19 +104,19 @@ def test_halt_stops_those_who_wait_and_keeps_the_first_reason():
     """A halt ends everyone who is not in flight; a later reason does not replace the first."""
 
     async def scenario() -> None:
-        admission = admission_of(FakeClock(), most=1)
-        lease = await admission.enter(0, 1, 0)
-        waiting = asyncio.create_task(admission.enter(1, 1, 0))
+        gate = admission_of(FakeClock(), most=1)
+        permit = await gate.enter(0, 1, 0)
+        waiting = asyncio.create_task(gate.enter(1, 1, 0))
         await asyncio.sleep(0)
-        admission.halt(Termination(TerminationKind.SPEND_LIMIT, "c", "first", ""))
-        admission.halt(Termination(TerminationKind.AUTH, "c", "second", ""))
+        gate.halt(Termination(TerminationKind.SPEND_LIMIT, "c", "first", ""))
+        gate.halt(Termination(TerminationKind.AUTH, "c", "second", ""))
         with pytest.raises(Halted):
             await waiting
-        ok(admission, lease)
+        ok(gate, permit)
         with pytest.raises(Halted):
-            await admission.enter(2, 1, 0)
-        assert admission.termination is not None
-        assert admission.termination.message == "first"
+            await gate.enter(2, 1, 0)
+        assert gate.termination is not None
+        assert gate.termination.message == "first"
 
     asyncio.run(scenario())
 
@@ -131,25 +131,25 @@ def test_cap_is_never_passed_at_any_concurrency(cap, calls, most):
     """Whatever the calls cost within their worst case, and however many fly, the cap is never passed."""
 
     async def scenario() -> None:
-        admission = admission_of(FakeClock(), cap=cap, most=most)
+        gate = admission_of(FakeClock(), cap=cap, most=most)
         highest = 0
 
         async def call(row: int, worst: int, percent: int) -> None:
             nonlocal highest
             try:
-                lease = await admission.enter(row, 1, worst)
+                permit = await gate.enter(row, 1, worst)
             except Halted:
                 return
             for _ in range(row % 3):
                 await asyncio.sleep(0)
-            ok(admission, lease, worst * percent // 100)
-            highest = max(highest, admission.budget.spent)
+            ok(gate, permit, worst * percent // 100)
+            highest = max(highest, gate.budget.spent)
 
         await asyncio.gather(*(call(row, worst, percent) for row, (worst, percent) in enumerate(calls)))
         assert highest <= cap
-        assert admission.budget.reserved == 0
+        assert gate.budget.reserved == 0
         spent = sum(worst * percent // 100 for worst, percent in calls)
-        assert admission.termination is not None or spent <= cap
+        assert gate.termination is not None or spent <= cap
 
     asyncio.run(scenario())
 
@@ -212,19 +212,19 @@ def test_outage_probes_one_call_at_a_time_and_ends_the_run():
 
     async def scenario() -> None:
         clock = FakeClock()
-        admission = admission_of(clock, outage_s=30)
-        ok(admission, await admission.enter(0, 1, 0))
-        open_breaker(admission.breaker, clock.now())
+        gate = admission_of(clock, outage_s=30)
+        ok(gate, await gate.enter(0, 1, 0))
+        open_breaker(gate.breaker, clock.now())
         opened, probes = clock.now(), []
         with pytest.raises(Halted):
             for row in range(100, 200):
-                lease = await admission.enter(row, 1, 0)
-                assert admission.in_flight == 1
+                permit = await gate.enter(row, 1, 0)
+                assert gate.in_flight == 1
                 probes.append(clock.now() - opened)
-                failed(admission, lease, FailureKind.UPSTREAM_ERROR)
+                failed(gate, permit, FailureKind.UPSTREAM_ERROR)
         assert 3 <= len(probes) <= 8
-        assert admission.termination is not None
-        assert admission.termination.kind is TerminationKind.OUTAGE
+        assert gate.termination is not None
+        assert gate.termination.kind is TerminationKind.OUTAGE
 
     asyncio.run(scenario())
 

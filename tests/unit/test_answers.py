@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.attempt import FailureKind
-from schemas.errors import SchemaError
-from schemas.json_text import JsonTextError, decode_json
-from schemas.output_schema import output_shape
-from tasks.answer import parse_answer
-from tasks.validate import Accepted, Rejected, Validator, compile_schema, load_schema
+from rowmill.schemas.attempt import FailureKind
+from rowmill.schemas.errors import SchemaError
+from rowmill.schemas.json_text import JsonTextError, decode_json
+from rowmill.schemas.output_schema import output_shape
+from rowmill.tasks.answers.parser import parse_answer
+from rowmill.tasks.answers.validator import Accepted, Rejected, Validator, compile_schema, load_schema
 
 json_values = st.recursive(
     st.none()

@@ -5,13 +5,13 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.course import SAMPLES_MOST, Course
+from rowmill.tasks.run.timeline import SAMPLES_MOST, Timeline
 
 
 @given(st.floats(0, 500_000))
 def test_a_course_covers_a_run_of_any_length_in_few_samples(seconds):
     """However long the run, its samples are few and lie where the page draws them, from its beginning to its end."""
-    course, now = Course(), 0.0
+    course, now = Timeline(), 0.0
     assert course.told(None) is None
     while now <= seconds:
         course.note(round(now), 1, now)

@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.display import lines, parts
-from flows.summary import summary
-from schemas.attempt import Spent
-from schemas.job import Limits
-from schemas.outcome import Outcome, Status
-from schemas.price import PICO, Cost
-from tasks.progress import Progress
-from tasks.traffic import Traffic, together
+from rowmill.flows.text.display import lines, parts
+from rowmill.flows.text.summary import summary
+from rowmill.schemas.attempt import Spent
+from rowmill.schemas.job import Limits
+from rowmill.schemas.outcome import Outcome, Status
+from rowmill.schemas.price import PICO, Cost
+from rowmill.tasks.gateway.admission.traffic import Traffic, together
+from rowmill.tasks.run.progress import Progress
 
 LIMITS, NONE = Limits(rpm=600, tpm=2_000_000), Limits()
 BUSY = Traffic(

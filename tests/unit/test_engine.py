@@ -11,20 +11,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.manifest import Termination, TerminationKind
-from schemas.outcome import Outcome, Status
-from schemas.row import Cursor, Shard
-from tasks.engine.away import AwayLayout, adopt, adopt_all, begin, left_away
-from tasks.engine.board import Board, Orders, Portion, Told
-from tasks.engine.split import Purse, even, even_slots, money
-from tasks.engine.worker import within
-from tasks.gateway.admission import Admission, Halted
-from tasks.gateway.budget import Budget
-from tasks.gateway.concurrency import Concurrency
-from tasks.gateway.limiter import Limiter
-from tasks.journal import VERSION, Head, encode_line, replay
-from tasks.output import Layout, segments_in
-from tasks.shard import Left
+from rowmill.schemas.manifest import Termination, TerminationKind
+from rowmill.schemas.outcome import Outcome, Status
+from rowmill.schemas.row import Cursor, Shard
+from rowmill.tasks.cluster.limit_split import BudgetShare, even, even_slots, money
+from rowmill.tasks.cluster.mailbox import Heartbeat, LeaseGrants, Mailbox, Quota
+from rowmill.tasks.cluster.worker import within
+from rowmill.tasks.cluster.worker_segments import WorkerLayout, adopt, adopt_all, begin, left_away
+from rowmill.tasks.gateway.admission.budget import Budget
+from rowmill.tasks.gateway.admission.concurrency import Concurrency
+from rowmill.tasks.gateway.admission.gate import Gate, Halted
+from rowmill.tasks.gateway.admission.limiter import Limiter
+from rowmill.tasks.journal.segment import VERSION, Head, encode_line, replay
+from rowmill.tasks.output.folder import Layout, segments_in
+from rowmill.tasks.run.shard_runner import Remaining
 from tests.unit.clocks import FakeClock
 
 SHARD = Shard(3, 100, 50, Cursor("rows.jsonl", 0, 0), "d")
@@ -86,7 +86,7 @@ def test_money_of_all_workers_stays_within_the_cap(seed, cap, workers, call):
     ordered = dict.fromkeys(spent, 0)
     for beat in range(200):
         held = {name: max(ordered[name], goes_by[name]) for name in spent}
-        ordered = money(cap, workers, {name: Purse(held[name], spent[name], short[name]) for name in spent})
+        ordered = money(cap, workers, {name: BudgetShare(held[name], spent[name], short[name]) for name in spent})
         for name in spent:
             if beat > 150 or rng.random() < 0.5:
                 goes_by[name] = ordered[name]
@@ -101,7 +101,7 @@ def test_money_of_all_workers_stays_within_the_cap(seed, cap, workers, call):
 @given(st.lists(st.integers(0, 300), unique=True, max_size=40))
 def test_ranges_hold_the_rows_they_were_made_of(rows):
     """Rows told as ranges are the same rows."""
-    left = Left()
+    left = Remaining()
     for row in sorted(rows):
         left.ask(row)
     holds = within(left.ranges)
@@ -110,21 +110,21 @@ def test_ranges_hold_the_rows_they_were_made_of(rows):
 
 def test_a_notice_comes_through_whole_or_not_at_all(tmp_path):
     """What is posted is read; what was cut, is being written, or is not there is no news."""
-    board = Board(tmp_path)
+    board = Mailbox(tmp_path)
     board.open()
     halt = Termination(TerminationKind.SPEND_LIMIT, "spend_limit_exceeded", "stop", "wait")
-    orders = Orders("run", 3, {"a": Portion(1.5, 0.0, 4, 10**13)}, True, halt, True)
-    board.post("orders", Orders("run", 1, {name: Portion() for name in "abcdefgh"}))
+    orders = LeaseGrants("run", 3, {"a": Quota(1.5, 0.0, 4, 10**13)}, True, halt, True)
+    board.post("orders", LeaseGrants("run", 1, {name: Quota() for name in "abcdefgh"}))
     board.post("orders", orders)
-    assert board.read("orders", Orders) == orders
-    assert board.read("nobody", Told) is None
+    assert board.read("orders", LeaseGrants) == orders
+    assert board.read("nobody", Heartbeat) is None
     path = tmp_path / ".board" / "orders"
     whole = path.read_bytes()
     for cut in (0, 5, 18, 40, len(whole) // 3):
         path.write_bytes(whole[:cut])
-        assert board.read("orders", Orders) is None
+        assert board.read("orders", LeaseGrants) is None
     path.write_bytes(whole.replace(b"stop", b"step"))
-    assert board.read("orders", Orders) is None
+    assert board.read("orders", LeaseGrants) is None
     path.write_bytes(whole)
     board.claim("token")
     assert board.is_open
@@ -135,7 +135,7 @@ def test_a_notice_comes_through_whole_or_not_at_all(tmp_path):
 
 def test_a_lease_is_taken_up_once(tmp_path):
     """A second process that was given the same work finds it taken."""
-    board = Board(tmp_path)
+    board = Mailbox(tmp_path)
     board.open()
     assert board.claim("a")
     assert not board.claim("a")
@@ -153,7 +153,7 @@ def segment(path: Path, *rows: int) -> None:
 @pytest.mark.parametrize("closed", [True, False])
 def test_what_a_worker_wrote_becomes_the_shards_own(tmp_path, closed):
     """It begins with what was settled before, and is taken over; what a worker writes later is nowhere."""
-    layout, own = AwayLayout(tmp_path, "t_1"), Layout(tmp_path)
+    layout, own = WorkerLayout(tmp_path, "t_1"), Layout(tmp_path)
     layout.journal.mkdir()
     segment(own.segment_path(3), 101)
     begin(layout, SHARD)
@@ -175,7 +175,7 @@ def test_what_a_worker_wrote_becomes_the_shards_own(tmp_path, closed):
 
 def test_of_two_that_were_left_the_fuller_is_taken(tmp_path):
     """Should two workers have left a segment of one shard, the one that holds more is the shard's own."""
-    one, two, own = AwayLayout(tmp_path, "a_1"), AwayLayout(tmp_path, "b_1"), Layout(tmp_path)
+    one, two, own = WorkerLayout(tmp_path, "a_1"), WorkerLayout(tmp_path, "b_1"), Layout(tmp_path)
     one.journal.mkdir()
     segment(one.segment_path(3), 101, 102, 103)
     segment(two.segment_path(3), 101)
@@ -185,10 +185,10 @@ def test_of_two_that_were_left_the_fuller_is_taken(tmp_path):
     assert sorted(found.settled) == [101, 102, 103]
 
 
-def admission(clock: FakeClock, cap: int | None = None) -> Admission:
-    return Admission(
+def gate(clock: FakeClock, cap: int | None = None) -> Gate:
+    return Gate(
         limiter=Limiter(None, None, 0.0), concurrency=Concurrency(4), outage_s=60, clock=clock,
-        budget=Budget(cap, 0, lambda told: None, is_portion=cap is not None),
+        budget=Budget(cap, 0, lambda told: None, is_quota=cap is not None),
     )  # fmt: skip
 
 
@@ -196,10 +196,10 @@ def test_no_call_goes_after_the_lease_has_ended():
     """By its own clock: a process that slept through its lease sends nothing when it wakes."""
 
     async def scenario(clock):
-        door = admission(clock)
+        door = gate(clock)
         door.valid_until = clock.now() + 6.0
         lease = await door.enter(0, 1, 1)
-        door.leave(lease, used_tokens=1, cost_usd=1, failure=None)
+        door.release(lease, used_tokens=1, cost_usd=1, failure=None)
         await clock.sleep(6.0)
         with pytest.raises(Halted):
             await door.enter(1, 1, 1)
@@ -213,15 +213,15 @@ def test_a_call_that_its_portion_does_not_cover_waits_for_more():
     """A worker at the end of its part of the cap says what it needs, and goes on when it is given that."""
 
     async def scenario(clock):
-        door = admission(clock, cap=0)
+        door = gate(clock, cap=0)
         waiting = asyncio.create_task(door.enter(0, 1, 500))
         await asyncio.sleep(0)
         assert not waiting.done()
         assert door.budget.short == 500
         assert door.termination is None
-        door.take_portion(4, 499)
+        door.take_quota(4, 499)
         assert door.budget.short == 500
-        door.take_portion(4, 500)
+        door.take_quota(4, 500)
         await waiting
         assert door.budget.short == 0
 

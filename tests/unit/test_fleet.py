@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from benchmarks import redis_server
-from tasks.gateway.fleet import GONE_S, Share, address_of, group_of, open_store
+from rowmill.tasks.gateway.admission.shared_limits import GONE_S, Share, address_of, group_of, open_store
 
 pytestmark = pytest.mark.skipif(redis_server.REDIS is None, reason="needs Debian's redis-server")
 LIMIT = Share(1_000.0, 100_000.0)

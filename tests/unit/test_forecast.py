@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.forecast import project
-from tasks.tokens import by_script, by_tokenizer
+from rowmill.tasks.forecast.regression import project
+from rowmill.tasks.forecast.tokens import by_script, by_tokenizer
 
 Population = Callable[[np.random.Generator, int], tuple[np.ndarray, np.ndarray]]
 

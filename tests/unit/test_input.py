@@ -14,17 +14,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from schemas.catalogue import builtin_catalogue
-from schemas.errors import InputError, JobError
-from schemas.job import Job
-from schemas.outcome import Outcome, Status
-from schemas.request import Request
-from schemas.row import Cursor, Row, Unreadable
-from tasks.keys import KeyIndex
-from tasks.plan import Planner
-from tasks.read import input_files, judge, lines, shard_rows
-from tasks.survey import Surveyor
-from tasks.template import Template, TemplateError
+from rowmill.schemas.catalogue import builtin_catalogue
+from rowmill.schemas.errors import InputError, JobError
+from rowmill.schemas.job import Job
+from rowmill.schemas.outcome import Outcome, Status
+from rowmill.schemas.request import Request
+from rowmill.schemas.row import Cursor, Row, Unreadable
+from rowmill.tasks.input.key_index import KeyIndex
+from rowmill.tasks.input.reader import input_files, judge, lines, shard_rows
+from rowmill.tasks.input.survey import Surveyor
+from rowmill.tasks.plan.planner import Planner
+from rowmill.tasks.plan.template import Template, TemplateError
 
 START = Cursor("", 0, 0)
 
@@ -48,7 +48,8 @@ def write(path: Path, content: bytes) -> Path:
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
 @given(
     st.lists(
-        st.dictionaries(st.text("abc", min_size=1), st.integers() | st.text(st.characters(codec="utf-8"))), max_size=8
+        st.dictionaries(st.text("abc", min_size=1), st.integers() | st.text(st.characters(codec="utf-8"))),
+        max_size=8,
     )
 )
 def test_rows_read_back_as_written(tmp_path, name, rows):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from schemas.errors import JobError
-from tasks.job_file import load_job
+from rowmill.schemas.errors import JobError
+from rowmill.tasks.job.job_file import load_job
 
 WRONG = """model: gemini-3-pro
 input: rows.jsonl

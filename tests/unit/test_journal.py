@@ -12,15 +12,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from schemas.attempt import Spent, ToolCall
-from schemas.errors import DamageError, StorageError
-from schemas.label import Labelling, Vote
-from schemas.outcome import Outcome, Status
-from schemas.price import Cost
-from schemas.row import Cursor, Shard
-from schemas.usage import Usage
-from tasks.journal import VERSION, Head, Intent, Segment, Tried, Voted, decode_line, encode_line, replay
-from tasks.syncer import Syncer
+from rowmill.schemas.attempt import Spent, ToolCall
+from rowmill.schemas.errors import DamageError, StorageError
+from rowmill.schemas.label import Labelling, Vote
+from rowmill.schemas.outcome import Outcome, Status
+from rowmill.schemas.price import Cost
+from rowmill.schemas.row import Cursor, Shard
+from rowmill.schemas.usage import Usage
+from rowmill.tasks.journal.group_commit import Syncer
+from rowmill.tasks.journal.segment import VERSION, Head, Intent, Segment, Tried, Voted, decode_line, encode_line, replay
 
 HEAD = Head(VERSION, "job", Shard(0, 0, 100, Cursor("rows.jsonl", 0, 0), "digest"))
 counts = st.integers(0, 2**40)

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.attempt import Spent
-from schemas.label import Labelling, Vote
-from schemas.price import Cost
-from schemas.results import label_columns
-from schemas.usage import Usage
-from tasks.labelled import label_column, labelling_in
+from rowmill.schemas.attempt import Spent
+from rowmill.schemas.label import Labelling, Vote
+from rowmill.schemas.price import Cost
+from rowmill.schemas.results import label_columns
+from rowmill.schemas.usage import Usage
+from rowmill.tasks.output.label_columns import label_column, labelling_in
 
 counts = st.integers(0, 10**9)
 spents = st.builds(Spent, st.integers(0, 9), st.builds(Usage, counts, counts, counts), st.builds(Cost, counts, counts),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.gateway.limiter import BURST_S, Bucket, Limiter
+from rowmill.tasks.gateway.admission.limiter import BURST_S, Bucket, Limiter
 
 
 def send_all(limiter: Limiter, sizes: list[float], start: float) -> list[float]:

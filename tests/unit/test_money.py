@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.catalogue import builtin_catalogue, parse_catalogue
-from schemas.errors import CatalogueError
-from schemas.price import PICO, Cost, decimal_string, parse_amount, per_token, short_usd
-from schemas.results import MONEY, money_array
-from schemas.usage import Usage, split_usage
+from rowmill.schemas.catalogue import builtin_catalogue, parse_catalogue
+from rowmill.schemas.errors import CatalogueError
+from rowmill.schemas.price import PICO, Cost, decimal_string, parse_amount, per_token, short_usd
+from rowmill.schemas.results import MONEY, money_array
+from rowmill.schemas.usage import Usage, split_usage
 
 tokens = st.integers(0, 2**31)
 

@@ -6,10 +6,10 @@ import random
 
 import pytest
 
-from schemas.attempt import Spent
-from schemas.outcome import Outcome, Status
-from schemas.price import Cost
-from tasks.progress import AHEAD_MOST, Progress
+from rowmill.schemas.attempt import Spent
+from rowmill.schemas.outcome import Outcome, Status
+from rowmill.schemas.price import Cost
+from rowmill.tasks.run.progress import AHEAD_MOST, Progress
 
 
 def test_cheap_rows_that_end_first_do_not_make_the_bill_look_small():

@@ -8,19 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox import chat_completions as sandbox_chat
-from sandbox import generate_content as sandbox_generate
-from sandbox.prompt import Prompt
-from sandbox.reply import Reply
-from schemas.catalogue import builtin_catalogue
-from schemas.job import Params, Tool
-from schemas.request import Ask, FunctionCall, FunctionResult, Media, Text, Turn
-from schemas.usage import Usage
-from tasks.gateway import chat_completions, generate_content
-from tasks.gateway.stream import StreamCut, StreamError, events
+from rowmill.sandbox import chat_completions as sandbox_chat
+from rowmill.sandbox import generate_content as sandbox_generate
+from rowmill.sandbox.prompt import Prompt
+from rowmill.sandbox.reply import Reply
+from rowmill.schemas.catalogue import builtin_catalogue
+from rowmill.schemas.job import Params, Tool
+from rowmill.schemas.request import AskOptions, FunctionCall, FunctionResult, Media, Text, Turn
+from rowmill.schemas.usage import Usage
+from rowmill.tasks.gateway.protocols import chat_completions, generate_content
+from rowmill.tasks.gateway.protocols.event_stream import StreamCut, StreamError, events
 
 PRO, FLASH = builtin_catalogue()["gemini-3-pro"], builtin_catalogue()["gemini-3-flash"]
-plain = Ask(Params())
+plain = AskOptions(Params())
 words = st.text(st.characters(codec="utf-8"), min_size=1, max_size=30)
 text_turns = st.lists(
     st.builds(lambda role, text: Turn(role, (Text(text),)), st.sampled_from(["user", "model"]), words),
@@ -69,18 +69,18 @@ def test_params_reach_each_protocol_in_its_own_words():
     """Thinking, temperature, limits, schema, search and functions stand where each page puts them."""
     params = Params(thinking="low", include_thoughts=True, temperature=0, max_output_tokens=9)
     turns = [Turn("user", (Text("hi"),))]
-    chat = chat_completions.body(turns, Ask(params, schema={"type": "object"}), PRO)
+    chat = chat_completions.body(turns, AskOptions(params, schema={"type": "object"}), PRO)
     assert chat["reasoning_effort"] == "low"
     assert chat["max_tokens"] == 9
     assert chat["response_format"]["json_schema"]["strict"] is True
-    config = generate_content.body(turns, Ask(params), FLASH)["generationConfig"]
+    config = generate_content.body(turns, AskOptions(params), FLASH)["generationConfig"]
     assert config == {
         "thinkingConfig": {"includeThoughts": True, "thinkingLevel": "low"}, "temperature": 0, "maxOutputTokens": 9
     }  # fmt: skip
-    search = Ask(Params(search=True))
+    search = AskOptions(Params(search=True))
     assert chat_completions.body(turns, search, PRO)["tools"][0]["function"] == {"name": "googleSearch"}
     assert generate_content.body(turns, search, FLASH)["tools"] == [{"googleSearch": {}}]
-    tools = Ask(Params(), tools=(Tool(name="f", parameters={"type": "object"}),))
+    tools = AskOptions(Params(), tools=(Tool(name="f", parameters={"type": "object"}),))
     assert chat_completions.body(turns, tools, PRO)["tools"][0]["function"]["name"] == "f"
     assert generate_content.body(turns, tools, FLASH)["tools"][0]["functionDeclarations"][0]["name"] == "f"
 
@@ -108,10 +108,10 @@ def whole_and_streamed(reply: Reply, *, sse: bool, line_end: str):
 @given(replies, st.booleans(), st.sampled_from(["\n", "\r\n"]))
 def test_streamed_and_whole_give_the_same_answer(reply, sse, line_end):
     """Server-sent events, CRLF or not, and Gemini's array form read as the same answer as the whole body."""
-    for codec, whole, streamed in whole_and_streamed(reply, sse=sse, line_end=line_end):
+    for protocol, whole, streamed in whole_and_streamed(reply, sse=sse, line_end=line_end):
         told, ended = events(streamed)
-        answer = codec.decode(codec.assemble(told, ended=ended))
-        assert answer == codec.decode(json.loads(json.dumps(whole)))
+        answer = protocol.decode(protocol.assemble(told, ended=ended))
+        assert answer == protocol.decode(json.loads(json.dumps(whole)))
         assert answer.usage == Usage(reply.input, reply.output, reply.reasoning)
         assert answer.cut == (reply.finish == "length")
 
@@ -119,14 +119,14 @@ def test_streamed_and_whole_give_the_same_answer(reply, sse, line_end):
 @given(replies, st.booleans(), st.floats(0, 0.999))
 def test_a_stream_that_ends_early_is_never_an_answer(reply, sse, share):
     """Cut before its finish reason, at any byte, a stream is truncated: no half answer is accepted."""
-    for codec, whole, streamed in whole_and_streamed(reply, sse=sse, line_end="\n"):
+    for protocol, whole, streamed in whole_and_streamed(reply, sse=sse, line_end="\n"):
         cut = streamed[: int(len(streamed) * share)]
         try:
             told, ended = events(cut)
-            answer = codec.decode(codec.assemble(told, ended=ended))
+            answer = protocol.decode(protocol.assemble(told, ended=ended))
         except StreamCut:
             continue
-        expected = codec.decode(json.loads(json.dumps(whole)))
+        expected = protocol.decode(json.loads(json.dumps(whole)))
         assert (answer.text, answer.finish_reason) == (expected.text, expected.finish_reason)
 
 
@@ -137,7 +137,7 @@ def test_an_error_inside_a_stream_is_that_error():
 
 
 @pytest.mark.parametrize(
-    ("codec", "payload", "blocked", "text"),
+    ("protocol", "payload", "blocked", "text"),
     [
         (chat_completions, {"choices": [{"message": {"content": None}, "finish_reason": "content_filter"}]}, "content_filter", ""),
         (chat_completions, {"choices": [{"message": {"refusal": "no"}, "finish_reason": "stop"}]}, "no", ""),
@@ -148,9 +148,9 @@ def test_an_error_inside_a_stream_is_that_error():
         (generate_content, {"candidates": [{"content": {"parts": [{"text": "t", "thought": True}, {"text": "a"}]}}]}, None, "a"),
     ],
 )  # fmt: skip
-def test_blocked_answers_and_parts_are_read(codec, payload, blocked, text):
+def test_blocked_answers_and_parts_are_read(protocol, payload, blocked, text):
     """A block is told by the provider's own word, thoughts stay out of the answer, missing usage is unknown."""
-    answer = codec.decode(payload)
+    answer = protocol.decode(payload)
     assert (answer.blocked, answer.text, answer.usage) == (blocked, text, None)
 
 
@@ -159,23 +159,23 @@ def test_blocked_answers_and_parts_are_read(codec, payload, blocked, text):
 )
 def test_what_is_no_answer_is_refused(payload):
     """A 200 of an unknown form is an unreadable body, whichever protocol it should have been."""
-    for codec in (chat_completions, generate_content):
+    for protocol in (chat_completions, generate_content):
         with pytest.raises(ValueError, match=r"no |object"):
-            codec.decode(payload)
+            protocol.decode(payload)
 
 
 def test_asking_again_adds_turns_and_room_without_touching_the_rest():
     """A follow-up holds the answer and the complaint; a raised limit replaces the old one, under the name it had."""
-    for codec, model in ((chat_completions, PRO), (generate_content, FLASH)):
-        body = codec.body([Turn("user", (Text("hi"),))], Ask(Params(max_output_tokens=9)), model)
-        answer = codec.decode(
+    for protocol, model in ((chat_completions, PRO), (generate_content, FLASH)):
+        body = protocol.body([Turn("user", (Text("hi"),))], AskOptions(Params(max_output_tokens=9)), model)
+        answer = protocol.decode(
             {"choices": [{"message": {"content": "bad"}}], "candidates": [{"content": {"parts": [{"text": "bad"}]}}]}
         )
-        turns = codec.turns(codec.follow_up(body, answer, "mend it"))
+        turns = protocol.turns(protocol.follow_up(body, answer, "mend it"))
         assert [turn.role for turn in turns] == ["user", "model", "user"]
-        assert codec.output_limit(body) == 9
-        assert codec.output_limit(codec.with_output_limit(body, 18)) == 18
-        assert codec.turns(body) == codec.turns(codec.with_output_limit(body, 18))
+        assert protocol.output_limit(body) == 9
+        assert protocol.output_limit(protocol.with_output_limit(body, 18)) == 18
+        assert protocol.turns(body) == protocol.turns(protocol.with_output_limit(body, 18))
     own = {"messages": [{"role": "user", "content": "x"}], "max_completion_tokens": 5}
     assert chat_completions.with_output_limit(own, 10)["max_completion_tokens"] == 10
 
@@ -187,7 +187,7 @@ def test_snake_case_of_gemini_batch_lines_is_read_as_the_page_writes_it():
         "generation_config": {"max_output_tokens": 7, "thinking_config": {"thinking_level": "low"}},
         "system_instruction": {"parts": [{"text": "s"}]},
     }
-    body = generate_content.adopt(own, Ask(Params(max_output_tokens=99, thinking="high")), FLASH)
+    body = generate_content.adopt(own, AskOptions(Params(max_output_tokens=99, thinking="high")), FLASH)
     assert generate_content.output_limit(body) == 7
     assert body["generationConfig"]["thinkingConfig"] == {"thinkingLevel": "low"}
     assert body["systemInstruction"] == {"parts": [{"text": "s"}]}

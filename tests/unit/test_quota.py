@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.virtual import Quota, cut_and_restored, run_virtually, send
-from sandbox.settings import Settings
-from tasks.gateway.limiter import ARRIVAL_S, WINDOW_S, Limiter, SlidingMinute
-from tasks.gateway.pace import Pace
+from rowmill.sandbox.settings import Settings
+from rowmill.tasks.gateway.admission.limiter import ARRIVAL_S, WINDOW_S, Limiter, SlidingMinute
+from rowmill.tasks.gateway.admission.pace import Pace
 
 RPM = 1_200
 MEAN_TOKENS = math.exp(7 + 0.8**2 / 2)

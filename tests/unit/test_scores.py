@@ -14,7 +14,7 @@ from statsmodels.stats.contingency_tables import mcnemar as their_mcnemar
 from statsmodels.stats.inter_rater import fleiss_kappa as their_fleiss
 from statsmodels.stats.proportion import proportion_confint
 
-from tasks.scores import cohen_kappa, fleiss_kappa, krippendorff_alpha, label_scores, mcnemar, wilson
+from rowmill.tasks.labelling.scores import cohen_kappa, fleiss_kappa, krippendorff_alpha, label_scores, mcnemar, wilson
 
 pairs = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=60)
 

@@ -17,11 +17,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from schemas.attempt import FailureKind
-from schemas.catalogue import builtin_catalogue, find_model
-from tasks.clock import Clock
-from tasks.gateway.client import ANSWER_MOST_BYTES, Client
-from tasks.gateway.transport import Cut, TooLarge, Transport
+from rowmill.schemas.attempt import FailureKind
+from rowmill.schemas.catalogue import builtin_catalogue, find_model
+from rowmill.tasks.gateway.client import ANSWER_MOST_BYTES, Client
+from rowmill.tasks.gateway.transport import Cut, TooLarge, Transport
+from rowmill.tasks.system.clock import Clock
 
 PLAIN = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 12\r\n\r\n{"n": [1,2]}'
 CHUNKED = (

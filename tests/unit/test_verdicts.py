@@ -9,8 +9,17 @@ from email.utils import formatdate
 
 import pytest
 
-from schemas.attempt import Failure, FailureKind
-from tasks.gateway.verdicts import CODES, VERDICTS, Action, Again, Billed, failure_of, retry_after, until_settled
+from rowmill.schemas.attempt import Failure, FailureKind
+from rowmill.tasks.gateway.failures import (
+    CODES,
+    FAILURE_POLICIES,
+    Action,
+    Billed,
+    RetryableFailure,
+    failure_of,
+    retry_after,
+    until_settled,
+)
 from tests.unit.clocks import FakeClock
 
 K = FailureKind
@@ -24,7 +33,7 @@ def body(code: str | None = None, type_: str | None = None, message: str = "word
 
 def test_every_failure_kind_has_one_verdict():
     """No failure is left without a decision."""
-    assert set(VERDICTS) == set(FailureKind) - OWN
+    assert set(FAILURE_POLICIES) == set(FailureKind) - OWN
 
 
 @pytest.mark.parametrize(
@@ -73,15 +82,15 @@ def test_the_table_says_what_the_contract_says():
         K.INSUFFICIENT_CREDITS,
         K.SPEND_LIMIT,
     }
-    assert {kind for kind, verdict in VERDICTS.items() if verdict.action is Action.HALT} == halts
+    assert {kind for kind, verdict in FAILURE_POLICIES.items() if verdict.action is Action.HALT} == halts
     dead = {K.INVALID_REQUEST, K.TASK_NOT_FOUND}
-    assert {kind for kind, verdict in VERDICTS.items() if verdict.action is Action.DEAD_LETTER} == dead
-    assert VERDICTS[K.UPSTREAM_ERROR].billed is Billed.NO
+    assert {kind for kind, verdict in FAILURE_POLICIES.items() if verdict.action is Action.DEAD_LETTER} == dead
+    assert FAILURE_POLICIES[K.UPSTREAM_ERROR].billed is Billed.NO
     for kind in (K.INTERNAL_ERROR, K.TIMEOUT, K.DISCONNECT, K.TRUNCATED, K.UNREADABLE_BODY):
-        assert VERDICTS[kind].action is Action.RETRY
-        assert VERDICTS[kind].billed is Billed.UNKNOWN
+        assert FAILURE_POLICIES[kind].action is Action.RETRY
+        assert FAILURE_POLICIES[kind].billed is Billed.UNKNOWN
     for kind in (K.SCHEMA_VIOLATION, K.INVALID_JSON, K.CUT):
-        assert VERDICTS[kind].action is Action.ASK_AGAIN
+        assert FAILURE_POLICIES[kind].action is Action.ASK_AGAIN
 
 
 @pytest.mark.parametrize(
@@ -101,18 +110,18 @@ def settle(failures: list[Failure], budget: int) -> tuple[str, float]:
 
     async def attempt() -> str:
         if left:
-            raise Again(left.pop(0))
+            raise RetryableFailure(left.pop(0))
         return "settled"
 
     def exhausted(failure: Failure) -> bool:
         nonlocal charged
-        charged += VERDICTS[failure.kind].action is Action.RETRY
+        charged += FAILURE_POLICIES[failure.kind].action is Action.RETRY
         return charged > budget
 
     async def run() -> str:
         try:
             return await attempt()
-        except Again as first:
+        except RetryableFailure as first:
             begun = first
         return await until_settled(
             begun, attempt, exhausted=exhausted, charged=lambda: charged, clock=clock, rng=random.Random(1)
@@ -133,6 +142,6 @@ def test_waits_grow_jittered_and_only_for_transport_failures():
 
 def test_an_exhausted_budget_raises_the_last_failure():
     """After its retries a row ends with the failure that it last met."""
-    with pytest.raises(Again) as caught:
+    with pytest.raises(RetryableFailure) as caught:
         settle([Failure(K.UPSTREAM_ERROR, str(n)) for n in range(9)], 3)
     assert caught.value.failure.message == "3"

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.label import Label, Vote
-from tasks.labels import as_asked, gold_in, label_schema, labels_in, shown_order
-from tasks.votes import agreement, labelling, next_model, winner
+from rowmill.schemas.label import Label, Vote
+from rowmill.tasks.plan.label_prompt import as_asked, gold_in, label_schema, labels_in, shown_order
+from rowmill.tasks.plan.vote_rules import agreement, labelling, next_model, winner
 
 NAMES = ["a", "b", "c", "d"]
 FIRST, SECOND = "cheap", "strong"
@@ -147,7 +147,7 @@ def test_gold_is_read_as_people_write_it(value, multi, labels):
 
 def test_a_job_without_labels_is_asked_as_it_is():
     """Only a labelling job gets a scaffold."""
-    from schemas.job import Job
+    from rowmill.schemas.job import Job
 
     plain = Job(model="m", input="i", output="o")
     assert as_asked(plain) is plain

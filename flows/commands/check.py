@@ -1,0 +1,140 @@
+"""Check: the `check` command validates a job, its schema and its rows, and shows what would be sent."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rowmill.flows.commands.arguments import overrides
+from rowmill.schemas.catalogue import Model, find_model
+from rowmill.schemas.errors import ExitCode, RowmillError
+from rowmill.schemas.job import Job
+from rowmill.schemas.outcome import Outcome
+from rowmill.schemas.request import Request
+from rowmill.schemas.row import Row, Unreadable
+from rowmill.tasks.gateway.protocols.registry import PROTOCOLS
+from rowmill.tasks.input import reader as read
+from rowmill.tasks.input.files import InputFile
+from rowmill.tasks.input.key_index import KeyIndex
+from rowmill.tasks.input.survey import Survey, Surveyor
+from rowmill.tasks.job.job_file import catalogue_of, load_job
+from rowmill.tasks.labelling.label_run import LabelRun, label_run, planned_votes
+from rowmill.tasks.plan.input_checks import bad_input, impossible, notes
+from rowmill.tasks.plan.label_prompt import as_asked
+from rowmill.tasks.plan.planner import Planner
+
+PROBLEMS_SHOWN = 20
+LABELS_SHOWN = 12
+
+
+def check_command(args: argparse.Namespace) -> ExitCode:
+    """`rowmill check JOB`: exit 0 where every row can be asked, 2 where the job or a row cannot. Sends nothing.
+
+    What is wrong with the job or the input as a whole is told all at once, a line each, and then row by row.
+    """
+    job = load_job(Path(args.job), overrides(args))
+    found: list[RowmillError] = []
+    files: list[InputFile] = []
+    model: Model | None = None
+    rows_wrong = 0
+    with _noted(found):
+        files = read.input_files(job.input)
+    with _noted(found):
+        catalogue = catalogue_of(job, os.environ.get("ROWMILL_CATALOGUE"))
+        model = find_model(job.model, catalogue)
+        found += impossible(job, model)
+    if model is not None and files:
+        with _noted(found):
+            labelling = label_run(job, files, model, None, fresh=False)
+            told = job if labelling is None else labelling.job
+            planned_votes(told, model, catalogue, sandbox=False)
+            rows_wrong = _check_rows(as_asked(told), model, files, labelling, args.show, found)
+    # A model that cannot be asked this is refused as such, and again as one that votes.
+    for words in dict.fromkeys(map(str, found)):
+        print(f"rowmill: {words}", file=sys.stderr)
+    return ExitCode.REFUSED if found or rows_wrong else ExitCode.OK
+
+
+@contextmanager
+def _noted(found: list[RowmillError]) -> Iterator[None]:
+    """What a step refuses is told with the rest."""
+    try:
+        yield
+    except RowmillError as error:
+        found.append(error)
+
+
+def _check_rows(
+    job: Job, model: Model, files: list[InputFile], labelling: LabelRun | None, show: int, found: list[RowmillError]
+) -> int:
+    """What the whole input has wrong goes to `found`; else every row is planned. Returns how many cannot be asked."""
+    planner = Planner(job, model, sandbox=False)
+    survey = _survey(job, files)
+    found += bad_input(survey, job, planner)
+    if found:
+        return 0
+    for note in notes(job, model):
+        print(f"note: {note}")
+    problems, shown = _walk(job, planner, survey, files, show)
+    for request in shown:
+        wire = PROTOCOLS[model.protocol].wire(request.body, stream=job.params.stream)
+        print(json.dumps(json.loads(wire), indent=1, ensure_ascii=False))
+    if labelling is not None:
+        print(_labels(labelling))
+    print(f"{survey.rows:,} rows, {survey.rows - len(problems):,} can be asked, {len(problems):,} cannot")
+    for problem in problems[:PROBLEMS_SHOWN]:
+        print(f"  {problem}")
+    if len(problems) > PROBLEMS_SHOWN:
+        print(f"  and {len(problems) - PROBLEMS_SHOWN:,} more")
+    return len(problems)
+
+
+def _labels(told: LabelRun) -> str:
+    label = told.label
+    examples = 0 if isinstance(label.examples, int) else len(label.examples)
+    names = ", ".join(label.names[:LABELS_SHOWN]) + (" ..." if len(label.names) > LABELS_SHOWN else "")
+    votes = f"{label.votes} votes" if label.votes > 1 else "1 vote"
+    stronger = f", then {label.escalate.model} below {label.escalate.below:g}" if label.escalate else ""
+    return (
+        f"{len(label.names)} labels ({names}); {votes} a row at most{stronger}; {told.gold.rows:,} rows with gold, "
+        f"{examples} examples shown"
+    )
+
+
+def _survey(job: Job, files: list[InputFile]) -> Survey:
+    with tempfile.TemporaryDirectory(prefix="rowmill-") as folder, KeyIndex(Path(folder, "keys.sqlite")) as keys:
+        return Surveyor(
+            files,
+            id_column=job.id,
+            keep=job.keep,
+            keys=keys,
+            sizes={},
+            limit=None,
+            max_line_bytes=job.limits.max_line_bytes,
+        ).run_checked()
+
+
+def _walk(
+    job: Job, planner: Planner, survey: Survey, files: list[InputFile], show: int
+) -> tuple[list[str], list[Request]]:
+    """Plan every checked row: what is wrong, by file and line, and the first requests."""
+    problems: list[str] = []
+    shown: list[Request] = []
+    for shard in survey.shards:
+        for row in read.shard_rows(shard, files, job.id, job.limits.max_line_bytes):
+            planned: Any = row if isinstance(row, Unreadable) else planner.plan(row)
+            if isinstance(planned, Unreadable):
+                problems.append(planned.message)
+            elif isinstance(planned, Outcome):
+                assert isinstance(row, Row)
+                problems.append(f"{row.file}, line {row.line}: {planned.error_message}")
+            elif len(shown) < show:
+                shown.append(planned)
+    return problems, shown

@@ -1,0 +1,30 @@
+"""Compare: the `compare` command, two outputs side by side."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from rowmill.schemas.errors import ExitCode, OutputError
+from rowmill.tasks.output.folder import read_manifest
+from rowmill.tasks.output.location import output_to_read
+
+
+def compare_command(args: argparse.Namespace) -> ExitCode:
+    """`rowmill compare OUT_A OUT_B`. Raises OutputError where one of them holds no results."""
+    with output_to_read(args.a) as a, output_to_read(args.b) as b:
+        return _compare(a, b, as_json=args.json)
+
+
+def _compare(a: Path, b: Path, *, as_json: bool) -> ExitCode:
+    folders = []
+    for root in (a, b):
+        if not root.is_dir() or read_manifest(root) is None or not any((root / "results").glob("part-*.parquet")):
+            raise OutputError("there are no results here", where=str(root), hint="name the output folder of a run")
+        folders.append(root / "results")
+    from rowmill.tasks.report.compare import compare_text, compared
+
+    told = compared(*folders)
+    print(json.dumps(told, indent=1) if as_json else compare_text(told))
+    return ExitCode.OK

@@ -1,0 +1,72 @@
+"""Models: the `models` command shows the catalogue."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+from rowmill.schemas.catalogue import Model, builtin_catalogue, parse_catalogue
+from rowmill.schemas.errors import CatalogueError, ExitCode
+
+
+def models_command(args: argparse.Namespace) -> ExitCode:
+    """`rowmill models`. Raises CatalogueError for a catalogue that cannot be read."""
+    models = builtin_catalogue()
+    for name in (os.environ.get("ROWMILL_CATALOGUE"), args.catalogue):
+        if name:
+            try:
+                models |= parse_catalogue(Path(name).read_text(encoding="utf-8"), name)
+            except OSError as error:
+                raise CatalogueError(
+                    f"cannot be read: {error.strerror}",
+                    where=name,
+                    hint="--catalogue and ROWMILL_CATALOGUE name a TOML file",
+                ) from None
+    if args.json:
+        print(json.dumps({name: told(model) for name, model in models.items()}, indent=1))
+    else:
+        print("\n\n".join(_text(model) for model in models.values()))
+    return ExitCode.OK
+
+
+def told(model: Model) -> dict[str, object]:
+    """A model as JSON: prices per million tokens, what it forbids, where that is from."""
+    return {
+        "protocol": model.protocol,
+        "path": model.path,
+        "base_url": model.base_url,
+        "context_window": model.context_window,
+        "max_output_tokens": model.max_output_tokens,
+        "price_per_million_tokens": model.price_entry.model_dump() if model.price_entry else None,
+        "restrictions": restrictions(model),
+        "version": model.price_version,
+        "checked": model.checked.isoformat(),
+        "source": model.source,
+    }
+
+
+def restrictions(model: Model) -> list[str]:
+    found = []
+    if not model.native_schema:
+        found.append("no documented field for a JSON Schema: structured auto puts it into the prompt")
+    elif not model.native_schema_with_tools:
+        found.append("tools and a native schema exclude each other")
+    if not model.search_with_functions:
+        found.append("search and functions exclude each other")
+    return found
+
+
+def _text(model: Model) -> str:
+    price = model.price_entry
+    lines = [model.name, f"  protocol       {model.protocol}  {model.path}"]
+    if price is None:
+        lines.append("  price          unknown: cost is null and a cap refuses to start")
+    else:
+        lines.append(f"  input          ${price.input_usd} or {price.input_credits} credits a million tokens")
+        lines.append(f"  output         ${price.output_usd} or {price.output_credits} credits, thoughts included")
+    lines.append(f"  context        {model.context_window:,} tokens, at most {model.max_output_tokens:,} out")
+    lines.extend(f"  restriction    {one}" for one in restrictions(model))
+    lines.append(f"  checked        {model.checked.isoformat()}, {model.source}")
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""How a run's shards are driven, in this process and inside Prefect."""

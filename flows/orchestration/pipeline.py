@@ -1,0 +1,162 @@
+"""Pipeline: read → plan → settle → compact, for a prepared session and whoever runs its shards."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from rowmill.flows.orchestration.waiting import GIVE_UP_S, Wait, next_turn, wait_here
+from rowmill.schemas.row import Shard
+from rowmill.tasks.run.run import Run
+from rowmill.tasks.run.shard_runner import ShardReport
+
+# Prefect kills 30 s after it cancels.
+GRACE_S = 20.0
+
+SettleShard = Callable[[Run, Shard], Awaitable[ShardReport]]
+Watch = Callable[[Run], Coroutine[Any, Any, None]]
+
+
+async def settle_in_process(run: Run, shard: Shard) -> ShardReport:
+    """Settle a shard without orchestration."""
+    return await run.settle(shard)
+
+
+async def carry_out(
+    run: Run,
+    *,
+    settle: SettleShard = settle_in_process,
+    watch: Watch | None = None,
+    wait: Wait = wait_here,
+) -> dict[str, Any]:
+    """Settle every shard of an open session and return the run's manifest. A finished output is left as it is.
+
+    A cancellation from outside drains what is in flight, as a signal does, writes the manifest and goes on its way.
+    """
+    if run.nothing_to_do:
+        return run.finish()
+    run.progress.started_at = run.clock.now()
+    works = [_sample(run), run.background.keep(), watch(run) if watch is not None else None]
+    async with _interruptible(run), beside(works):
+        work = asyncio.create_task(_settle_gold_first(run, settle, wait))
+        try:
+            await asyncio.shield(work)
+        except asyncio.CancelledError:
+            run.interrupt(force=False)
+            await asyncio.wait([work], timeout=GRACE_S)
+            run.interrupt(force=True)
+            await asyncio.wait([work])
+            run.finish()
+            raise
+    return run.finish()
+
+
+async def _settle_gold_first(run: Run, settle: SettleShard, wait: Wait) -> None:
+    """Settle every row; where the job asks for it the gold rows first, and the others only if those are good enough."""
+    if (gold := run.gold_rows) is not None:
+        run.take_only(gold)
+        await _settle_and_wait(run, settle, wait)
+        if not run.halted:
+            await run.judge_gold()
+        if run.halted:
+            return
+        run.take_only(None)
+    await _settle_and_wait(run, settle, wait)
+
+
+async def _settle_and_wait(run: Run, settle: SettleShard, wait: Wait) -> None:
+    """Settle the shards, and again after each wait for the key's spend limit, for a day and an hour at most."""
+    await _settle_shards(run, settle)
+    if run.progress.settled:
+        run.manifest_builder.end_waiting()
+    while run.awaits_spend_limit:
+        settled, until = run.progress.settled, next_turn(run.clock.wall())
+        since = run.begin_waiting(until)
+        if run.clock.wall() - since >= GIVE_UP_S:
+            return
+        await wait(run, until)
+        run.resume()
+        if run.interrupted:
+            return
+        await _settle_shards(run, settle)
+        if run.progress.settled > settled:
+            run.manifest_builder.end_waiting()
+
+
+async def _settle_shards(run: Run, settle: SettleShard) -> None:
+    slots = asyncio.Semaphore(run.background.open_shards)
+    running: list[asyncio.Task[ShardReport]] = []
+    try:
+        async for shard in run.shards():
+            await slots.acquire()
+            running = [task for task in running if not task.done() or task.exception()]
+            if run.halted or any(task.done() for task in running):
+                break
+            running.append(asyncio.create_task(_settle_one(run, settle, shard, slots)))
+    finally:
+        # Every shard is waited for before the first error among them is told.
+        for result in await asyncio.gather(*running, return_exceptions=True):
+            if isinstance(result, BaseException):
+                raise result
+
+
+async def _settle_one(run: Run, settle: SettleShard, shard: Shard, slots: asyncio.Semaphore) -> ShardReport:
+    try:
+        return await settle(run, shard)
+    finally:
+        slots.release()
+
+
+@asynccontextmanager
+async def beside(works: Sequence[Coroutine[Any, Any, None] | None]) -> AsyncIterator[None]:
+    """What goes on beside the run, such as its display; it never outlives it."""
+    tasks = [asyncio.create_task(work) for work in works if work is not None]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _sample(run: Run) -> None:
+    """Note how the calls go, for the report."""
+    timeline = run.manifest_builder.timeline
+    while True:
+        seen = run.background.traffic()
+        timeline.note(seen.in_flight, seen.limit, seen.calls)
+        await asyncio.sleep(timeline.step_s)
+
+
+@asynccontextmanager
+async def _interruptible(run: Run) -> AsyncIterator[None]:
+    """The first SIGINT or SIGTERM lets calls in flight end within a grace time, the second gives them up."""
+    loop = asyncio.get_running_loop()
+    timers: list[asyncio.TimerHandle] = []
+
+    def stop() -> None:
+        first = not run.halted
+        run.interrupt(force=not first)
+        if first:
+            timers.append(loop.call_later(GRACE_S, lambda: run.interrupt(force=True)))
+
+    before: dict[signal.Signals, Any] = {}
+    for number in (signal.SIGINT, signal.SIGTERM):
+        handler = signal.getsignal(number)
+        try:
+            loop.add_signal_handler(number, stop)
+        except (ValueError, RuntimeError, NotImplementedError):
+            # Not the main thread: whoever runs the loop there deals with signals.
+            continue
+        before[number] = handler
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            loop.remove_signal_handler(number)
+            signal.signal(number, handler)
+        for timer in timers:
+            timer.cancel()

@@ -1,0 +1,110 @@
+"""Told: what a run tells Prefect: log lines and progress while it lives, artifacts and an event at its end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+from prefect.artifacts import (
+    acreate_markdown_artifact,
+    acreate_progress_artifact,
+    acreate_table_artifact,
+    aupdate_progress_artifact,
+)
+from prefect.events import emit_event
+from prefect.exceptions import PrefectException
+from prefect.logging.handlers import APILogHandler
+
+from rowmill.flows.commands.report import REPORT
+from rowmill.flows.text.summary import summary
+from rowmill.schemas.manifest import TerminationKind
+from rowmill.tasks.run.progress import Progress
+
+RUN_KEY, FAILURES_KEY, PROGRESS_KEY = "rowmill-run", "rowmill-failures", "rowmill-progress"
+WORDS_SHOWN = 300
+# An update is a request to Prefect's server: seldom enough for a run of days.
+PROGRESS_S = 10.0
+log = logging.getLogger("rowmill")
+
+
+@contextmanager
+def logs_to_prefect() -> Iterator[None]:
+    """The library's log lines, information too, in the flow run's logs for as long as this lasts."""
+    handler, level = APILogHandler(), log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO if log.getEffectiveLevel() <= logging.WARNING else log.getEffectiveLevel())
+    # What goes to a terminal stays as quiet as it was.
+    levels = [(one, one.level) for one in logging.getLogger().handlers if one.level < logging.WARNING]
+    for one, _ in levels:
+        one.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
+        for one, before in levels:
+            one.setLevel(before)
+
+
+async def follow_progress(progress: Progress) -> None:
+    """A progress artifact that follows the run until this is cancelled, from its first share to its last."""
+    try:
+        artifact = await acreate_progress_artifact(
+            progress=_percent(progress), key=PROGRESS_KEY, description="Rows done"
+        )
+        try:
+            while True:
+                await asyncio.sleep(PROGRESS_S)
+                await aupdate_progress_artifact(artifact, progress=_percent(progress))
+        finally:
+            await asyncio.shield(aupdate_progress_artifact(artifact, progress=_percent(progress)))
+    except (PrefectException, httpx.HTTPError, OSError) as error:
+        log.warning("Prefect took no progress: %s", error)
+
+
+def _percent(progress: Progress) -> float:
+    return round(100 * progress.done / progress.total, 1) if progress.total else 100.0
+
+
+async def tell_prefect(manifest: Mapping[str, Any], output: str, progress: Progress) -> None:
+    """Artifacts of a run's end, and `rowmill.run.KIND` as an event where it ended short of its end.
+
+    The run's truth is in its files: where Prefect's API fails here, that is a warning and no more.
+    """
+    try:
+        await acreate_markdown_artifact(
+            key=RUN_KEY, markdown=_markdown(manifest, output, progress), description=f"{manifest['name']}: {output}"
+        )
+        if progress.failures:
+            await acreate_table_artifact(
+                key=FAILURES_KEY, table=_failures(progress), description="Rows that are not ok"
+            )
+    except (PrefectException, httpx.HTTPError, OSError) as error:
+        log.warning("Prefect took no artifact: %s", error)
+    termination = manifest["termination"]
+    if termination["kind"] != TerminationKind.COMPLETE:
+        emit_event(
+            event=f"rowmill.run.{termination['kind']}",
+            resource={"prefect.resource.id": f"rowmill.output.{output}", "prefect.resource.name": manifest["name"]},
+            payload={"message": termination["message"], "next": termination["next"], "run_id": manifest["run_id"],
+                     "ledger": dict(manifest["ledger"])},
+        )  # fmt: skip
+
+
+def _markdown(manifest: Mapping[str, Any], output: str, progress: Progress) -> str:
+    report = Path(output) / REPORT
+    return f"# {manifest['name']}\n\n```\n{summary(manifest, output, progress)}\n```\n\nThe whole of it: `{report}`\n"
+
+
+def _failures(progress: Progress) -> list[dict[str, Any]]:
+    """Kinds of error, the most frequent first, each with some of its rows."""
+    table = []
+    for kind, count in sorted(progress.failures.items(), key=lambda one: -one[1]):
+        examples = "; ".join(f"{row}: {words}" for row, words in progress.examples[kind])
+        table.append({"kind": kind, "rows": count, "for example": examples[:WORDS_SHOWN]})
+    return table

@@ -1,0 +1,85 @@
+"""Summary: the end of a run in a few lines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from rowmill.flows.text.labelling import label_lines
+from rowmill.schemas.price import parse_amount, short_usd
+from rowmill.tasks.run.progress import Progress
+
+WORDS_SHOWN = 160
+
+
+def summary(manifest: Mapping[str, Any], output: str, progress: Progress | None = None) -> str:
+    """Ledger, bill, failures with examples, latency, where the results are and what to do next.
+
+    `progress` is what this process saw of the run; from files alone there is none.
+    """
+    rows, totals, termination = manifest["ledger"], manifest["totals"], manifest["termination"]
+    counts = ", ".join(
+        f"{count:,} {name.replace('_', ' ')}" for name, count in rows.items() if count and name != "rows"
+    )
+    settled = rows["rows"] - rows["not_attempted"]
+    lines = [f"{termination['kind']}: {rows['rows']:,} rows: {counts or 'none'}", _bill(totals, settled)]
+    beside = manifest.get("beside") or {}
+    if beside.get("unsettled_calls"):
+        unsettled = short_usd(parse_amount(beside["unsettled_cost_usd"]))
+        lines.append(f"beside that: {beside['unsettled_calls']:,} calls of rows that are not done yet, {unsettled}")
+    if totals["retries"]:
+        lines.append("retries: " + ", ".join(f"{count:,} {kind}" for kind, count in totals["retries"].items()))
+    if progress is not None:
+        lines += _seen(progress)
+    if totals["rows_cost_unknown"]:
+        bound = short_usd(parse_amount(totals["unknown_cost_bound_usd"]))
+        lines.append(f"{totals['rows_cost_unknown']:,} rows may have cost more than was told, at most {bound} together")
+    if (told := manifest.get("forecast")) and termination["kind"] == "complete":
+        lines.append(
+            f"forecast of the {told['rows']:,} rows that were still to ask ({told['basis']}): "
+            f"${told['estimate_usd']:.4g}, 95 % between ${told['low_usd']:.4g} and ${told['high_usd']:.4g}; "
+            f"it was ${told['actual_usd']:.4g}"
+        )
+    if manifest.get("label"):
+        lines += label_lines(manifest["label"])
+    lines.append(f"results: {output}/results")
+    if termination["kind"] != "complete":
+        lines.append(f"stopped: {termination['message']}")
+        lines.append(f"next: {termination['next']}")
+    elif rows["ok"] < rows["rows"]:
+        lines.append(
+            "next: look at error_kind and error_message of the rows that are not ok; --retry-failed tries them again"
+        )
+    return "\n".join(lines)
+
+
+def _seen(progress: Progress) -> list[str]:
+    """Each kind of error with some of its rows, and how long answers took."""
+    lines = []
+    for kind, count in sorted(progress.failures.items(), key=lambda one: -one[1]):
+        lines.append(f"{count:,} {kind}:")
+        lines += [f"  {row}: {words[:WORDS_SHOWN]}" for row, words in progress.examples[kind]]
+    middle, slow = progress.latency_s(0.5), progress.latency_s(0.95)
+    if middle is not None and slow is not None:
+        lines.append(f"latency: p50 {_span(middle)}, p95 {_span(slow)}")
+    return lines
+
+
+def _span(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1_000:.0f} ms"
+
+
+def _bill(totals: Mapping[str, Any], settled: int) -> str:
+    tokens = (
+        f"{totals['calls']:,} calls, {totals['input_tokens']:,} input, {totals['output_tokens']:,} output and "
+        f"{totals['thought_tokens']:,} thought tokens"
+    )
+    if totals["cost_usd"] is None:
+        return f"cost: unknown (the catalogue has no price); {tokens}"
+    wasted = parse_amount(totals["wasted_cost_usd"])
+    waste = f", {short_usd(wasted)} of it for answers that were not accepted" if wasted else ""
+    credits = Decimal(totals["cost_credits"]).normalize()
+    cost = parse_amount(totals["cost_usd"])
+    each = f", {short_usd(cost * 1_000 // settled)} for 1,000 rows" if settled else ""
+    return f"cost: {short_usd(cost)} ({credits:f} credits){waste}{each}; {tokens}"

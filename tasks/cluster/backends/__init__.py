@@ -1,0 +1,1 @@
+"""The clusters that can run workers: one module a backend."""

@@ -1,0 +1,90 @@
+"""Coordinator: a shard settled by workers, in three steps: what needs no call here, the calls there, the part here."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+
+from rowmill.schemas.errors import JobError
+from rowmill.schemas.job import Job
+from rowmill.schemas.row import Shard
+from rowmill.tasks.cluster.backends.backend import Engine
+from rowmill.tasks.cluster.mailbox import ENDED_S, Mailbox
+from rowmill.tasks.cluster.worker_pool import WorkerPool
+from rowmill.tasks.cluster.worker_segments import adopt_all, left_away
+from rowmill.tasks.output.folder import Layout
+from rowmill.tasks.run.shard_runner import Remaining, ShardReport, ShardRun
+from rowmill.tasks.system.clock import Clock
+
+log = logging.getLogger("rowmill")
+ADDRESSES = {"dask": "DASK_SCHEDULER_ADDRESS", "ray": "RAY_ADDRESS"}
+
+
+class Coordinator:
+    """Settles shards through a team. `shards` are those of the run in order, and may grow."""
+
+    def __init__(self, runs: ShardRun, pool: WorkerPool, shards: Sequence[Shard]) -> None:
+        self._runs, self._pool, self._shards = runs, pool, shards
+        self._ends: dict[int, asyncio.Event] = {}
+
+    async def settle(self, shard: Shard) -> ShardReport:
+        """As ShardRun's. Raises StorageError, DamageError, InputError."""
+        end = self._ends[shard.number] = asyncio.Event()
+        try:
+            left = await self._asked(shard)
+            await self._settled(left.owners, shard)
+            return await self._runs.settle(shard)
+        finally:
+            end.set()
+
+    async def _asked(self, shard: Shard) -> Remaining:
+        """The shard as far as its journal goes, and what was left of it before the workers had it."""
+        self._pool.expected += 1
+        try:
+            left = await self._runs.settle_in_journal(shard)
+            if left.ranges:
+                await self._pool.ask(shard, left)
+        finally:
+            self._pool.expected -= 1
+        return left
+
+    async def _settled(self, owners: Iterable[int], waiting: Shard) -> None:
+        """Wait for the shards of rows that ask the same as rows of this one; they come before it."""
+        numbers = {bisect_right(self._shards, row, key=lambda shard: shard.first_row) - 1 for row in owners}
+        for shard in (self._shards[place] for place in numbers):
+            if shard.number < waiting.number and (end := self._ends.get(shard.number)) is not None:
+                await end.wait()
+
+
+async def open_engine(job: Job, environment: Mapping[str, str] = os.environ) -> Engine:
+    """The cluster that a job names. Raises JobError, naming the address, where it cannot be used."""
+    address = job.scheduler or environment.get(ADDRESSES[job.runner])
+    if not address:
+        raise JobError(
+            f"runner: {job.runner} needs the address of its cluster",
+            where="scheduler",
+            hint=f"name it there, or set {ADDRESSES[job.runner]}",
+        )
+    if job.runner == "ray":
+        from rowmill.tasks.cluster.backends.ray import open_ray
+
+        return await open_ray(address)
+    from rowmill.tasks.cluster.backends.dask import open_dask
+
+    return await open_dask(address)
+
+
+async def take_over(layout: Layout, clock: Clock) -> None:
+    """Take up what workers have written that nobody heard to the end, once they have all ended.
+
+    Raises StorageError, DamageError.
+    """
+    mailbox = Mailbox(layout.root)
+    if mailbox.is_open and left_away(layout.journal):
+        log.warning("an earlier run ended without its workers: waiting %g s until they have stopped", ENDED_S)
+        await clock.sleep(ENDED_S)
+    await asyncio.to_thread(adopt_all, layout.journal)
+    mailbox.close()

@@ -1,0 +1,67 @@
+"""Work: one shard as it is given to a worker, and what comes back. Everything needed is in it, the API key excepted."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from rowmill.schemas.catalogue import Model
+from rowmill.schemas.job import Job
+from rowmill.schemas.manifest import Termination
+from rowmill.schemas.row import Shard
+from rowmill.tasks.run.manifest_builder import rowmill_version
+
+
+@dataclass(frozen=True, slots=True)
+class ShardWork:
+    """Rows of one shard to ask, as `ranges` of positions (both ends inclusive), under the lease `token`.
+
+    `models` are all that the job may ask, with their prices; `group` tells that a worker has the same key.
+    """
+
+    run_id: str
+    token: str
+    job: Job
+    sandbox: bool
+    base_url: str
+    group: str
+    models: Mapping[str, Model]
+    fingerprint: str
+    keep_types: Mapping[str, pa.DataType]
+    shard: Shard
+    ranges: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How the work of a lease ended. `refused` tells why this worker cannot do it, `taken` that another process had
+    taken the lease up before; `spent` is the lease's cost and what it may have cost, in 10⁻¹² USD.
+    """
+
+    worker: str
+    refused: str | None = None
+    taken: bool = False
+    halt: Termination | None = None
+    spent: int = 0
+    verified: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """A piece of work as the engine carries it: opened only where the same version of rowmill stands."""
+
+    version: str
+    content: bytes = field(repr=False)
+
+
+def packed(work: ShardWork) -> Parcel:
+    return Parcel(rowmill_version(), pickle.dumps(work))
+
+
+def unpacked(parcel: Parcel) -> ShardWork:
+    work = pickle.loads(parcel.content)
+    assert isinstance(work, ShardWork)
+    return work

@@ -1,0 +1,240 @@
+"""Worker: what an engine runs in a process elsewhere: the rows of one shard, asked under a lease."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import tempfile
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from rowmill.schemas.errors import InputError, RowmillError, StorageError
+from rowmill.schemas.outcome import Outcome
+from rowmill.schemas.request import Request
+from rowmill.schemas.row import Row, Unreadable
+from rowmill.tasks.answers.validator import Validator
+from rowmill.tasks.cluster.mailbox import BEAT_S, GRANTS, LEASE_S, Heartbeat, LeaseGrants, Mailbox, Quota
+from rowmill.tasks.cluster.messages import Parcel, Report, ShardWork, unpacked
+from rowmill.tasks.cluster.worker_segments import WorkerLayout, begin
+from rowmill.tasks.gateway.admission.gate import refused_storage
+from rowmill.tasks.gateway.admission.shared_limits import group_of
+from rowmill.tasks.gateway.admission.traffic import traffic_at
+from rowmill.tasks.gateway.credentials import SANDBOX_KEY, Gateway
+from rowmill.tasks.input import reader as read
+from rowmill.tasks.input.files import InputFile
+from rowmill.tasks.input.key_index import KeyIndex
+from rowmill.tasks.input.survey import digest_of
+from rowmill.tasks.journal.group_commit import Syncer
+from rowmill.tasks.labelling.label_run import planned_votes
+from rowmill.tasks.output.answer_cache import AnswerCache
+from rowmill.tasks.plan.label_prompt import as_asked
+from rowmill.tasks.plan.planner import Planner
+from rowmill.tasks.run.callers import Callers
+from rowmill.tasks.run.manifest_builder import rowmill_version
+from rowmill.tasks.run.progress import Progress
+from rowmill.tasks.run.shard_runner import ShardContext, ShardRun
+from rowmill.tasks.system.clock import Clock
+from rowmill.tasks.system.event_loop import fastest_loop
+from rowmill.tasks.system.process import this_process
+
+
+def settle_parcel(parcel: Parcel) -> Report:
+    """Ask the rows of a shard. Never raises for what a user can mend: the report tells it."""
+    if (reason := unfit(parcel)) is not None:
+        return Report(this_process(), refused=reason)
+    work = unpacked(parcel)
+    try:
+        if (files := files_of(work)) is None:
+            told = "has other rows there, or cannot be read: name an input that all machines see alike"
+            return Report(this_process(), refused=f"{work.shard.start.file} {told}")
+        with asyncio.Runner(loop_factory=fastest_loop()) as runner:
+            return runner.run(_Holder(work, files).settle())
+    except StorageError as error:
+        return Report(this_process(), halt=refused_storage(error))
+    except RowmillError as error:
+        return Report(this_process(), refused=str(error))
+
+
+def unfit(parcel: Parcel, environment: Mapping[str, str] = os.environ) -> str | None:
+    """Why this process cannot work for that run; None where it can."""
+    version = rowmill_version()
+    if parcel.version != version:
+        return f"rowmill {version} is installed there, and this run is of {parcel.version}: install the same"
+    work = unpacked(parcel)
+    if not _key(work, environment):
+        told = "another one" if environment.get("ROWMILL_API_KEY") else "not set"
+        return f"ROWMILL_API_KEY is {told} there: give every worker the run's key in its environment"
+    grants = Mailbox(Path(work.job.output)).read(GRANTS, LeaseGrants)
+    if grants is None or grants.run != work.run_id:
+        return f"{work.job.output} is another folder there: name an output on a file system that all machines mount"
+    return None
+
+
+def files_of(work: ShardWork) -> list[InputFile] | None:
+    """The input's files, where the shard's rows in them are those of the run."""
+    try:
+        files = read.input_files(work.job.input)
+        return files if digest_of(work.shard, files, work.job.limits.max_line_bytes) == work.shard.digest else None
+    except (InputError, ValueError, OSError):
+        return None
+
+
+def _key(work: ShardWork, environment: Mapping[str, str]) -> str | None:
+    """The run's key, where this process has it."""
+    known = (environment.get("ROWMILL_API_KEY", "").strip(), SANDBOX_KEY if work.sandbox else "")
+    return next((key for key in known if key and group_of(work.base_url, key) == work.group), None)
+
+
+def within(ranges: Sequence[tuple[int, int]]) -> Callable[[int], bool]:
+    """Whether a row's position lies in one of these ranges (both ends inclusive), which stand in order."""
+    firsts = [first for first, _ in ranges]
+
+    def holds(row: int) -> bool:
+        at = bisect_right(firsts, row) - 1
+        return at >= 0 and row <= ranges[at][1]
+
+    return holds
+
+
+class LeasedRun(ShardRun):
+    """Rows that the coordinator has planned already: here each of them can be asked too, or this is the wrong place."""
+
+    def _planned(self, row: Row | Unreadable) -> Request | Outcome:
+        told = super()._planned(row)
+        if isinstance(told, Outcome):
+            raise InputError(
+                f"the row cannot be asked by this worker: {told.error_message}",
+                where=f"row {told.row_index}",
+                hint="let all machines see the same input and media_root",
+            )
+        return told
+
+
+class _Holder:
+    """The holder of a lease: asks the rows while the coordinator is heard, and says how it goes."""
+
+    def __init__(self, work: ShardWork, files: list[InputFile]) -> None:
+        self._work, self._files, self._clock = work, files, Clock()
+        self._layout = WorkerLayout(Path(work.job.output), work.token)
+        self._mailbox = Mailbox(self._layout.root)
+        self._progress = Progress()
+        self._quota = Quota()
+        self._beat: int | None = None
+        self._said = 0
+
+    async def settle(self) -> Report:
+        """Raises StorageError, DamageError."""
+        grants = self._mailbox.read(GRANTS, LeaseGrants)
+        if grants is None or self._work.token not in grants.leases or not self._mailbox.claim(self._work.token):
+            return Report(this_process(), taken=True)
+        begin(self._layout, self._work.shard)
+        with tempfile.TemporaryDirectory(prefix="rowmill-") as scratch, KeyIndex(Path(scratch) / "keys.sqlite") as keys:
+            return await self._settle(grants, keys, AnswerCache(Path(scratch), Validator(None), None))
+
+    async def _settle(self, grants: LeaseGrants, keys: KeyIndex, answer_cache: AnswerCache) -> Report:
+        syncer, callers, runs = self._put_together(keys, answer_cache)
+        self._gate, self._runs = callers.gate, runs
+        self._gate.on_halt = runs.cancel_waiting
+        try:
+            self._apply(grants)
+            keeping = asyncio.create_task(self._keep())
+            try:
+                await runs.settle_in_journal(self._work.shard)
+            finally:
+                keeping.cancel()
+                await asyncio.gather(keeping, return_exceptions=True)
+        finally:
+            await callers.aclose()
+            syncer.close()
+        budget = self._gate.budget
+        return Report(this_process(), halt=self._gate.termination, spent=budget.spent, verified=self._gate.verified)
+
+    def _put_together(self, keys: KeyIndex, answer_cache: AnswerCache) -> tuple[Syncer, Callers, ShardRun]:
+        work, job = self._work, self._work.job
+        asked = as_asked(job)
+        model = work.models[job.model]
+        planner = Planner(asked, model, sandbox=work.sandbox, run_id=work.run_id)
+        planner.keep_types = work.keep_types
+        validator = Validator(asked.output_schema)
+        callers = Callers(
+            job, model, planned_votes(job, model, work.models, sandbox=work.sandbox),
+            Gateway(work.base_url, _key(work, os.environ) or ""), validator=validator, spent_usd=0, clock=self._clock,
+            rng=random.Random(), run_id=work.run_id, is_quota=True,
+        )  # fmt: skip
+        syncer = Syncer(asyncio.get_running_loop())
+        runs = LeasedRun(
+            ShardContext(
+                output=self._layout,
+                job_fingerprint=work.fingerprint,
+                planner=planner,
+                validator=validator,
+                settler=callers.settler,
+                keys=keys,
+                answer_cache=answer_cache,
+                syncer=syncer,
+                results_schema=None,
+                concurrency=job.limits.concurrency,
+                reads_media=bool(job.attachments),
+                run_id=work.run_id,
+                progress=self._progress,
+                duplicates={},
+                rows_of=lambda shard: read.shard_rows(shard, self._files, job.id, job.limits.max_line_bytes),
+            )
+        )
+        runs.only = within(work.ranges)
+        return syncer, callers, runs
+
+    async def _keep(self) -> None:
+        while True:
+            told = self._told()
+            with suppress(OSError):
+                # The journal tells of a disk that refuses; without a word of ours the coordinator takes the shard back.
+                await asyncio.to_thread(self._mailbox.post, self._work.token, told)
+            await asyncio.sleep(BEAT_S)
+            if (grants := await asyncio.to_thread(self._mailbox.read, GRANTS, LeaseGrants)) is not None:
+                self._apply(grants)
+
+    def _apply(self, grants: LeaseGrants) -> None:
+        """Go by the coordinator's orders; a beat that is new keeps the lease."""
+        if grants.run != self._work.run_id or grants.beat == self._beat:
+            return
+        self._beat = grants.beat
+        quota = grants.leases.get(self._work.token)
+        if quota is not None:
+            self._gate.valid_until = self._clock.now() + LEASE_S
+            self._gate.take_share(quota.rpm, quota.tpm)
+            self._gate.take_quota(quota.concurrency, quota.usd)
+            self._quota = quota
+        if grants.verified:
+            self._gate.verify()
+        if grants.halt is not None:
+            self._gate.halt(grants.halt)
+        if grants.force:
+            self._runs.cancel_all()
+
+    def _told(self) -> Heartbeat:
+        """How it goes. What is held counts as ours until it is spent or given back."""
+        gate, progress = self._gate, self._progress
+        budget, held = gate.budget, self._quota
+        spent = budget.spent + budget.reserved
+        self._said += 1
+        return Heartbeat(
+            self._said,
+            Quota(
+                held.rpm,
+                held.tpm,
+                max(held.concurrency, gate.in_flight),
+                None if held.usd is None else max(held.usd, spent),
+            ),
+            traffic_at(gate, self._clock.now()),
+            progress.settled,
+            progress.not_ok - progress.not_ok_before,
+            progress.usd - progress.usd_before,
+            spent,
+            budget.short,
+            gate.verified,
+            gate.termination,
+        )

@@ -1,0 +1,368 @@
+"""Team: the workers of one run, as its coordinator sees them: leases, orders, and shards of the lost taken up again."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rowmill.schemas.errors import JobError
+from rowmill.schemas.manifest import Termination, TerminationKind
+from rowmill.schemas.row import Shard
+from rowmill.tasks.cluster.backends.backend import Engine, EngineLost, WorkerLost
+from rowmill.tasks.cluster.limit_split import BudgetShare, even, even_slots, money
+from rowmill.tasks.cluster.mailbox import BEAT_S, ENDED_S, GRANTS, Heartbeat, LeaseGrants, Mailbox, Quota
+from rowmill.tasks.cluster.messages import Report, ShardWork, packed
+from rowmill.tasks.cluster.worker_segments import WorkerLayout, adopt, bound_of
+from rowmill.tasks.gateway.admission.gate import LEASE_ENDED, RUN_AGAIN, Gate, refused_storage, spent_up
+from rowmill.tasks.gateway.admission.traffic import Traffic, together
+from rowmill.tasks.journal.group_commit import refused
+from rowmill.tasks.output.folder import Layout
+from rowmill.tasks.run.progress import Elsewhere, Progress
+from rowmill.tasks.run.shard_runner import DEFECT, Remaining
+from rowmill.tasks.system.clock import Clock
+
+log = logging.getLogger("rowmill")
+# A worker that says nothing for so long is taken as lost, whatever the engine thinks.
+SILENT_S, START_S = 15.0, 120.0
+# The same for a run that is given up at once.
+GIVEN_UP_S = 5.0
+TRIES = 3
+# Without a worker for so long, the run ends.
+NO_WORKERS_S = 60.0
+# Beats between looks for workers that came, while rows wait for one.
+LOOK_AROUND = 5
+WORKERS_HINT = "Look at the workers' logs and memory, then run the same command again"
+
+
+NOTHING = Quota()
+
+
+@dataclass(slots=True)
+class _Lease:
+    """Who has a shard: what it was given, what it said last, and when."""
+
+    shard: Shard
+    heard_at: float
+    quota: Quota = NOTHING
+    told: Heartbeat | None = None
+    is_revoked: bool = False
+
+    @property
+    def held(self) -> Quota:
+        """The most it may go by now: what it was given, or what it has not given back yet."""
+        if self.told is None:
+            return self.quota
+        one, other = self.quota, self.told.quota
+        usd = None if one.usd is None else max(one.usd, other.usd or 0)
+        return Quota(max(one.rpm, other.rpm), max(one.tpm, other.tpm), max(one.concurrency, other.concurrency), usd)
+
+    def budget_share(self, held: int) -> BudgetShare:
+        return BudgetShare(held, self.told.spent, self.told.short) if self.told else BudgetShare(held, 0, 0)
+
+    @property
+    def waits_for_money(self) -> bool:
+        """Whether nothing of its goes on, because its next call is not covered."""
+        return self.told is not None and self.told.short > 0 and not self.told.traffic.in_flight
+
+
+class WorkerPool:
+    """Gives shards to workers, one lease each, and keeps what they use together within the run's limits and cap."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        layout: Layout,
+        work: ShardWork,
+        gate: Gate,
+        progress: Progress,
+        clock: Clock,
+    ) -> None:
+        """`work` is what all shards have in common; each is given with its own rows and lease."""
+        self._engine, self._layout, self._work = engine, layout, work
+        self._mailbox = Mailbox(layout.root)
+        self._gate, self._progress, self._clock = gate, progress, clock
+        limits = work.job.limits
+        self._concurrency = limits.concurrency
+        self._rpm, self._tpm = limits.rpm or 0.0, limits.tpm or 0.0
+        self._leases: dict[str, _Lease] = {}
+        self._numbers = itertools.count(1)
+        self._beat = 0
+        # Shards that workers have, or will be asked for soon.
+        self.expected = 0
+        self._force = False
+        self._refused: dict[str, str] = {}
+        self._fit: list[str] = []
+        self._verified = False
+        self._no_workers_since: float | None = None
+        self._looking: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._looking.set_result(None)
+        # Leases, workers, or the end of the run.
+        self._changed = asyncio.Condition()
+
+    async def open(self) -> int:
+        """Post the first orders and see who can work. Returns how many can.
+
+        Raises JobError where no worker can: nothing was sent yet.
+        """
+        self._mailbox.open()
+        self._post()
+        try:
+            await self._look_around()
+        except EngineLost as error:
+            raise JobError(
+                f"its workers cannot be asked: {error}", where=self._engine.address, hint="look at its workers"
+            ) from None
+        if not self._fit:
+            told = "; ".join(f"worker {name}: {reason}" for name, reason in sorted(self._refused.items()))
+            raise JobError(
+                f"no worker can work for this run: {told}" if told else "the scheduler has no workers",
+                where=self._engine.address,
+                hint="mend or start its workers, and run again",
+            )
+        return len(self._fit)
+
+    async def _look_around(self) -> None:
+        """Who is there, and who of them can work. Raises EngineLost."""
+        told = await self._engine.fitness(packed(self._work))
+        self._fit = sorted(name for name, reason in told.items() if reason is None)
+        for name, reason in sorted(told.items()):
+            if reason is not None and self._refused.get(name) != reason:
+                log.warning("worker %s of %s is not used: %s", name, self._engine.address, reason)
+        self._refused = {name: reason for name, reason in told.items() if reason is not None}
+
+    async def ask(self, shard: Shard, left: Remaining) -> None:
+        """Have these rows asked; their journal is the shard's own afterwards. Where the run ends first, some are left.
+
+        Raises StorageError, DamageError.
+        """
+        try:
+            for _ in range(TRIES):
+                if (why := await self._asked(shard, left)) is None:
+                    return
+            told = f"rows {shard.first_row} to {shard.last_row} failed {TRIES} workers, the last because {why}"
+            self._halt("workers", told, WORKERS_HINT)
+        except EngineLost as error:
+            self._give_up(error)
+        except Exception:
+            self._gate.halt(DEFECT)
+            raise
+
+    async def _asked(self, shard: Shard, left: Remaining) -> str | None:
+        """Give the shard to a worker once; why another has to take it up, None where that is over.
+
+        Raises as `ask`, and EngineLost.
+        """
+        if (token := await self._leased(shard)) is None:
+            return None
+        away = WorkerLayout(self._layout.root, token).segment_path(shard.number)
+        try:
+            report = await self._report_of(token, left)
+        except WorkerLost as error:
+            return await self._take_back(token, away, str(error))
+        except EngineLost as error:
+            self._give_up(error)
+            await self._take_back(token, away, "its engine is gone")
+            return None
+        if report.taken:
+            return await self._take_back(token, away, "it is gone, and the engine gave its work to another")
+        if away.exists():
+            # One that was refused midway does not know what it has spent.
+            spent = report.spent if report.refused is None else await self._spent_by(away, shard)
+            await asyncio.to_thread(adopt, away, closed=True)
+            report = replace(report, spent=spent)
+        await self._end(token, report.spent)
+        if report.refused is not None:
+            log.warning("%s of %s is not used: %s", report.worker, self._engine.address, report.refused)
+            await self._look_around()
+            return report.refused
+        if report.verified:
+            self._verified = True
+        if report.halt is not None and report.halt.code != LEASE_ENDED.code:
+            self._gate.halt(report.halt)
+        return report.halt.message if report.halt is not None and self._gate.termination is None else None
+
+    async def _leased(self, shard: Shard) -> str | None:
+        """A lease as soon as a worker is free for it; None where the run ends before.
+
+        Until a call has shown that key, address and model are right, there is one lease at a time.
+        """
+        async with self._changed:
+            await self._changed.wait_for(self._may_lease)
+            if self._gate.termination is not None:
+                return None
+            token = f"{self._work.run_id}_{next(self._numbers)}"
+            self._leases[token] = _Lease(shard, heard_at=self._clock.now())
+            self._give_out()
+            return token
+
+    def _may_lease(self) -> bool:
+        most = len(self._fit) if self._verified else 1
+        return self._gate.termination is not None or len(self._leases) < min(most, self._concurrency)
+
+    async def _report_of(self, token: str, left: Remaining) -> Report:
+        """Raises WorkerLost for a worker that is gone or not heard, EngineLost."""
+        lease = self._leases[token]
+        work = replace(self._work, token=token, shard=lease.shard, ranges=tuple(left.ranges))
+        asking = asyncio.create_task(self._engine.settle(packed(work), self._fit))
+        try:
+            while not asking.done():
+                await asyncio.wait([asking], timeout=BEAT_S)
+                silent = self._clock.now() - lease.heard_at
+                # One that has said nothing yet may wait for other work of its cluster to end.
+                most = GIVEN_UP_S if self._force else START_S if lease.told is None else SILENT_S
+                if silent > most and not asking.done():
+                    raise WorkerLost(f"not heard for {silent:.0f} s")
+            return asking.result()
+        finally:
+            asking.cancel()
+
+    async def _take_back(self, token: str, away: Path, why: str) -> str:
+        """End a lease whose holder is lost: no orders for it any more, and nobody else gets the rows until, wherever
+        the holder is, it has ended by the holder's own clock.
+        """
+        lease = self._leases[token]
+        first, last = lease.shard.first_row, lease.shard.last_row
+        log.warning("the worker of rows %d to %d is lost: %s; what it settled is taken over", first, last, why)
+        lease.is_revoked = True
+        self._give_out()
+        if self._force:
+            # The next run waits for its end.
+            return why
+        await self._clock.sleep(ENDED_S)
+        spent = 0
+        if away.exists():
+            spent = await self._spent_by(away, lease.shard)
+            await asyncio.to_thread(adopt, away, closed=False)
+        await self._end(token, spent)
+        if self._gate.termination is None:
+            await self._look_around()
+        return why
+
+    async def _spent_by(self, away: Path, shard: Shard) -> int:
+        """What a lease has cost or may have, by its journal, in 10⁻¹² USD."""
+        own = self._layout.segment_path(shard.number)
+        return await asyncio.to_thread(lambda: bound_of(away) - bound_of(own))
+
+    async def _end(self, token: str, spent: int) -> None:
+        """A lease is over, and what it cost is known."""
+        async with self._changed:
+            del self._leases[token]
+            self._gate.budget.settle(0, spent)
+            self._give_out()
+            self._changed.notify_all()
+
+    async def keep(self) -> None:
+        """Hear the workers and give new orders once a second, as long as the run lives."""
+        while True:
+            await self._clock.sleep(BEAT_S)
+            for token, lease in list(self._leases.items()):
+                told = await asyncio.to_thread(self._mailbox.read, token, Heartbeat)
+                if told is not None and (lease.told is None or told.beat != lease.told.beat):
+                    lease.told, lease.heard_at = told, self._clock.now()
+                    self._verified = self._verified or told.verified
+                    if told.halt is not None and told.halt.code != LEASE_ENDED.code:
+                        self._gate.halt(told.halt)
+            async with self._changed:
+                self._beat += 1
+                self._give_out()
+                self._changed.notify_all()
+            if self.expected > len(self._leases) and self._beat % LOOK_AROUND == 0 and self._looking.done():
+                # Beside the beats: a worker that hangs takes its time to be asked, and the leases of all hang on these.
+                self._looking = asyncio.create_task(self._see_who_came())
+
+    async def _see_who_came(self) -> None:
+        """Workers come and go; where nobody has come for long the run ends."""
+        try:
+            await self._look_around()
+        except EngineLost as error:
+            self._give_up(error)
+        if self._fit or self._leases:
+            self._no_workers_since = None
+        elif self._no_workers_since is None:
+            self._no_workers_since = self._clock.now()
+        elif self._clock.now() - self._no_workers_since >= NO_WORKERS_S:
+            self._halt("workers", f"{self._engine.address} has had no worker for {NO_WORKERS_S:g} s", WORKERS_HINT)
+
+    def _give_up(self, error: EngineLost) -> None:
+        self._halt("scheduler", f"{self._engine.address} does not answer any more: {error}", RUN_AGAIN)
+
+    def _give_out(self) -> None:
+        """Divide limits and cap anew, and post the orders."""
+        held = {token: lease.held for token, lease in self._leases.items()}
+        expected = min(self.expected, len(self._fit))
+        rpm = even(self._rpm, expected, {token: one.rpm for token, one in held.items()})
+        tpm = even(self._tpm, expected, {token: one.tpm for token, one in held.items()})
+        calls = even_slots(self._concurrency, expected, {token: one.concurrency for token, one in held.items()})
+        usd = self._money(expected, held)
+        for token, lease in self._leases.items():
+            lease.quota = Quota(rpm[token], tpm[token], calls[token], usd.get(token))
+        live = [lease.told for lease in self._leases.values() if lease.told is not None]
+        self._progress.away = Elsewhere(
+            sum(told.settled for told in live), sum(told.not_ok for told in live), sum(told.usd for told in live)
+        )
+        self._post()
+
+    def _money(self, expected: int, held: Mapping[str, Quota]) -> dict[str, int]:
+        """The cap divided; where no call of any worker fits what is left, the run ends."""
+        budget = self._gate.budget
+        if budget.cap is None:
+            return {}
+        shares = {token: lease.budget_share(held[token].usd or 0) for token, lease in self._leases.items()}
+        if shares and all(lease.waits_for_money for lease in self._leases.values()):
+            spent = budget.spent + sum(budget_share.spent for budget_share in shares.values())
+            least = min(budget_share.short for budget_share in shares.values())
+            if spent + least > budget.cap:
+                self._gate.halt(spent_up(budget.cap, spent, least))
+        return money(budget.cap - budget.spent, expected, shares)
+
+    def _post(self) -> None:
+        leases = {token: lease.quota for token, lease in self._leases.items() if not lease.is_revoked}
+        halt = self._gate.termination
+        grants = LeaseGrants(self._work.run_id, self._beat, leases, self._verified, halt, self._force)
+        try:
+            self._mailbox.post(GRANTS, grants)
+        except OSError as error:
+            # Without new orders the leases end by themselves.
+            self._gate.halt(refused_storage(refused(self._layout.journal, error)))
+
+    def take_share(self, rpm: float, tpm: float) -> None:
+        """Go by these shares of the key's limits from the next orders on."""
+        self._rpm, self._tpm = rpm, tpm
+
+    def halt(self) -> None:
+        """The run has ended: tell the workers now."""
+        self._beat += 1
+        self._post()
+        self._noticing = asyncio.create_task(self._notice())
+
+    async def _notice(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
+
+    def force_halt(self) -> None:
+        """Have calls in flight given up too."""
+        self._force = True
+        self.halt()
+
+    def reset(self) -> None:
+        """After a wait: one worker goes alone until a call has shown that the gateway takes it."""
+        self._verified = False
+
+    def _halt(self, code: str, message: str, hint: str) -> None:
+        self._gate.halt(Termination(TerminationKind.INTERRUPTED, code, message, hint))
+
+    def traffic(self) -> Traffic | None:
+        """What all workers do together; None while none of them has said anything."""
+        told = [lease.told.traffic for lease in self._leases.values() if lease.told is not None]
+        return together(told) if told else None
+
+    async def aclose(self) -> None:
+        """Let go of the engine. The board stays where a worker was not heard to the end: the next run waits for it."""
+        self._looking.cancel()
+        if not self._leases:
+            self._mailbox.close()
+        await self._engine.aclose()

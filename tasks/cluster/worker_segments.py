@@ -1,0 +1,89 @@
+"""Away: the segment of a shard while a worker elsewhere asks its rows: a copy of the shard's own, and what follows.
+
+A worker writes to a file of its own that bears its lease. What a worker writes that has lost its lease goes into a file
+that nobody reads any more: so a late commit is refused without asking anyone.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from rowmill.schemas.errors import StorageError
+from rowmill.schemas.manifest import Tally
+from rowmill.schemas.row import Shard
+from rowmill.tasks.journal.segment import CHUNK, replay
+from rowmill.tasks.output.answer_cache import bound_usd
+from rowmill.tasks.output.folder import WORKER_PREFIX, Layout, number_of
+from rowmill.tasks.output.inventory import unsettled
+from rowmill.tasks.system.durable import published, sync_folder
+
+
+class WorkerLayout(Layout):
+    """An output as the holder of a lease sees it: its segment is its own."""
+
+    def __init__(self, root: Path, token: str) -> None:
+        super().__init__(root)
+        self._token = token
+
+    def segment_path(self, number: int) -> Path:
+        return self.journal / f"{WORKER_PREFIX}-{number:06d}-{self._token}.jsonl"
+
+
+def begin(layout: WorkerLayout, shard: Shard) -> None:
+    """What was settled before, for a worker to go on from. Raises StorageError."""
+    before = Layout(layout.root).segment_path(shard.number)
+    if before.exists():
+        _copy(before, layout.segment_path(shard.number), before.stat().st_size)
+
+
+def _copy(source: Path, target: Path, size: int) -> None:
+    """The first `size` bytes, whole or not at all. Raises StorageError."""
+    with open(source, "rb") as file, published(target, target.name) as into:
+        while size and (chunk := file.read(min(size, CHUNK))):
+            into.write(chunk)
+            size -= len(chunk)
+
+
+def adopt(away: Path, *, closed: bool) -> None:
+    """Make a worker's segment the shard's own. Raises StorageError, DamageError.
+
+    One that was not `closed` is copied, so that a worker that lives on unheard writes into a file without a name.
+    """
+    own = Layout(away.parent.parent).segment_path(number_of(away))
+    if not closed:
+        found = replay(away)
+        if found is not None:
+            _copy(away, own, found.end)
+        away.unlink()
+        return
+    try:
+        os.replace(away, own)
+        sync_folder(away.parent)
+    except OSError as error:
+        raise StorageError(
+            f"the journal cannot be renamed: {error.strerror}",
+            where=str(away),
+            hint="mend the disk and run the same command again: what was settled stands",
+        ) from None
+
+
+def left_away(journal: Path) -> list[Path]:
+    """Segments whose workers were not heard to the end."""
+    return sorted(journal.glob(f"{WORKER_PREFIX}-*.jsonl"))
+
+
+def adopt_all(journal: Path) -> None:
+    """Make every such segment its shard's own; of two for one shard the one that holds more. Raises as `adopt` does."""
+    found = left_away(journal)
+    for away in sorted(found, key=lambda path: path.stat().st_size):
+        adopt(away, closed=False)
+
+
+def bound_of(path: Path) -> int:
+    """What the rows of a segment have cost or may have, in 10⁻¹² USD."""
+    if not path.exists():
+        return 0
+    settled = Tally()
+    found = replay(path, settled.add)
+    return bound_usd(settled.spent) + (bound_usd(unsettled(found)) if found is not None else 0)

@@ -1,0 +1,1 @@
+"""Cost before it is paid: counting, statistics, estimates, and how accurate they were."""

@@ -1,0 +1,66 @@
+"""Budget: our own cap on a run's money, held by reserving the worst case of every call before it is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from rowmill.schemas.price import short_usd
+
+WARN_AT = (90, 75)
+
+
+class Budget:
+    """Amounts in 10⁻¹² USD. `spent` counts settled cost and the bound of attempts that never told their usage.
+
+    A call goes only if spent + reserved + its own worst case ≤ cap. Where the gateway bills more than a worst case
+    (thoughts beyond the answer's maximum, say), later worst cases grow by the same ratio.
+    """
+
+    def __init__(self, cap: int | None, spent: int, warn: Callable[[str], None], *, is_quota: bool = False) -> None:
+        """`is_portion` where the cap is a part of a larger one, and may be widened: a call waits for that."""
+        self.cap, self.spent, self.reserved = cap, spent, 0
+        self.is_quota = is_quota
+        # What the next call needs, where that does not fit.
+        self.short = 0
+        self._warn = warn
+        self._warned = 0
+        self._excess = (1, 1)
+
+    def worst(self, amount: int) -> int:
+        """The worst case as experience widened it."""
+        numerator, denominator = self._excess
+        return -(-amount * numerator // denominator)
+
+    def fits(self, amount: int) -> bool:
+        fits = self.cap is None or self.spent + self.reserved + amount <= self.cap
+        self.short = 0 if fits else amount
+        return fits
+
+    def take_quota(self, cap: int) -> None:
+        """Another cap from now on; what is reserved already stays within it or beyond it."""
+        self.cap = cap
+
+    def reserve(self, amount: int) -> None:
+        self.reserved += amount
+
+    def settle(self, reserved: int, cost: int) -> None:
+        """End a reservation with what the call cost; 0 where it was never sent or not billed."""
+        self.reserved -= reserved
+        self.spent += cost
+        if cost > reserved > 0 and self.cap is not None:
+            numerator, denominator = self._excess
+            self._excess = (numerator * cost, denominator * reserved)
+            self._warn(
+                f"a call cost {short_usd(cost)}, more than its worst case of {short_usd(reserved)}: "
+                "worst cases are widened by that ratio from here on"
+            )
+        self._warn_when_high()
+
+    def _warn_when_high(self) -> None:
+        if self.cap is None or self.is_quota:
+            return
+        for percent in WARN_AT:
+            if self._warned < percent and self.spent * 100 >= self.cap * percent:
+                self._warned = percent
+                self._warn(f"{percent} % of max_cost_usd is spent: {short_usd(self.spent)} of {short_usd(self.cap)}")
+                return

@@ -1,0 +1,291 @@
+"""generateContent: encode and decode, no I/O. Source: the gateway's page 'Gemini 3 Flash'."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from rowmill.schemas.attempt import Answer, ToolCall
+from rowmill.schemas.catalogue import Model
+from rowmill.schemas.job import Tool
+from rowmill.schemas.json_text import encode_json
+from rowmill.schemas.request import AskOptions, FunctionCall, FunctionResult, Media, Part, Text, Turn
+from rowmill.schemas.usage import Usage, split_usage
+from rowmill.tasks.gateway.protocols.event_stream import StreamCut
+
+ROLES = {"user": "user", "model": "model", "tool": "user"}
+CUT = "MAX_TOKENS"
+BLOCKED = frozenset({"SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "IMAGE_SAFETY", "LANGUAGE"})
+OWN_FIELDS = frozenset({"model"})
+
+
+def path(model: Model, *, stream: bool) -> str:
+    return f"{model.path}:streamGenerateContent?alt=sse" if stream else f"{model.path}:generateContent"
+
+
+def wire(body: dict[str, Any], *, stream: bool) -> bytes:
+    """Body bytes. Streaming is chosen by the address in this protocol."""
+    return encode_json(body)
+
+
+def body(turns: Iterable[Turn], ask: AskOptions, model: Model) -> dict[str, Any]:
+    """Wire body of turns in the neutral form. System turns become the system instruction."""
+    made: dict[str, Any] = {"contents": []}
+    for turn in turns:
+        parts = [_part(part) for part in turn.parts]
+        if turn.role == "system":
+            made.setdefault("systemInstruction", {"parts": []})["parts"].extend(parts)
+        else:
+            made["contents"].append({"role": ROLES[turn.role], "parts": parts})
+    return _with_ask(made, ask)
+
+
+def adopt(own: dict[str, Any], ask: AskOptions, model: Model) -> dict[str, Any]:
+    """Wire body of a row that carries its own request: its fields stand, the job's fill the gaps."""
+    made = _camel({key: value for key, value in own.items() if key not in OWN_FIELDS})
+    if isinstance(made.get("generationConfig"), dict):
+        made["generationConfig"] = config = _camel(made["generationConfig"])
+        if isinstance(config.get("thinkingConfig"), dict):
+            config["thinkingConfig"] = _camel(config["thinkingConfig"])
+    return _with_ask(made, ask)
+
+
+def _declaration(tool: Tool) -> dict[str, Any]:
+    told: dict[str, Any] = tool.model_dump(exclude_defaults=True)
+    return {**told, "parameters": google_schema(tool.parameters)} if tool.parameters else told
+
+
+def google_schema(schema: Any) -> Any:
+    """JSON Schema → the form the page's example has: type names in capitals, null told by `nullable`."""
+    if isinstance(schema, list):
+        return [google_schema(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    made: dict[str, Any] = {}
+    for key, value in schema.items():
+        if key == "properties" and isinstance(value, dict):
+            made[key] = {name: google_schema(part) for name, part in value.items()}
+        elif key == "type":
+            kinds = [value] if isinstance(value, str) else [kind for kind in value if kind != "null"]
+            made["type"] = kinds[0].upper() if kinds else "NULL"
+            if not isinstance(value, str) and "null" in value:
+                made["nullable"] = True
+        elif key in ("enum", "required"):
+            made[key] = value
+        elif key not in ("$schema", "additionalProperties", "title"):
+            made[key] = google_schema(value)
+    return made
+
+
+def excluded(made: dict[str, Any], model: Model) -> str | None:
+    """Why the page forbids this body, None where it does not."""
+    tools = [_camel(tool) for tool in made.get("tools") or []]
+    both = any("googleSearch" in tool for tool in tools) and any("functionDeclarations" in tool for tool in tools)
+    if both and not model.search_with_functions:
+        return "googleSearch and functionDeclarations cannot be used together"
+    return None
+
+
+def _camel(told: dict[str, Any]) -> dict[str, Any]:
+    """Field names as the page writes them: Google's protocol reads snake case too, and its batch examples use it."""
+    return {re.sub(r"_([a-z])", lambda found: found[1].upper(), key): value for key, value in told.items()}
+
+
+def _with_ask(made: dict[str, Any], ask: AskOptions) -> dict[str, Any]:
+    params = ask.params
+    config = dict(made.get("generationConfig") or {})
+    thinking: dict[str, Any] = {}
+    if params.include_thoughts:
+        thinking["includeThoughts"] = True
+    if params.thinking is not None:
+        thinking["thinkingLevel"] = params.thinking
+    if thinking:
+        config.setdefault("thinkingConfig", thinking)
+    if params.temperature is not None:
+        config.setdefault("temperature", params.temperature)
+    if params.max_output_tokens is not None:
+        config.setdefault("maxOutputTokens", params.max_output_tokens)
+    if ask.schema is not None and "responseSchema" not in config:
+        config.setdefault("responseMimeType", "application/json")
+        config.setdefault("responseJsonSchema", ask.schema)
+    if config:
+        made["generationConfig"] = config
+    if params.search:
+        made.setdefault("tools", [{"googleSearch": {}}])
+    elif ask.tools:
+        declared = [_declaration(tool) for tool in ask.tools]
+        made.setdefault("tools", [{"functionDeclarations": declared}])
+    for name, value in params.extra.items():
+        made.setdefault(name, value)
+    return made
+
+
+def _part(part: Part) -> dict[str, Any]:
+    match part:
+        case Text(text):
+            return {"text": text}
+        case Media(mime, None, content):
+            return {"inline_data": {"mime_type": mime, "data": content}}
+        case Media(mime, url, _):
+            return {"file_data": {"mime_type": mime, "file_uri": url}}
+        case FunctionCall(name, arguments, _):
+            return {"functionCall": {"name": name, "args": arguments}}
+        case FunctionResult(name, content, _):
+            response = content if isinstance(content, dict) else {"result": content}
+            return {"functionResponse": {"name": name, "response": response}}
+
+
+def turns(own: dict[str, Any]) -> tuple[Turn, ...]:
+    """Neutral turns of `contents` and the system instruction. Raises ValueError for what cannot be carried unharmed."""
+    contents = own.get("contents")
+    if not isinstance(contents, list) or not contents:
+        raise ValueError("`contents` must be a list with at least one content")
+    found = [_turn(content) for content in contents]
+    system = own.get("systemInstruction") or own.get("system_instruction")
+    if system:
+        parts = [{"text": system}] if isinstance(system, str) else system.get("parts", [])
+        found.insert(0, Turn("system", tuple(_neutral(part) for part in parts)))
+    return tuple(found)
+
+
+def _turn(content: Any) -> Turn:
+    if not isinstance(content, dict) or not isinstance(content.get("parts"), list) or not content["parts"]:
+        raise ValueError("each content needs a list of parts")
+    role = content.get("role", "user")
+    if role not in ("user", "model", "function"):
+        raise ValueError(f"the role {role!r} is neither user nor model")
+    parts = tuple(_neutral(part) for part in content["parts"])
+    if any(isinstance(part, FunctionResult) for part in parts):
+        return Turn("tool", parts)
+    return Turn("model" if role == "model" else "user", parts)
+
+
+def _neutral(part: Any) -> Part:
+    if not isinstance(part, dict):
+        raise ValueError("a part must be an object")
+    if isinstance(part.get("text"), str) and not part.get("thought"):
+        return Text(part["text"])
+    inline = part.get("inline_data") or part.get("inlineData")
+    if inline:
+        return Media(inline.get("mime_type") or inline.get("mimeType"), base64=inline["data"])
+    file = part.get("file_data") or part.get("fileData")
+    if file:
+        return Media(file.get("mime_type") or file.get("mimeType"), url=file.get("file_uri") or file.get("fileUri"))
+    call = part.get("functionCall") or part.get("function_call")
+    if call:
+        return FunctionCall(call["name"], call.get("args", {}), call.get("id"))
+    result = part.get("functionResponse") or part.get("function_response")
+    if result:
+        return FunctionResult(result["name"], result.get("response"), result.get("id"))
+    raise ValueError(f"a part with {', '.join(sorted(part)) or 'nothing'} has no counterpart in the other protocol")
+
+
+def add_text(made: dict[str, Any], text: str) -> dict[str, Any]:
+    """The body with text added to its last user content."""
+    contents = list(made["contents"])
+    for at in range(len(contents) - 1, -1, -1):
+        if contents[at].get("role", "user") == "user":
+            contents[at] = {**contents[at], "parts": [*contents[at]["parts"], {"text": text}]}
+            return {**made, "contents": contents}
+    return {**made, "contents": [*contents, {"role": "user", "parts": [{"text": text}]}]}
+
+
+def add_system(made: dict[str, Any], text: str) -> dict[str, Any]:
+    """The body with a system instruction, unless it has one of its own."""
+    if "systemInstruction" in made:
+        return made
+    return {**made, "systemInstruction": {"parts": [{"text": text}]}}
+
+
+def follow_up(made: dict[str, Any], answer: Answer, complaint: str) -> dict[str, Any]:
+    """The body asked again after an answer that was not accepted."""
+    said = [
+        {"role": "model", "parts": [{"text": answer.text}]},
+        {"role": "user", "parts": [{"text": complaint}]},
+    ]
+    return {**made, "contents": [*made["contents"], *said]}
+
+
+def output_limit(made: dict[str, Any]) -> int | None:
+    told = (made.get("generationConfig") or {}).get("maxOutputTokens")
+    return told if isinstance(told, int) else None
+
+
+def with_output_limit(made: dict[str, Any], tokens: int) -> dict[str, Any]:
+    return {**made, "generationConfig": {**(made.get("generationConfig") or {}), "maxOutputTokens": tokens}}
+
+
+def decode(payload: Any) -> Answer:
+    """A 200's JSON → answer. Raises ValueError where it is no generateContent response."""
+    if not isinstance(payload, dict):
+        raise ValueError("the answer is no JSON object")
+    told = usage(payload.get("usageMetadata"))
+    feedback = payload.get("promptFeedback")
+    candidates = payload.get("candidates")
+    if not candidates:
+        if isinstance(feedback, dict) and feedback.get("blockReason"):
+            reason = str(feedback["blockReason"])
+            return Answer("", told, finish_reason=reason, model=payload.get("modelVersion"), blocked=reason)
+        raise ValueError("no `candidates` in the answer")
+    candidate = candidates[0] if isinstance(candidates, list) else None
+    if not isinstance(candidate, dict):
+        raise ValueError("`candidates` holds no candidate")
+    content = candidate.get("content") if isinstance(candidate.get("content"), dict) else {}
+    parts = [part for part in (content or {}).get("parts") or [] if isinstance(part, dict)]
+    finish = candidate.get("finishReason")
+    grounding = candidate.get("groundingMetadata")
+    return Answer(
+        text="".join(str(part.get("text", "")) for part in parts if not part.get("thought")),
+        usage=told,
+        finish_reason=finish,
+        model=payload.get("modelVersion"),
+        thoughts="".join(str(part.get("text", "")) for part in parts if part.get("thought")) or None,
+        cut=finish == CUT,
+        blocked=finish if finish in BLOCKED else None,
+        tool_calls=tuple(_tool_call(part["functionCall"]) for part in parts if part.get("functionCall")),
+        grounding=encode_json(grounding).decode() if grounding else None,
+    )
+
+
+def assemble(events: list[Any], *, ended: bool) -> Any:
+    """Chunks of a stream → the answer as it would have come whole. Raises StreamCut where its end is missing.
+
+    [DONE] and the array's closing bracket end a stream here too, but only a finish reason ends an answer.
+    """
+    made: dict[str, Any] = {}
+    candidate: dict[str, Any] = {}
+    parts: list[Any] = []
+    for chunk in events:
+        if not isinstance(chunk, dict):
+            raise ValueError("a chunk that is no JSON object")
+        made |= {key: chunk[key] for key in ("modelVersion", "usageMetadata", "promptFeedback") if chunk.get(key)}
+        for told in (chunk.get("candidates") or [])[:1]:
+            parts.extend((told.get("content") or {}).get("parts") or [])
+            candidate |= {key: told[key] for key in ("finishReason", "groundingMetadata") if told.get(key)}
+    blocked = bool((made.get("promptFeedback") or {}).get("blockReason"))
+    if "finishReason" not in candidate and not blocked:
+        raise StreamCut("the stream ended before the answer was complete")
+    if not candidate:
+        return made
+    return {**made, "candidates": [{**candidate, "content": {"parts": parts}}]}
+
+
+def _tool_call(call: dict[str, Any]) -> ToolCall:
+    arguments = encode_json(call.get("args") or {}).decode()
+    return ToolCall(str(call.get("name", "")), arguments, call.get("id"))
+
+
+def usage(told: Any) -> Usage | None:
+    """Usage as this protocol reports it, None where it is missing or unusable.
+
+    A search's own prompt tokens are input too; a blocked prompt has no candidate tokens.
+    """
+    if not isinstance(told, dict):
+        return None
+    counts = [told.get(name, 0) for name in ("toolUsePromptTokenCount", "candidatesTokenCount", "thoughtsTokenCount")]
+    prompt, total = told.get("promptTokenCount"), told.get("totalTokenCount")
+    if not all(isinstance(count, int) and count >= 0 for count in (prompt, *counts)):
+        return None
+    tools, completion, thoughts = counts
+    return split_usage(prompt + tools, completion, thoughts, total if isinstance(total, int) else None, inside=False)

@@ -1,0 +1,1 @@
+"""Input files to rows, cut into shards; ids and request keys seen so far."""

@@ -1,0 +1,1 @@
+"""The job file: reading, checking, fingerprint."""

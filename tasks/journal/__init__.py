@@ -1,0 +1,1 @@
+"""The append-only truth of what is not yet in a part."""

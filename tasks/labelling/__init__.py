@@ -1,0 +1,1 @@
+"""People and quality: gold labels, corrections, review, scores, export."""

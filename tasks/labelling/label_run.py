@@ -1,0 +1,203 @@
+"""Label run: what a session does beside settling rows when its job labels: gold, the gate, review, the scores."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from rowmill.schemas.catalogue import Model, find_model
+from rowmill.schemas.errors import JobError
+from rowmill.schemas.job import Job
+from rowmill.schemas.label import Label
+from rowmill.schemas.manifest import Termination, TerminationKind
+from rowmill.schemas.request import Request
+from rowmill.schemas.row import Row, Shard, Unreadable
+from rowmill.tasks.input.files import InputFile
+from rowmill.tasks.labelling.corrections import (
+    REVIEW,
+    Corrections,
+    apply_corrections,
+    digest_of,
+    keep_corrections,
+    kept_corrections,
+    read_corrections,
+)
+from rowmill.tasks.labelling.gold import Gold, find_gold
+from rowmill.tasks.labelling.review import Texts, write_review
+from rowmill.tasks.labelling.scores import wilson
+from rowmill.tasks.output.folder import number_of, read_manifest
+from rowmill.tasks.plan.input_checks import refuse_impossible
+from rowmill.tasks.plan.label_prompt import as_asked
+from rowmill.tasks.plan.planner import Planner, shown_text
+
+log = logging.getLogger("rowmill")
+
+
+@dataclass(frozen=True, slots=True)
+class LabelRun:
+    """Gold and corrections of one run. `is_new` where a person's label came in since the last run."""
+
+    gold: Gold
+    corrections: Corrections
+    is_new: bool
+
+    @property
+    def job(self) -> Job:
+        return self.gold.job
+
+    @property
+    def label(self) -> Label:
+        assert self.job.label is not None
+        return self.job.label
+
+    @property
+    def asked_first(self) -> frozenset[int] | None:
+        """Rows to ask and to score before any other is paid for; None where there is no gate."""
+        return None if self.label.min_accuracy is None or self.gold.is_empty else self.gold.first
+
+
+def label_run(
+    job: Job, files: Sequence[InputFile], model: Model, gold_file: str | None, *, fresh: bool, limit: int | None = None
+) -> LabelRun | None:
+    """The labelling side of a run; None for a job that labels nothing. Reads, writes nothing.
+
+    `limit` is the number of rows that the run will take.
+
+    Raises JobError, InputError for labels, gold or corrections that cannot be right.
+    """
+    if job.label is None:
+        if gold_file is not None:
+            raise JobError("only a labelling job takes gold labels", where="--gold", hint="add `label` to the job")
+        return None
+    root = Path(job.output)
+    before: Mapping[str, Any] = {} if fresh else read_manifest(root) or {}
+    kept = kept_corrections(root, job.label)
+    handed_in = read_corrections(Path(gold_file), job.label, job.id) if gold_file is not None else {}
+    corrections = kept | handed_in
+    gold = find_gold(job, files, model, before, corrections, limit)
+    if gold.strange:
+        log.warning("%d rows that people labelled are not in this input", gold.strange)
+    if job.label.min_accuracy is not None and not gold.rows and not gold.is_empty:
+        raise JobError(
+            "min_accuracy needs rows with gold labels, and there is none"
+            + (f" among the first {limit:,}" if limit is not None else ""),
+            where="label.min_accuracy",
+            hint="name the gold column under label.gold, or hand labels in with --gold FILE",
+        )
+    known = (before.get("label") or {}).get("corrections_digest", digest_of({}))
+    return LabelRun(gold, corrections, digest_of(corrections) != known)
+
+
+Votes = dict[str, tuple[Model, list[Planner]]]
+
+
+def planned_votes(job: Job, model: Model, catalogue: Mapping[str, Model], *, sandbox: bool) -> Votes:
+    """Who votes, and a planner for each vote, by model name; empty for a job without labels.
+
+    Raises JobError, CatalogueError for a stronger model that is unknown or cannot be asked this.
+    """
+    label = job.label
+    if label is None:
+        return {}
+    asked = [(model, label.votes)]
+    if label.escalate is not None:
+        asked.append((_stronger(label.escalate.model, model, catalogue), label.escalate.votes))
+    found: Votes = {}
+    for one, votes in asked:
+        told = job.model_copy(update={"model": one.name})
+        refuse_impossible(as_asked(told), one)
+        found[one.name] = (one, [Planner(as_asked(told, vote), one, sandbox=sandbox) for vote in range(votes)])
+    return found
+
+
+def _stronger(name: str, model: Model, catalogue: Mapping[str, Model]) -> Model:
+    if name == model.name:
+        raise JobError(
+            f"the rows on which {name} disagrees cannot be escalated to {name} itself",
+            where="label.escalate.model",
+            hint="name a stronger model, or ask for more votes",
+        )
+    return find_model(name, catalogue)
+
+
+def keep(run: LabelRun, root: Path) -> None:
+    """Write people's labels down beside the results, before anything else is done."""
+    if run.corrections:
+        keep_corrections(root, run.corrections)
+
+
+def judge_gold(run: LabelRun, results: Path) -> Termination | None:
+    """Whether the gold rows were labelled well enough to pay for the rest; if not, why the run ends here."""
+    correct(run, results)
+    first = pa.array(sorted(run.gold.first), pa.int64())
+    right = of = 0
+    for part in parts_in(results):
+        table = pq.read_table(part, columns=["row_index", "correct"])
+        scored = table.filter(pc.is_in(table["row_index"], first))["correct"].drop_null()
+        right, of = right + (pc.sum(scored).as_py() or 0), of + len(scored)
+    wanted = run.label.min_accuracy or 0.0
+    if of and right / of >= wanted:
+        return None
+    low, high = wilson(right, of)
+    told = (
+        f"{right:,} of {of:,} gold rows were labelled right ({right / of:.1%}, 95 % between {low:.1%} and {high:.1%})"
+        if of
+        else "no gold row was answered"
+    )
+    return Termination(
+        TerminationKind.ACCURACY,
+        None,
+        f"{told}; label.min_accuracy asks for {wanted:.1%}, so the rest was not asked",
+        "Mend the guidelines or the gold labels (a changed job needs another output or --fresh), "
+        "or lower label.min_accuracy",
+    )
+
+
+def correct(run: LabelRun, results: Path) -> list[Path]:
+    """Give the rows of all parts what people said. Returns the parts that changed. Raises StorageError."""
+    if not run.corrections:
+        return []
+    return [part for part in parts_in(results) if apply_corrections(part, run.corrections)]
+
+
+def conclude(run: LabelRun, results: Path, texts: Texts) -> dict[str, Any]:
+    """After a run's last call: review.jsonl, and what run.json tells under `label`. Raises StorageError."""
+    from rowmill.tasks.labelling.quality import quality
+
+    written = write_review(results.parent / REVIEW, run.label, parts_in(results), texts, run.corrections)
+    people = {"corrections": len(run.corrections), "corrections_digest": digest_of(run.corrections)}
+    return {**people, "review": written, **quality(results, run.label)}
+
+
+def texts_of(
+    job: Job, model: Model, shards: Mapping[int, Shard], rows_of: Callable[[Shard], Iterable[Row | Unreadable]]
+) -> Texts:
+    """Finds what the model was shown of a part's rows, as it was before the labels were put around it.
+
+    A shard is read once, as far as its last row that is asked for.
+    """
+    planner = Planner(job, model, sandbox=False)
+
+    def texts(part: Path) -> Callable[[int], str]:
+        shard = shards.get(number_of(part))
+        rows = iter(rows_of(shard) if shard is not None else ())
+
+        def text_of(index: int) -> str:
+            row = next((row for row in rows if row.index == index), None)
+            planned = planner.plan(row) if isinstance(row, Row) else None
+            return shown_text(planned, model) if isinstance(planned, Request) else ""
+
+        return text_of
+
+    return texts
+
+
+def parts_in(results: Path) -> list[Path]:
+    return sorted(results.glob("part-*.parquet"))

@@ -1,0 +1,218 @@
+"""Quality: how good the labels of an output are, from its parts alone. Rows are streamed, counts are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow.parquet as pq
+
+from rowmill.schemas.label import Label
+from rowmill.tasks.labelling.scores import Counts, cohen_kappa, fleiss_kappa, krippendorff_alpha, label_scores, wilson
+from rowmill.tasks.output.label_columns import labelling_in
+from rowmill.tasks.plan.vote_rules import stages, winner
+
+BATCH_ROWS = 8_192
+# Escalated rows whose votes are weighed again to tell what the stronger model changed: enough for any share.
+WEIGHED_MOST = 200_000
+PARTS = "part-*.parquet"
+
+
+def quality(results: Path, label: Label) -> dict[str, Any]:
+    """What `run.json` tells under `label`: labels, votes, agreement, and against gold where there is any."""
+    rows = pl.scan_parquet(results / PARTS)
+    answered = rows.filter(pl.col("votes").list.len() > 0)
+    told = answered.select(
+        pl.len().alias("rows"),
+        pl.col("votes").list.len().sum().alias("votes"),
+        pl.col("voted_label").is_null().sum().alias("without"),
+        pl.col("agreement").mean().alias("agreement"),
+    ).collect().row(0, named=True)  # fmt: skip
+    return {
+        "rows": told["rows"],
+        "labels": _label_counts(rows, label),
+        "rows_without_label": told["without"],
+        "votes": told["votes"],
+        "votes_a_row": told["votes"] / told["rows"] if told["rows"] else None,
+        "agreement": {"mean": told["agreement"], **_among_votes(answered, label)},
+        "gold": against_gold(rows, label),
+        "escalation": _escalation(results, rows, label) if label.escalate else None,
+    }
+
+
+def _label_counts(rows: pl.LazyFrame, label: Label) -> dict[str, int]:
+    each = rows.select(pl.col("label").explode() if label.multi else pl.col("label")).drop_nulls()
+    counted = dict(each.group_by("label").agg(pl.len()).collect().iter_rows())
+    return {name: counted.get(name, 0) for name in label.names}
+
+
+def _values(column: str, label: Label) -> pl.Expr:
+    """A label column as one text a row: several labels in their order, parted by a line feed."""
+    return pl.col(column).list.join("\n") if label.multi else pl.col(column)
+
+
+def _among_votes(rows: pl.LazyFrame, label: Label) -> dict[str, Any]:
+    """Agreement beyond chance among the first votes of the job's model.
+
+    Votes that are asked only where the first ones differ are left out: they would make the agreement look worse than it
+    is. So many are compared as every row has.
+    """
+    if label.votes < 2:
+        return {"votes_compared": None, "krippendorff_alpha": None, "fleiss_kappa": None}
+    stronger = label.escalate.model if label.escalate else ""
+    asked = rows.select(pl.col("votes").list.filter(pl.element().struct.field("model") != stronger).alias("votes"))
+    compared = max(2, asked.select(pl.col("votes").list.len().min()).collect().item() or 0)
+    counts, weights = _kinds_of_rows(asked, compared, label)
+    whole = counts.sum(1) == compared
+    return {
+        "votes_compared": compared,
+        "krippendorff_alpha": krippendorff_alpha(counts, weights),
+        "fleiss_kappa": fleiss_kappa(counts[whole], weights[whole]),
+    }
+
+
+def _kinds_of_rows(asked: pl.LazyFrame, compared: int, label: Label) -> tuple[Counts, Counts]:
+    """How often each label was said in the first votes, for each kind of row, and how many rows are of that kind."""
+    said = pl.element().struct.field("label")
+    each = pl.col("votes").list.head(compared).list.eval((said.list.join("\n") if label.multi else said).drop_nulls())
+    kinds = asked.select(each.list.sort().alias("said")).group_by("said").agg(pl.len().alias("rows")).collect()
+    names = sorted({name for said in kinds["said"].to_list() for name in said})
+    counts = np.array([[said.count(name) for name in names] for said in kinds["said"].to_list()], np.int64)
+    return counts.reshape(kinds.height, len(names)), kinds["rows"].to_numpy().astype(np.int64)
+
+
+def against_gold(rows: pl.LazyFrame, label: Label) -> dict[str, Any] | None:
+    """Scores of what the votes said, against gold; None where no scored row has any."""
+    scored = rows.filter(pl.col("correct").is_not_null())
+    pairs = (
+        scored.select(
+            _values("gold", label).alias("gold"),
+            _values("voted_label", label).alias("said"),
+            pl.col("agreement").round(3),
+            "correct",
+        )
+        .group_by("gold", "said", "agreement", "correct")
+        .agg(pl.len().alias("n"))
+        .collect()
+    )
+    total = int(pairs["n"].sum())
+    if not total:
+        return None
+    right = int(pairs.filter("correct")["n"].sum())
+    low, high = wilson(right, total)
+    confusion = {
+        (gold, said): count
+        for gold, said, count in pairs.group_by("gold", "said").agg(pl.col("n").sum()).sort("gold", "said").iter_rows()
+    }
+    each = _each_label(confusion, label)
+    return {
+        "rows": total,
+        "right": right,
+        "accuracy": right / total,
+        "low": low,
+        "high": high,
+        "cohen_kappa": _kappa(confusion),
+        "macro_f1": _mean([one["f1"] for one in each]),
+        "labels": each,
+        "confusion": [{"gold": gold, "label": said, "rows": count} for (gold, said), count in confusion.items()],
+        "calibration": _calibration(pairs),
+    }
+
+
+def _kappa(confusion: Mapping[tuple[str, str | None], int]) -> float | None:
+    """Cohen's κ; an answer without a label counts as a label of its own. Sets of labels count as one each."""
+    names = sorted({name or "" for pair in confusion for name in pair})
+    matrix = np.zeros((len(names), len(names)), np.int64)
+    for (gold, said), count in confusion.items():
+        matrix[names.index(gold), names.index(said or "")] += count
+    return cohen_kappa(matrix)
+
+
+def _each_label(confusion: Mapping[tuple[str, str | None], int], label: Label) -> list[dict[str, Any]]:
+    """Precision, recall and F1 label by label, each against all others."""
+    found = []
+    for name in label.names:
+        right = said = gold = 0
+        for (gold_text, said_text), count in confusion.items():
+            is_gold, is_said = (name in _parts(text, label) for text in (gold_text, said_text))
+            right, said, gold = right + count * (is_gold and is_said), said + count * is_said, gold + count * is_gold
+        found.append({"label": name, "gold_rows": gold, "labelled_rows": said, **label_scores(right, said, gold)})
+    return found
+
+
+def _parts(text: str | None, label: Label) -> tuple[str, ...]:
+    if text is None:
+        return ()
+    return tuple(text.split("\n")) if label.multi else (text,)
+
+
+def _calibration(pairs: pl.DataFrame) -> list[dict[str, Any]]:
+    """How often rows of an agreement are right: an agreement that can be trusted grows with it."""
+    told = (
+        pairs.drop_nulls("agreement")
+        .group_by("agreement")
+        .agg(pl.col("n").sum().alias("rows"), (pl.col("n") * pl.col("correct")).sum().alias("right"))
+        .sort("agreement")
+    )
+    return [
+        {"agreement": agreement, "rows": rows, "right": right, "accuracy": right / rows}
+        for agreement, rows, right in told.iter_rows()
+    ]
+
+
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _escalation(results: Path, rows: pl.LazyFrame, label: Label) -> dict[str, Any]:
+    """What the stronger model was asked, what it changed, and what asking it about every row would have cost.
+
+    That cost is the mean of its votes here, times its votes a row, over all rows that were answered.
+    """
+    assert label.escalate is not None
+    stronger = label.escalate.model
+    each = rows.select(pl.col("votes").explode()).drop_nulls().select(
+        (pl.col("votes").struct.field("model") == stronger).alias("second"),
+        pl.col("votes").struct.field("cost_usd").cast(pl.Float64).alias("usd"),
+    )  # fmt: skip
+    sums = {row[0]: row[1:] for row in each.group_by("second").agg(pl.col("usd").sum(), pl.len()).collect().iter_rows()}
+    first_usd, second_usd = sums.get(False, (0.0, 0))[0], sums.get(True, (0.0, 0))[0]
+    calls = sums.get(True, (0.0, 0))[1]
+    paid = rows.filter(pl.col("votes").list.eval(pl.element().struct.field("cost_usd").cast(pl.Float64)).list.sum() > 0)
+    answered = paid.select(pl.len()).collect().item()
+    escalated = rows.filter(pl.col("votes").list.eval(pl.element().struct.field("model") == stronger).list.any())
+    told: dict[str, Any] = {
+        "model": stronger, "rows": escalated.select(pl.len()).collect().item(), "weighed": 0, "changed": 0,
+        "gold_rows": 0, "right_before": 0, "right_after": 0,
+    }  # fmt: skip
+    for values in islice(_escalated(results, stronger), WEIGHED_MOST):
+        found = labelling_in(values)
+        assert found is not None
+        before = winner(label, stages(label, found.votes)[0])
+        told["weighed"] += 1
+        told["changed"] += before != found.labels
+        if values["correct"] is not None and found.gold is not None:
+            told["gold_rows"] += 1
+            told["right_before"] += before is not None and set(before) == set(found.gold)
+            told["right_after"] += bool(values["correct"])
+    alone = second_usd / calls * label.escalate.votes * answered if calls else None
+    return told | {
+        "cost_usd": {"first": first_usd, "stronger": second_usd},
+        "stronger_alone_usd": alone,
+        "saved_usd": None if alone is None else alone - first_usd - second_usd,
+    }
+
+
+def _escalated(results: Path, stronger: str) -> Iterator[dict[str, Any]]:
+    columns = ["votes", "agreement", "gold", "correct", "voted_label"]
+    for part in sorted(results.glob(PARTS)):
+        with pq.ParquetFile(part, pre_buffer=False) as file:
+            for batch in file.iter_batches(BATCH_ROWS, columns=columns, use_threads=False):
+                for values in batch.to_pylist():
+                    if values["votes"] and any(vote["model"] == stronger for vote in values["votes"]):
+                        yield values

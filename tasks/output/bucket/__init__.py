@@ -1,0 +1,1 @@
+"""An output that stands in an object store: mirror, lease, conditional writes."""

@@ -1,0 +1,127 @@
+"""Objects: files of an output in an S3 bucket: put once, put over what was seen, list, get, delete.
+
+By obstore, since pyarrow's client has no conditional write. Address as in `rowmill.tasks.system.s3`; credentials as
+that library finds them (`AWS_ACCESS_KEY_ID`, web identity, the machine's role).
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+from rowmill.schemas.errors import OutputError, first_line
+from rowmill.tasks.system.s3 import REGION, SCHEME, endpoint, region
+
+# Given up before the hold on an output runs out, so that a run says why it stops.
+CONNECT_S, ANSWER_S, RETRY_S = 5, 60, 12
+
+
+class Conflict(OSError):
+    """Somebody else has written this object."""
+
+
+@dataclass(frozen=True, slots=True)
+class Object:
+    """One object below the output's address."""
+
+    name: str
+    size: int
+    etag: str
+
+
+class Objects:
+    """The objects below one address. Everything raises OSError where the bucket refuses or cannot be reached."""
+
+    def __init__(self, url: str) -> None:
+        """Raises OutputError where the client is not installed, or the address is none."""
+        try:
+            import obstore
+            from obstore import exceptions
+            from obstore.store import S3Store
+        except ImportError:
+            raise OutputError(
+                "an output in a bucket needs the obstore package", where=url, hint="pip install 'rowmill[s3]'"
+            ) from None
+        bucket, _, prefix = url.removeprefix(SCHEME).strip("/").partition("/")
+        if not bucket or not prefix:
+            raise OutputError("no folder of a bucket is named", where=url, hint="write it as s3://bucket/folder")
+        options: dict[str, Any] = {"region": told} if (told := region()) else {}
+        if (server := endpoint()) != "Amazon S3":
+            options = {"region": REGION} | options | {"endpoint": server}
+        allow_http = urlsplit(options.get("endpoint", "")).scheme == "http"
+        self.url, self._api, self._errors = url.rstrip("/"), obstore, exceptions
+        self._store = S3Store(
+            bucket,
+            prefix=prefix,
+            client_options={
+                "allow_http": allow_http, "connect_timeout": timedelta(seconds=CONNECT_S),
+                "timeout": timedelta(seconds=ANSWER_S),
+            },
+            retry_config={"max_retries": 8, "retry_timeout": timedelta(seconds=RETRY_S)},
+            **options,
+        )  # fmt: skip
+
+    def put(self, name: str, content: bytes, *, over: str | None) -> str:
+        """Write an object that nobody has written yet, or `over` the one with that tag. Returns its tag.
+
+        Raises Conflict where another stands there; one with the same content is this one, whose answer was lost.
+        """
+        mode: Any = "create" if over is None else {"e_tag": over}
+        with self._answered(name):
+            try:
+                return _tag(self._api.put(self._store, name, content, mode=mode, use_multipart=False))
+            except (self._errors.AlreadyExistsError, self._errors.PreconditionError):
+                held = self._same(name, content)
+        if held is None:
+            raise Conflict(errno.EEXIST, "another run has written it", f"{self.url}/{name}")
+        return held
+
+    def _same(self, name: str, content: bytes) -> str | None:
+        """The tag of the object that stands there, where it holds just this."""
+        try:
+            held, tag = self.get_tagged(name)
+        except OSError:
+            return None
+        return tag if held == content else None
+
+    def get(self, name: str) -> bytes:
+        """Raises FileNotFoundError where there is none."""
+        return self.get_tagged(name)[0]
+
+    def get_tagged(self, name: str) -> tuple[bytes, str]:
+        """Content and tag. Raises FileNotFoundError where there is none."""
+        with self._answered(name, may_be_absent=True):
+            found = self._api.get(self._store, name)
+            return bytes(found.bytes()), _tag(found.meta)
+
+    def list(self) -> Iterator[Object]:
+        with self._answered(""):
+            for batch in self._api.list(self._store):
+                for meta in batch:
+                    yield Object(str(meta["path"]), int(meta["size"]), _tag(meta))
+
+    def delete(self, names: Sequence[str]) -> None:
+        """One that is not there is deleted."""
+        with suppress(FileNotFoundError), self._answered("", may_be_absent=True):
+            if names:
+                self._api.delete(self._store, list(names))
+
+    @contextmanager
+    def _answered(self, name: str, *, may_be_absent: bool = False) -> Iterator[None]:
+        """What the bucket refuses is told as an OSError with its address; an absent object as such where it may be."""
+        try:
+            yield
+        except (self._errors.BaseError, OSError) as error:
+            if may_be_absent and isinstance(error, FileNotFoundError):
+                raise
+            where = f"{self.url}/{name}".rstrip("/")
+            raise OSError(errno.EIO, f"{endpoint()} refuses it: {first_line(error)}", where) from None
+
+
+def _tag(meta: Any) -> str:
+    return str(meta["e_tag"])

@@ -1,0 +1,225 @@
+"""Output: the folder of a run: its lock, its parts and segments, its manifest. Never held by two at once."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rowmill.schemas.errors import DamageError, OutputError, StorageError
+from rowmill.tasks.output.bucket.mirror import Mirror
+from rowmill.tasks.output.part_writer import Footer, read_footer
+from rowmill.tasks.system.durable import published
+from rowmill.tasks.system.process import in_use, this_process
+
+MANIFEST = "run.json"
+LOCK = ".lock"
+# How the segment begins that a worker elsewhere writes.
+WORKER_PREFIX = "away"
+WRITABLE = "free space there, or name an output that you may write to"
+KEPT_WHEN_FRESH = ("results", "journal", MANIFEST, "report.html", "estimate.json")
+
+
+class Layout:
+    """Where things stand in an output folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.results, self.journal = root / "results", root / "journal"
+
+    def segment_path(self, number: int) -> Path:
+        return self.journal / f"shard-{number:06d}.jsonl"
+
+    def part_path(self, number: int) -> Path:
+        return self.results / f"part-{number:06d}.parquet"
+
+    def keep(self, path: Path) -> None:
+        """A file was published: make it stand wherever else the output stands. Raises StorageError."""
+
+    def drop(self, path: Path) -> None:
+        """Delete a file whose content stands elsewhere by now."""
+        path.unlink(missing_ok=True)
+
+
+class Output(Layout):
+    """One output folder, held by one process until `close`."""
+
+    def __init__(self, root: Path, mirror: Mirror | None = None) -> None:
+        """Creates the folder and takes its lock. Raises OutputError where it cannot be written or is in use."""
+        super().__init__(root)
+        self.mirror = mirror
+        if root.exists() and not root.is_dir():
+            raise OutputError("the output is a file", where=str(root), hint="name a folder")
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(root / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise OutputError(f"cannot be written: {error.strerror}", where=str(root), hint=WRITABLE) from None
+        self._take_lock()
+        try:
+            self.results.mkdir(exist_ok=True)
+            self.journal.mkdir(exist_ok=True)
+        except OSError as error:
+            self.close()
+            raise OutputError(f"cannot be written: {error.strerror}", where=str(root), hint=WRITABLE) from None
+
+    def _take_lock(self) -> None:
+        """A lock of the kernel's: it ends with the process, and a file left behind means nothing."""
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            owner = os.read(self._lock, 200).decode("utf-8", "replace").strip()
+            os.close(self._lock)
+            raise in_use(str(self.root), owner) from None
+        try:
+            os.ftruncate(self._lock, 0)
+            os.pwrite(self._lock, this_process().encode(), 0)
+        except OSError as error:
+            os.close(self._lock)
+            raise StorageError(f"cannot be written: {error.strerror}", where=str(self.root), hint=WRITABLE) from None
+
+    def close(self) -> None:
+        os.close(self._lock)
+
+    def manifest(self) -> dict[str, Any] | None:
+        return read_manifest(self.root)
+
+    def write_manifest(self, manifest: Mapping[str, Any]) -> None:
+        """Replace run.json in one step. Raises StorageError."""
+        path = self.root / MANIFEST
+        write_file(path, json.dumps(manifest, indent=1, ensure_ascii=False).encode())
+        if self.mirror is not None:
+            self.mirror.keep_later(path)
+
+    def keep(self, path: Path) -> None:
+        if self.mirror is not None:
+            self.mirror.keep(path)
+
+    def drop(self, path: Path) -> None:
+        super().drop(path)
+        if self.mirror is not None:
+            self.mirror.drop(path)
+
+    def parts(self) -> dict[int, Footer]:
+        """The complete parts by shard number. Raises DamageError for one that cannot be read.
+
+        A part written as a preview of a stopped run is left out: its shard's truth is still the journal.
+        """
+        found: dict[int, Footer] = {}
+        for path in sorted(self.results.glob("part-*.parquet")):
+            footer = read_footer(path)
+            if footer.complete:
+                found[footer.shard.number] = footer
+        return found
+
+    def part_sizes(self, parts: Mapping[int, Footer]) -> dict[int, int]:
+        """Rows of each part by number. The size of one part that is missing is told by its neighbours."""
+        sizes = {number: footer.shard.rows for number, footer in parts.items()}
+        for number in range(max(parts, default=0)):
+            if number not in parts and number + 1 in parts and (number == 0 or number - 1 in parts):
+                before = parts.get(number - 1)
+                first = before.shard.first_row + before.shard.rows if before else 0
+                sizes[number] = parts[number + 1].shard.first_row - first
+        return sizes
+
+    def set_part_aside(self, number: int, name: str) -> None:
+        """Move a damaged part (and its segment) into `previous/NAME`. Raises OutputError where there is neither."""
+        standing = [path for path in (self.part_path(number), self.segment_path(number)) if path.exists()]
+        if not standing:
+            raise OutputError(
+                f"there is no part {number} to make afresh",
+                where=str(self.results),
+                hint="rowmill status names damaged parts",
+            )
+        aside = self.root / "previous" / name
+        aside.mkdir(parents=True, exist_ok=True)
+        for path in standing:
+            path.rename(aside / path.name)
+
+    def segments(self) -> dict[int, Path]:
+        """The segments of open shards by shard number."""
+        return segments_in(self.journal)
+
+    def set_aside(self, name: str) -> Path | None:
+        """Move all there is into `previous/NAME`: nothing paid for is thrown away. None where there was nothing."""
+        standing = [self.root / part for part in KEPT_WHEN_FRESH if (self.root / part).exists()]
+        standing = [path for path in standing if path.is_file() or any(path.iterdir())]
+        if not standing:
+            return None
+        aside = self.root / "previous" / name
+        try:
+            aside.mkdir(parents=True)
+            for path in standing:
+                path.rename(aside / path.name)
+            self.results.mkdir(exist_ok=True)
+            self.journal.mkdir(exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"cannot be set aside: {error.strerror}", where=str(aside), hint=WRITABLE) from None
+        return aside
+
+
+def number_of(path: Path) -> int:
+    """The number of the shard that a part or a segment is of."""
+    return int(path.stem.split("-")[1])
+
+
+def segments_in(journal: Path) -> dict[int, Path]:
+    """The segments of open shards by shard number: a worker's own where it has one, which holds all of the shard's."""
+    return {
+        number_of(path): path for kind in ("shard", WORKER_PREFIX) for path in sorted(journal.glob(f"{kind}-*.jsonl"))
+    }
+
+
+def is_locked(root: Path) -> bool:
+    """Whether a run holds this output now; the kernel knows, a file left behind does not."""
+    try:
+        fd = os.open(root / LOCK, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
+def read_manifest(root: Path) -> dict[str, Any] | None:
+    """run.json of an output, None where there is none. Raises DamageError where it is no JSON object."""
+    path = root / MANIFEST
+    try:
+        value = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise DamageError(
+            f"cannot be read: {error}",
+            where=str(path),
+            hint="delete it: it is made again from the parts and the journal",
+        ) from None
+    if not isinstance(value, dict):
+        raise DamageError("is no manifest", where=str(path), hint="delete it: it is made again")
+    return value
+
+
+def manifest_of(root: Path) -> dict[str, Any]:
+    """run.json of an output. Raises OutputError where there is no run, DamageError."""
+    manifest = read_manifest(root) if root.is_dir() else None
+    if manifest is None:
+        raise no_run(str(root))
+    return manifest
+
+
+def no_run(where: str) -> OutputError:
+    """What a folder without a run is to who asks for one."""
+    return OutputError("there is no run here (no run.json)", where=where, hint="name the output folder of a run")
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all, durably. Raises StorageError."""
+    with published(path, path.name) as file:
+        file.write(content)

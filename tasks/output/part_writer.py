@@ -1,0 +1,206 @@
+"""Compact: a shard's journal → its results part. The commit point is the rename of a synced file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from itertools import islice
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rowmill.schemas.errors import DamageError
+from rowmill.schemas.json_text import encode_json
+from rowmill.schemas.manifest import Tally
+from rowmill.schemas.outcome import Outcome
+from rowmill.schemas.output_schema import Shape
+from rowmill.schemas.results import TIME, TOOL_CALLS, money_array
+from rowmill.schemas.row import Shard
+from rowmill.tasks.answers.validator import output_value
+from rowmill.tasks.output.label_columns import LABEL_COLUMNS, label_column
+from rowmill.tasks.system.durable import published
+
+GROUP_ROWS = 5_000
+# Outcomes held as objects at a time: few enough that their memory is used again.
+BATCH_ROWS = 500
+FOOTER = "rowmill.part"
+PART_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Footer:
+    """What a part tells about itself in its own file: which rows, of which job, and their sums."""
+
+    version: int
+    job: str
+    shard: Shard
+    complete: bool
+    tally: dict[str, Any]
+
+
+def write_part(
+    path: Path,
+    schema: pa.Schema,
+    shape: Shape | None,
+    batches: Iterable[Sequence[Outcome]],
+    footer: Footer,
+) -> None:
+    """Write, sync, rename, sync the folder. Outcomes come in row order, some (best BATCH_ROWS) at a time.
+
+    Raises StorageError, leaving nothing half.
+    """
+    told = {**(schema.metadata or {}), FOOTER.encode(): msgspec.json.encode(footer)}
+    with (
+        published(path, "the part") as file,
+        pq.ParquetWriter(file, schema.with_metadata(told), compression="zstd", write_page_checksum=True) as writer,
+    ):
+        encoded = (encode_batch(outcomes, schema, shape) for outcomes in batches)
+        while group := list(islice(encoded, GROUP_ROWS // BATCH_ROWS)):
+            writer.write_table(pa.Table.from_batches(group))
+
+
+Column = Callable[[Sequence[Outcome]], pa.Array]
+
+
+def encode_batch(outcomes: Sequence[Outcome], schema: pa.Schema, shape: Shape | None) -> pa.RecordBatch:
+    """Outcomes → one record batch of the results schema."""
+    arrays = []
+    for column in schema:
+        if column.name == "output":
+            arrays.append(_outputs(outcomes, column.type, shape))
+        elif column.name in _COLUMNS:
+            arrays.append(_COLUMNS[column.name](outcomes))
+        elif column.name in LABEL_COLUMNS:
+            arrays.append(label_column(column.name, column.type, [outcome.labelling for outcome in outcomes]))
+        else:
+            arrays.append(_kept(outcomes, column.name, column.type))
+    return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(list(schema)))
+
+
+def _outputs(outcomes: Sequence[Outcome], type_: pa.DataType, shape: Shape | None) -> pa.Array:
+    texts = [outcome.output_text for outcome in outcomes]
+    if shape is None:
+        return pa.array(texts, type_)
+    return pa.array([None if text is None else output_value(text, shape) for text in texts], type_)
+
+
+def _kept(outcomes: Sequence[Outcome], name: str, type_: pa.DataType) -> pa.Array:
+    """A kept column. What JSON has no word for stands in the journal as text, and is read back by Arrow."""
+    values = [outcome.keep.get(name) for outcome in outcomes]
+    if pa.types.is_temporal(type_) or pa.types.is_decimal(type_):
+        return pa.array([None if value is None else str(value) for value in values], pa.string()).cast(type_)
+    return pa.array(values, type_)
+
+
+def _plain(type_: pa.DataType, path: str) -> Column:
+    of = attrgetter(path)
+    return lambda outcomes: pa.array(list(map(of, outcomes)), type_)
+
+
+def _amount(path: str) -> Column:
+    of = attrgetter(path)
+    return lambda outcomes: money_array(list(map(of, outcomes)))
+
+
+def _cost(name: str) -> Column:
+    def column(outcomes: Sequence[Outcome]) -> pa.Array:
+        costs = map(attrgetter("spent.cost"), outcomes)
+        return money_array([None if cost is None else getattr(cost, name) for cost in costs])
+
+    return column
+
+
+_COLUMNS: dict[str, Column] = {
+    **{
+        name: _plain(pa.string(), name)
+        for name in (
+            "row_id", "status", "response_text", "repair", "error_kind", "error_message", "finish_reason",
+            "model", "reused_from", "request_key", "price_version", "run_id", "thoughts", "grounding",
+        )
+    },
+    "row_index": _plain(pa.int64(), "row_index"),
+    "attempts": _plain(pa.int32(), "spent.attempts"),
+    "input_tokens": _plain(pa.int64(), "spent.usage.input"),
+    "output_tokens": _plain(pa.int64(), "spent.usage.output"),
+    "thought_tokens": _plain(pa.int64(), "spent.usage.thoughts"),
+    "cost_usd": _cost("usd"),
+    "cost_credits": _cost("credits"),
+    "wasted_cost_usd": _amount("wasted_usd"),
+    "cost_unknown": _plain(pa.bool_(), "spent.unknown"),
+    "latency_ms": _plain(pa.int64(), "latency_ms"),
+    "started_at": _plain(TIME, "started_at"),
+    "finished_at": _plain(TIME, "finished_at"),
+    "tool_calls": lambda outcomes: pa.array(
+        [
+            [{"id": call.id, "name": call.name, "arguments": call.arguments} for call in outcome.tool_calls]
+            for outcome in outcomes
+        ],
+        TOOL_CALLS,
+    ),
+}  # fmt: skip
+
+
+def read_footer(path: Path) -> Footer:
+    """A part's own account of itself. Raises DamageError where the file is cut or was made by something else."""
+    try:
+        with pq.ParquetFile(path, pre_buffer=False) as parquet:
+            told = (parquet.schema_arrow.metadata or {}).get(FOOTER.encode())
+        footer = msgspec.json.decode(told or b"", type=Footer)
+    except (OSError, pa.ArrowException, msgspec.MsgspecError, ValueError) as error:
+        raise _damaged(path, error) from None
+    return footer
+
+
+def _damaged(path: Path, error: Exception) -> DamageError:
+    return DamageError(
+        f"the part is damaged: {(str(error).splitlines() or ['unreadable'])[0][:200]}",
+        where=str(path),
+        hint=f"restore it from a copy, or run with --fresh-part {_part_number(path)}: it is moved aside, and its rows "
+        "are asked (and paid for) again",
+    )
+
+
+def _part_number(path: Path) -> str:
+    return path.name.removeprefix("part-").split(".")[0].lstrip("0") or "0"
+
+
+def part_digest(path: Path) -> dict[str, Any]:
+    """Size and blake2b-128 of a part as it stands: a Parquet footer has no checksum of its own."""
+    found = blake2b(digest_size=16)
+    with open(path, "rb") as file:
+        while chunk := file.read(1 << 20):
+            found.update(chunk)
+        return {"bytes": file.tell(), "blake2b": found.hexdigest()}
+
+
+def verify_part(path: Path, digest: Any) -> None:
+    """Read a part whole, against the digest the manifest holds and its pages' checksums. Raises DamageError."""
+    try:
+        if digest is not None and part_digest(path) != digest:
+            raise ValueError("it is not as it was written (its digest differs from the manifest's)")
+        with pq.ParquetFile(path, pre_buffer=False, page_checksum_verification=True) as parquet:
+            for _ in parquet.iter_batches(GROUP_ROWS, use_threads=False):
+                pass
+    except (OSError, pa.ArrowException, ValueError) as error:
+        raise _damaged(path, error) from None
+
+
+def tally_of(footer: Footer) -> Tally:
+    """A part's sums, from its footer."""
+    return msgspec.convert(footer.tally, Tally)
+
+
+def tally_value(tally: Tally) -> dict[str, Any]:
+    """A tally as the footer holds it."""
+    value: dict[str, Any] = msgspec.to_builtins(tally)
+    return value
+
+
+def output_metadata(schema: Any) -> dict[str, str]:
+    """The job's own schema, kept in the file that was typed from it."""
+    return {} if schema is None else {"rowmill.schema": encode_json(schema).decode()}

@@ -1,0 +1,1 @@
+"""A row to the request that is sent for it."""

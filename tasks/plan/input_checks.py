@@ -1,0 +1,126 @@
+"""Check: what can be told of a job and its input before the first call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rowmill.schemas.catalogue import Model
+from rowmill.schemas.errors import InputError, JobError
+from rowmill.schemas.job import Job
+from rowmill.schemas.outcome import Outcome, Status
+from rowmill.tasks.input.reader import without_id
+from rowmill.tasks.input.survey import Survey
+from rowmill.tasks.plan.planner import Planner, goes_native
+
+
+def refuse_impossible(job: Job, model: Model) -> None:
+    """Raises JobError for what this model does not offer, or what a cap needs and the catalogue does not tell."""
+    for error in impossible(job, model):
+        raise error
+
+
+def impossible(job: Job, model: Model) -> Iterator[JobError]:
+    """All of that at once."""
+    if job.params.search and job.tools and not model.search_with_functions:
+        yield JobError(f"search and functions cannot be used together on {model.name}", where="tools", hint="drop one")
+    if job.max_cost_usd is not None and model.price is None:
+        yield JobError(
+            f"the price of {model.name} is unknown, so the cap cannot be held",
+            where="max_cost_usd",
+            hint="add the price to your catalogue, or run without a cap: cost is then null",
+        )
+    most = job.params.max_output_tokens
+    if most is not None and most > model.max_output_tokens:
+        yield JobError(
+            f"{model.name} gives at most {model.max_output_tokens:,} output tokens, {most:,} are asked for",
+            where="params.max_output_tokens",
+            hint=f"ask for {model.max_output_tokens:,} or fewer, or leave it out",
+        )
+    if job.params.thinking is not None and job.params.thinking not in model.thinking_levels:
+        yield JobError(
+            f"{model.name} has no thinking level {job.params.thinking!r}",
+            where="params.thinking",
+            hint=f"it has: {', '.join(model.thinking_levels) or 'none'}",
+        )
+
+
+def refuse_without_labels(job: Job) -> None:
+    """Raises JobError where a job that is to label names no labels."""
+    if job.label is None:
+        raise JobError(
+            "the job has no labels",
+            where="label",
+            hint="add `label: {labels: [...]}` to it; `rowmill run` is for jobs with a schema",
+        )
+
+
+def notes(job: Job, model: Model) -> list[str]:
+    """What a user should know before the money is spent, and that is no mistake."""
+    found = []
+    if job.output_schema is not None and (job.tools or job.params.search) and not goes_native(job, model):
+        what = "search" if job.params.search else "tools"
+        found.append(f"{what} and a native schema exclude each other on {model.name}: the schema goes into the prompt")
+    if job.max_cost_usd is not None and job.params.max_output_tokens is None:
+        found.append(
+            f"without params.max_output_tokens each call may cost what {model.max_output_tokens:,} output tokens cost; "
+            "under max_cost_usd this narrows how many fly at a time"
+        )
+    return found
+
+
+def refuse_bad_input(survey: Survey, job: Job, planner: Planner) -> None:
+    """Raises InputError for what a whole input has wrong: ids that stand twice, unknown columns, no row to ask."""
+    for error in bad_input(survey, job, planner):
+        raise error
+
+
+def bad_input(survey: Survey, job: Job, planner: Planner) -> Iterator[InputError]:
+    """All of that at once."""
+    if survey.duplicates:
+        yield _duplicates(survey, job)
+    first = survey.first_unreadable
+    if not survey.sample:
+        if job.id is not None and first is not None and first.reason == without_id(job.id):
+            yield InputError(
+                f"id names the column {job.id!r}, which no row has",
+                where=f"{first.file}, line {first.line}",
+                hint="name a column that every row has, or leave `id` out: the row's position is then its id",
+            )
+        return
+    for key, names in (("id", [job.id] if job.id else []), ("keep", job.keep), ("attachments", job.attachments)):
+        for name in names:
+            if name not in survey.columns:
+                yield InputError(
+                    f"{key} names the column {name!r}, which no row has",
+                    where=job.input,
+                    hint=f"the rows have: {', '.join(sorted(survey.columns)[:30])}",
+                )
+    if (nothing := _no_row_can_be_asked(survey, planner)) is not None:
+        yield nothing
+
+
+def _no_row_can_be_asked(survey: Survey, planner: Planner) -> InputError | None:
+    first: Outcome | None = None
+    for row in survey.sample:
+        planned = planner.plan(row)
+        if not isinstance(planned, Outcome) or planned.status is not Status.FAILED:
+            return None
+        first = first or planned
+    if first is None:
+        return None
+    row = survey.sample[0]
+    return InputError(
+        f"no request can be made of these rows: {first.error_message}",
+        where=f"{row.file}, line {row.line}",
+        hint="mend the prompt or the input",
+    )
+
+
+def _duplicates(survey: Survey, job: Job) -> InputError:
+    second, first = min(survey.duplicates.items())
+    more = f", and {len(survey.duplicates) - 1:,} more" if len(survey.duplicates) > 1 else ""
+    return InputError(
+        f"the id column {job.id!r} is not unique: row {second + 1} has the id of row {first + 1}{more}",
+        where=job.input,
+        hint="name a column that is unique, or leave `id` out: the row's position is then its id",
+    )

@@ -1,0 +1,122 @@
+"""Labels: the `label` section of a job → what each vote asks of the model, and what its answer names. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+from typing import Any
+
+from rowmill.schemas.job import Job
+from rowmill.schemas.json_text import JsonTextError, decode_json, encode_json
+from rowmill.schemas.label import Choice, Label, Labels
+
+TASK = {
+    False: "You label the rows of a data set. Read the text and choose the one label that fits it best.",
+    True: "You label the rows of a data set. Read the text and choose every label that applies to it, or none.",
+}
+CLOSING = "Use the labels exactly as they are written above, and no others."
+SEVERAL = "|"
+
+
+def as_asked(job: Job, vote: int = 0) -> Job:
+    """The job as one vote asks it (the first is number 0): system text and schema are made from its labels.
+
+    A job without labels is returned as it is. The labels must be known (see tasks.labelling.gold).
+    """
+    label = job.label
+    if label is None:
+        return job
+    choices = shown_order(label, vote)
+    system = "\n\n".join(part for part in (job.system, scaffold(label, choices)) if part)
+    return job.model_copy(update={"system": system, "output_schema": label_schema(label, choices)})
+
+
+def shown_order(label: Label, vote: int) -> list[Choice]:
+    """The labels as a vote sees them: as listed, then from the end, then in orders fixed for all time by a hash.
+
+    Every row sees the same order in the same vote, so that equal rows ask for equal requests.
+    """
+    assert label.labels is not None
+    if vote == 0 or not label.shuffle:
+        return list(label.labels)
+    if vote == 1:
+        return list(reversed(label.labels))
+    return sorted(label.labels, key=lambda one: blake2b(f"{vote} {one.name}".encode(), digest_size=8).digest())
+
+
+def scaffold(label: Label, choices: Sequence[Choice]) -> str:
+    """The system text: the task, the guidelines, the labels, the examples."""
+    listed = "\n".join(f"- {one.name}" + (f": {one.description}" if one.description else "") for one in choices)
+    parts = [TASK[label.multi], label.guidelines and f"Guidelines:\n{label.guidelines.strip()}", f"Labels:\n{listed}"]
+    if not isinstance(label.examples, int) and label.examples:
+        shown = "\n\n".join(
+            f"Text: {one.text.strip()}\nLabel: {', '.join(one.labels) or '(none)'}" for one in label.examples
+        )
+        parts.append(f"Examples:\n\n{shown}")
+    return "\n\n".join(part for part in [*parts, CLOSING] if part)
+
+
+def label_schema(label: Label, choices: Sequence[Choice]) -> dict[str, Any]:
+    """The schema of one answer: `label`, or `labels` where there may be several; `reason` first where it is wanted."""
+    one: dict[str, Any] = {"type": "string", "enum": [choice.name for choice in choices]}
+    fields: dict[str, Any] = {"reason": {"type": "string"}} if label.reason else {}
+    fields |= {"labels": {"type": "array", "items": one, "uniqueItems": True}} if label.multi else {"label": one}
+    return {
+        "title": "label",
+        "type": "object",
+        "properties": fields,
+        "required": list(fields),
+        "additionalProperties": False,
+    }
+
+
+def labels_in(output_text: str, label: Label) -> Labels:
+    """The labels that an accepted answer names, in the order of the job's list."""
+    value = decode_json(output_text)
+    return tuple(name for name in label.names if name in value["labels"]) if label.multi else (value["label"],)
+
+
+def gold_in(value: Any, *, multi: bool) -> Labels | None:
+    """The labels that a gold value tells; None where it tells none. Text may hold several, parted by `|`.
+
+    Raises ValueError for what cannot be labels.
+    """
+    if value is None or value == "" or value != value:
+        return None
+    if isinstance(value, str) and multi:
+        value = _listed(value)
+    if isinstance(value, (list, tuple)):
+        if not multi and len(value) != 1:
+            raise ValueError("several labels where the job has one a row (label.multi allows several)")
+        return tuple(dict.fromkeys(_one(part) for part in value))
+    return (_one(value),)
+
+
+def _listed(text: str) -> list[Any]:
+    """Several labels in one text: a JSON array, or names parted by `|`."""
+    if text.startswith("["):
+        try:
+            told = decode_json(text)
+        except JsonTextError:
+            told = None
+        if isinstance(told, list):
+            return told
+    return [part.strip() for part in text.split(SEVERAL) if part.strip()]
+
+
+def _one(value: Any) -> str:
+    if isinstance(value, str):
+        return value.strip()
+    if isinstance(value, float) and value.is_integer():
+        # A column of numbers with gaps is read as one of floats.
+        return str(int(value))
+    if isinstance(value, (bool, int, float)):
+        return encode_json(value).decode()
+    raise ValueError(f"{encode_json(value)[:60].decode('utf-8', 'replace')} is no label")
+
+
+def without_gold(columns: Mapping[str, Any], label: Label | None) -> Mapping[str, Any]:
+    """A row's columns as the model may see them."""
+    if label is None or label.gold is None or label.gold not in columns:
+        return columns
+    return {name: value for name, value in columns.items() if name != label.gold}

@@ -1,0 +1,237 @@
+"""Plan: a row → the request that will be sent for it, or the outcome of a row that cannot be asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from hashlib import blake2b
+from typing import Any
+
+import pyarrow as pa
+
+from rowmill.schemas.attempt import FailureKind
+from rowmill.schemas.catalogue import Model
+from rowmill.schemas.errors import JobError
+from rowmill.schemas.job import Job
+from rowmill.schemas.json_text import JsonTextError, encode_json
+from rowmill.schemas.label import Label, Labels
+from rowmill.schemas.outcome import Outcome, Status
+from rowmill.schemas.price import ZERO
+from rowmill.schemas.request import SCHEMA_INSTRUCTION, AskOptions, Media, Request, Text, Turn, request_key
+from rowmill.schemas.results import kept
+from rowmill.schemas.row import Row, Unreadable
+from rowmill.tasks.answers.validator import schema_text
+from rowmill.tasks.gateway.protocols.registry import PROTOCOLS
+from rowmill.tasks.plan.label_prompt import gold_in, without_gold
+from rowmill.tasks.plan.media import MediaError, read_media
+from rowmill.tasks.plan.template import Template, TemplateError
+
+# Which protocol a row's own request speaks, by the column that holds it.
+OWN_REQUESTS = {"messages": "chat-completions", "contents": "generate-content"}
+BATCH_LINES = {"body": "chat-completions", "request": "generate-content"}
+
+
+class Planner:
+    """Plans rows of one job. Pure: the same row gives the same request, byte for byte."""
+
+    def __init__(self, job: Job, model: Model, *, sandbox: bool, run_id: str = "") -> None:
+        self._job, self._model, self._run_id = job, model, run_id
+        self._protocol = PROTOCOLS[model.protocol]
+        self._prompt = Template(job.prompt, "prompt") if job.prompt is not None else None
+        schema: Any = job.output_schema
+        self.native = goes_native(job, model)
+        self._instruction = None
+        if schema is not None and not self.native:
+            self._instruction = f"{SCHEMA_INSTRUCTION}\n{schema_text(schema)}"
+        self._ask = AskOptions(
+            params=job.params,
+            tools=tuple(job.tools),
+            schema=schema if self.native else None,
+            schema_name=_schema_name(schema),
+        )
+        self._salt = _salt(model, schema, job.label, sandbox=sandbox)
+        self._shown_rows = _rows_shown(job.label)
+        self._label_names = frozenset(job.label.names if job.label else ())
+        self.keep_types: Mapping[str, pa.DataType] = {}
+
+    def plan(self, row: Row) -> Request | Outcome:
+        """The request of a row, or its outcome where none can be made of it (nothing is sent for it)."""
+        try:
+            keep = {name: kept(row.columns.get(name), type_) for name, type_ in self.keep_types.items()}
+        except ValueError as error:
+            return self._never_asked(row, Status.UNREADABLE, "kept_column", str(error), {})
+        columns = without_gold(row.columns, self._job.label)
+        try:
+            media = self._media(columns)
+            body = self._body(columns, media)
+            key = request_key(self._salt, body)
+        except TemplateError as error:
+            return self._never_asked(row, Status.FAILED, "template", str(error), keep)
+        except MediaError as error:
+            return self._never_asked(row, Status.FAILED, "media", str(error), keep)
+        except (JsonTextError, ValueError, TypeError, KeyError, AttributeError) as error:
+            told = f"the row's own request cannot be sent: {error}"
+            return self._never_asked(row, Status.FAILED, FailureKind.INVALID_REQUEST.value, told, keep)
+        return Request(
+            row,
+            key,
+            body,
+            keep,
+            media=len(media),
+            media_chars=sum(len(medium.base64 or "") for medium in media),
+            by_reference=any(medium.url for medium in media),
+            gold=self._gold(row),
+        )
+
+    def _gold(self, row: Row) -> Labels | None:
+        """A row's right labels. One that is shown as an example has none: it would score itself."""
+        label = self._job.label
+        if label is None or label.gold is None or row.row_id in self._shown_rows:
+            return None
+        try:
+            told = gold_in(row.columns.get(label.gold), multi=label.multi)
+        except ValueError:
+            return None
+        return told if told is None or self._label_names.issuperset(told) else None
+
+    def _media(self, columns: Mapping[str, Any]) -> list[Media]:
+        """The media of a row's attachment columns, read now and held by its request alone."""
+        found: list[Media] = []
+        room = self._job.limits.max_media_bytes
+        for name in self._job.attachments:
+            told = read_media(
+                columns.get(name), self._job.media_root, room, by_reference=self._model.media_by_reference
+            )
+            room -= sum(len(medium.base64 or "") * 3 // 4 for medium in told)
+            found.extend(told)
+        return found
+
+    def _body(self, columns: Mapping[str, Any], media: list[Media]) -> dict[str, Any]:
+        if self._prompt is not None:
+            body = self._from_text(self._prompt.render(columns), media)
+        else:
+            body = self._own(columns, media)
+        if (why := self._protocol.excluded(body, self._model)) is not None:
+            raise ValueError(why)
+        return self._protocol.add_text(body, self._instruction) if self._instruction else body
+
+    def _from_text(self, text: str, media: list[Media]) -> dict[str, Any]:
+        if not text.strip():
+            raise TemplateError("the prompt is empty")
+        turns = [Turn("user", (Text(text), *media))]
+        if self._job.system:
+            turns.insert(0, Turn("system", (Text(self._job.system),)))
+        return self._protocol.body(turns, self._ask, self._model)
+
+    def _own(self, columns: Mapping[str, Any], media: list[Media]) -> dict[str, Any]:
+        """The body of a row that carries its own request, in its own protocol or turned into the model's."""
+        own, protocol = own_request(columns)
+        if protocol is None:
+            return self._from_text(own["prompt"], media)
+        if media:
+            raise ValueError("attachments go with a prompt; this row brings its own turns, which can hold its media")
+        if protocol == self._model.protocol:
+            body = self._protocol.adopt(own, self._ask, self._model)
+            self._protocol.turns(body)
+        else:
+            beside = set(own) - {*OWN_REQUESTS, "systemInstruction", "system_instruction", "model", "stream"}
+            if beside:
+                raise ValueError(
+                    f"it is written for {protocol} and {sorted(beside)[0]!r} has no place in {self._model.protocol}; "
+                    f"use a {protocol} model, or params of the job"
+                )
+            body = self._protocol.body(PROTOCOLS[protocol].turns(own), self._ask, self._model)
+        return self._protocol.add_system(body, self._job.system) if self._job.system else body
+
+    def never_read(self, row: Unreadable) -> Outcome:
+        """The outcome of a line that is no row."""
+        return Outcome(
+            row.row_id,
+            row.index,
+            Status.UNREADABLE,
+            keep=dict.fromkeys(self.keep_types),
+            error_kind="unreadable",
+            error_message=row.message,
+            response_text=None,
+            run_id=self._run_id,
+        )
+
+    def stands_twice(self, row: Row, first: int) -> Outcome:
+        """The outcome of a row whose id an earlier row has."""
+        told = f"{row.file}, line {row.line}: the id {row.row_id!r} stands in row {first} too"
+        return self._never_asked(row, Status.UNREADABLE, "duplicate_id", told, {}, row_id=f"#{row.index}")
+
+    def _never_asked(
+        self, row: Row, status: Status, kind: str, message: str, keep: dict[str, Any], row_id: str | None = None
+    ) -> Outcome:
+        return Outcome(
+            row_id or row.row_id,
+            row.index,
+            status,
+            keep=keep or dict.fromkeys(self.keep_types),
+            error_kind=kind,
+            error_message=message,
+            wasted_usd=ZERO.usd,
+            run_id=self._run_id,
+        )
+
+
+def own_request(columns: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
+    """A row's own request and its protocol (None for a plain `prompt`). Raises ValueError where it carries none."""
+    for column, protocol in BATCH_LINES.items():
+        if isinstance(columns.get(column), dict):
+            return columns[column], protocol
+    for column, protocol in OWN_REQUESTS.items():
+        if isinstance(columns.get(column), list):
+            return {column: columns[column]}, protocol
+    if isinstance(columns.get("prompt"), str):
+        return {"prompt": columns["prompt"]}, None
+    raise ValueError("the job has no `prompt`, and the row has no prompt, messages, contents, body or request")
+
+
+def shown_text(request: Request, model: Model) -> str:
+    """What a person would read of a request: the texts of its user turns."""
+    turns = PROTOCOLS[model.protocol].turns(request.body)
+    return "\n\n".join(
+        part.text for turn in turns if turn.role == "user" for part in turn.parts if isinstance(part, Text)
+    )
+
+
+def goes_native(job: Job, model: Model) -> bool:
+    """Whether the schema travels in the protocol's own field. Raises JobError where the job forces the impossible.
+
+    Source: "tools and response_format are mutually exclusive"; the Flash page documents no response schema.
+    """
+    if job.output_schema is None or job.structured == "prompt":
+        return False
+    with_tools = bool(job.tools) or job.params.search
+    if job.structured == "native":
+        if with_tools and not model.native_schema_with_tools:
+            raise JobError(
+                f"{model.name} takes no native schema together with tools",
+                where="structured",
+                hint="use structured: auto or prompt",
+            )
+        return True
+    is_object = isinstance(job.output_schema, dict) and job.output_schema.get("type") == "object"
+    return model.native_schema and is_object and (not with_tools or model.native_schema_with_tools)
+
+
+def _schema_name(schema: Any) -> str:
+    title = schema.get("title", "") if isinstance(schema, dict) else ""
+    plain = "".join(char if char.isascii() and (char.isalnum() or char in "_-") else "_" for char in str(title))
+    return plain[:64] or "answer"
+
+
+def _salt(model: Model, schema: Any, label: Label | None, *, sandbox: bool) -> bytes:
+    told = [model.protocol, model.wire_name, schema, "sandbox" if sandbox else "gateway"]
+    if label is not None:
+        # The answer that is kept is that of all votes together.
+        told.append(label.identity())
+    return blake2b(encode_json(told), digest_size=16).digest()
+
+
+def _rows_shown(label: Label | None) -> frozenset[str]:
+    """Ids of the rows that the model is shown as examples."""
+    if label is None or isinstance(label.examples, int):
+        return frozenset()
+    return frozenset(one.row_id for one in label.examples if one.row_id is not None)

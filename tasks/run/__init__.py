@@ -1,0 +1,1 @@
+"""One execution of a job, from the opened output to the written manifest."""

@@ -1,0 +1,96 @@
+"""Crew: what sends a run's calls: the one door that all of them pass, and a settler for each model behind it."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Mapping
+
+from rowmill.schemas.catalogue import Model
+from rowmill.schemas.job import Job
+from rowmill.schemas.price import parse_amount
+from rowmill.tasks.answers.validator import Validator
+from rowmill.tasks.gateway.admission.budget import Budget
+from rowmill.tasks.gateway.admission.concurrency import Concurrency
+from rowmill.tasks.gateway.admission.gate import Gate
+from rowmill.tasks.gateway.admission.limiter import Limiter
+from rowmill.tasks.gateway.client import Client
+from rowmill.tasks.gateway.credentials import Gateway
+from rowmill.tasks.labelling.label_run import Votes
+from rowmill.tasks.settle.settler import Settler
+from rowmill.tasks.settle.voter import Panel, Voter
+from rowmill.tasks.system.clock import Clock
+
+log = logging.getLogger("rowmill")
+
+
+class Callers:
+    """Who calls the gateway for one run. They share the key's limits, the job's budget, and the rows in flight."""
+
+    def __init__(
+        self,
+        job: Job,
+        model: Model,
+        votes: Votes,
+        gateway: Gateway,
+        *,
+        validator: Validator,
+        spent_usd: int,
+        clock: Clock,
+        rng: random.Random,
+        run_id: str,
+        is_quota: bool = False,
+    ) -> None:
+        """`spent_usd` is what the job has cost already, in 10⁻¹² USD; the cap is about the whole of it.
+
+        `is_portion` where this process has a part of limits and cap, and begins with none of it.
+        """
+        self._job, self._gateway, self._validator = job, gateway, validator
+        self._clock, self._rng, self._run_id = clock, rng, run_id
+        self._sending: set[int] = set()
+        self.cap_usd = None if job.max_cost_usd is None else parse_amount(str(job.max_cost_usd))
+        limits = job.limits
+        sliding = limits.window == "sliding" and not is_quota
+        self.gate = Gate(
+            limiter=Limiter(limits.rpm, limits.tpm, clock.now(), sliding=sliding),
+            concurrency=Concurrency(limits.concurrency),
+            budget=Budget(self.cap_usd, spent_usd, lambda told: log.warning("%s", told), is_quota=is_quota),
+            clock=clock,
+            outage_s=job.retries.outage_s,
+        )
+        self.clients: dict[str, Client] = {}
+        self.settler = self._voter(votes) if votes else self._settler(model)
+
+    def _voter(self, votes: Votes) -> Voter:
+        panels: Mapping[str, Panel] = {
+            name: Panel(planners, self._settler(model)) for name, (model, planners) in votes.items()
+        }
+        return Voter(self._job, panels, self._run_id)
+
+    def _settler(self, model: Model) -> Settler:
+        job = self._job
+        client = self.clients[model.name] = Client(
+            model,
+            base_url=model.base_url or self._gateway.base_url,
+            api_key=self._gateway.api_key,
+            timeout_s=job.limits.timeout_s,
+            stream=job.params.stream,
+            clock=self._clock,
+        )
+        return Settler(
+            model=model,
+            client=client,
+            gate=self.gate,
+            validator=self._validator,
+            retries=job.retries,
+            stream=job.params.stream,
+            search=job.params.search,
+            clock=self._clock,
+            rng=self._rng,
+            run_id=self._run_id,
+            sending=self._sending,
+        )
+
+    async def aclose(self) -> None:
+        for client in self.clients.values():
+            await client.aclose()

@@ -1,0 +1,210 @@
+"""Ledger: the manifest of a run, made from its parts' and open shards' sums. It always balances."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from rowmill.schemas.attempt import Spent
+from rowmill.schemas.catalogue import Model
+from rowmill.schemas.errors import ExitCode, OutputError
+from rowmill.schemas.forecast import Forecast
+from rowmill.schemas.job import Job
+from rowmill.schemas.manifest import (
+    EXIT_CODES,
+    MANIFEST_VERSION,
+    Tally,
+    Termination,
+    TerminationKind,
+    ledger,
+    summed,
+    totals,
+)
+from rowmill.schemas.price import decimal_string
+from rowmill.tasks.forecast.accuracy import measure_accuracy
+from rowmill.tasks.gateway.admission.gate import RUN_AGAIN
+from rowmill.tasks.input.survey import Survey
+from rowmill.tasks.output.answer_cache import AnswerCache
+from rowmill.tasks.run.timeline import Timeline
+from rowmill.tasks.system.clock import Clock
+
+SESSIONS_KEPT = 100
+
+
+def rowmill_version() -> str:
+    try:
+        return version("rowmill")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+class ManifestBuilder:
+    """What run.json tells. `before` is the manifest found at the start, `unsettled` what open rows cost by shard."""
+
+    def __init__(
+        self, job: Job, models: Sequence[Model], run_id: str, fingerprint: str, keys: dict[str, str], clock: Clock
+    ) -> None:
+        """`models` are the job's, and any that it escalates to."""
+        self.fingerprint = fingerprint
+        self.before: dict[str, Any] = {}
+        self.input_files: list[dict[str, Any]] = []
+        self.limit: int | None = None
+        self.unsettled: dict[int, Spent] = {}
+        self.digests: dict[str, dict[str, Any]] = {}
+        self.forecast: dict[str, Any] | None = None
+        self.label: dict[str, Any] | None = None
+        self.timeline = Timeline()
+        self._waiting_since: float | None = None
+        self._waiting_until = 0.0
+        self._job, self._models, self._run_id, self._keys, self._clock = job, models, run_id, keys, clock
+        self._started = self._now()
+
+    def _now(self) -> str:
+        return datetime.fromtimestamp(self._clock.wall(), UTC).isoformat(timespec="milliseconds")
+
+    def refuse_another_job(self, where: str) -> None:
+        """Raises OutputError, naming what changed, where the output belongs to a job with other answers."""
+        told = self.before.get("fingerprint")
+        if not isinstance(told, dict) or told.get("hash") == self.fingerprint:
+            return
+        had = told.get("keys", {})
+        changed = [key for key in sorted({*had, *self._keys}) if had.get(key) != self._keys.get(key)]
+        raise OutputError(
+            f"these results were made by another job (changed: {', '.join(changed) or 'unknown'})",
+            where=where,
+            hint="name another output, or use --fresh (the earlier results are then moved aside, not deleted)",
+        )
+
+    def was_complete(self, rows_in_parts: int) -> bool:
+        """A complete run over the very same files and at least as many rows, with every part in place."""
+        told = self.before.get("input") or {}
+        wide_enough = told.get("limit") is None or (self.limit is not None and self.limit <= told.get("rows", 0))
+        return (
+            (self.before.get("termination") or {}).get("kind") == TerminationKind.COMPLETE
+            and told.get("files") == self.input_files
+            and told.get("rows") == rows_in_parts
+            and wide_enough
+        )
+
+    def settled_rows(self, tallies: Mapping[int, Tally]) -> int:
+        return sum(tally.rows for tally in tallies.values())
+
+    def nothing(self) -> Tally:
+        return Tally()
+
+    def ended(self, halted: Termination | None, *, complete: bool) -> Termination:
+        """Why the run ended. One that was halted after its last row is complete, unless its labels were too bad."""
+        if halted is not None and halted.kind is TerminationKind.ACCURACY:
+            return halted
+        if complete:
+            return Termination(TerminationKind.COMPLETE, None, "every row has its outcome", "")
+        return halted or Termination(TerminationKind.INTERRUPTED, None, "the run ended early", RUN_AGAIN)
+
+    def begin_waiting(self, now: float, until: float) -> float:
+        """Note a wait for the spend limit. Returns when it began, also where an earlier session began it."""
+        if self._waiting_since is None:
+            told = (self.before.get("waiting") or {}).get("since")
+            self._waiting_since = now if told is None else datetime.fromisoformat(told).timestamp()
+        self._waiting_until = until
+        return self._waiting_since
+
+    def end_waiting(self) -> None:
+        """A call was answered: the limit has turned, and the next wait begins anew."""
+        self._waiting_since = None
+        self.before = {key: value for key, value in self.before.items() if key != "waiting"}
+
+    def _waiting(self) -> dict[str, Any] | None:
+        if self._waiting_since is None:
+            return None
+        times = (self._waiting_since, self._waiting_until)
+        since, until = (datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds") for at in times)
+        return {"reason": "spend_limit", "since": since, "until": until}
+
+    def look_back(self, told: Forecast | None, tallies: Mapping[int, Tally], results: Path) -> None:
+        """Hold the forecast that was made for this job against what its finished run cost."""
+        if told is not None and told.job == self.fingerprint and told.rows.to_ask:
+            self.forecast = measure_accuracy(told, totals(summed(tallies.values())), results)
+
+    def manifest(
+        self, tallies: Mapping[int, Tally], survey: Survey, termination: Termination | None, answer_cache: AnswerCache
+    ) -> dict[str, Any]:
+        """run.json. While the run lives its termination is null and its state `running`."""
+        tally = summed(tallies.values())
+        unsettled = sum(self.unsettled.values(), Spent())
+        return {
+            "version": MANIFEST_VERSION,
+            "rowmill": rowmill_version(),
+            "name": self._job.name,
+            "run_id": self._run_id,
+            "state": "running" if termination is None else "ended",
+            "started_at": self._started,
+            "updated_at": self._now(),
+            "model": self._models[0].name,
+            "prices": _prices(self._models[0]),
+            "prices_escalated": _prices(self._models[1]) if len(self._models) > 1 else None,
+            "job": self._job.model_dump(mode="json", by_alias=True, exclude_defaults=True),
+            "fingerprint": {"hash": self.fingerprint, "keys": self._keys},
+            "input": {
+                "files": self.input_files,
+                "rows": survey.rows,
+                "rows_are_all": survey.complete,
+                "limit": self.limit,
+            },
+            "ledger": ledger(tally, survey.rows),
+            "totals": totals(tally),
+            # Paid attempts of rows that have no outcome yet, and answers that no row of the input asks for any more.
+            "beside": {
+                "unsettled_calls": unsettled.attempts,
+                "unsettled_cost_usd": decimal_string(unsettled.cost.usd if unsettled.cost else 0),
+                "unsettled_unknown_bound_usd": decimal_string(unsettled.unknown_usd),
+                "former_cost_usd": decimal_string(answer_cache.uncarried_usd()),
+            },
+            "parts": {**(self.before.get("parts") or {}), **self.digests},
+            "waiting": self._waiting(),
+            "forecast": self.forecast or self.before.get("forecast"),
+            "label": self.label or self.before.get("label"),
+            "course": self.timeline.told(self._job.limits.rpm) or self.before.get("course"),
+            "termination": None if termination is None else _termination(termination),
+            "sessions": [*self._sessions_before(), self._session(tally, termination)],
+        }
+
+    def _sessions_before(self) -> list[dict[str, Any]]:
+        told = self.before.get("sessions")
+        return told[-SESSIONS_KEPT:] if isinstance(told, list) else []
+
+    def _session(self, tally: Tally, termination: Termination | None) -> dict[str, Any]:
+        before = (self.before.get("totals") or {}).get("calls", 0)
+        return {
+            "run_id": self._run_id,
+            "started_at": self._started,
+            "ended_at": None if termination is None else self._now(),
+            "calls_until_now": tally.spent.attempts,
+            "calls_before": before,
+            "termination": None if termination is None else termination.kind.value,
+        }
+
+
+def _prices(model: Model) -> dict[str, Any]:
+    told = {"version": model.price_version, "source": model.source, "checked": model.checked.isoformat()}
+    return {**told, **(model.price_entry.model_dump() if model.price_entry else {"unknown": True})}
+
+
+def _termination(termination: Termination) -> dict[str, Any]:
+    return {
+        "kind": termination.kind.value,
+        "code": termination.code,
+        "message": termination.message,
+        "next": termination.next,
+    }
+
+
+def exit_code(manifest: Mapping[str, Any]) -> ExitCode:
+    """The exit code of an ended run."""
+    kind = TerminationKind(manifest["termination"]["kind"])
+    rows = manifest["ledger"]
+    if kind is TerminationKind.COMPLETE and rows["ok"] < rows["rows"]:
+        return ExitCode.ROWS_NOT_OK
+    return EXIT_CODES[kind]

@@ -1,0 +1,420 @@
+"""Shard: a range of rows from its journal's replay to its part. Rows fan out as bounded asyncio tasks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+
+from rowmill.schemas.attempt import FailureKind, Spent
+from rowmill.schemas.errors import StorageError
+from rowmill.schemas.manifest import Tally, Termination, TerminationKind
+from rowmill.schemas.outcome import Outcome
+from rowmill.schemas.request import Request
+from rowmill.schemas.row import Row, Shard, Unreadable
+from rowmill.tasks.answers.validator import Validator
+from rowmill.tasks.gateway.admission.gate import Halted, refused_storage
+from rowmill.tasks.input.key_index import KeyIndex
+from rowmill.tasks.journal.group_commit import Syncer
+from rowmill.tasks.journal.segment import ANSWER_ROOM, VERSION, Head, Segment, Tried
+from rowmill.tasks.output.answer_cache import AnswerCache, Lookup
+from rowmill.tasks.output.folder import Layout
+from rowmill.tasks.output.part_writer import BATCH_ROWS, PART_VERSION, Footer, part_digest, tally_value, write_part
+from rowmill.tasks.plan.planner import Planner
+from rowmill.tasks.run.progress import Progress
+from rowmill.tasks.settle.settler import Settler
+from rowmill.tasks.settle.voter import Voter
+
+# Rows taken up beyond those in flight: they wait for a retry or for the limiter while others are sent.
+BACKLOG = 64
+PLANNED_AT_ONCE = 64
+# Characters of base64 that all rows taken up may hold together.
+MEDIA_HELD_MOST = 256 * 2**20
+REOPENED = "reopened"
+DEFECT = Termination(
+    TerminationKind.INTERRUPTED,
+    "defect",
+    "rowmill met a defect of its own",
+    "Run the same command again, and report it",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ShardContext:
+    """What every shard of a run works with, in one process."""
+
+    output: Layout
+    job_fingerprint: str
+    planner: Planner
+    validator: Validator
+    settler: Settler | Voter
+    keys: KeyIndex
+    answer_cache: AnswerCache
+    syncer: Syncer
+    results_schema: pa.Schema
+    concurrency: int
+    reads_media: bool
+    run_id: str
+    progress: Progress
+    duplicates: Mapping[int, int]
+    rows_of: Callable[[Shard], Iterator[Row | Unreadable]]
+
+
+@dataclass(frozen=True, slots=True)
+class ShardReport:
+    """What came of a shard: its sums, and whether its part is written. Small enough to travel between processes."""
+
+    number: int
+    tally: Tally
+    complete: bool
+    unsettled: Spent
+    digest: dict[str, Any]
+
+
+@dataclass(slots=True)
+class Remaining:
+    """Rows of a shard that somebody else is to ask, as ranges of positions (both ends inclusive), and the rows whose
+    answers others of the shard wait for.
+    """
+
+    ranges: list[tuple[int, int]] = field(default_factory=list)
+    owners: set[int] = field(default_factory=set)
+
+    def ask(self, row: int) -> None:
+        """One row more; rows come in order."""
+        if self.ranges and self.ranges[-1][1] == row - 1:
+            self.ranges[-1] = (self.ranges[-1][0], row)
+        else:
+            self.ranges.append((row, row))
+
+
+class ShardRun:
+    """The shards of one run that are open now; rows with the same request find each other here.
+
+    One that does not ask (`asks`) settles what needs no call and notes what is left.
+    """
+
+    def __init__(self, context: ShardContext, *, asks: bool = True) -> None:
+        self._context, self._asks = context, asks
+        self._lookup = Lookup(context.validator)
+        self._window = asyncio.Semaphore(2 * context.concurrency + BACKLOG)
+        self._dispatching = asyncio.Lock()
+        self._waiting_rows: dict[int, asyncio.Future[Outcome]] = {}
+        self._open: dict[int, tuple[Shard, Segment]] = {}
+        self._parts: dict[int, Shard] = {}
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._media_held = 0
+        # Settled rows of each shard that progress knows of.
+        self._known: dict[int, int] = {}
+        self._left: dict[int, Remaining] = {}
+        # Which rows to settle now, by their position; None for all.
+        self.only: Callable[[int], bool] | None = None
+        self.tallies: dict[int, Tally] = {}
+
+    def standing(self, shard: Shard, tally: Tally) -> None:
+        """A part that stands already."""
+        self._parts[shard.number] = shard
+        self.tallies[shard.number] = tally
+
+    async def settle(self, shard: Shard) -> ShardReport:
+        """Settle every row of a shard and write its part; where the run ends first, a preview of what is settled.
+
+        Raises StorageError, DamageError, InputError.
+        """
+        async with self._opened(shard) as (segment, tally):
+            complete = await self._settle_rows(shard, segment, tally)
+            digest = await asyncio.to_thread(self._write_part, shard, segment, tally, complete)
+            if complete:
+                self._parts[shard.number] = shard
+            return ShardReport(shard.number, tally, complete, segment.replayed.unsettled, digest)
+
+    async def settle_in_journal(self, shard: Shard) -> Remaining:
+        """Settle what is to be settled here, and write no part. Returns what is left for others to ask."""
+        left = self._left[shard.number] = Remaining()
+        async with self._opened(shard) as (segment, tally):
+            await self._settle_rows(shard, segment, tally)
+        del self._left[shard.number]
+        return left
+
+    @asynccontextmanager
+    async def _opened(self, shard: Shard) -> AsyncIterator[tuple[Segment, Tally]]:
+        """The shard's journal, which goes when its part is written, and the sums of what it holds."""
+        tally = self.tallies[shard.number] = Tally()
+        segment = await self._open_segment(shard, tally)
+        self._open[shard.number] = (shard, segment)
+        try:
+            yield segment, tally
+        finally:
+            del self._open[shard.number]
+            self._known[shard.number] = len(segment.settled)
+            segment.close()
+            if shard.number in self._parts:
+                await asyncio.to_thread(self._context.output.drop, self._context.output.segment_path(shard.number))
+
+    async def _open_segment(self, shard: Shard, tally: Tally) -> Segment:
+        """The shard's journal, with calls that were in flight at a crash written down as maybe paid."""
+        context = self._context
+        head = Head(VERSION, context.job_fingerprint, shard)
+        room = (context.concurrency + 1) * ANSWER_ROOM
+        segment = Segment(context.output.segment_path(shard.number), head, context.syncer, room)
+        known = self._known.get(shard.number)
+        for place, row in enumerate(segment.settled):
+            if place % PLANNED_AT_ONCE == 0:
+                # Calls in flight, and workers elsewhere, are heard meanwhile.
+                await asyncio.sleep(0)
+            outcome = segment.outcome(row)
+            tally.add(outcome)
+            if known is not None and place >= known:
+                # Settled elsewhere since we had it open.
+                self._show(outcome)
+            if outcome.request_key and outcome.reused_from is None:
+                context.keys.owner(bytes.fromhex(outcome.request_key), row)
+                context.answer_cache.carried(outcome.request_key)
+        if known is None:
+            context.progress.begin(tally)
+        for intent in list(segment.replayed.in_flight.values()):
+            lost = Spent(1, unknown=True, unknown_usd=intent.worst_usd)
+            segment.note_tried(Tried(intent.row, intent.attempt, FailureKind.INTERRUPTED.value, lost))
+        return segment
+
+    async def _settle_rows(self, shard: Shard, segment: Segment, tally: Tally) -> bool:
+        """Take up the rows in order, one shard at a time; its last calls overlap with the next shard's first."""
+        tasks: list[asyncio.Task[None]] = []
+        try:
+            async with self._dispatching:
+                rows = self._rows(shard, segment)
+                while few := list(islice(rows, 1 if self._context.reads_media else PLANNED_AT_ONCE)):
+                    await self._take_up(few, segment, tally, tasks)
+        except Halted:
+            pass
+        except StorageError as error:
+            self._context.settler.gate.halt(refused_storage(error))
+        except Exception:
+            self._context.settler.gate.halt(DEFECT)
+            await asyncio.gather(*tasks, return_exceptions=True)
+            raise
+        for result in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(result, Exception) and not isinstance(result, Halted):
+                raise result
+        try:
+            segment.flush()
+        except StorageError as error:
+            self._context.settler.gate.halt(refused_storage(error))
+        return len(segment.settled) == shard.rows
+
+    def _rows(self, shard: Shard, segment: Segment) -> Iterator[Row | Unreadable]:
+        """The rows that are to be settled now."""
+        only = self.only
+        for row in self._context.rows_of(shard):
+            if row.index not in segment.settled and (only is None or only(row.index)):
+                yield row
+
+    async def _take_up(
+        self, rows: list[Row | Unreadable], segment: Segment, tally: Tally, tasks: list[asyncio.Task[None]]
+    ) -> None:
+        """Settle rows that need no call at once; give each other one a task of its own."""
+        context = self._context
+        # Media are read from disk: not in the loop that calls in flight need.
+        planned = await asyncio.to_thread(self._plan, rows) if context.reads_media else self._plan(rows)
+        asked = [(told.key, told.row.index) for told in planned if isinstance(told, Request)]
+        owners = iter(context.keys.owners(asked))
+        for told in planned:
+            if context.settler.gate.termination is not None:
+                raise Halted
+            row = told.row_index if isinstance(told, Outcome) else told.row.index
+            if self._asks:
+                context.progress.take_up(row)
+            if isinstance(told, Outcome):
+                self._note(told, segment, tally)
+            elif (owner := next(owners)) == row and (answer_cache := self._answer_cache(told, segment)) is not None:
+                self._note(answer_cache, segment, tally)
+            elif self._asks:
+                await self._begin(told, owner, segment, tally, tasks)
+            else:
+                self._leave(told, owner, segment, tally)
+        # A breath for the calls in flight.
+        await asyncio.sleep(0)
+
+    async def _begin(
+        self, request: Request, owner: int, segment: Segment, tally: Tally, tasks: list[asyncio.Task[None]]
+    ) -> None:
+        """A row whose answer is not known yet: ask, or wait for the row that asks the same."""
+        await self._window.acquire()
+        await self._media_room(request.media_chars)
+        if owner == request.row.index:
+            self._waiting_rows[owner] = asyncio.get_running_loop().create_future()
+            work = self._ask(request, segment, tally)
+        else:
+            work = self._copy(request, owner, segment, tally)
+        task = asyncio.create_task(work)
+        self._tasks[request.row.index] = task
+        self._media_held += request.media_chars
+        task.add_done_callback(partial(self._ended, request.row.index, request.media_chars))
+        tasks.append(task)
+
+    def _leave(self, request: Request, owner: int, segment: Segment, tally: Tally) -> None:
+        """A row that nobody asks here, unless the row that asks the same is settled already."""
+        row = request.row.index
+        if owner != row and (found := self._settled_outcome(owner)) is not None:
+            self._note(copy_of(found, request, self._context.run_id), segment, tally)
+        elif (left := self._left.get(segment.replayed.head.shard.number)) is not None:
+            if owner == row:
+                left.ask(row)
+            else:
+                left.owners.add(owner)
+
+    def _ended(self, row: int, media_chars: int, _: asyncio.Task[None]) -> None:
+        del self._tasks[row]
+        self._media_held -= media_chars
+        self._window.release()
+
+    async def _media_room(self, chars: int) -> None:
+        """Wait until the media of the rows taken up leave room for these."""
+        while self._media_held and self._media_held + chars > MEDIA_HELD_MOST and self._tasks:
+            await asyncio.wait(list(self._tasks.values()), return_when=asyncio.FIRST_COMPLETED)
+
+    def _plan(self, rows: list[Row | Unreadable]) -> list[Request | Outcome]:
+        return [self._planned(row) for row in rows]
+
+    def _planned(self, row: Row | Unreadable) -> Request | Outcome:
+        context = self._context
+        if isinstance(row, Unreadable):
+            return context.planner.never_read(row)
+        first = context.duplicates.get(row.index)
+        return context.planner.stands_twice(row, first) if first is not None else context.planner.plan(row)
+
+    def _answer_cache(self, request: Request, segment: Segment) -> Outcome | None:
+        """The row's answer from before the input changed, where its request was paid for then.
+
+        One that is to be tried again leaves only what it has cost.
+        """
+        found = self._context.answer_cache.find(request.key)
+        if found is None:
+            return None
+        if self._context.answer_cache.reopens(found):
+            row, replayed = request.row.index, segment.replayed
+            if REOPENED not in replayed.failures.get(row, {}) and row not in replayed.votes:
+                segment.note_tried(Tried(row, found.spent.attempts, REOPENED, found.spent))
+            return None
+        return carried(found, request)
+
+    async def _ask(self, request: Request, segment: Segment, tally: Tally) -> None:
+        """Settle a row by calls of its own."""
+        row = request.row.index
+        waiting = self._waiting_rows[row]
+        try:
+            spent = segment.replayed.tried.get(row, Spent())
+            failures = segment.replayed.failures.get(row, {})
+            outcome = await self._context.settler.settle(request, segment, spent, failures)
+            # Its end is known: a halt that comes while it is made durable does not undo it.
+            self._context.settler.sending.add(row)
+            await segment.settle(outcome)
+            self._count(outcome, tally)
+            waiting.set_result(outcome)
+        except StorageError as error:
+            self._context.settler.gate.halt(refused_storage(error))
+            raise Halted from None
+        except (Halted, asyncio.CancelledError):
+            raise
+        except Exception:
+            self._context.settler.gate.halt(DEFECT)
+            raise
+        finally:
+            self._context.settler.landed(row)
+            if not waiting.done():
+                waiting.cancel()
+            del self._waiting_rows[row]
+
+    async def _copy(self, request: Request, owner: int, segment: Segment, tally: Tally) -> None:
+        """A row whose identical request another row pays for."""
+        if (waiting := self._waiting_rows.get(owner)) is not None:
+            await asyncio.wait([waiting])
+            if waiting.cancelled():
+                raise Halted
+            found: Outcome | None = waiting.result()
+        else:
+            found = self._settled_outcome(owner)
+        assert found is not None, f"row {owner} owns a request and has no outcome"
+        self._note(copy_of(found, request, self._context.run_id), segment, tally)
+
+    def _settled_outcome(self, row: int) -> Outcome | None:
+        for _, segment in self._open.values():
+            if row in segment.settled:
+                return segment.outcome(row)
+        for number, shard in self._parts.items():
+            if shard.first_row <= row <= shard.last_row:
+                return self._lookup.outcome(self._context.output.part_path(number), row)
+        return None
+
+    def _note(self, outcome: Outcome, segment: Segment, tally: Tally) -> None:
+        segment.note(outcome)
+        self._count(outcome, tally)
+
+    def _count(self, outcome: Outcome, tally: Tally) -> None:
+        tally.add(outcome)
+        self._show(outcome)
+
+    def _show(self, outcome: Outcome) -> None:
+        """Tell progress of a settled row; one that was asked here was taken up before."""
+        if not self._asks:
+            self._context.progress.take_up(outcome.row_index)
+        self._context.progress.add(outcome)
+
+    def _write_part(self, shard: Shard, segment: Segment, tally: Tally, complete: bool) -> dict[str, Any]:
+        context = self._context
+        rows = sorted(segment.settled)
+        if not rows:
+            return {}
+        footer = Footer(PART_VERSION, context.job_fingerprint, shard, complete, tally_value(tally))
+        shape = context.validator.shape if context.validator.has_schema else None
+        path = context.output.part_path(shard.number)
+        batches = (list(segment.outcomes(rows[at : at + BATCH_ROWS])) for at in range(0, len(rows), BATCH_ROWS))
+        write_part(path, context.results_schema, shape, batches, footer)
+        context.output.keep(path)
+        return part_digest(path)
+
+    def cancel_waiting(self) -> None:
+        """End every row that is not in flight."""
+        for row, task in self._tasks.items():
+            if row not in self._context.settler.sending:
+                task.cancel()
+
+    def cancel_all(self) -> None:
+        """End every row, in flight or not: what is in flight may then be paid for unseen."""
+        for task in self._tasks.values():
+            task.cancel()
+
+
+def carried(found: Outcome, request: Request) -> Outcome:
+    """An outcome that is this row's too: the row tells its id, its place, what is kept of it, and its gold."""
+    told = found.labelling
+    return msgspec.structs.replace(
+        found,
+        row_id=request.row.row_id,
+        row_index=request.row.index,
+        keep=request.keep,
+        labelling=None if told is None else msgspec.structs.replace(told, gold=request.gold),
+    )
+
+
+def copy_of(owner: Outcome, request: Request, run_id: str) -> Outcome:
+    """The outcome of a row whose identical request was paid for by another: same answer, no cost."""
+    same = carried(owner, request)
+    if same.labelling is not None:
+        unpaid = tuple(msgspec.structs.replace(vote, spent=Spent()) for vote in same.labelling.votes)
+        same = msgspec.structs.replace(same, labelling=msgspec.structs.replace(same.labelling, votes=unpaid))
+    return msgspec.structs.replace(
+        same,
+        spent=Spent(),
+        wasted_usd=0,
+        reused_from=owner.row_id,
+        failures={},
+        run_id=run_id,
+    )

@@ -1,0 +1,1 @@
+"""The machine: clock, event loop, durable files, processes, S3 clients."""

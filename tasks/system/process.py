@@ -1,0 +1,22 @@
+"""Owner: who holds an output, as another run is told."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+from rowmill.schemas.errors import OutputError
+
+
+def this_process() -> str:
+    """This process, as others are told of it."""
+    return f"process {os.getpid()} on {socket.gethostname()}"
+
+
+def in_use(where: str, owner: str) -> OutputError:
+    """What an output that another run holds is to who wants it."""
+    return OutputError(
+        f"another run works on this output ({owner or 'owner unknown'})",
+        where=where,
+        hint="wait for it, stop it, or name another output",
+    )
