@@ -84,9 +84,10 @@ class Reply:
     delay_s: float = 0.0
     # The connection is cut in place of an answer.
     hang_up: bool = False
-    # A second whole answer on the same connection, so many seconds after the first: nobody asked for it.
+    # A second whole answer on the same connection, so many seconds after the first (0: right behind it, in one piece
+    # with it): nobody asked for it.
     late: Reply | None = None
-    late_s: float = 0.01
+    late_s: float = 0.0
 
     @property
     def is_billed(self) -> bool:
@@ -186,9 +187,11 @@ class Gateway:
             await asyncio.sleep(delay)
         if reply.hang_up:
             return False
-        writer.write(_wire(ask, reply))
-        if reply.late is not None:
-            late = _wire(ask, reply.late)
+        late = b"" if reply.late is None else _wire(ask, reply.late)
+        if reply.late_s == 0:
+            writer.write(_wire(ask, reply) + late)
+        else:
+            writer.write(_wire(ask, reply))
             asyncio.get_running_loop().call_later(reply.late_s, lambda: writer.is_closing() or writer.write(late))
         await writer.drain()
         return True
