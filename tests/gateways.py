@@ -29,7 +29,7 @@ PRICES = {
 }
 TRUE_COUNTS: Mapping[str, Any] = {"told": "as billed"}
 FINISH = {"stop": "STOP", "length": "MAX_TOKENS", "content_filter": "SAFETY"}
-QUIET_S = 10.0
+WAIT_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,15 +144,16 @@ class Gateway:
         """Good answers beyond the so many that each prompt is worth."""
         return sum(count - per_prompt for count in self.good_by_prompt.values() if count > per_prompt)
 
-    def wait_for(self, calls: int, timeout_s: float = 30.0) -> None:
+    def wait_for(self, calls: int, timeout_s: float = WAIT_S) -> None:
         """Until so many calls have arrived since the start."""
-        self._until(lambda: len(self.asks) >= calls, timeout_s)
+        self.wait_until(lambda: len(self.asks) >= calls, timeout_s)
 
     def quiet(self) -> None:
         """Until nobody is connected: what a killed client had sent has then arrived, and is in the books."""
-        self._until(lambda: not self._open, QUIET_S)
+        self.wait_until(lambda: not self._open)
 
-    def _until(self, reached: Callable[[], bool], timeout_s: float) -> None:
+    def wait_until(self, reached: Callable[[], bool], timeout_s: float = WAIT_S) -> None:
+        """Until something is so. It fails where that takes too long."""
         deadline = time.monotonic() + timeout_s
         while not reached():
             assert time.monotonic() < deadline, f"{len(self.asks)} calls and no more after {timeout_s} s"
@@ -369,7 +370,7 @@ def assert_books(
     assert known <= billed <= known + bound, f"billed {billed}, known {known}, unknown at most {bound}"
     assert books["calls"] <= calls, f"{books['calls']} calls were sent, {calls} are told"
     if exact:
-        assert (known, bound, calls) == (billed, 0, books["calls"])
+        assert (known, bound, calls) == (billed, 0, books["calls"]), f"billed {billed}, known {known}, unknown {bound}"
     return told
 
 

@@ -90,9 +90,7 @@ def test_ten_nights_of_votes_under_a_cap_cost_no_more_than_the_cap(bench, gatewa
 def test_nights_of_answers_asked_again_under_a_cap_cost_no_more_than_the_cap(bench, gateways):
     """Rows whose first answers were wrong keep what those cost while the file grows, night after night."""
     gateway = gateways(always_wrong)
-    bench.job(
-        id="id", schema=PERSON, retries={"content": 30}, params={"max_output_tokens": 400}, max_cost_usd=0.05
-    )
+    bench.job(id="id", schema=PERSON, retries={"content": 30}, params={"max_output_tokens": 400}, max_cost_usd=0.05)
     for night in range(4):
         bench.rows(rows(20 + night))
         assert direct(bench, gateway.url).code == 4
@@ -387,7 +385,9 @@ def test_counts_that_cannot_be_are_unknown_within_their_bound(bench, gateways, m
         assert len(gateway.asks) == 10 + len(counts)
     results = bench.results()
     assert set(results.filter(cost_unknown=True)["row_id"]) == set(counts)
-    assert results["response_text"].to_list() == [answer_to(f"Say {row}") for row in [*(f"person {n:04d}" for n in range(10)), *counts]]
+    assert results["response_text"].to_list() == [
+        answer_to(f"Say {row}") for row in [*(f"person {n:04d}" for n in range(10)), *counts]
+    ]
     for column in ("input_tokens", "output_tokens", "thought_tokens"):
         assert results[column].is_between(0, 1_000).all(), column
     assert money(told["totals"]["unknown_cost_bound_usd"]) < len(counts)
@@ -445,16 +445,23 @@ def test_the_key_in_pieces_is_redacted_once_put_together(tmp_path, gateways, mod
         assert not path.is_file() or KEY.encode() not in path.read_bytes(), path
 
 
-# Right behind the answer; and while the connection is idle, since the next call is 50 ms away.
-@pytest.mark.parametrize(("late_s", "limits"), [(0.0, {"concurrency": 4}), (0.02, {"concurrency": 1, "rpm": 1_200})])
+# Right behind the answer; while the connection is idle, since the next call is 50 ms away; while every one is wanted.
+LATE = {
+    "at once": (0.0, {"concurrency": 4}),
+    "idle": (0.02, {"concurrency": 1, "rpm": 1_200}),
+    "busy": (0.01, {"concurrency": 4}),
+}
+
+
+@pytest.mark.parametrize(("late_s", "limits"), LATE.values(), ids=LATE.keys())
 def test_an_answer_that_nobody_asked_for_is_in_no_row(bench, gateways, late_s, limits):
-    """A second answer on a kept connection, before the next request is sent, is never taken for the answer to that."""
+    """A second answer, sent late on a kept connection, is never taken for the answer to another row's request."""
 
     def script(ask: Ask) -> Reply:
         late = Reply(text=f"late: {answer_to(ask.prompt)}") if number_in(ask.prompt) % 5 == 0 else None
         return Reply(text=answer_to(ask.prompt, ask.seen), late=late, late_s=late_s)
 
-    gateway = gateways(script)
+    gateway = gateways(script, latency_s=0.05 if late_s == 0.01 else 0.0)
     bench.rows(rows(30))
     bench.job(id="id", limits=limits)
     assert direct(bench, gateway.url).code == 0
