@@ -35,7 +35,7 @@ WAIT_S = 30.0
 @dataclass(frozen=True, slots=True)
 class Ask:
     """One request as it arrived. `prompt` is the text of its first user turn; `seen` counts the earlier requests with
-    that prompt, whatever else they held, and `turns` the turns of this one (more than one: it is asked again).
+    that prompt, whatever else they held; `turns` are the user turns of this one (more than one: it is asked again).
     """
 
     model: str
