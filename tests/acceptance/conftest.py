@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.gateways import Gateway, names_its_request, serving
+
 
 class Unsteady(ThreadingHTTPServer):
     """Passes requests on to another server. Every so many it fails one, in turn: an error before it is passed on, a
@@ -95,3 +97,10 @@ def unsteady() -> Iterator[Callable[..., Unsteady]]:
     """Start ways to a server that fail every so many requests, or all while `is_down`; they end with the test."""
     with ExitStack() as stack:
         yield lambda upstream, every=None: stack.enter_context(_running(upstream, every))
+
+
+@pytest.fixture
+def gateways() -> Iterator[Callable[..., Gateway]]:
+    """Start scripted gateways; they end with the test."""
+    with ExitStack() as stack:
+        yield lambda script=names_its_request, **keys: stack.enter_context(serving(script, **keys))
