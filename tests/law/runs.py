@@ -16,6 +16,7 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Mapping
@@ -110,6 +111,7 @@ def _serve() -> None:
     for name in PRELOADED:
         with contextlib.suppress(ModuleNotFoundError):
             importlib.import_module(name)
+    _warm_up(command)
     gc.collect()
     gc.freeze()
     for line in sys.stdin:
@@ -119,6 +121,20 @@ def _serve() -> None:
             _run(command, told)
         print(pid, flush=True)
         print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+
+
+def _warm_up(command: Any) -> None:
+    """Check a job, which sends nothing: what is compiled once in a process is then compiled for all runs."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
+        job = Path(folder, "job.json")
+        told = {"model": "gemini-3-pro", "input": "rows.jsonl", "output": "out", "prompt": "Say {{ text }}"}
+        job.write_text(json.dumps({**told, "schema": {"type": "object", "properties": {"a": {"type": "integer"}}}}))
+        Path(folder, "rows.jsonl").write_text('{"text": "a"}\n')
+        with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
+            with contextlib.redirect_stdout(nowhere):
+                command(["check", str(job)])
+            with contextlib.suppress(ImportError):
+                importlib.import_module("uvloop").new_event_loop().close()
 
 
 def _hasten() -> None:

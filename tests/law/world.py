@@ -15,7 +15,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import yaml
 
 from tests.law import runs
 from tests.law.gateway import LABELS, PRICES, WEATHERS, Ambush, Call, Gateway
@@ -224,9 +223,8 @@ class World:
         self._write_job()
         before, ambush = self.gateway.billed, self.gateway.ambush
         was = runs.manifest(self.out)
-        kept = {row["row_index"]: row for row in runs.results(self.out)} if self.out.is_dir() else {}
         ended = self.runner.run(
-            self.folder, self.gateway.base_url, "label" if self.setting.labels else "run", "job.yaml", "-q", *flags
+            self.folder, self.gateway.base_url, "label" if self.setting.labels else "run", "job.json", "-q", *flags
         )
         self.gateway.quiet()
         self.gateway.lie_in_wait(None)
@@ -249,7 +247,6 @@ class World:
         self._ends_as_it_should(ended, stopped=stopped, retries=retries)
         if ended.code in COMPLETE and limit is None:
             self._answered_rows_are_ok(found)
-        del kept
 
     def _write_rows(self) -> None:
         lines = [{"id": row.id, "text": row.text} for row in self.rows]
@@ -279,7 +276,7 @@ class World:
             told["schema"] = ECHO
         if self.cap is not None:
             told["max_cost_usd"] = self.cap
-        (self.folder / "job.yaml").write_text(yaml.safe_dump(told, allow_unicode=True))
+        (self.folder / "job.json").write_text(json.dumps(told))
 
     def _write_catalogue(self, factor: str) -> None:
         """The built-in catalogue with all prices multiplied; the gateway bills by the same."""
