@@ -88,10 +88,8 @@ def walk(
         try:
             for step in steps:
                 world.do(step)
-        except Broken as error:
+        except (Broken, runs.Hung) as error:
             return error.kind, f"{error}\n{world.told()}", len(world.walk)
-        except runs.Hung as error:
-            return "every run ends", f"{error}\n{world.told()}", len(world.walk)
     return None
 
 

@@ -56,6 +56,9 @@ class Ended:
 class Hung(Exception):
     """A run did not end."""
 
+    kind = "every run ends"
+    walk: Any = None
+
 
 class Runner:
     """Starts runs. One process with everything imported, which forks."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -42,6 +42,7 @@ class Broken(AssertionError):
     def __init__(self, kind: str, told: str) -> None:
         super().__init__(f"{kind}: {told}")
         self.kind = kind
+        self.walk: tuple[Setting, list[Step]] | None = None
 
 
 @dataclass(frozen=True)
@@ -454,13 +455,3 @@ def _signature(answer: dict[str, Any]) -> tuple[str, int | None]:
 
 def usd(pico: int) -> str:
     return f"${Decimal(pico) / runs.PICO:.9f}"
-
-
-def walked(world: World, steps: Iterable[Step]) -> Exception | None:
-    """Walk; the first breach of the law, or None."""
-    try:
-        for step in steps:
-            world.do(step)
-    except (Broken, runs.Hung) as error:
-        return error
-    return None
