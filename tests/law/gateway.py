@@ -156,7 +156,7 @@ class Gateway:
         """Wait until every connection of a run that ended is gone: nothing is booked afterwards."""
 
         async def gone() -> None:
-            while self._open:
+            while self._open:  # noqa: ASYNC110
                 await asyncio.sleep(0.001)
 
         asyncio.run_coroutine_threadsafe(gone(), self._loop).result(10)
@@ -178,20 +178,18 @@ class Gateway:
             writer.close()
 
     async def _exchanges(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                line, *lines = head.split(b"\r\n")
-                method, path, _ = line.split(b" ", 2)
-                length = next(
-                    (int(one.split(b":")[1]) for one in lines if one.lower().startswith(b"content-length:")), 0
-                )
-                body = await reader.readexactly(length)
-                if method != b"POST":
-                    await _write(writer, 404, b'{"error": {"code": "task_not_found", "type": "x", "message": "none"}}')
-                    continue
-                told = KEY.search(head)
-                if not await self._answer(writer, path.decode(), json.loads(body), int(told[1]) if told else 0):
-                    return
+        while True:
+            head = await reader.readuntil(b"\r\n\r\n")
+            line, *lines = head.split(b"\r\n")
+            method, path, _ = line.split(b" ", 2)
+            length = next((int(one.split(b":")[1]) for one in lines if one.lower().startswith(b"content-length:")), 0)
+            body = await reader.readexactly(length)
+            if method != b"POST":
+                await _write(writer, 404, b'{"error": {"code": "task_not_found", "type": "x", "message": "none"}}')
+                continue
+            told = KEY.search(head)
+            if not await self._answer(writer, path.decode(), json.loads(body), int(told[1]) if told else 0):
+                return
 
     async def _answer(self, writer: asyncio.StreamWriter, path: str, body: dict[str, Any], run: int) -> bool:
         """Book and answer one call; whether the connection stays open."""
@@ -389,9 +387,7 @@ def _events(payload: dict[str, Any], *, chat: bool) -> bytes:
         deltas: list[tuple[dict[str, Any], str | None]] = [
             ({"role": "assistant", "content": message[:half]}, None), ({"content": message[half:]}, None), ({}, "stop"),
         ]  # fmt: skip
-        chunks = [
-            {**head, "choices": [{"index": 0, "delta": delta, "finish_reason": end}]} for delta, end in deltas
-        ]
+        chunks = [{**head, "choices": [{"index": 0, "delta": delta, "finish_reason": end}]} for delta, end in deltas]
         if "usage" in payload:
             chunks.append({**head, "choices": [], "usage": payload["usage"]})
         return b"".join(_event(chunk) for chunk in chunks) + b"data: [DONE]\n\n"

@@ -28,7 +28,11 @@ from typing import Any
 import pyarrow.parquet as pq
 
 COMMAND = "flows.cli"
-PRELOADED = ("flows.run", "flows.pipeline", "flows.summary", "tasks.session", "tasks.label_run", "tasks.quality")
+# What a run imports on its way; pyarrow imports pandas where that is installed. A name that is none is passed over.
+PRELOADED = (
+    "flows.run", "flows.pipeline", "flows.summary", "tasks.session", "tasks.label_run", "tasks.quality",
+    "pandas", "pyarrow.pandas_compat", "dateutil", "_strptime", "uvloop",
+)  # fmt: skip
 ROOT = Path(__file__).resolve().parent.parent.parent
 CATALOGUE = ROOT / "schemas" / "catalogue.toml"
 # Seconds of a run's time in one second of the machine's.
@@ -148,7 +152,7 @@ def _hasten() -> None:
         return await sleep(delay / HASTE, result)
 
     time.monotonic = lambda: now() * HASTE
-    asyncio.sleep = short_sleep  # type: ignore[assignment]
+    asyncio.sleep = short_sleep
 
 
 def _run(command: Any, told: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ import random
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -144,11 +144,15 @@ class Law(RuleBasedStateMachine):
     def retry(self, kind: int) -> None:
         self.step("retry", kind)
 
-    @rule(after=CALLS, held=st.integers(0, 7), answered=st.integers(0, 1), delay=st.integers(0, 5), how=st.integers(0, 2))
+    @rule(
+        after=CALLS, held=st.integers(0, 7), answered=st.integers(0, 1), delay=st.integers(0, 5), how=st.integers(0, 2)
+    )
     def kill(self, after: int, held: int, answered: int, delay: int, how: int) -> None:
         self.step("kill", after, held, answered, delay, how)
 
-    @rule(after=CALLS, held=st.integers(0, 7), answered=st.integers(0, 1), delay=st.integers(0, 5), how=st.integers(0, 2))
+    @rule(
+        after=CALLS, held=st.integers(0, 7), answered=st.integers(0, 1), delay=st.integers(0, 5), how=st.integers(0, 2)
+    )
     def stop(self, after: int, held: int, answered: int, delay: int, how: int) -> None:
         self.step("stop", after, held, answered, delay, how)
 
@@ -183,7 +187,7 @@ class VotesInStorms(Law):
 MACHINES = (Plain, Reasked, Votes, VotesInStorms)
 
 
-def at_work(machine: type[Law], stage: tuple[Gateway, runs.Runner]) -> Callable[[], Law]:
+def at_work(machine: type[Law], stage: tuple[Gateway, runs.Runner]) -> type[Law]:
     """What makes machines of a kind on the gateway and the runner of this module."""
 
     class Ready(machine):  # type: ignore[misc, valid-type]
@@ -201,13 +205,17 @@ def test_money_and_answers(stage: Any, machine: type[Law]) -> None:
     except (Broken, runs.Hung) as error:
         if error.walk is not None:
             setting, steps = error.walk
-            short = shrunk(*stage, setting, steps, error.kind, SHRINK_S)
-            again = walk(*stage, setting, short)
-            error.add_note(f"shortened:\n{again[1] if again else '(held this time)'}\nreplay:\n{script(setting, short)}")
+            gateway, runner = stage
+            short = shrunk(gateway, runner, setting, steps, error.kind, SHRINK_S)
+            again = walk(gateway, runner, setting, short)
+            error.add_note(
+                f"shortened:\n{again[1] if again else '(held this time)'}\nreplay:\n{script(setting, short)}"
+            )
         raise
 
 
-def walk_all(machine: Callable[[], Law]) -> None:
+def walk_all(machine: type[Law]) -> None:
+    """Raises Broken for the first walk that breaks the law."""
     run_state_machine_as_test(
         machine,
         settings=settings(
@@ -235,7 +243,8 @@ def test_money_and_answers_all_night(stage: Any) -> None:
     """Random walks of random lengths for ROWMILL_LAW_MINUTES minutes (60) break no law."""
     gateway, runner = stage
     seed = random.randrange(2**32)
-    until, number, broken = time.monotonic() + MINUTES * 60, 0, []
+    until, number = time.monotonic() + MINUTES * 60, 0
+    broken: list[str] = []
     while time.monotonic() < until and len(broken) < 5:
         rng = random.Random(f"{seed} {number}")
         setting, length = random_setting(rng), rng.choice((8, 20, 20, 50))

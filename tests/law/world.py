@@ -15,7 +15,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-
 from tests.law import runs
 from tests.law.gateway import LABELS, PRICES, WEATHERS, Ambush, Call, Gateway
 
@@ -240,11 +239,11 @@ class World:
         stopped = ambush is not None and ambush.sprung
         if told is None or (was is not None and told.get("run_id") == was.get("run_id")):
             raise Broken("a manifest", f"exit {ended.code} left no new run.json: {ended.err}")
-        self._books_agree(told)
         found = runs.results(self.out)
         self._ledger_balances(told, found)
         self._rows_stand_once(found, ended.code, limit)
         self._answers_are_their_own(found)
+        self._books_agree(told)
         self._ends_as_it_should(ended, stopped=stopped, retries=retries)
         if ended.code in COMPLETE and limit is None:
             self._answered_rows_are_ok(found)
@@ -306,9 +305,7 @@ class World:
             return
         billed, cap = self.gateway.billed, runs.pico(self.cap)
         if billed > max(cap, before):
-            raise Broken(
-                "the cap holds", f"cap {usd(cap)}, billed before {usd(before)}, now {usd(billed)}"
-            )
+            raise Broken("the cap holds", f"cap {usd(cap)}, billed before {usd(before)}, now {usd(billed)}")
 
     def _mourn(self, pid: int) -> None:
         """A killed run had at most so many calls in flight as its concurrency: so many may be paid again."""
@@ -359,7 +356,9 @@ class World:
             ("calls", "attempts"),
         ):  # fmt: skip
             if totals[name] != sum(row[column] for row in found):
-                raise Broken("totals are sums over the rows", f"{name} {totals[name]}, rows {[r[column] for r in found]}")
+                raise Broken(
+                    "totals are sums over the rows", f"{name} {totals[name]}, rows {[r[column] for r in found]}"
+                )
 
     def _rows_stand_once(self, found: list[dict[str, Any]], code: int, limit: int | None) -> None:
         """Every row of the input exactly once, in its order, and as it stands there now."""
