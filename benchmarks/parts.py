@@ -18,8 +18,10 @@ from rowmill.schemas.row import Cursor, Shard
 from rowmill.schemas.usage import Usage
 from rowmill.tasks.answers.validator import Validator
 from rowmill.tasks.input.key_index import KeyIndex
+from rowmill.tasks.journal.entries import VERSION, Head
 from rowmill.tasks.journal.group_commit import Syncer
-from rowmill.tasks.journal.segment import Head, Segment
+from rowmill.tasks.journal.ledger import LEDGER, Ledger
+from rowmill.tasks.journal.segment import Segment
 from rowmill.tasks.output.answer_cache import AnswerCache
 from rowmill.tasks.output.folder import Output
 from rowmill.tasks.output.inventory import claims, take_inventory
@@ -42,7 +44,7 @@ async def compact_rows(folder: Path, schema: Any, count: int) -> float:
     folder.mkdir()
     validator, syncer = Validator(schema), Syncer(asyncio.get_running_loop())
     shard = Shard(0, 0, count, Cursor("f", 0, 0), "")
-    segment = Segment(folder / "segment", Head(1, "job", shard), syncer, 1 << 20)
+    segment = Segment(folder / "segment", Head(VERSION, "job", shard), syncer, 1 << 20)
     for row in range(count):
         segment.note(outcome(row))
     segment.flush()
@@ -72,7 +74,16 @@ def stock_of(folder: Path, schema: Any, *, parts: int, rows_each: int) -> tuple[
     began = time.perf_counter()
     footers = output.parts()
     digests = {number: footer.shard.digest for number, footer in footers.items()}
-    standing = take_inventory(output, footers, digests, former, "job", reopen=False, survey_complete=True)
+    standing = take_inventory(
+        output,
+        footers,
+        digests,
+        former,
+        Ledger(output.root / LEDGER),
+        fingerprint="job",
+        reopen=False,
+        survey_complete=True,
+    )
     found = time.perf_counter() - began
     assert len(standing.parts) == parts
     began = time.perf_counter()

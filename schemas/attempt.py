@@ -97,3 +97,14 @@ class Spent(msgspec.Struct, frozen=True, omit_defaults=True):
             self.unknown or other.unknown,
             self.unknown_usd + other.unknown_usd,
         )
+
+    def __sub__(self, other: Spent) -> Spent:
+        """What is left of these attempts without some of them."""
+        both = self.cost is not None and other.cost is not None
+        return Spent(
+            self.attempts - other.attempts,
+            self.usage - other.usage,
+            self.cost - other.cost if both else None,  # type: ignore[operator]
+            self.unknown,
+            self.unknown_usd - other.unknown_usd,
+        )

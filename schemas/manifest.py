@@ -128,3 +128,22 @@ def totals(tally: Tally) -> dict[str, Any]:
         "rows_cost_unknown": tally.unknown_rows,
         "unknown_cost_bound_usd": decimal_string(spent.unknown_usd),
     }
+
+
+def beside(sent: Spent, rows: Spent, unsettled: Spent) -> dict[str, Any]:
+    """The `beside` of run.json: all that was ever sent for an output, less what its rows have cost.
+
+    That is paid attempts of rows without an outcome (`unsettled`), and answers that no row asks for any more
+    (`former`). Money as decimal strings, null where a price is unknown.
+    """
+    other = sent - rows
+    return {**_sums(other), "unsettled": _sums(unsettled), "former": _sums(other - unsettled)}
+
+
+def _sums(spent: Spent) -> dict[str, Any]:
+    return {
+        "calls": spent.attempts,
+        "cost_usd": decimal_string(spent.cost.usd) if spent.cost is not None else None,
+        "cost_credits": decimal_string(spent.cost.credits) if spent.cost is not None else None,
+        "unknown_cost_bound_usd": decimal_string(spent.unknown_usd),
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from hashlib import blake2b
 from typing import Any
 
 import msgspec
@@ -25,6 +26,7 @@ class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
     """One settled row. Times are microseconds since 1970 UTC, money 10⁻¹² units inside `spent`.
 
     `output_text` is the accepted answer as JSON text (plain text where the job has no schema), null unless ok.
+    `answer_digest` binds the raw answer to the request that it was given to (see `answer_digest`).
     `wasted_usd` is the part of the cost that bought no accepted answer. `failures` counts failed attempts by kind.
     """
 
@@ -46,6 +48,7 @@ class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
     started_at: int | None = None
     finished_at: int | None = None
     request_key: str | None = None
+    answer_digest: str | None = None
     price_version: str | None = None
     run_id: str = ""
     thoughts: str | None = None
@@ -53,3 +56,10 @@ class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
     tool_calls: tuple[ToolCall, ...] = ()
     failures: dict[str, int] = msgspec.field(default_factory=dict)
     labelling: Labelling | None = None
+
+
+def answer_digest(request_key: str, response_text: str) -> str:
+    """blake2b-64 (hex) over request key and raw answer, taken when the answer comes: a row that holds another request's
+    answer is found by it.
+    """
+    return blake2b(f"{request_key}\n{response_text}".encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()

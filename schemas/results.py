@@ -36,6 +36,7 @@ TAIL = [
     ("started_at", TIME),
     ("finished_at", TIME),
     ("request_key", pa.string()),
+    ("answer_digest", pa.string()),
     ("price_version", pa.string()),
     ("run_id", pa.string()),
 ]

@@ -15,6 +15,9 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
     def __add__(self, other: Usage) -> Usage:
         return Usage(self.input + other.input, self.output + other.output, self.thoughts + other.thoughts)
 
+    def __sub__(self, other: Usage) -> Usage:
+        return Usage(self.input - other.input, self.output - other.output, self.thoughts - other.thoughts)
+
     @property
     def billed_output(self) -> int:
         return self.output + self.thoughts

@@ -10,13 +10,13 @@ from typing import Any
 from rowmill.flows.text.summary import summary
 from rowmill.schemas.attempt import Spent
 from rowmill.schemas.errors import DamageError, ExitCode
-from rowmill.schemas.manifest import Tally, ledger, summed, totals
-from rowmill.schemas.price import decimal_string
-from rowmill.tasks.journal.segment import replay
+from rowmill.schemas.manifest import Tally, beside, ledger, summed, totals
+from rowmill.tasks.journal.ledger import LEDGER, Ledger
+from rowmill.tasks.journal.replay import replay
 from rowmill.tasks.output.folder import is_locked, manifest_of, segments_in
-from rowmill.tasks.output.inventory import unsettled
 from rowmill.tasks.output.location import output_to_read
 from rowmill.tasks.output.part_writer import read_footer, tally_of, verify_part
+from rowmill.tasks.run.answer_check import wrong_answers
 
 
 def status_command(args: argparse.Namespace) -> ExitCode:
@@ -41,12 +41,15 @@ def _status(root: Path, args: argparse.Namespace) -> ExitCode:
 def standing(root: Path, manifest: dict[str, Any], damage: list[str], *, verify: bool) -> dict[str, Any]:
     """The manifest with ledger and totals as the parts and the journal tell them now."""
     tallies: dict[int, Tally] = {}
-    open_spent = Spent()
+    unsettled = Spent()
+    ledger_file = Ledger(root / LEDGER)
+    sent = ledger_file.spent
     for path in sorted((root / "results").glob("part-*.parquet")):
         try:
             footer = read_footer(path)
             if verify:
                 verify_part(path, (manifest.get("parts") or {}).get(path.name))
+                damage += wrong_answers(path, manifest)
         except DamageError as error:
             damage.append(str(error))
             continue
@@ -62,20 +65,23 @@ def standing(root: Path, manifest: dict[str, Any], damage: list[str], *, verify:
         except FileNotFoundError:
             # The run finished this shard between the listing and the reading; its part is seen the next time.
             continue
-        if found is not None and found.head.shard.number not in tallies:
+        if found is None or ledger_file.holds(found.head.id or path.name):
+            continue
+        sent = sent + found.sent
+        if found.head.shard.number not in tallies:
             tallies[found.head.shard.number] = tally
-            open_spent = open_spent + unsettled(found)
+            unsettled = unsettled + found.unsettled + found.lost
     tally = summed(tallies.values())
     rows = max(int(manifest["ledger"]["rows"]), tally.rows)
     alive = is_locked(root)
     state = "running" if alive else "killed" if manifest["state"] == "running" else "ended"
-    beside = {
-        **manifest["beside"],
-        "unsettled_calls": open_spent.attempts,
-        "unsettled_cost_usd": decimal_string(open_spent.cost.usd if open_spent.cost else 0),
-        "unsettled_unknown_bound_usd": decimal_string(open_spent.unknown_usd),
+    return {
+        **manifest,
+        "state": state,
+        "ledger": ledger(tally, rows),
+        "totals": totals(tally),
+        "beside": beside(sent, tally.spent, unsettled),
     }
-    return {**manifest, "state": state, "ledger": ledger(tally, rows), "totals": totals(tally), "beside": beside}
 
 
 def _text(told: dict[str, Any], root: Path) -> str:

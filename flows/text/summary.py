@@ -25,9 +25,8 @@ def summary(manifest: Mapping[str, Any], output: str, progress: Progress | None 
     settled = rows["rows"] - rows["not_attempted"]
     lines = [f"{termination['kind']}: {rows['rows']:,} rows: {counts or 'none'}", _bill(totals, settled)]
     beside = manifest.get("beside") or {}
-    if beside.get("unsettled_calls"):
-        unsettled = short_usd(parse_amount(beside["unsettled_cost_usd"]))
-        lines.append(f"beside that: {beside['unsettled_calls']:,} calls of rows that are not done yet, {unsettled}")
+    if beside.get("calls"):
+        lines.append(_beside(beside))
     if totals["retries"]:
         lines.append("retries: " + ", ".join(f"{count:,} {kind}" for kind, count in totals["retries"].items()))
     if progress is not None:
@@ -52,6 +51,15 @@ def summary(manifest: Mapping[str, Any], output: str, progress: Progress | None 
             "next: look at error_kind and error_message of the rows that are not ok; --retry-failed tries them again"
         )
     return "\n".join(lines)
+
+
+def _beside(beside: Mapping[str, Any]) -> str:
+    """What was paid that no row of the results tells of."""
+    calls, cost = beside["calls"], beside["cost_usd"]
+    known = "an unknown amount" if cost is None else short_usd(parse_amount(cost))
+    bound = parse_amount(beside["unknown_cost_bound_usd"])
+    unknown = f" and at most {short_usd(bound)} that was not told" if bound else ""
+    return f"beside that: {calls:,} calls of rows without an outcome, or that left the input: {known}{unknown}"
 
 
 def _seen(progress: Progress) -> list[str]:

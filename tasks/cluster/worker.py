@@ -174,6 +174,7 @@ class _Holder:
                 settler=callers.settler,
                 keys=keys,
                 answer_cache=answer_cache,
+                ledger=None,
                 syncer=syncer,
                 results_schema=None,
                 concurrency=job.limits.concurrency,

@@ -10,12 +10,11 @@ import os
 from pathlib import Path
 
 from rowmill.schemas.errors import StorageError
-from rowmill.schemas.manifest import Tally
 from rowmill.schemas.row import Shard
-from rowmill.tasks.journal.segment import CHUNK, replay
+from rowmill.tasks.journal.replay import replay
+from rowmill.tasks.journal.segment import CHUNK
 from rowmill.tasks.output.answer_cache import bound_usd
 from rowmill.tasks.output.folder import WORKER_PREFIX, Layout, number_of
-from rowmill.tasks.output.inventory import unsettled
 from rowmill.tasks.system.durable import published, sync_folder
 
 
@@ -81,9 +80,6 @@ def adopt_all(journal: Path) -> None:
 
 
 def bound_of(path: Path) -> int:
-    """What the rows of a segment have cost or may have, in 10⁻¹² USD."""
-    if not path.exists():
-        return 0
-    settled = Tally()
-    found = replay(path, settled.add)
-    return bound_usd(settled.spent) + (bound_usd(unsettled(found)) if found is not None else 0)
+    """What the attempts of a segment have cost or may have, in 10⁻¹² USD."""
+    found = replay(path) if path.exists() else None
+    return bound_usd(found.sent) if found is not None else 0

@@ -14,7 +14,7 @@ from rowmill.schemas.outcome import Outcome
 from rowmill.schemas.price import PICO
 from rowmill.schemas.row import Shard
 from rowmill.tasks.answers.validator import Validator
-from rowmill.tasks.journal.segment import replay
+from rowmill.tasks.journal.replay import replay
 from rowmill.tasks.output.answer_cache import FOLDER, read_outcomes
 from rowmill.tasks.output.folder import segments_in
 from rowmill.tasks.output.inventory import claims

@@ -55,6 +55,10 @@ class KeyIndex:
             return [row for _, row in requests]
         return [self.owner(key, row) for key, row in requests]
 
+    def has(self, request_key: bytes) -> bool:
+        """Whether a row of the input asks this."""
+        return self._db.execute("SELECT 1 FROM requests WHERE key = ?", (request_key,)).fetchone() is not None
+
     def claim_all(self, owners: Iterable[tuple[bytes, int]]) -> None:
         """Claim many requests at once; the first claim of a key stands."""
         self._guarded("INSERT OR IGNORE INTO requests VALUES (?, ?)", owners)

@@ -1,190 +1,33 @@
-"""Journal: the append-only truth of what is not yet in a part. Append, replay, the settled set.
+"""Segment: the open journal of one shard, appended to while its rows are asked.
 
-One segment file per open shard, lines of `crc32 kind json`: a head, an intent before each send, what a failed attempt
-cost, each vote about a row that is labelled by several, and each outcome. What is appended in one turn of the loop is
-written together, at the latest at its end, and acknowledged when the syncer's thread has made it durable; all that wait
-share one sync (group commit).
+A head, an intent before each send and a bill after it, each vote about a row that is labelled by several, and each
+outcome. What is appended in one turn of the loop is written together, at the latest at its end, and acknowledged when
+the syncer's thread has made it durable; all that wait share one sync (group commit).
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
-from rowmill.schemas.attempt import Spent
+from rowmill.schemas.account import Account, Voted
 from rowmill.schemas.errors import DamageError, StorageError
 from rowmill.schemas.outcome import Outcome
-from rowmill.schemas.row import NO_SHARD, Shard
+from rowmill.tasks.journal.entries import Bill, Entry, Head, Intent, Opened, decode_line, encode_line
 from rowmill.tasks.journal.group_commit import Syncer, refused
+from rowmill.tasks.journal.replay import Replay, replay
 from rowmill.tasks.system.durable import sync_folder
 
-VERSION = 1
 CHUNK = 4 * 2**20
 # Room kept for each call in flight, so that an answer that was paid for can be stored.
 ANSWER_ROOM = 64 * 1024
 # Outcomes that lie within so many bytes are read back in one piece.
 SPAN_MOST = 64 * 2**20
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """First line of a segment: whose rows these are."""
-
-    version: int
-    job: str
-    shard: Shard
-
-
-class Intent(msgspec.Struct, frozen=True):
-    """Written before a call is sent. One without a later `Tried` or outcome of its row may have been paid."""
-
-    row: int
-    attempt: int
-    worst_usd: int
-
-
-class Tried(msgspec.Struct, frozen=True):
-    """An attempt that did not settle its row: why, and what it cost."""
-
-    row: int
-    attempt: int
-    kind: str
-    spent: Spent
-
-
-class Voted(msgspec.Struct, frozen=True):
-    """One vote about a row that may need more of them: what its calls came to, all of its attempts together."""
-
-    row: int
-    model: str
-    outcome: Outcome
-
-
-NO_HEAD = Head(VERSION, "", NO_SHARD)
-KINDS: dict[bytes, type] = {b"H": Head, b"I": Intent, b"T": Tried, b"V": Voted, b"O": Outcome}
-LETTERS = {kind: letter for letter, kind in KINDS.items()}
-_DECODERS: dict[bytes, msgspec.json.Decoder[Any]] = {
-    letter: msgspec.json.Decoder(kind) for letter, kind in KINDS.items()
-}
-Entry = Head | Intent | Tried | Voted | Outcome
-_encode = msgspec.json.Encoder().encode
-
-
-def encode_line(entry: Entry) -> bytes:
-    """One journal line: 8 hex digits of CRC-32, the kind's letter, JSON, a line feed."""
-    body = LETTERS[type(entry)] + b" " + _encode(entry)
-    return b"%08x %s\n" % (zlib.crc32(body), body)
-
-
-def decode_line(line: bytes) -> Entry:
-    """The entry of a line without its line feed. Raises ValueError where a bit is not as it was written."""
-    body = line[9:]
-    # Compared as written: a flipped bit may make a digit's letter a capital, which means the same number.
-    if len(line) < 11 or line[:9] != b"%08x " % zlib.crc32(body):
-        raise ValueError("the checksum does not match")
-    entry: Entry = _DECODERS[body[:1]].decode(body[2:])
-    return entry
-
-
-@dataclass(slots=True)
-class Replay:
-    """What a segment holds: offsets of outcomes by row, calls left in flight, and of unsettled rows the votes so far
-    and what attempts since the last vote have cost.
-    """
-
-    head: Head
-    end: int = 0
-    settled: dict[int, tuple[int, int]] = field(default_factory=dict)
-    tried: dict[int, Spent] = field(default_factory=dict)
-    failures: dict[int, dict[str, int]] = field(default_factory=dict)
-    votes: dict[int, list[Voted]] = field(default_factory=dict)
-    in_flight: dict[int, Intent] = field(default_factory=dict)
-
-    @property
-    def unsettled(self) -> Spent:
-        """What rows without an outcome have cost, calls left in flight left out."""
-        votes = (vote.outcome.spent for told in self.votes.values() for vote in told)
-        return sum((*self.tried.values(), *votes), Spent())
-
-    def see(self, entry: Entry, offset: int, length: int) -> None:
-        match entry:
-            case Outcome(row_index=row):
-                self.settled[row] = (offset, length)
-                self.tried.pop(row, None)
-                self.failures.pop(row, None)
-                self.votes.pop(row, None)
-                self.in_flight.pop(row, None)
-            case Voted(row=row):
-                self.votes.setdefault(row, []).append(entry)
-                self.tried.pop(row, None)
-                self.failures.pop(row, None)
-                self.in_flight.pop(row, None)
-            case Tried(row=row, kind=kind, spent=spent):
-                self.tried[row] = self.tried.get(row, Spent()) + spent
-                counts = self.failures.setdefault(row, {})
-                counts[kind] = counts.get(kind, 0) + 1
-                self.in_flight.pop(row, None)
-            case Intent(row=row):
-                self.in_flight[row] = entry
-            case Head():
-                pass
-
-
-def replay(path: Path, on_outcome: Callable[[Outcome], None] | None = None, *, headless: bool = False) -> Replay | None:
-    """Read a segment back; None where it ends before its head was written (`headless` files have none).
-
-    A torn tail (a last line cut short, or the zeros of preallocated room) is left out. A bad line followed by a good
-    one is damage: raises DamageError with file and line.
-    """
-    found: Replay | None = None
-    offset, bad_line = 0, 0
-    with open(path, "rb", buffering=1 << 20) as file:
-        for number, line in enumerate(file, 1):
-            entry = _entry_or_none(line)
-            if entry is None:
-                if not line.strip(b"\0"):
-                    break
-                bad_line = bad_line or number
-                continue
-            if bad_line:
-                raise _damage(path, bad_line)
-            if found is None:
-                if isinstance(entry, Head) == headless:
-                    raise _damage(path, number)
-                found = Replay(entry if isinstance(entry, Head) else NO_HEAD)
-            found.see(entry, offset, len(line))
-            if on_outcome is not None and isinstance(entry, Outcome):
-                on_outcome(entry)
-            offset += len(line)
-            found.end = offset
-    return found
-
-
-def _entry_or_none(line: bytes) -> Entry | None:
-    if not line.endswith(b"\n"):
-        return None
-    try:
-        return decode_line(line[:-1])
-    except (ValueError, KeyError, msgspec.MsgspecError):
-        return None
-
-
-def _damage(path: Path, line: int) -> DamageError:
-    number = int(next((part for part in path.stem.split("-") if part.isdigit()), "0"))
-    return DamageError(
-        f"line {line} is damaged, and good lines follow it: something else changed this file",
-        where=str(path),
-        hint=f"restore it from a copy, or run with --fresh-part {number}: it is moved aside, and its rows are asked "
-        "(and paid for) again",
-    )
 
 
 class Segment:
@@ -201,7 +44,7 @@ class Segment:
         self._waiting: list[asyncio.Future[None]] = []
         self._flush_is_due = False
         try:
-            self._fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
             os.ftruncate(self._fd, self._end)
             self._allocated = self._end
             if found is None:
@@ -218,6 +61,9 @@ class Segment:
         if self._allocated - self._end >= self._room:
             return
         wanted = CHUNK + self._room
+        if not hasattr(os, "posix_fallocate"):
+            # macOS has none: there a full disk is met by the write itself.
+            return
         try:
             os.posix_fallocate(self._fd, self._end, wanted)
         except OSError as error:
@@ -235,18 +81,24 @@ class Segment:
         except StorageError:
             self._end -= len(self._unwritten.pop())
             raise
+        self.replayed.see(intent, 0, 0)
 
-    def note_tried(self, tried: Tried) -> None:
-        """Append what a failed attempt cost, so that it counts though its row is not settled."""
-        self._append(tried)
+    def open_account(self, row: int, account: Account) -> None:
+        """Append what a row's request had cost elsewhere, so that it goes on from there."""
+        opened = Opened(row, account)
+        self._append(opened)
         self._flush_soon()
-        self.replayed.see(tried, 0, 0)
+        self.replayed.see(opened, 0, 0)
 
-    async def tried(self, tried: Tried) -> None:
-        """The same, and wait until it is durable where money was spent."""
-        self.note_tried(tried)
-        if tried.spent.usage.total or tried.spent.unknown:
-            await self._durable()
+    def bill(self, bill: Bill) -> None:
+        """Append what an attempt cost, so that it counts whatever becomes of its row. Not waited for."""
+        self._append(bill)
+        self._flush_soon()
+        self.replayed.see(bill, 0, 0)
+
+    async def durable(self) -> None:
+        """Wait until all that was appended is durable. Raises StorageError."""
+        await self._durable()
 
     async def voted(self, vote: Voted) -> None:
         """Append a vote and wait until it is durable. Raises StorageError."""

@@ -1,52 +1,61 @@
-"""Former answers: paid for by rows that have since changed their place, and still good for the same request.
+"""Answer cache: answers and accounts that were paid for by rows that have since changed their place, by request.
 
-When the input changes, parts and segments whose rows are no longer there as they were are set aside here. A row whose
-request is found keeps its answer and its cost; what no row claims is kept for a later run.
+When the input changes, or rows are to be tried again, parts and segments whose rows are no longer as they were are set
+aside here. A row whose request is found keeps its answer and its cost, or goes on from what was spent for it. They are
+found by request key alone; what no row asks for is kept for a later run.
 """
 
 from __future__ import annotations
 
+import os
 import sqlite3
-from collections import OrderedDict
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
+import msgspec
 
-from rowmill.schemas.attempt import Spent, ToolCall
+from rowmill.schemas.account import Account, Voted
+from rowmill.schemas.attempt import FailureKind, Spent
+from rowmill.schemas.errors import DamageError
+from rowmill.schemas.label import Vote
 from rowmill.schemas.outcome import Outcome, Status
-from rowmill.schemas.price import PICO, Cost
-from rowmill.schemas.usage import Usage
 from rowmill.tasks.answers.validator import Accepted, Validator
-from rowmill.tasks.journal.segment import encode_line, replay
+from rowmill.tasks.journal.entries import Entry, Opened, decode_line, encode_line
+from rowmill.tasks.journal.replay import Replay, lost_call, replay
 from rowmill.tasks.output.folder import write_file
-from rowmill.tasks.output.label_columns import labelling_in
+from rowmill.tasks.output.part_reader import OutcomeLookup, PartReader
 
 FOLDER = "former"
+KEPT = "kept.outcomes"
 ANY = "any"
-# Row groups of some thousand rows each that a lookup keeps.
-GROUPS_KEPT = 4
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+REOPENED = "reopened"
+# How good what is known of a request is: an answer that was accepted is never displaced by one that was not, nor the
+# row that paid by one that shared its answer. Among equals the later one stands: it goes on from the earlier.
+ACCEPTED, OWNED = 2, 1
+_INSERT = (
+    "INSERT INTO former VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT(key) DO UPDATE SET file = excluded.file,"
+    " place = excluded.place, length = excluded.length, rank = excluded.rank, account = excluded.account"
+    " WHERE excluded.rank >= former.rank"
+)
+Indexed = tuple[bytes, int, int, int, int, bytes | None]
 
 
 class AnswerCache:
-    """Outcomes by request_key, found in files set aside. Index on disk, rebuilt at each start, gone at close."""
+    """Outcomes and accounts by request key, found in files set aside. Index on disk, rebuilt at each start."""
 
     def __init__(self, journal: Path, validator: Validator, retry: str | None) -> None:
         """`retry` names the status or error kind whose rows are tried again (`any`: every row that is not ok)."""
         self.folder = journal / FOLDER
-        self._retry = retry
-        self._validator, self._lookup = validator, Lookup(validator)
+        self._retry, self._validator = retry, validator
+        self._lookup = OutcomeLookup(validator)
         self._index_path = journal / "former.sqlite"
         self._db: sqlite3.Connection | None = None
         self._files: list[Path] = []
+        self._opened: dict[int, int] = {}
 
     def set_aside(self, path: Path) -> None:
-        """Move a part or a segment here."""
-        self.folder.mkdir(exist_ok=True)
+        """Move a part or a segment here. The ledger has counted a segment by then."""
+        self.folder.mkdir(mode=0o700, exist_ok=True)
         path.rename(self._free_name(path.name))
 
     def _free_name(self, name: str) -> Path:
@@ -55,7 +64,7 @@ class AnswerCache:
         return self.folder / f"{last + 1:06d}-{name}"
 
     def open(self) -> None:
-        """Index what is set aside; costs nothing where there is nothing."""
+        """Index what is set aside; costs nothing where there is nothing. Raises DamageError."""
         if not self.folder.is_dir() or not (files := sorted(self.folder.iterdir())):
             return
         self._files = files
@@ -64,34 +73,67 @@ class AnswerCache:
         self._db.execute("PRAGMA journal_mode=OFF")
         self._db.execute("PRAGMA synchronous=OFF")
         self._db.execute(
-            "CREATE TABLE former (key TEXT PRIMARY KEY, file INTEGER, row INTEGER, usd INTEGER, carried INTEGER)"
-            " WITHOUT ROWID"
+            "CREATE TABLE former (key BLOB PRIMARY KEY, file INTEGER, place INTEGER, length INTEGER, rank INTEGER,"
+            " account BLOB) WITHOUT ROWID"
         )
+        self._db.execute("BEGIN")
         for number, path in enumerate(files):
-            self._db.executemany(
-                "INSERT OR IGNORE INTO former VALUES (?, ?, ?, ?, 0)",
-                (
-                    (outcome.request_key, number, outcome.row_index, bound_usd(outcome.spent))
-                    for outcome in read_outcomes(path, self._validator)
-                    if outcome.request_key and outcome.reused_from is None
-                ),
-            )
+            self._db.executemany(_INSERT, self._indexed(number, path))
+        self._db.execute("COMMIT")
 
-    def carried(self, request_key: str) -> None:
-        """A row of this run has this answer: its cost stands there."""
-        if self._db is not None:
-            self._db.execute("UPDATE former SET carried = 1 WHERE key = ?", (request_key,))
+    def _indexed(self, number: int, path: Path) -> Iterator[Indexed]:
+        """The index's rows of a file; a part's place is its row group and the place there, a segment's its bytes."""
+        if path.suffix == ".parquet":
+            for group, place, key, status, reused_from in PartReader(path, self._validator).asked():
+                yield bytes.fromhex(key), number, group, place, _rank(status, reused_from), None
+            return
+        found: list[Indexed] = []
+        accounts: list[Account] = []
+        is_kept = path.suffix == ".outcomes"
 
-    def find(self, key: bytes) -> Outcome | None:
-        """The former outcome of a request, and note that it is carried."""
+        def note(entry: Entry, offset: int, length: int) -> None:
+            if isinstance(entry, Outcome) and entry.request_key:
+                rank = _rank(entry.status.value, entry.reused_from)
+                found.append((bytes.fromhex(entry.request_key), number, offset, length, rank, None))
+            elif isinstance(entry, Opened) and is_kept:
+                accounts.append(entry.account)
+
+        replayed = replay(path, headless=is_kept, on_entry=note)
+        yield from found
+        for account in accounts if is_kept else accounts_of(replayed):
+            yield bytes.fromhex(account.key), number, 0, 0, OWNED, msgspec.json.encode(account)
+
+    def find(self, key: bytes) -> Outcome | Account | None:
+        """What is known of a request: its outcome, or what it has cost without one.
+
+        An outcome that is to be tried again comes back as an account that keeps its cost and its good votes.
+        """
         if self._db is None:
             return None
-        request_key = key.hex()
-        found = self._db.execute("SELECT file, row FROM former WHERE key = ?", (request_key,)).fetchone()
-        if found is None:
+        row = self._db.execute("SELECT file, place, length, account FROM former WHERE key = ?", (key,)).fetchone()
+        if row is None:
             return None
-        self.carried(request_key)
-        return self._lookup.outcome(self._files[found[0]], found[1])
+        number, place, length, account = row
+        if account is not None:
+            return msgspec.json.decode(account, type=Account)
+        outcome = self._outcome(number, place, length)
+        if outcome.request_key != key.hex():
+            raise DamageError(
+                "an answer does not belong to the request under which it was found",
+                where=str(self._files[number]),
+                hint="remove this file: what it holds is then asked again",
+            )
+        return self._reopened(outcome) if self.reopens(outcome) else outcome
+
+    def _outcome(self, number: int, place: int, length: int) -> Outcome:
+        path = self._files[number]
+        if path.suffix == ".parquet":
+            return self._lookup.outcome(path, place, length)
+        if number not in self._opened:
+            self._opened[number] = os.open(path, os.O_RDONLY)
+        entry = decode_line(os.pread(self._opened[number], length, place)[:-1])
+        assert isinstance(entry, Outcome)
+        return entry
 
     def reopens(self, outcome: Outcome) -> bool:
         """Whether this outcome is to be tried again, its cost so far kept."""
@@ -99,34 +141,89 @@ class AnswerCache:
             return False
         return self._retry in (ANY, outcome.status.value, outcome.error_kind)
 
-    def uncarried_usd(self) -> int:
-        """What was paid (10⁻¹² USD) for answers that no row of this run has: spent, but no longer in the results."""
-        if self._db is None:
-            return 0
-        return int(self._db.execute("SELECT coalesce(sum(usd), 0) FROM former WHERE carried = 0").fetchone()[0])
+    def _reopened(self, outcome: Outcome) -> Account:
+        """The account of a row that is tried again: good votes stand, nothing is charged to its retries."""
+        votes = tuple(self._vote(outcome, vote) for vote in _good_votes(outcome))
+        spent = outcome.spent
+        for vote in votes:
+            spent = spent - vote.outcome.spent
+        failures = {**outcome.failures, REOPENED: outcome.failures.get(REOPENED, 0) + 1}
+        return Account(str(outcome.request_key), spent, failures, votes=votes)
 
-    def finish(self) -> None:
-        """After a complete run: keep only what no row has claimed, in one file."""
+    def _vote(self, row: Outcome, vote: Vote) -> Voted:
+        """A vote as it was cast, from what the results tell of it."""
+        verdict = self._validator.judge(vote.text or "")
+        return Voted(
+            row.row_index,
+            vote.model,
+            Outcome(
+                row.row_id,
+                row.row_index,
+                Status.OK,
+                output_text=verdict.text if isinstance(verdict, Accepted) else None,
+                response_text=vote.text,
+                model=vote.model,
+                spent=vote.spent,
+                latency_ms=vote.latency_ms,
+                request_key=row.request_key,
+                price_version=row.price_version,
+                run_id=row.run_id,
+            ),
+        )
+
+    def finish(self, is_owned: Callable[[bytes], bool]) -> None:
+        """After a complete run: keep only what no row asks for. `is_owned` tells whether a row has this key."""
         if self._db is None:
             return
-        left: list[bytes] = []
         for number, path in enumerate(self._files):
-            rows = {row for (row,) in self._db.execute(
-                "SELECT row FROM former WHERE carried = 0 AND file = ?", (number,))}  # fmt: skip
-            left.extend(
-                encode_line(outcome) for outcome in read_outcomes(path, self._validator) if outcome.row_index in rows
-            )
-        if left:
-            write_file(self._free_name("kept.outcomes"), b"".join(left))
-        for path in self._files:
+            rows = self._db.execute(
+                "SELECT key, place, length, account FROM former WHERE file = ?", (number,)
+            ).fetchall()
+            left = [row for row in rows if not is_owned(row[0])]
+            if len(left) == len(rows) and path.name.endswith(KEPT) and left:
+                continue
+            if left:
+                lines = (encode_line(self._kept(number, row)) for row in left)
+                write_file(self._free_name(KEPT), b"".join(lines))
             path.unlink()
-        if not left:
+        if not any(self.folder.iterdir()):
             self.folder.rmdir()
 
+    def _kept(self, number: int, row: tuple[bytes, int, int, bytes | None]) -> Outcome | Opened:
+        _, place, length, account = row
+        if account is not None:
+            return Opened(-1, msgspec.json.decode(account, type=Account))
+        return self._outcome(number, place, length)
+
     def close(self) -> None:
+        self._lookup.close()
+        for fd in self._opened.values():
+            os.close(fd)
         if self._db is not None:
             self._db.close()
             self._index_path.unlink(missing_ok=True)
+
+
+def _rank(status: str, reused_from: str | None) -> int:
+    return (ACCEPTED if status == Status.OK.value else 0) + (OWNED if reused_from is None else 0)
+
+
+def _good_votes(outcome: Outcome) -> list[Vote]:
+    votes = outcome.labelling.votes if outcome.labelling is not None else ()
+    return [vote for vote in votes if vote.labels is not None]
+
+
+def accounts_of(found: Replay | None) -> Iterator[Account]:
+    """The accounts of a segment's rows without an outcome, calls left in flight at their worst case."""
+    if found is None:
+        return
+    for row in {*found.accounts, *found.in_flight}:
+        account = found.account(row)
+        if (intent := found.in_flight.get(row)) is not None:
+            account = account.billed(FailureKind.INTERRUPTED.value, lost_call(intent))
+            account = msgspec.structs.replace(account, key=account.key or intent.key)
+        if account.key:
+            yield account
 
 
 def bound_usd(spent: Spent) -> int:
@@ -137,95 +234,10 @@ def bound_usd(spent: Spent) -> int:
 def read_outcomes(path: Path, validator: Validator) -> Iterator[Outcome]:
     """The outcomes of a part, a segment or a file of kept outcomes, in the file's order."""
     if path.suffix == ".parquet":
-        with pq.ParquetFile(path, pre_buffer=False, page_checksum_verification=True) as part:
-            columns = [name for name in part.schema_arrow.names if name != "output"]
-            for batch in part.iter_batches(1_024, columns=columns, use_threads=False):
-                for values in batch.to_pylist():
-                    yield _outcome(values, validator)
+        reader = PartReader(path, validator)
+        for group in range(len(reader.rows)):
+            yield from reader.outcomes(group)
         return
     found: list[Outcome] = []
     replay(path, found.append, headless=path.suffix == ".outcomes")
     yield from found
-
-
-class Lookup:
-    """Outcomes of single rows, from files that do not change. The row groups read last are kept: rows that ask the same
-    as others often ask the same as neighbours.
-    """
-
-    def __init__(self, validator: Validator) -> None:
-        self._validator = validator
-        self._groups: OrderedDict[tuple[Path, int], tuple[dict[int, int], pa.Table]] = OrderedDict()
-        self._spans: dict[Path, list[tuple[int, int]]] = {}
-
-    def outcome(self, path: Path, row: int) -> Outcome | None:
-        """One row's outcome from a file; reads the one row group that holds it where the file is a part."""
-        if path.suffix != ".parquet":
-            return next((found for found in read_outcomes(path, self._validator) if found.row_index == row), None)
-        for group, (first, last) in enumerate(self._spans_of(path)):
-            if first <= row <= last:
-                places, table = self._group(path, group)
-                if row in places:
-                    return _outcome(table.slice(places[row], 1).to_pylist()[0], self._validator)
-        return None
-
-    def _spans_of(self, path: Path) -> list[tuple[int, int]]:
-        """First and last row of each row group; all rows where the part does not tell."""
-        if path not in self._spans:
-            with pq.ParquetFile(path, pre_buffer=False) as part:
-                place = part.schema_arrow.names.index("row_index")
-                # row_id and row_index come first and are flat: a column's place is its leaf's.
-                told = [part.metadata.row_group(at).column(place).statistics for at in range(part.num_row_groups)]
-            self._spans[path] = [(one.min, one.max) if one is not None else (0, 2**63) for one in told]
-        return self._spans[path]
-
-    def _group(self, path: Path, group: int) -> tuple[dict[int, int], pa.Table]:
-        """A row group's rows by their place in it."""
-        found = self._groups.pop((path, group), None)
-        if found is None:
-            with pq.ParquetFile(path, pre_buffer=False, page_checksum_verification=True) as part:
-                columns = [name for name in part.schema_arrow.names if name != "output"]
-                table = part.read_row_group(group, columns=columns, use_threads=False)
-            found = {row: place for place, row in enumerate(table.column("row_index").to_pylist())}, table
-        self._groups[path, group] = found
-        if len(self._groups) > GROUPS_KEPT:
-            self._groups.popitem(last=False)
-        return found
-
-
-def _outcome(values: dict[str, Any], validator: Validator) -> Outcome:
-    """A results row → the outcome it was written from. The output is judged again from the raw answer."""
-    status = Status(str(values["status"]))
-    text = values["response_text"]
-    verdict = validator.judge(str(text)) if status is Status.OK and text else None
-    money = [values["cost_usd"], values["cost_credits"]]
-    cost = None if None in money else Cost(*(int(amount * PICO) for amount in money))
-    times: dict[str, Any] = {
-        name: None if values[name] is None else (values[name] - EPOCH) // timedelta(microseconds=1)
-        for name in ("started_at", "finished_at")
-    }
-    same: dict[str, Any] = {name: values[name] for name in _SAME}
-    wasted = values["wasted_cost_usd"]
-    return Outcome(
-        **same,
-        **times,
-        status=status,
-        output_text=verdict.text if isinstance(verdict, Accepted) else None,
-        spent=Spent(
-            values["attempts"],
-            Usage(values["input_tokens"], values["output_tokens"], values["thought_tokens"]),
-            cost,
-            values["cost_unknown"],
-        ),
-        wasted_usd=None if wasted is None else int(wasted * PICO),
-        thoughts=values.get("thoughts"),
-        grounding=values.get("grounding"),
-        tool_calls=tuple(ToolCall(**call) for call in values.get("tool_calls") or ()),
-        labelling=labelling_in(values),
-    )
-
-
-_SAME = (
-    "row_id", "row_index", "response_text", "repair", "error_kind", "error_message", "finish_reason", "model",
-    "reused_from", "latency_ms", "request_key", "price_version", "run_id",
-)  # fmt: skip

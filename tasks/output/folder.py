@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rowmill.schemas.errors import DamageError, OutputError, StorageError
+from rowmill.tasks.journal.ledger import LEDGER
 from rowmill.tasks.output.bucket.mirror import Mirror
 from rowmill.tasks.output.part_writer import Footer, read_footer
 from rowmill.tasks.system.durable import published
@@ -20,7 +21,7 @@ LOCK = ".lock"
 # How the segment begins that a worker elsewhere writes.
 WORKER_PREFIX = "away"
 WRITABLE = "free space there, or name an output that you may write to"
-KEPT_WHEN_FRESH = ("results", "journal", MANIFEST, "report.html", "estimate.json")
+KEPT_WHEN_FRESH = ("results", "journal", MANIFEST, LEDGER, "report.html", "estimate.json")
 
 
 class Layout:

@@ -1,4 +1,4 @@
-"""Standing: what of an output is still true for the input as it is now; the rest is set aside as former answers."""
+"""Inventory: what of an output is still true for the input as it is now; the rest goes to the answer cache."""
 
 from __future__ import annotations
 
@@ -11,19 +11,24 @@ import pyarrow.parquet as pq
 from rowmill.schemas.attempt import Spent
 from rowmill.schemas.errors import OutputError
 from rowmill.schemas.manifest import Tally
-from rowmill.tasks.journal.segment import Replay, replay
+from rowmill.tasks.journal.entries import Head
+from rowmill.tasks.journal.ledger import Ledger
+from rowmill.tasks.journal.replay import replay
 from rowmill.tasks.output.answer_cache import AnswerCache
-from rowmill.tasks.output.folder import Output
+from rowmill.tasks.output.folder import Output, number_of
 from rowmill.tasks.output.part_writer import Footer, tally_of
 
 
 @dataclass(slots=True)
 class Inventory:
-    """Parts that stand with their sums, and what the open segments' rows have cost so far."""
+    """Parts that stand and segments that are gone on with, by shard number.
+
+    `tallies` sums the rows of both; `sent` is what was sent from each open segment.
+    """
 
     parts: dict[int, Footer] = field(default_factory=dict)
     tallies: dict[int, Tally] = field(default_factory=dict)
-    open_spent: Spent = field(default_factory=Spent)
+    sent: dict[int, Spent] = field(default_factory=dict)
 
 
 def take_inventory(
@@ -31,14 +36,16 @@ def take_inventory(
     parts: Mapping[int, Footer],
     digests: Mapping[int, str],
     cache: AnswerCache,
-    fingerprint: str,
+    ledger: Ledger,
     *,
+    fingerprint: str,
     reopen: bool,
     survey_complete: bool,
 ) -> Inventory:
     """Keep what is unchanged; set aside parts and segments whose rows changed, or that hold rows to be tried again.
 
-    `digests` are those of the input's shards by number. Raises OutputError for a part of another job, DamageError.
+    `digests` are those of the input's shards by number. A segment is closed in the ledger before it goes anywhere.
+    Raises OutputError for a part of another job, DamageError, StorageError.
     """
     inventory = Inventory()
     for number, footer in parts.items():
@@ -55,42 +62,55 @@ def take_inventory(
         else:
             cache.set_aside(output.part_path(number))
     for number, path in output.segments().items():
-        _stock_segment(number, path, inventory, digests, cache, fingerprint, reopen=reopen)
+        settled = Tally()
+        found = replay(path, settled.add)
+        if found is None:
+            # Killed before its head was written.
+            path.unlink()
+        elif ledger.holds(found.head.id or path.name):
+            # Killed between the closing of this segment and its going: its part is written, or it was to be set aside.
+            _remove(path, cache, is_in_part=number in inventory.parts)
+        elif number in inventory.parts:
+            # Killed between a part's rename and the closing of its segment.
+            ledger.close(path.name, found)
+            path.unlink()
+        elif (reopen and settled.not_ok) or not _goes_on(found.head, digests, fingerprint):
+            ledger.close(path.name, found)
+            cache.set_aside(path)
+        else:
+            inventory.sent[number], inventory.tallies[number] = found.sent, settled
+    _drop_previews(output, inventory)
     return inventory
 
 
-def _stock_segment(
-    number: int,
-    path: Path,
-    inventory: Inventory,
-    digests: Mapping[int, str],
-    cache: AnswerCache,
-    fingerprint: str,
-    *,
-    reopen: bool,
-) -> None:
-    settled = Tally()
-    found = replay(path, settled.add)
-    if found is None or number in inventory.parts:
-        # Killed before its head was written, or between a part's rename and this deletion.
+def _drop_previews(output: Output, inventory: Inventory) -> None:
+    """Parts of a stopped run that show rows which have been set aside: their answers are found by request now."""
+    for path in output.results.glob("part-*.parquet"):
+        if number_of(path) not in inventory.tallies:
+            output.drop(path)
+
+
+def _goes_on(head: Head, digests: Mapping[int, str], fingerprint: str) -> bool:
+    """Whether a segment holds the rows of a shard as they are now, for this job."""
+    return digests.get(head.shard.number) == head.shard.digest and head.job == fingerprint
+
+
+def _remove(path: Path, cache: AnswerCache, *, is_in_part: bool) -> None:
+    if is_in_part:
         path.unlink()
-    elif digests.get(number) != found.head.shard.digest or found.head.job != fingerprint or (reopen and settled.not_ok):
-        cache.set_aside(path)
     else:
-        inventory.open_spent = inventory.open_spent + settled.spent + unsettled(found)
-
-
-def unsettled(found: Replay) -> Spent:
-    """What rows without an outcome have cost, calls left in flight at their worst case."""
-    lost = (Spent(1, unknown=True, unknown_usd=intent.worst_usd) for intent in found.in_flight.values())
-    return sum(lost, found.unsettled)
+        cache.set_aside(path)
 
 
 def claims(path: Path) -> Iterator[tuple[bytes, int]]:
-    """Each request a part paid for, with its row: (request_key, row_index)."""
+    """Each request a part has the answer of, with its row: (request_key, row_index). Those it paid for come first."""
     columns = ["request_key", "row_index", "reused_from"]
+    shared: list[tuple[bytes, int]] = []
     with pq.ParquetFile(path, pre_buffer=False, page_checksum_verification=True) as part:
         for batch in part.iter_batches(8_192, columns=columns, use_threads=False):
             for key, row, owner in zip(*(column.to_pylist() for column in batch.columns), strict=True):
                 if key is not None and owner is None:
                     yield bytes.fromhex(key), row
+                elif key is not None:
+                    shared.append((bytes.fromhex(key), row))
+    yield from shared

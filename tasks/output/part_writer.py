@@ -23,6 +23,7 @@ from rowmill.schemas.results import TIME, TOOL_CALLS, money_array
 from rowmill.schemas.row import Shard
 from rowmill.tasks.answers.validator import output_value
 from rowmill.tasks.output.label_columns import LABEL_COLUMNS, label_column
+from rowmill.tasks.output.part_reader import DETAILS, Details, details_of
 from rowmill.tasks.system.durable import published
 
 GROUP_ROWS = 5_000
@@ -59,9 +60,18 @@ def write_part(
         published(path, "the part") as file,
         pq.ParquetWriter(file, schema.with_metadata(told), compression="zstd", write_page_checksum=True) as writer,
     ):
-        encoded = (encode_batch(outcomes, schema, shape) for outcomes in batches)
+        details: Details = []
+        encoded = (encode_batch(_noted(outcomes, details), schema, shape) for outcomes in batches)
         while group := list(islice(encoded, GROUP_ROWS // BATCH_ROWS)):
             writer.write_table(pa.Table.from_batches(group))
+        if details:
+            writer.add_key_value_metadata({DETAILS: msgspec.json.encode(details)})
+
+
+def _noted(outcomes: Sequence[Outcome], details: Details) -> Sequence[Outcome]:
+    """These outcomes, what no column holds of them noted."""
+    details.extend(told for outcome in outcomes if (told := details_of(outcome)) is not None)
+    return outcomes
 
 
 Column = Callable[[Sequence[Outcome]], pa.Array]
@@ -120,7 +130,7 @@ _COLUMNS: dict[str, Column] = {
         name: _plain(pa.string(), name)
         for name in (
             "row_id", "status", "response_text", "repair", "error_kind", "error_message", "finish_reason",
-            "model", "reused_from", "request_key", "price_version", "run_id", "thoughts", "grounding",
+            "model", "reused_from", "request_key", "answer_digest", "price_version", "run_id", "thoughts", "grounding",
         )
     },
     "row_index": _plain(pa.int64(), "row_index"),

@@ -19,15 +19,14 @@ from rowmill.schemas.manifest import (
     Tally,
     Termination,
     TerminationKind,
+    beside,
     ledger,
     summed,
     totals,
 )
-from rowmill.schemas.price import decimal_string
 from rowmill.tasks.forecast.accuracy import measure_accuracy
 from rowmill.tasks.gateway.admission.gate import RUN_AGAIN
 from rowmill.tasks.input.survey import Survey
-from rowmill.tasks.output.answer_cache import AnswerCache
 from rowmill.tasks.run.timeline import Timeline
 from rowmill.tasks.system.clock import Clock
 
@@ -129,9 +128,12 @@ class ManifestBuilder:
             self.forecast = measure_accuracy(told, totals(summed(tallies.values())), results)
 
     def manifest(
-        self, tallies: Mapping[int, Tally], survey: Survey, termination: Termination | None, answer_cache: AnswerCache
+        self, tallies: Mapping[int, Tally], survey: Survey, termination: Termination | None, sent: Spent
     ) -> dict[str, Any]:
-        """run.json. While the run lives its termination is null and its state `running`."""
+        """run.json. While the run lives its termination is null and its state `running`.
+
+        `sent` is what all attempts came to that were ever sent for this output.
+        """
         tally = summed(tallies.values())
         unsettled = sum(self.unsettled.values(), Spent())
         return {
@@ -155,13 +157,7 @@ class ManifestBuilder:
             },
             "ledger": ledger(tally, survey.rows),
             "totals": totals(tally),
-            # Paid attempts of rows that have no outcome yet, and answers that no row of the input asks for any more.
-            "beside": {
-                "unsettled_calls": unsettled.attempts,
-                "unsettled_cost_usd": decimal_string(unsettled.cost.usd if unsettled.cost else 0),
-                "unsettled_unknown_bound_usd": decimal_string(unsettled.unknown_usd),
-                "former_cost_usd": decimal_string(answer_cache.uncarried_usd()),
-            },
+            "beside": beside(sent, tally.spent, unsettled),
             "parts": {**(self.before.get("parts") or {}), **self.digests},
             "waiting": self._waiting(),
             "forecast": self.forecast or self.before.get("forecast"),

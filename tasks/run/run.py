@@ -35,6 +35,7 @@ from rowmill.tasks.input.survey import Survey, Surveyor
 from rowmill.tasks.job.fingerprint import job_fingerprint
 from rowmill.tasks.job.job_file import catalogue_of
 from rowmill.tasks.journal.group_commit import Syncer
+from rowmill.tasks.journal.ledger import LEDGER, Ledger
 from rowmill.tasks.labelling.label_run import (
     LabelRun,
     conclude,
@@ -163,6 +164,7 @@ class Run:
         if self._labelling is not None:
             keep(self._labelling, output.root)
         await take_over(output, self.clock)
+        self._ledger = Ledger(output.root / LEDGER, output.keep)
         if self.options.fresh_part is not None:
             output.set_part_aside(self.options.fresh_part, self.run_id)
         parts = output.parts()
@@ -242,7 +244,7 @@ class Run:
         self._closers.append(answer_cache)
         digests = {shard.number: shard.digest for shard in self.survey.shards}
         standing = take_inventory(
-            self._output, parts, digests, answer_cache, self.manifest_builder.fingerprint,
+            self._output, parts, digests, answer_cache, self._ledger, fingerprint=self.manifest_builder.fingerprint,
             reopen=self.options.retry_failed is not None, survey_complete=self.survey.complete,
         )  # fmt: skip
         answer_cache.open()
@@ -251,7 +253,7 @@ class Run:
         self._answer_cache, self._schema, self._standing = answer_cache, schema, set(standing.parts)
         self._callers = Callers(
             self.job, self.model, self._votes, self._gateway, validator=self._validator,
-            spent_usd=self._spent_usd(standing, answer_cache), clock=self.clock, rng=self._rng, run_id=self.run_id,
+            spent_usd=self._spent_usd(standing), clock=self.clock, rng=self._rng, run_id=self.run_id,
         )  # fmt: skip
         self._closers.append(self._callers)
         self.gate, self.progress.cap_usd = self._callers.gate, self._callers.cap_usd
@@ -266,6 +268,7 @@ class Run:
                 settler=self._callers.settler,
                 keys=self._keys,
                 answer_cache=answer_cache,
+                ledger=self._ledger,
                 syncer=syncer,
                 results_schema=schema,
                 concurrency=self.job.limits.concurrency,
@@ -280,6 +283,8 @@ class Run:
         self._settling = self._runs
         self.take_only(self.options.rows)
         self.gate.on_halt = self._halted
+        self._runs.sent_before(standing.sent)
+        self._runs.tallies.update(standing.tallies)
         for number, footer in standing.parts.items():
             self._runs.standing(footer.shard, standing.tallies[number])
             self.progress.begin(standing.tallies[number])
@@ -289,10 +294,14 @@ class Run:
     def _rows_of(self, shard: Shard) -> Iterator[Row | Unreadable]:
         return read.shard_rows(shard, self._files, self.job.id, self.job.limits.max_line_bytes)
 
-    def _spent_usd(self, standing: Inventory, answer_cache: AnswerCache) -> int:
-        """What the job has cost so far, with the bounds of what is unknown."""
-        parts = sum((tally.spent for tally in standing.tallies.values()), Spent())
-        return bound_usd(parts) + bound_usd(standing.open_spent) + answer_cache.uncarried_usd()
+    def _spent_usd(self, inventory: Inventory) -> int:
+        """All that was ever sent for this output, unknown bills at their bound, in 10⁻¹² USD."""
+        return bound_usd(sum(inventory.sent.values(), self._ledger.spent))
+
+    @property
+    def _sent(self) -> Spent:
+        """The same as it stands now."""
+        return self._ledger.spent + self._runs.sent
 
     async def shards(self) -> AsyncIterator[Shard]:
         """The shards that are not settled yet, in order; those beyond the checked rows as they are met."""
@@ -385,13 +394,13 @@ class Run:
     def _ended(self) -> dict[str, Any]:
         if self.nothing_to_do:
             return dict(self.manifest_builder.before)
-        complete = self.manifest_builder.settled_rows(self._runs.tallies) == self.survey.rows and self.survey.complete
+        complete = self._is_complete()
         try:
             if complete:
                 if self.survey.rows == 0:
                     self._write_empty_part()
                 self._drop_stray_parts()
-                self._answer_cache.finish()
+                self._answer_cache.finish(self._keys.has)
                 self.manifest_builder.look_back(
                     read_forecast(self._output.root), self._runs.tallies, self._output.results
                 )
@@ -400,9 +409,13 @@ class Run:
                 self._conclude_labelling(self._labelling, in_haste=self.interrupted and not complete)
             return self._write_manifest(self.manifest_builder.ended(halted, complete=complete))
         except StorageError as error:
-            return self.manifest_builder.manifest(
-                self._runs.tallies, self.survey, refused_storage(error), self._answer_cache
-            )
+            return self.manifest_builder.manifest(self._runs.tallies, self.survey, refused_storage(error), self._sent)
+
+    def _is_complete(self) -> bool:
+        """Whether every row of the input stands in a part."""
+        settled = self.manifest_builder.settled_rows(self._runs.tallies)
+        shards = {shard.number for shard in self.survey.shards}
+        return self.survey.complete and settled == self.survey.rows and shards <= self._standing
 
     def _conclude_labelling(self, run: LabelRun, *, in_haste: bool) -> None:
         """People's labels into the parts, and, where nobody waits for our end, review.jsonl and the scores."""
@@ -414,7 +427,7 @@ class Run:
         self.manifest_builder.label = conclude(run, self._output.results, texts)
 
     def _write_manifest(self, termination: Termination | None) -> dict[str, Any]:
-        manifest = self.manifest_builder.manifest(self._runs.tallies, self.survey, termination, self._answer_cache)
+        manifest = self.manifest_builder.manifest(self._runs.tallies, self.survey, termination, self._sent)
         self._output.write_manifest(manifest)
         return manifest
 

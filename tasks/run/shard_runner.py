@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -22,10 +23,14 @@ from rowmill.schemas.row import Row, Shard, Unreadable
 from rowmill.tasks.answers.validator import Validator
 from rowmill.tasks.gateway.admission.gate import Halted, refused_storage
 from rowmill.tasks.input.key_index import KeyIndex
+from rowmill.tasks.journal.entries import VERSION, Bill, Head
 from rowmill.tasks.journal.group_commit import Syncer
-from rowmill.tasks.journal.segment import ANSWER_ROOM, VERSION, Head, Segment, Tried
-from rowmill.tasks.output.answer_cache import AnswerCache, Lookup
+from rowmill.tasks.journal.ledger import Ledger
+from rowmill.tasks.journal.replay import lost_call
+from rowmill.tasks.journal.segment import ANSWER_ROOM, Segment
+from rowmill.tasks.output.answer_cache import AnswerCache
 from rowmill.tasks.output.folder import Layout
+from rowmill.tasks.output.part_reader import OutcomeLookup
 from rowmill.tasks.output.part_writer import BATCH_ROWS, PART_VERSION, Footer, part_digest, tally_value, write_part
 from rowmill.tasks.plan.planner import Planner
 from rowmill.tasks.run.progress import Progress
@@ -37,7 +42,6 @@ BACKLOG = 64
 PLANNED_AT_ONCE = 64
 # Characters of base64 that all rows taken up may hold together.
 MEDIA_HELD_MOST = 256 * 2**20
-REOPENED = "reopened"
 DEFECT = Termination(
     TerminationKind.INTERRUPTED,
     "defect",
@@ -57,6 +61,7 @@ class ShardContext:
     settler: Settler | Voter
     keys: KeyIndex
     answer_cache: AnswerCache
+    ledger: Ledger | None
     syncer: Syncer
     results_schema: pa.Schema
     concurrency: int
@@ -103,7 +108,9 @@ class ShardRun:
 
     def __init__(self, context: ShardContext, *, asks: bool = True) -> None:
         self._context, self._asks = context, asks
-        self._lookup = Lookup(context.validator)
+        self._lookup = OutcomeLookup(context.validator)
+        # What was sent from each segment that is not closed in the ledger yet, by shard number.
+        self._sent: dict[int, Spent] = {}
         self._window = asyncio.Semaphore(2 * context.concurrency + BACKLOG)
         self._dispatching = asyncio.Lock()
         self._waiting_rows: dict[int, asyncio.Future[Outcome]] = {}
@@ -154,14 +161,15 @@ class ShardRun:
         finally:
             del self._open[shard.number]
             self._known[shard.number] = len(segment.settled)
+            self._sent[shard.number] = segment.replayed.sent
             segment.close()
             if shard.number in self._parts:
-                await asyncio.to_thread(self._context.output.drop, self._context.output.segment_path(shard.number))
+                await asyncio.to_thread(self._retire, shard, segment)
 
     async def _open_segment(self, shard: Shard, tally: Tally) -> Segment:
         """The shard's journal, with calls that were in flight at a crash written down as maybe paid."""
         context = self._context
-        head = Head(VERSION, context.job_fingerprint, shard)
+        head = Head(VERSION, context.job_fingerprint, shard, secrets.token_hex(8))
         room = (context.concurrency + 1) * ANSWER_ROOM
         segment = Segment(context.output.segment_path(shard.number), head, context.syncer, room)
         known = self._known.get(shard.number)
@@ -176,12 +184,10 @@ class ShardRun:
                 self._show(outcome)
             if outcome.request_key and outcome.reused_from is None:
                 context.keys.owner(bytes.fromhex(outcome.request_key), row)
-                context.answer_cache.carried(outcome.request_key)
         if known is None:
             context.progress.begin(tally)
         for intent in list(segment.replayed.in_flight.values()):
-            lost = Spent(1, unknown=True, unknown_usd=intent.worst_usd)
-            segment.note_tried(Tried(intent.row, intent.attempt, FailureKind.INTERRUPTED.value, lost))
+            segment.bill(Bill(intent.row, intent.attempt, FailureKind.INTERRUPTED.value, lost_call(intent)))
         return segment
 
     async def _settle_rows(self, shard: Shard, segment: Segment, tally: Tally) -> bool:
@@ -233,8 +239,8 @@ class ShardRun:
                 context.progress.take_up(row)
             if isinstance(told, Outcome):
                 self._note(told, segment, tally)
-            elif (owner := next(owners)) == row and (answer_cache := self._answer_cache(told, segment)) is not None:
-                self._note(answer_cache, segment, tally)
+            elif (owner := next(owners)) == row and (known := self._known_answer(told, segment)) is not None:
+                self._note(known, segment, tally)
             elif self._asks:
                 await self._begin(told, owner, segment, tally, tasks)
             else:
@@ -290,29 +296,25 @@ class ShardRun:
         first = context.duplicates.get(row.index)
         return context.planner.stands_twice(row, first) if first is not None else context.planner.plan(row)
 
-    def _answer_cache(self, request: Request, segment: Segment) -> Outcome | None:
+    def _known_answer(self, request: Request, segment: Segment) -> Outcome | None:
         """The row's answer from before the input changed, where its request was paid for then.
 
-        One that is to be tried again leaves only what it has cost.
+        A request that was paid for and has no answer, or one that is to be tried again, leaves its account.
         """
+        row = request.row.index
         found = self._context.answer_cache.find(request.key)
-        if found is None:
-            return None
-        if self._context.answer_cache.reopens(found):
-            row, replayed = request.row.index, segment.replayed
-            if REOPENED not in replayed.failures.get(row, {}) and row not in replayed.votes:
-                segment.note_tried(Tried(row, found.spent.attempts, REOPENED, found.spent))
-            return None
-        return carried(found, request)
+        if isinstance(found, Outcome):
+            return carried(found, request)
+        if found is not None and row not in segment.replayed.accounts:
+            segment.open_account(row, found)
+        return None
 
     async def _ask(self, request: Request, segment: Segment, tally: Tally) -> None:
         """Settle a row by calls of its own."""
         row = request.row.index
         waiting = self._waiting_rows[row]
         try:
-            spent = segment.replayed.tried.get(row, Spent())
-            failures = segment.replayed.failures.get(row, {})
-            outcome = await self._context.settler.settle(request, segment, spent, failures)
+            outcome = await self._context.settler.settle(request, segment, segment.replayed.account(row))
             # Its end is known: a halt that comes while it is made durable does not undo it.
             self._context.settler.sending.add(row)
             await segment.settle(outcome)
@@ -350,8 +352,25 @@ class ShardRun:
                 return segment.outcome(row)
         for number, shard in self._parts.items():
             if shard.first_row <= row <= shard.last_row:
-                return self._lookup.outcome(self._context.output.part_path(number), row)
+                return self._lookup.of_row(self._context.output.part_path(number), row)
         return None
+
+    def _retire(self, shard: Shard, segment: Segment) -> None:
+        """Close the segment of a shard whose part is written in the ledger, then let it go. Raises StorageError."""
+        if self._context.ledger is not None:
+            self._context.ledger.close(segment.path.name, segment.replayed)
+        self._sent.pop(shard.number, None)
+        self._context.output.drop(segment.path)
+
+    def sent_before(self, sent: Mapping[int, Spent]) -> None:
+        """What was sent from segments that stand already and are not open."""
+        self._sent.update(sent)
+
+    @property
+    def sent(self) -> Spent:
+        """All that was sent from segments that the ledger does not hold yet."""
+        closed = [spent for number, spent in self._sent.items() if number not in self._open]
+        return sum([*closed, *(segment.replayed.sent for _, segment in self._open.values())], Spent())
 
     def _note(self, outcome: Outcome, segment: Segment, tally: Tally) -> None:
         segment.note(outcome)

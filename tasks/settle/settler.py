@@ -8,12 +8,13 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from rowmill.schemas.account import Account
 from rowmill.schemas.attempt import Answer, Failure, FailureKind, Spent
 from rowmill.schemas.catalogue import Model
 from rowmill.schemas.errors import StorageError
 from rowmill.schemas.job import Retries
 from rowmill.schemas.manifest import Termination
-from rowmill.schemas.outcome import Outcome, Status
+from rowmill.schemas.outcome import Outcome, Status, answer_digest
 from rowmill.schemas.price import ZERO, Cost
 from rowmill.schemas.request import Request
 from rowmill.schemas.usage import Usage
@@ -22,7 +23,8 @@ from rowmill.tasks.gateway.admission.gate import RUN_AGAIN, Gate, Halted, Permit
 from rowmill.tasks.gateway.client import Client, Exchange
 from rowmill.tasks.gateway.failures import FAILURE_POLICIES, Action, Billed, RetryableFailure, until_settled
 from rowmill.tasks.gateway.protocols.registry import PROTOCOLS
-from rowmill.tasks.journal.segment import Intent, Segment, Tried
+from rowmill.tasks.journal.entries import Bill, Intent
+from rowmill.tasks.journal.segment import Segment
 from rowmill.tasks.system.clock import Clock
 
 BYTES_A_TOKEN = 4.0
@@ -104,13 +106,13 @@ class Settler:
         self._clock, self._rng, self._run_id = clock, rng, run_id
         self._expectation = Expectation()
 
-    async def settle(self, request: Request, segment: Segment, spent: Spent, failures: dict[str, int]) -> Outcome:
+    async def settle(self, request: Request, segment: Segment, account: Account) -> Outcome:
         """The outcome of a request. Raises Halted where the run ended first; what was spent is in the journal.
 
-        `spent` and `failures` are those of earlier sessions that did not settle this row.
+        `account` is what earlier runs that did not settle this row have spent for it.
         """
-        state = RowState(request, request.body, spent, Counter(failures))
-        state.content = sum(count for kind, count in failures.items() if kind in CONTENT_KINDS)
+        state = RowState(request, request.body, account.spent, Counter(account.failures))
+        state.content = sum(count for kind, count in account.charged.items() if kind in CONTENT_KINDS)
         try:
             outcome = await self._attempt(state, segment)
         except RetryableFailure as first:
@@ -171,7 +173,7 @@ class Settler:
     async def _send(self, state: RowState, segment: Segment, permit: Permit, content: bytes) -> Exchange:
         try:
             segment.make_room()
-            segment.intend(Intent(permit.row, state.spent.attempts + 1, permit.worst_usd))
+            segment.intend(Intent(permit.row, state.spent.attempts + 1, permit.worst_usd, state.request.key.hex()))
         except StorageError as error:
             self.gate.abandon(permit)
             self.gate.halt(refused_storage(error))
@@ -183,7 +185,7 @@ class Settler:
             # Cut off in flight: it may be paid for unseen, so its worst case stays spent.
             self.gate.release(permit, used_tokens=None, cost_usd=permit.worst_usd, failure=None)
             lost = Spent(1, unknown=True, unknown_usd=permit.worst_usd)
-            segment.note_tried(Tried(permit.row, state.spent.attempts + 1, FailureKind.INTERRUPTED.value, lost))
+            segment.bill(Bill(permit.row, state.spent.attempts + 1, FailureKind.INTERRUPTED.value, lost))
             raise
 
     async def _judge(self, state: RowState, segment: Segment, permit: Permit, exchange: Exchange, size: int) -> Outcome:
@@ -197,6 +199,7 @@ class Settler:
         if used is not None and not state.request.media:
             self._expectation.learn(size, spent.usage)
         state.spent = state.spent + spent
+        segment.bill(Bill(permit.row, state.spent.attempts, failure.kind.value if failure else None, spent))
         if isinstance(verdict, Accepted):
             return self._outcome(state, Status.OK, accepted=verdict, bought=spent.cost)
         await self._note(state, segment, permit, verdict, spent)
@@ -255,7 +258,8 @@ class Settler:
             self.gate.halt(
                 Termination(verdict.halts_as, failure.kind.value, failure.message, NEXT[verdict.halts_as.value])
             )
-        await segment.tried(Tried(permit.row, state.spent.attempts, failure.kind.value, spent))
+        if spent.usage.total or spent.unknown:
+            await segment.durable()
 
     def _given_up(self, state: RowState, failure: Failure) -> Outcome:
         action = FAILURE_POLICIES[failure.kind].action
@@ -273,6 +277,7 @@ class Settler:
     ) -> Outcome:
         row, spent, answer = state.request.row, state.spent, state.answer
         known = spent.cost is not None and bought is not None
+        key = state.request.key.hex()
         return Outcome(
             row_id=row.row_id,
             row_index=row.index,
@@ -290,7 +295,8 @@ class Settler:
             latency_ms=round(state.seconds * 1000),
             started_at=state.started_at,
             finished_at=int(self._clock.wall() * 1e6),
-            request_key=state.request.key.hex(),
+            request_key=key,
+            answer_digest=answer_digest(key, answer.text) if answer else None,
             price_version=self._model.price_version if self._model.price else None,
             run_id=self._run_id,
             thoughts=answer.thoughts if answer else None,

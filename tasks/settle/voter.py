@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 import msgspec
 
-from rowmill.schemas.attempt import Spent
+from rowmill.schemas.account import Account, Voted
 from rowmill.schemas.job import Job
 from rowmill.schemas.label import Label, Vote
-from rowmill.schemas.outcome import Outcome
+from rowmill.schemas.outcome import Outcome, answer_digest
 from rowmill.schemas.request import Request
-from rowmill.tasks.journal.segment import Segment, Voted
+from rowmill.tasks.journal.segment import Segment
 from rowmill.tasks.plan.label_prompt import labels_in
 from rowmill.tasks.plan.planner import Planner
 from rowmill.tasks.plan.vote_rules import labelling, next_model
@@ -41,18 +41,18 @@ class Voter:
         first = panels[job.model].settler
         self.gate, self.sending, self.landed = first.gate, first.sending, first.landed
 
-    async def settle(self, request: Request, segment: Segment, spent: Spent, failures: dict[str, int]) -> Outcome:
+    async def settle(self, request: Request, segment: Segment, account: Account) -> Outcome:
         """The outcome of a row, its cost that of all its votes. Raises Halted; votes that were cast are in the journal.
 
-        `spent` and `failures` are those of earlier sessions since the last vote.
+        `account` is what earlier runs have spent for it, with the votes they brought.
         """
         row = request.row.index
-        cast = list(segment.replayed.votes.get(row, ()))
+        cast = list(account.votes)
         votes = [self._vote(one) for one in cast]
         while (model := next_model(self._label, self._model, votes)) is not None:
             number = sum(vote.model == model for vote in votes)
-            outcome = await self._ask(request, model, number, segment, spent, failures)
-            spent, failures = Spent(), {}
+            outcome = await self._ask(request, model, number, segment, account)
+            account = Account()
             voted = Voted(row, model, outcome)
             # Its end is known: a halt that comes while it is made durable does not undo it.
             self.sending.add(row)
@@ -60,11 +60,9 @@ class Voter:
             self.landed(row)
             cast.append(voted)
             votes.append(self._vote(voted))
-        return self._verdict(request, [one.outcome for one in cast], votes, spent, failures)
+        return self._verdict(request, [one.outcome for one in cast], votes, account)
 
-    async def _ask(
-        self, request: Request, model: str, number: int, segment: Segment, spent: Spent, failures: dict[str, int]
-    ) -> Outcome:
+    async def _ask(self, request: Request, model: str, number: int, segment: Segment, account: Account) -> Outcome:
         panel = self._panels[model]
         planned: Request | Outcome = request
         if number or model != self._model:
@@ -72,10 +70,10 @@ class Voter:
             planned = await asyncio.to_thread(plan, request.row) if self._reads_media else plan(request.row)
         if isinstance(planned, Outcome):
             # The stronger model cannot be asked this way; what was spent before stays with the vote.
-            return msgspec.structs.replace(planned, spent=spent, failures=failures)
+            return msgspec.structs.replace(planned, spent=account.spent, failures=account.failures)
         # Votes need neither what is kept of the row nor its gold: both stand once, in its outcome.
         bare = msgspec.structs.replace(planned, keep={}, gold=None)
-        return await panel.settler.settle(bare, segment, spent, failures)
+        return await panel.settler.settle(bare, segment, account)
 
     def _vote(self, cast: Voted) -> Vote:
         """A journaled vote as it counts, and as it stands in the results."""
@@ -91,24 +89,27 @@ class Voter:
         )
 
     def _verdict(
-        self, request: Request, outcomes: Sequence[Outcome], votes: Sequence[Vote], spent: Spent,
-        failures: Mapping[str, int],
-    ) -> Outcome:  # fmt: skip
+        self, request: Request, outcomes: Sequence[Outcome], votes: Sequence[Vote], account: Account
+    ) -> Outcome:
         """The row's outcome: the answer of the last vote for its label, the cost of all of them."""
         told = labelling(self._label, votes, request.gold)
         chosen = _deciding(outcomes, votes, told.labels)
-        counts = Counter(failures)
+        counts = Counter(account.failures)
+        key = request.key.hex()
         for outcome in outcomes:
             counts.update(outcome.failures)
         wasted = [outcome.wasted_usd for outcome in outcomes]
         return msgspec.structs.replace(
             chosen,
+            row_id=request.row.row_id,
+            row_index=request.row.index,
             keep=request.keep,
-            spent=sum((outcome.spent for outcome in outcomes), spent),
+            spent=sum((outcome.spent for outcome in outcomes), account.spent),
             wasted_usd=None if None in wasted else sum(usd or 0 for usd in wasted),
             started_at=min((one.started_at for one in outcomes if one.started_at), default=None),
             finished_at=max((one.finished_at for one in outcomes if one.finished_at), default=None),
-            request_key=request.key.hex(),
+            request_key=key,
+            answer_digest=None if chosen.response_text is None else answer_digest(key, chosen.response_text),
             run_id=self._run_id,
             failures=dict(counts),
             labelling=told,

@@ -27,10 +27,11 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-COMMAND = "flows.cli"
+COMMAND = "rowmill.flows.cli"
 # What a run imports on its way; pyarrow imports pandas where that is installed. A name that is none is passed over.
 PRELOADED = (
-    "flows.run", "flows.pipeline", "flows.summary", "tasks.session", "tasks.label_run", "tasks.quality",
+    "rowmill.flows.commands.run", "rowmill.flows.orchestration.pipeline", "rowmill.flows.text.summary",
+    "rowmill.tasks.run.run", "rowmill.tasks.labelling.label_run", "rowmill.tasks.labelling.quality",
     "pandas", "pyarrow.pandas_compat", "dateutil", "_strptime", "uvloop",
 )  # fmt: skip
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -201,21 +202,12 @@ def pico(value: Any) -> int:
 
 def known_usd(told: Mapping[str, Any]) -> int:
     """What a manifest knows to be paid, rows and beside, in 10⁻¹² USD."""
-    return pico(told["totals"]["cost_usd"]) + pico(_beside(told)["cost_usd"])
+    return pico(told["totals"]["cost_usd"]) + pico(told["beside"]["cost_usd"])
 
 
 def bound_usd(told: Mapping[str, Any]) -> int:
     """What may be paid beyond that at most, in 10⁻¹² USD."""
-    return pico(told["totals"]["unknown_cost_bound_usd"]) + pico(_beside(told)["unknown_cost_bound_usd"])
-
-
-def _beside(told: Mapping[str, Any]) -> Mapping[str, Any]:
-    beside: Mapping[str, Any] = told["beside"]
-    if "cost_usd" in beside:
-        return beside
-    # As the first version wrote it.
-    known = Decimal(beside["unsettled_cost_usd"]) + Decimal(beside["former_cost_usd"])
-    return {"cost_usd": str(known), "unknown_cost_bound_usd": beside["unsettled_unknown_bound_usd"]}
+    return pico(told["totals"]["unknown_cost_bound_usd"]) + pico(told["beside"]["unknown_cost_bound_usd"])
 
 
 if __name__ == "__main__":

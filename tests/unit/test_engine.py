@@ -22,7 +22,8 @@ from rowmill.tasks.gateway.admission.budget import Budget
 from rowmill.tasks.gateway.admission.concurrency import Concurrency
 from rowmill.tasks.gateway.admission.gate import Gate, Halted
 from rowmill.tasks.gateway.admission.limiter import Limiter
-from rowmill.tasks.journal.segment import VERSION, Head, encode_line, replay
+from rowmill.tasks.journal.entries import VERSION, Head, encode_line
+from rowmill.tasks.journal.replay import replay
 from rowmill.tasks.output.folder import Layout, segments_in
 from rowmill.tasks.run.shard_runner import Remaining
 from tests.unit.clocks import FakeClock

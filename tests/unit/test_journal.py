@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from rowmill.schemas.account import Account, Voted
 from rowmill.schemas.attempt import Spent, ToolCall
 from rowmill.schemas.errors import DamageError, StorageError
 from rowmill.schemas.label import Labelling, Vote
@@ -19,8 +20,10 @@ from rowmill.schemas.outcome import Outcome, Status
 from rowmill.schemas.price import Cost
 from rowmill.schemas.row import Cursor, Shard
 from rowmill.schemas.usage import Usage
+from rowmill.tasks.journal.entries import VERSION, Bill, Head, Intent, decode_line, encode_line
 from rowmill.tasks.journal.group_commit import Syncer
-from rowmill.tasks.journal.segment import VERSION, Head, Intent, Segment, Tried, Voted, decode_line, encode_line, replay
+from rowmill.tasks.journal.replay import replay
+from rowmill.tasks.journal.segment import Segment
 
 HEAD = Head(VERSION, "job", Shard(0, 0, 100, Cursor("rows.jsonl", 0, 0), "digest"))
 counts = st.integers(0, 2**40)
@@ -55,7 +58,7 @@ entries = st.one_of(
     outcomes,
     st.builds(Voted, st.integers(0, 99), st.just("m"), outcomes),
     st.builds(Intent, st.integers(0, 99), st.integers(1, 9), counts),
-    st.builds(Tried, st.integers(0, 99), st.integers(1, 9), st.just("cut"), spents),
+    st.builds(Bill, st.integers(0, 99), st.integers(1, 9), st.just("cut"), spents),
 )
 
 
@@ -109,13 +112,13 @@ def test_votes_of_a_row_are_read_back_until_it_is_settled(tmp_path):
     path = tmp_path / "segment"
     cost = Spent(1, Usage(10, 2, 3), Cost(7, 70))
     vote = Outcome("r1", 1, Status.OK, output_text="{}", spent=cost)
-    lines = [HEAD, Tried(1, 1, "timeout", Spent(1)), Voted(1, "m", vote), Tried(1, 1, "cut", cost), Voted(2, "m", vote)]
+    lines = [HEAD, Bill(1, 1, "timeout", Spent(1)), Voted(1, "m", vote), Bill(1, 1, "cut", cost), Voted(2, "m", vote)]
     path.write_bytes(b"".join(map(encode_line, [*lines, Outcome("r2", 2, Status.OK, spent=cost)])))
     found = replay(path)
     assert found is not None
-    assert found.votes == {1: [Voted(1, "m", vote)]}
-    assert found.tried == {1: cost}
-    assert found.failures == {1: {"cut": 1}}
+    assert found.accounts == {
+        1: Account(spent=cost, failures={"cut": 1}, charged={"cut": 1}, votes=(Voted(1, "m", vote),))
+    }
     assert found.unsettled == cost + cost
 
 
@@ -142,15 +145,16 @@ def test_segment_settles_and_replays_with_what_was_left_in_flight(tmp_path):
         segment = shard_segment(tmp_path / "s", syncer)
         segment.intend(Intent(1, 1, 10))
         await segment.settle(outcome(1))
-        segment.intend(Intent(2, 1, 20))
-        await segment.tried(Tried(2, 1, "cut", Spent(1, Usage(9, 9, 9), Cost(7, 7))))
+        segment.intend(Intent(2, 1, 20, "k2"))
+        cut = Spent(1, Usage(9, 9, 9), Cost(7, 7))
+        segment.bill(Bill(2, 1, "cut", cut))
+        await segment.durable()
         segment.intend(Intent(2, 2, 30))
         segment.close()
         again = shard_segment(tmp_path / "s", syncer)
         assert again.outcome(1) == outcome(1)
         assert list(again.settled) == [1]
-        assert again.replayed.tried == {2: Spent(1, Usage(9, 9, 9), Cost(7, 7))}
-        assert again.replayed.failures == {2: {"cut": 1}}
+        assert again.replayed.accounts == {2: Account("k2", cut, {"cut": 1}, {"cut": 1})}
         assert again.replayed.in_flight == {2: Intent(2, 2, 30)}
         again.close()
         syncer.close()

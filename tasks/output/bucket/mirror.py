@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from rowmill.schemas.errors import DamageError, OutputError, StorageError
-from rowmill.tasks.journal.segment import replay
+from rowmill.tasks.journal.replay import replay
 from rowmill.tasks.output.bucket.lease import HINT, LOCK, BucketLease
 from rowmill.tasks.output.bucket.objects import Conflict, Object, Objects
 

@@ -1,0 +1,53 @@
+"""Account: what a request has cost so far while its row has no outcome, wherever the row has stood meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from rowmill.schemas.attempt import Spent
+from rowmill.schemas.outcome import Outcome
+
+
+class Voted(msgspec.Struct, frozen=True):
+    """One vote about a row that may need more of them: its own outcome, all of its attempts together."""
+
+    row: int
+    model: str
+    outcome: Outcome
+
+
+class Account(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Paid attempts for one request whose row is not settled.
+
+    `spent` and `failures` are those since the last vote; `failures` counts every failed attempt by kind, `charged`
+    those that count against the row's retries, which begin anew when the row is reopened. `votes` are the votes cast
+    so far, whose cost is beside `spent`.
+    """
+
+    key: str = ""
+    spent: Spent = Spent()
+    failures: dict[str, int] = msgspec.field(default_factory=dict)
+    charged: dict[str, int] = msgspec.field(default_factory=dict)
+    votes: tuple[Voted, ...] = ()
+
+    @property
+    def total(self) -> Spent:
+        """All that the request has cost, its votes included."""
+        return sum((vote.outcome.spent for vote in self.votes), self.spent)
+
+    def billed(self, kind: str | None, spent: Spent) -> Account:
+        """The account after one more attempt; `kind` is why it failed, None where it brought an answer."""
+        if kind is None:
+            return Account(self.key, self.spent + spent, self.failures, self.charged, self.votes)
+        failures, charged = _one_more(self.failures, kind), _one_more(self.charged, kind)
+        return Account(self.key, self.spent + spent, failures, charged, self.votes)
+
+    def voted(self, vote: Voted) -> Account:
+        """The account after a vote, whose outcome holds what was spent since the vote before."""
+        return Account(self.key, votes=(*self.votes, vote))
+
+
+def _one_more(counts: Mapping[str, int], kind: str) -> dict[str, int]:
+    return {**counts, kind: counts.get(kind, 0) + 1}

@@ -1,0 +1,218 @@
+"""Part reader: rows of a results part → the outcomes they were written from, a row group at a time."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from array import array
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from rowmill.schemas.attempt import Spent, ToolCall
+from rowmill.schemas.outcome import Outcome, Status
+from rowmill.schemas.price import Cost
+from rowmill.schemas.usage import Usage
+from rowmill.tasks.answers.validator import Accepted, Validator
+from rowmill.tasks.output.label_columns import labelling_in
+
+# Row groups of some thousand rows each that are held at a time.
+GROUPS_HELD = 4
+# Key of a part's file metadata: what its columns do not tell of a row, for the rows that have any of it.
+DETAILS = b"rowmill.details"
+# [row_index, bound of what is unknown in 10⁻¹² USD, failed attempts by kind]
+Details = list[tuple[int, int, dict[str, int]]]
+
+_SAME = (
+    "row_id", "row_index", "response_text", "repair", "error_kind", "error_message", "finish_reason", "model",
+    "reused_from", "latency_ms", "request_key", "answer_digest", "price_version", "run_id",
+)  # fmt: skip
+_MONEY = ("cost_usd", "cost_credits", "wasted_cost_usd")
+_TIMES = ("started_at", "finished_at")
+_COUNTS = ("attempts", "input_tokens", "output_tokens", "thought_tokens", "cost_unknown")
+_OPTIONAL = ("thoughts", "grounding", "tool_calls")
+_LABELS = ("votes", "voted_label", "agreement", "gold")
+
+
+class PartReader:
+    """One part, read by row group. Holds nothing but what it is asked for."""
+
+    def __init__(self, path: Path, validator: Validator) -> None:
+        """Raises OSError, ArrowException for a part that cannot be read."""
+        self.path, self._validator = path, validator
+        with self._open() as part:
+            told = part.schema_arrow.names
+            self._columns = [
+                name for name in ("status", *_SAME, *_MONEY, *_TIMES, *_COUNTS, *_OPTIONAL, *_LABELS) if name in told
+            ]
+            place = told.index("row_index")
+            # row_id and row_index come first and are flat: a column's place is its leaf's.
+            groups = range(part.num_row_groups)
+            spans = [part.metadata.row_group(group).column(place).statistics for group in groups]
+            self.rows = [part.metadata.row_group(group).num_rows for group in groups]
+            details = (part.metadata.metadata or {}).get(DETAILS)
+        self._spans = [(0, 2**63) if span is None else (span.min, span.max) for span in spans]
+        found: Details = msgspec.json.decode(details, type=Details) if details else []
+        self._details = {row: (unknown_usd, failures) for row, unknown_usd, failures in found}
+
+    def _open(self) -> pq.ParquetFile:
+        return pq.ParquetFile(self.path, pre_buffer=False, page_checksum_verification=True)
+
+    def group_of(self, row: int) -> int | None:
+        """The row group that may hold this row of the input."""
+        return next((group for group, (first, last) in enumerate(self._spans) if first <= row <= last), None)
+
+    def column(self, group: int, name: str) -> list[Any]:
+        """One column of a row group."""
+        with self._open() as part:
+            values: list[Any] = part.read_row_group(group, columns=[name], use_threads=False).column(0).to_pylist()
+        return values
+
+    def asked(self) -> Iterator[tuple[int, int, str, str, str | None]]:
+        """Of each row that asked something: its row group, its place there, request key, status, reused_from."""
+        names = ["request_key", "status", "reused_from"]
+        for group in range(len(self.rows)):
+            with self._open() as part:
+                table = part.read_row_group(group, columns=names, use_threads=False)
+            columns = [table.column(name).to_pylist() for name in names]
+            for place, (key, status, reused_from) in enumerate(zip(*columns, strict=True)):
+                if key is not None:
+                    yield group, place, key, status, reused_from
+
+    def outcomes(self, group: int) -> list[Outcome]:
+        """The outcomes of a row group, in order. A repaired output is read again from the raw answer."""
+        with self._open() as part:
+            table = part.read_row_group(group, columns=self._columns, use_threads=False)
+        values = {name: _plain(name, table.column(name)) for name in self._columns}
+        return [self._outcome({name: values[name][place] for name in values}) for place in range(table.num_rows)]
+
+    def _outcome(self, values: dict[str, Any]) -> Outcome:
+        same: dict[str, Any] = {name: values.get(name) for name in _SAME}
+        unknown_usd, failures = self._details.get(values["row_index"], (0, {}))
+        usd, credits = values["cost_usd"], values["cost_credits"]
+        return Outcome(
+            **same,
+            status=Status(values["status"]),
+            output_text=self._output_text(values),
+            spent=Spent(
+                values["attempts"],
+                Usage(values["input_tokens"], values["output_tokens"], values["thought_tokens"]),
+                None if usd is None or credits is None else Cost(usd, credits),
+                values["cost_unknown"],
+                unknown_usd,
+            ),
+            wasted_usd=values["wasted_cost_usd"],
+            started_at=values["started_at"],
+            finished_at=values["finished_at"],
+            thoughts=values.get("thoughts"),
+            grounding=values.get("grounding"),
+            tool_calls=tuple(ToolCall(**call) for call in values.get("tool_calls") or ()),
+            failures=failures,
+            labelling=labelling_in(values),
+        )
+
+    def _output_text(self, values: dict[str, Any]) -> str | None:
+        text = values["response_text"]
+        if values["status"] != Status.OK.value or not text:
+            return None
+        if values["repair"] is None:
+            return str(text)
+        verdict = self._validator.judge(str(text))
+        return verdict.text if isinstance(verdict, Accepted) else None
+
+
+def _plain(name: str, column: pa.ChunkedArray) -> list[Any]:
+    """A column's values as an outcome holds them: money as whole 10⁻¹² units, times as microseconds since 1970."""
+    whole = column.combine_chunks()
+    if name in _MONEY:
+        # The same integers under another scale.
+        units = pa.Array.from_buffers(pa.decimal128(38, 0), len(whole), whole.buffers(), whole.null_count, whole.offset)
+        return [None if amount is None else int(amount) for amount in units.to_pylist()]
+    if name in _TIMES:
+        return pc.cast(whole, pa.int64()).to_pylist()  # type: ignore[no-any-return]
+    values: list[Any] = whole.to_pylist()
+    return values
+
+
+class OutcomeLookup:
+    """Outcomes of single rows, from parts that do not change.
+
+    Rows that are looked up one after another mostly stand near each other, so a few row groups are held. One that is
+    needed again after it was let go is written to a scratch file row by row: each group is decoded twice at the most,
+    in whatever order its rows are asked for.
+    """
+
+    def __init__(self, validator: Validator) -> None:
+        self._validator = validator
+        self._readers: dict[Path, PartReader] = {}
+        self._held: OrderedDict[tuple[Path, int], list[Outcome]] = OrderedDict()
+        self._seen: set[tuple[Path, int]] = set()
+        self._spilled: dict[tuple[Path, int], array[int]] = {}
+        self._scratch: Any = None
+
+    def reader(self, path: Path) -> PartReader:
+        if path not in self._readers:
+            self._readers[path] = PartReader(path, self._validator)
+        return self._readers[path]
+
+    def outcome(self, path: Path, group: int, place: int) -> Outcome:
+        """The outcome at a place of a row group."""
+        name = (path, group)
+        if (offsets := self._spilled.get(name)) is not None:
+            return self._unspilled(offsets[place], offsets[place + 1])
+        if name not in self._held:
+            outcomes = self.reader(path).outcomes(group)
+            if name in self._seen:
+                self._spill(name, outcomes)
+                return outcomes[place]
+            self._seen.add(name)
+            self._held[name] = outcomes
+            if len(self._held) > GROUPS_HELD:
+                self._held.popitem(last=False)
+        self._held.move_to_end(name)
+        return self._held[name][place]
+
+    def of_row(self, path: Path, row: int) -> Outcome | None:
+        """The outcome of a row of the input; None where the part does not hold it. Rows of a part stand in order."""
+        group = self.reader(path).group_of(row)
+        if group is None:
+            return None
+        first = self.outcome(path, group, 0).row_index
+        if 0 <= row - first < self.reader(path).rows[group]:
+            found = self.outcome(path, group, row - first)
+            if found.row_index == row:
+                return found
+        # A part of a stopped run may lack rows.
+        rows = self.reader(path).column(group, "row_index")
+        return self.outcome(path, group, rows.index(row)) if row in rows else None
+
+    def _spill(self, name: tuple[Path, int], outcomes: list[Outcome]) -> None:
+        if self._scratch is None:
+            self._scratch = tempfile.TemporaryFile(prefix="rowmill-")  # noqa: SIM115  closed with the lookup
+        at = self._scratch.seek(0, os.SEEK_END)
+        offsets = array("q", [at])
+        for outcome in outcomes:
+            at += self._scratch.write(msgspec.json.encode(outcome))
+            offsets.append(at)
+        self._scratch.flush()
+        self._spilled[name] = offsets
+
+    def _unspilled(self, start: int, end: int) -> Outcome:
+        return msgspec.json.decode(os.pread(self._scratch.fileno(), end - start, start), type=Outcome)
+
+    def close(self) -> None:
+        if self._scratch is not None:
+            self._scratch.close()
+
+
+def details_of(outcome: Outcome) -> tuple[int, int, dict[str, int]] | None:
+    """What a part's columns do not tell of this row; None where there is nothing."""
+    if not outcome.spent.unknown_usd and not outcome.failures:
+        return None
+    return outcome.row_index, outcome.spent.unknown_usd, outcome.failures
