@@ -12,7 +12,9 @@ from rowmill.schemas.errors import ExitCode
 from rowmill.schemas.outcome import Outcome, Status
 from rowmill.schemas.price import ZERO, decimal_string
 
-MANIFEST_VERSION = 1
+# 2: what was spent stands in a ledger of its own.
+MANIFEST_VERSION = 2
+WITHOUT_LEDGER = 1
 
 
 class TerminationKind(StrEnum):

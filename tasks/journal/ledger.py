@@ -8,6 +8,7 @@ once, and a kill between the two steps loses and doubles nothing.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,6 +32,8 @@ class Ledger:
     def __init__(self, path: Path, publish: Callable[[Path], None] = lambda _: None) -> None:
         """`publish` makes the file stand wherever else the output stands. Raises DamageError."""
         self.path, self._publish = path, publish
+        # Shards end in threads of their own.
+        self._writing = threading.Lock()
         self._closed: dict[str, Spent] = {}
         self._end = 0
         if path.exists():
@@ -56,8 +59,9 @@ class Ledger:
         `name` stands in for the id of a segment that was written before segments had one.
         """
         segment = replayed.head.id or name
-        if not self.holds(segment):
-            self._append(Closed(segment, replayed.sent))
+        with self._writing:
+            if not self.holds(segment):
+                self._append(Closed(segment, replayed.sent))
 
     def begin(self, earlier: Spent) -> None:
         """What an output cost before it had a ledger. Raises StorageError."""

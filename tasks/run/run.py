@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import secrets
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +19,8 @@ from rowmill.schemas.attempt import Spent
 from rowmill.schemas.catalogue import Model, find_model
 from rowmill.schemas.errors import StorageError
 from rowmill.schemas.job import Job
-from rowmill.schemas.manifest import Termination, TerminationKind
+from rowmill.schemas.manifest import WITHOUT_LEDGER, Termination, TerminationKind
+from rowmill.schemas.price import Cost, parse_amount
 from rowmill.schemas.row import NO_SHARD, Row, Shard, Unreadable
 from rowmill.tasks.answers.validator import Validator
 from rowmill.tasks.cluster.coordinator import Coordinator, take_over
@@ -51,7 +52,7 @@ from rowmill.tasks.output.bucket.mirror import Mirror
 from rowmill.tasks.output.columns import columns_of
 from rowmill.tasks.output.folder import Output, number_of
 from rowmill.tasks.output.inventory import Inventory, claims, take_inventory
-from rowmill.tasks.output.part_writer import PART_VERSION, Footer, part_digest, tally_value, write_part
+from rowmill.tasks.output.part_writer import PART_VERSION, Footer, part_digest, tally_of, tally_value, write_part
 from rowmill.tasks.plan.input_checks import notes, refuse_bad_input, refuse_impossible
 from rowmill.tasks.plan.label_prompt import as_asked
 from rowmill.tasks.plan.planner import Planner
@@ -168,6 +169,8 @@ class Run:
         if self.options.fresh_part is not None:
             output.set_part_aside(self.options.fresh_part, self.run_id)
         parts = output.parts()
+        if self.manifest_builder.before.get("version") == WITHOUT_LEDGER:
+            self._ledger.begin(self._spent_before_the_ledger(parts))
         self.manifest_builder.input_files = input_state(self._files)
         self.manifest_builder.limit = self._row_limit(sum(footer.shard.rows for footer in parts.values()))
         if self._is_finished(parts):
@@ -294,6 +297,12 @@ class Run:
     def _rows_of(self, shard: Shard) -> Iterator[Row | Unreadable]:
         return read.shard_rows(shard, self._files, self.job.id, self.job.limits.max_line_bytes)
 
+    def _spent_before_the_ledger(self, parts: Mapping[int, Footer]) -> Spent:
+        """What an output of a version without a ledger has cost, its open segments left out."""
+        former = (self.manifest_builder.before.get("beside") or {}).get("former_cost_usd") or "0"
+        rows = sum((tally_of(footer).spent for footer in parts.values()), Spent())
+        return rows + Spent(cost=Cost(parse_amount(former)))
+
     def _spent_usd(self, inventory: Inventory) -> int:
         """All that was ever sent for this output, unknown bills at their bound, in 10⁻¹² USD."""
         return bound_usd(sum(inventory.sent.values(), self._ledger.spent))
@@ -401,6 +410,7 @@ class Run:
                     self._write_empty_part()
                 self._drop_stray_parts()
                 self._answer_cache.finish(self._keys.has)
+                self._ledger.compact()
                 self.manifest_builder.look_back(
                     read_forecast(self._output.root), self._runs.tallies, self._output.results
                 )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -20,9 +22,10 @@ from rowmill.schemas.outcome import Outcome, Status
 from rowmill.schemas.price import Cost
 from rowmill.schemas.row import Cursor, Shard
 from rowmill.schemas.usage import Usage
-from rowmill.tasks.journal.entries import VERSION, Bill, Head, Intent, decode_line, encode_line
+from rowmill.tasks.journal.entries import VERSION, Bill, Head, Intent, Opened, decode_line, encode_line
 from rowmill.tasks.journal.group_commit import Syncer
-from rowmill.tasks.journal.replay import replay
+from rowmill.tasks.journal.ledger import Ledger
+from rowmill.tasks.journal.replay import Replay, replay
 from rowmill.tasks.journal.segment import Segment
 
 HEAD = Head(VERSION, "job", Shard(0, 0, 100, Cursor("rows.jsonl", 0, 0), "digest"))
@@ -58,7 +61,8 @@ entries = st.one_of(
     outcomes,
     st.builds(Voted, st.integers(0, 99), st.just("m"), outcomes),
     st.builds(Intent, st.integers(0, 99), st.integers(1, 9), counts),
-    st.builds(Bill, st.integers(0, 99), st.integers(1, 9), st.just("cut"), spents),
+    st.builds(Bill, st.integers(0, 99), st.integers(1, 9), st.none() | st.just("cut"), spents),
+    st.builds(Opened, st.integers(0, 99), st.builds(Account, st.just("k"), spents)),
 )
 
 
@@ -206,3 +210,77 @@ def test_many_settle_in_few_syncs(tmp_path):
 
     asyncio.run(scenario())
     assert syncs < 50
+
+
+def test_shards_that_end_at_once_are_all_in_the_ledger(tmp_path):
+    """Segments closed by many threads at the same moment each count once, in the file as in memory."""
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    replays = [Replay(msgspec.structs.replace(HEAD, id=f"s{n}"), billed=Spent(1, cost=Cost(n, n))) for n in range(64)]
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda one: ledger.close("segment", one), [*replays, *replays]))
+    expected = Spent(64, cost=Cost(sum(range(64)), sum(range(64))))
+    assert ledger.spent == Ledger(tmp_path / "ledger.jsonl").spent == expected
+
+
+def test_a_segment_closed_twice_counts_once(tmp_path):
+    """A kill between the closing of a segment and its going, and the closing again, leave the sum as it is."""
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    found = Replay(msgspec.structs.replace(HEAD, id="s"), billed=Spent(2, cost=Cost(5, 50)))
+    ledger.close("segment", found)
+    again = Ledger(tmp_path / "ledger.jsonl")
+    assert again.holds("s")
+    again.close("segment", found)
+    assert again.spent == Spent(2, cost=Cost(5, 50))
+
+
+@given(st.integers(0, 400))
+def test_a_torn_line_of_the_ledger_is_left_out(cut):
+    """A ledger cut anywhere in its last line tells the lines before it, and is written on from there."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "ledger.jsonl"
+        ledger = Ledger(path)
+        for n in range(3):
+            ledger.close("segment", Replay(msgspec.structs.replace(HEAD, id=f"s{n}"), billed=Spent(1)))
+        whole = path.read_bytes()
+        lines = whole.splitlines(keepends=True)
+        kept = whole[: max(len(whole) - cut, len(lines[0]) + len(lines[1]))]
+        path.write_bytes(kept)
+        torn = Ledger(path)
+        assert torn.spent.attempts == kept.count(b"\n")
+        torn.close("segment", Replay(msgspec.structs.replace(HEAD, id="new"), billed=Spent(1)))
+        assert Ledger(path).spent.attempts == kept.count(b"\n") + 1
+
+
+def test_a_damaged_line_of_the_ledger_is_not_passed_over(tmp_path):
+    """A flipped bit before good lines is damage: what was spent would be told too low."""
+    path = tmp_path / "ledger.jsonl"
+    ledger = Ledger(path)
+    for n in range(2):
+        ledger.close("segment", Replay(msgspec.structs.replace(HEAD, id=f"s{n}"), billed=Spent(1)))
+    held = bytearray(path.read_bytes())
+    held[20] ^= 1
+    path.write_bytes(bytes(held))
+    with pytest.raises(DamageError, match="line 1"):
+        Ledger(path)
+
+
+@given(st.lists(st.tuples(st.sampled_from("IBVOA"), st.integers(0, 3), spents), max_size=40))
+def test_what_was_sent_is_the_sum_of_bills_and_open_intents(told):
+    """Whatever becomes of its rows, a segment's attempts are counted once each: by their bill, or at their worst case."""
+    found, expected, flying = Replay(HEAD), Spent(), {}
+    for kind, row, spent in told:
+        match kind:
+            case "I" if row not in flying:
+                flying[row] = Intent(row, 1, 7, "k")
+                found.see(flying[row], 0, 0)
+            case "B" if flying.pop(row, None) is not None:
+                found.see(Bill(row, 1, None, spent), 0, 0)
+                expected = expected + spent
+            case "V" if row not in flying:
+                found.see(Voted(row, "m", Outcome(f"r{row}", row, Status.OK, spent=spent)), 0, 0)
+            case "O" if row not in flying:
+                found.see(Outcome(f"r{row}", row, Status.OK, spent=spent), 0, 0)
+            case "A" if row not in flying:
+                found.see(Opened(row, Account("k", spent)), 0, 0)
+    lost = Spent(len(flying), unknown=bool(flying), unknown_usd=7 * len(flying))
+    assert found.sent == expected + lost
