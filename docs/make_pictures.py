@@ -13,13 +13,15 @@ from rich.console import Console
 from rich.text import Text
 
 from rowmill.flows.commands.report import write_report
+from rowmill.flows.orchestration.opening import opened
 from rowmill.flows.orchestration.pipeline import carry_out
 from rowmill.flows.text.display import lines, traffic
 from rowmill.sandbox.process import spawn
 from rowmill.sandbox.settings import Settings, changed
 from rowmill.tasks.gateway.credentials import Gateway
 from rowmill.tasks.job.job_file import load_job
-from rowmill.tasks.run.run import Options, Run
+from rowmill.tasks.run.run import OpenRun
+from rowmill.tasks.run.run_plan import Options
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLE = ROOT / "sample_data" / "labelling"
@@ -34,7 +36,7 @@ async def run(output: Path) -> list[str]:
     bad_day = {"latency_ms": 300, "latency_spread": 0.5, "faults": {"upstream_error": 0.02, "wrong_schema": 0.03}}
     shown: list[str] = []
 
-    async def watch(session: Run) -> None:
+    async def watch(session: OpenRun) -> None:
         progress = session.progress
         while progress.done < SHOWN_AT * progress.total or not progress.total:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
@@ -43,7 +45,7 @@ async def run(output: Path) -> list[str]:
     with spawn(changed(Settings(), {**settings, **bad_day})) as sandbox:
         job = load_job(SAMPLE / "job.yaml", {"output": str(output), "limits.rpm": 2_400})
         gateway = Gateway(sandbox.base_url, "sk-sandbox-only-0000", None)
-        async with Run(job, Options(sandbox=True), gateway) as session:
+        async with opened(job, Options(sandbox=True), gateway) as session:
             await carry_out(session, watch=watch)
     return shown
 

@@ -11,12 +11,13 @@ import polars as pl
 from pydantic import BaseModel
 
 from rowmill.flows.commands.report import leave_report
+from rowmill.flows.orchestration.opening import opened
 from rowmill.flows.orchestration.pipeline import carry_out
 from rowmill.schemas.errors import JobError, RowmillError
 from rowmill.schemas.manifest import TerminationKind
 from rowmill.tasks.gateway.credentials import Gateway, gateway_from
 from rowmill.tasks.job.job_file import job_of, resolve_job
-from rowmill.tasks.run.run import Options, Run
+from rowmill.tasks.run.run_plan import Options
 from rowmill.tasks.system.durable import published
 
 INPUT = "input.parquet"
@@ -53,7 +54,7 @@ async def extract_frame(
     told = resolve_job(job_of(whole, "extract_frame"), Path.cwd())
     with published(root / INPUT, "the frame") as file:
         frame.write_parquet(file)
-    async with Run(told, Options(sandbox=sandbox), gateway or gateway_from(os.environ)) as run:
+    async with opened(told, Options(sandbox=sandbox), gateway or gateway_from(os.environ)) as run:
         manifest = await carry_out(run)
     leave_report(root)
     if manifest["termination"]["kind"] != TerminationKind.COMPLETE:

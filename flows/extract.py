@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from contextvars import ContextVar
+from collections.abc import Coroutine
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from prefect import flow, tags, task
+from prefect import Flow, flow, tags, task
 from prefect.blocks.system import Secret
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
@@ -21,6 +21,7 @@ from prefect.runtime import deployment, flow_run
 from prefect.states import Completed, Failed, Running, Scheduled
 
 from rowmill.flows.commands.report import leave_report
+from rowmill.flows.orchestration.opening import opened
 from rowmill.flows.orchestration.pipeline import Watch, beside, carry_out
 from rowmill.flows.orchestration.prefect_view import follow_progress, logs_to_prefect, tell_prefect
 from rowmill.flows.orchestration.waiting import wait_here, wait_message
@@ -34,31 +35,14 @@ from rowmill.tasks.job.job_file import load_job, resolve_job
 from rowmill.tasks.output.location import output_to_write
 from rowmill.tasks.plan.input_checks import refuse_without_labels
 from rowmill.tasks.run.manifest_builder import exit_code
-from rowmill.tasks.run.run import Options, Run
+from rowmill.tasks.run.run import OpenRun, Run
+from rowmill.tasks.run.run_plan import Options
 from rowmill.tasks.run.shard_runner import ShardReport
 
-# Set by a caller in this process that has opened the session already and wants to watch it; never a parameter.
-PREPARED: ContextVar[Run | None] = ContextVar("prepared", default=None)
-WATCH: ContextVar[Watch | None] = ContextVar("watch", default=None)
 AWAITING = "AwaitingSpendReset"
 TAG = "rowmill"
+NAMES = {False: "rowmill-extract", True: "rowmill-label"}
 log = logging.getLogger("rowmill")
-_RUN: ContextVar[Run] = ContextVar("session")
-
-
-@task(
-    name="settle-shard",
-    task_run_name="rows {shard.first_row}-{shard.last_row}",
-    retries=0,
-    persist_result=False,
-    cache_policy=NO_CACHE,
-)
-async def settle_shard(shard: Shard) -> ShardReport:
-    """Settle one shard: paths and counts go in and out, rows never do."""
-    report = await _RUN.get().settle(shard)
-    counts = ", ".join(f"{count:,} {status}" for status, count in report.tally.by_status.items())
-    log.info("rows %d to %d: %s%s", shard.first_row, shard.last_row, counts, "" if report.complete else ", not all yet")
-    return report
 
 
 def run_name() -> str:
@@ -102,26 +86,38 @@ async def run_job(
     *,
     labels: bool = False,
 ) -> State[dict[str, Any]]:
-    """The body of the flows that run a job: in the session a caller has opened, or in one of its own."""
-    prepared = PREPARED.get()
+    """The body of the flows that run a job."""
     try:
-        if prepared is not None:
-            return _state(await _carry_out(prepared))
-        told = job_of(job, job_file)
+        asked = job_of(job, job_file)
         if labels:
-            refuse_without_labels(told)
+            refuse_without_labels(asked)
         if require_forecast_under is not None:
             from rowmill.flows.commands.estimate import require_forecast_under as require_under
 
-            await require_under(told, require_forecast_under, limit=options.limit, sandbox=options.sandbox)
-        gateway = await gateway_of(told)
-        with output_to_write(told) as (local, mirror):
-            async with Run(local, options, gateway, mirror=mirror) as run:
-                manifest = await _carry_out(run)
+            await require_under(asked, require_forecast_under, limit=options.limit, sandbox=options.sandbox)
+        gateway = await gateway_of(asked)
+        with output_to_write(asked) as (local, mirror):
+            async with opened(local, options, gateway, mirror=mirror) as run:
+                manifest = await carry_out_as_flow(run)
             await asyncio.to_thread(leave_report, Path(local.output))
         return _state(manifest)
     except RowmillError as error:
         return Failed(name="Refused", message=str(error))
+
+
+def flow_over(run: Run, watch: Watch | None, *, labels: bool) -> Flow[..., Coroutine[Any, Any, State[dict[str, Any]]]]:
+    """The flow of a run that this process has opened already, and watches."""
+
+    @flow(name=NAMES[labels], flow_run_name=run_name, retries=0, persist_result=False)
+    async def of_an_open_run(
+        job: Job, limit: int | None, fresh: bool, retry_failed: str | None, sandbox: bool
+    ) -> State[dict[str, Any]]:
+        try:
+            return _state(await carry_out_as_flow(run, watch))
+        except RowmillError as error:
+            return Failed(name="Refused", message=str(error))
+
+    return of_an_open_run
 
 
 def job_of(job: Job | None, job_file: str | None) -> Job:
@@ -131,35 +127,53 @@ def job_of(job: Job | None, job_file: str | None) -> Job:
     return load_job(Path(job_file)) if job_file is not None else resolve_job(job, Path.cwd())  # type: ignore[arg-type]
 
 
-async def _carry_out(run: Run) -> dict[str, Any]:
-    _RUN.set(run)
+async def carry_out_as_flow(run: Run, watch: Watch | None = None) -> dict[str, Any]:
+    """Carry out a run inside a flow run: a task run each shard, log lines, progress and artifacts. The manifest."""
+    job = run.job
     with logs_to_prefect(), tags(TAG, run.model.name):
-        log.info("%s: %s by %s, into %s", run.job.name, run.job.input, run.model.name, run.job.output)
+        log.info("%s: %s by %s, into %s", job.name, job.input, run.model.name, job.output)
         async with beside([follow_progress(run.progress)]):
-            manifest = await carry_out(run, settle=_settle_as_task, watch=WATCH.get(), wait=_wait)
-        log.info("%s", summary(manifest, run.job.output, run.progress))
-    await tell_prefect(manifest, run.job.output, run.progress)
+            manifest = await carry_out(run, settle=_settle_as_task, watch=watch, wait=_wait)
+        log.info("%s", summary(manifest, job.output, run.progress))
+    await tell_prefect(manifest, job.output, run.progress)
     return manifest
 
 
-async def _wait(run: Run, until: float) -> None:
+async def _settle_as_task(run: OpenRun, shard: Shard) -> ShardReport:
+    """Settle one shard in a task run: paths and counts go in and out, rows never do."""
+
+    @task(
+        name="settle-shard",
+        task_run_name="rows {shard.first_row}-{shard.last_row}",
+        retries=0,
+        persist_result=False,
+        cache_policy=NO_CACHE,
+    )
+    async def settle_shard(shard: Shard) -> ShardReport:
+        report = await run.settle(shard)
+        counts = ", ".join(f"{count:,} {status}" for status, count in report.tally.by_status.items())
+        whole = "" if report.complete else ", not all yet"
+        log.info("rows %d to %d: %s%s", shard.first_row, shard.last_row, counts, whole)
+        return report
+
+    report: ShardReport = await settle_shard(shard)
+    return report
+
+
+async def _wait(run: OpenRun, until: float) -> None:
     """Show the wait for the spend limit in Prefect; on a deployment give the worker back and be started again then."""
     message, at = wait_message(run, until), datetime.fromtimestamp(until, UTC)
     run_id = UUID(str(flow_run.id))
     async with get_client() as client:
         if deployment.id is not None:
             # The run starts from the top then: it goes on from its own files.
-            run.finish()
+            run.close()
             later: State[Any] = Scheduled(name=AWAITING, scheduled_time=at, message=message)
             await client.set_flow_run_state(run_id, later, force=True)
             raise Abort(message)
         await client.set_flow_run_state(run_id, Running(name=AWAITING, message=message), force=True)
         await wait_here(run, until)
         await client.set_flow_run_state(run_id, Running(), force=True)
-
-
-async def _settle_as_task(_: Run, shard: Shard) -> ShardReport:
-    return await settle_shard(shard)
 
 
 async def gateway_of(job: Job) -> Gateway:

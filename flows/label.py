@@ -9,7 +9,7 @@ from prefect.client.schemas.objects import State
 
 from rowmill.flows.extract import run_job, run_name
 from rowmill.schemas.job import Job
-from rowmill.tasks.run.run import Options
+from rowmill.tasks.run.run_plan import Options
 
 
 @flow(name="rowmill-label", flow_run_name=run_name, retries=0, persist_result=False)

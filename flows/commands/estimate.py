@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from rowmill.flows.commands.arguments import overrides
+from rowmill.flows.orchestration.opening import opened
 from rowmill.flows.orchestration.pipeline import carry_out
 from rowmill.flows.text.forecast import forecast_text
 from rowmill.schemas.catalogue import Model, find_model
@@ -41,7 +42,7 @@ from rowmill.tasks.output.location import output_to_write
 from rowmill.tasks.plan.input_checks import refuse_impossible
 from rowmill.tasks.plan.label_prompt import as_asked
 from rowmill.tasks.run.manifest_builder import exit_code
-from rowmill.tasks.run.run import Options, Run
+from rowmill.tasks.run.run_plan import Options
 
 PILOT_FIRST, PILOT_MOST = 50, 2_000
 # A pilot that finds its own size stops here: this near, or at this share of what the batch will cost.
@@ -237,7 +238,7 @@ def pilot_with(gateway: Gateway, ask: AskOptions) -> RunPilot:
 
     async def run(mirror: Mirror | None, job: Job, rows: frozenset[int]) -> dict[str, Any]:
         options = Options(ask.limit, sandbox=ask.sandbox, rows=rows)
-        async with Run(job, options, gateway, mirror=mirror) as run:
+        async with opened(job, options, gateway, mirror=mirror) as run:
             return await carry_out(run)
 
     return run

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from rowmill.flows.commands.arguments import overrides
 from rowmill.flows.commands.report import REPORT, leave_report
+from rowmill.flows.orchestration.opening import opened
 from rowmill.flows.orchestration.pipeline import Watch, carry_out
 from rowmill.flows.text.display import watch_bar, watch_lines
 from rowmill.flows.text.summary import summary
@@ -25,7 +26,8 @@ from rowmill.tasks.output.location import output_to_write
 from rowmill.tasks.plan.input_checks import refuse_without_labels
 from rowmill.tasks.run.manifest_builder import exit_code
 from rowmill.tasks.run.progress import Progress
-from rowmill.tasks.run.run import Options, Run
+from rowmill.tasks.run.run import FinishedRun, OpenRun
+from rowmill.tasks.run.run_plan import Options
 
 if TYPE_CHECKING:
     from rowmill.sandbox.settings import Settings
@@ -52,9 +54,9 @@ async def run_command(args: argparse.Namespace) -> ExitCode:
         gateway_for(job, sandbox=args.sandbox, settings=args.sandbox_settings) as gateway,
         output_to_write(job) as (local, mirror),
     ):
-        async with Run(local, options, gateway or await _from_block(job), mirror=mirror) as run:
-            if run.nothing_to_do:
-                manifest = run.finish()
+        async with opened(local, options, gateway or await _from_block(job), mirror=mirror) as run:
+            if isinstance(run, FinishedRun):
+                manifest = run.close()
             elif args.direct:
                 manifest = await carry_out(run, watch=_watch(args))
             else:
@@ -108,18 +110,15 @@ async def _from_block(job: Job) -> Gateway:
     return await gateway_of(job)
 
 
-async def _as_flow(job: Job, options: Options, run: Run, watch: Watch | None, *, labels: bool) -> dict[str, Any]:
-    """The open session, carried out by the Prefect flow on the server that the user's settings name."""
+async def _as_flow(job: Job, options: Options, run: OpenRun, watch: Watch | None, *, labels: bool) -> dict[str, Any]:
+    """The open run, carried out by the Prefect flow on the server that the user's settings name."""
     from prefect import tags
 
-    from rowmill.flows.extract import PREPARED, TAG, WATCH, extract
-    from rowmill.flows.label import label
+    from rowmill.flows.extract import TAG, flow_over
 
-    PREPARED.set(run)
-    WATCH.set(watch)
     try:
         with tags(TAG, run.model.name):
-            state = await (label if labels else extract)(
+            state = await flow_over(run, watch, labels=labels)(
                 job,
                 limit=options.limit,
                 fresh=options.fresh,

@@ -1,4 +1,4 @@
-"""Pipeline: read → plan → settle → compact, for a prepared session and whoever runs its shards."""
+"""Pipeline: read → plan → settle → compact, for an open run and whoever settles its shards."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any
 
 from rowmill.flows.orchestration.waiting import GIVE_UP_S, Wait, next_turn, wait_here
 from rowmill.schemas.row import Shard
-from rowmill.tasks.run.run import Run
+from rowmill.tasks.run.run import FinishedRun, OpenRun, Run
 from rowmill.tasks.run.shard_runner import ShardReport
 
 # Prefect kills 30 s after it cancels.
 GRACE_S = 20.0
 
-SettleShard = Callable[[Run, Shard], Awaitable[ShardReport]]
-Watch = Callable[[Run], Coroutine[Any, Any, None]]
+SettleShard = Callable[[OpenRun, Shard], Awaitable[ShardReport]]
+Watch = Callable[[OpenRun], Coroutine[Any, Any, None]]
 
 
-async def settle_in_process(run: Run, shard: Shard) -> ShardReport:
+async def settle_in_process(run: OpenRun, shard: Shard) -> ShardReport:
     """Settle a shard without orchestration."""
     return await run.settle(shard)
 
@@ -32,14 +32,14 @@ async def carry_out(
     watch: Watch | None = None,
     wait: Wait = wait_here,
 ) -> dict[str, Any]:
-    """Settle every shard of an open session and return the run's manifest. A finished output is left as it is.
+    """Settle every shard of a run and return its manifest. A finished output is left as it is.
 
     A cancellation from outside drains what is in flight, as a signal does, writes the manifest and goes on its way.
     """
-    if run.nothing_to_do:
-        return run.finish()
+    if isinstance(run, FinishedRun):
+        return run.close()
     run.progress.started_at = run.clock.now()
-    works = [_sample(run), run.background.keep(), watch(run) if watch is not None else None]
+    works = [_sample(run), run.background.heartbeat(), watch(run) if watch is not None else None]
     async with _interruptible(run), beside(works):
         work = asyncio.create_task(_settle_gold_first(run, settle, wait))
         try:
@@ -49,12 +49,12 @@ async def carry_out(
             await asyncio.wait([work], timeout=GRACE_S)
             run.interrupt(force=True)
             await asyncio.wait([work])
-            run.finish()
+            run.close()
             raise
-    return run.finish()
+    return run.close()
 
 
-async def _settle_gold_first(run: Run, settle: SettleShard, wait: Wait) -> None:
+async def _settle_gold_first(run: OpenRun, settle: SettleShard, wait: Wait) -> None:
     """Settle every row; where the job asks for it the gold rows first, and the others only if those are good enough."""
     if (gold := run.gold_rows) is not None:
         run.take_only(gold)
@@ -67,7 +67,7 @@ async def _settle_gold_first(run: Run, settle: SettleShard, wait: Wait) -> None:
     await _settle_and_wait(run, settle, wait)
 
 
-async def _settle_and_wait(run: Run, settle: SettleShard, wait: Wait) -> None:
+async def _settle_and_wait(run: OpenRun, settle: SettleShard, wait: Wait) -> None:
     """Settle the shards, and again after each wait for the key's spend limit, for a day and an hour at most."""
     await _settle_shards(run, settle)
     if run.progress.settled:
@@ -86,14 +86,14 @@ async def _settle_and_wait(run: Run, settle: SettleShard, wait: Wait) -> None:
             run.manifest_builder.end_waiting()
 
 
-async def _settle_shards(run: Run, settle: SettleShard) -> None:
-    slots = asyncio.Semaphore(run.background.open_shards)
+async def _settle_shards(run: OpenRun, settle: SettleShard) -> None:
+    slots = asyncio.Semaphore(run.open_shards)
     running: list[asyncio.Task[ShardReport]] = []
     try:
         async for shard in run.shards():
             await slots.acquire()
             running = [task for task in running if not task.done() or task.exception()]
-            if run.halted or any(task.done() for task in running):
+            if run.is_over or any(task.done() for task in running):
                 break
             running.append(asyncio.create_task(_settle_one(run, settle, shard, slots)))
     finally:
@@ -103,7 +103,7 @@ async def _settle_shards(run: Run, settle: SettleShard) -> None:
                 raise result
 
 
-async def _settle_one(run: Run, settle: SettleShard, shard: Shard, slots: asyncio.Semaphore) -> ShardReport:
+async def _settle_one(run: OpenRun, settle: SettleShard, shard: Shard, slots: asyncio.Semaphore) -> ShardReport:
     try:
         return await settle(run, shard)
     finally:
@@ -122,7 +122,7 @@ async def beside(works: Sequence[Coroutine[Any, Any, None] | None]) -> AsyncIter
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _sample(run: Run) -> None:
+async def _sample(run: OpenRun) -> None:
     """Note how the calls go, for the report."""
     timeline = run.manifest_builder.timeline
     while True:
@@ -132,7 +132,7 @@ async def _sample(run: Run) -> None:
 
 
 @asynccontextmanager
-async def _interruptible(run: Run) -> AsyncIterator[None]:
+async def _interruptible(run: OpenRun) -> AsyncIterator[None]:
     """The first SIGINT or SIGTERM lets calls in flight end within a grace time, the second gives them up."""
     loop = asyncio.get_running_loop()
     timers: list[asyncio.TimerHandle] = []

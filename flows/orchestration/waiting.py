@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
-from rowmill.tasks.run.run import Run
+from rowmill.tasks.run.run import OpenRun
 
 HOUR_S = 3_600
 # A gateway's clock may be behind ours.
@@ -13,7 +13,7 @@ AFTER_TURN_S = 5
 GIVE_UP_S = 25 * HOUR_S
 LOOK_S = 1.0
 
-Wait = Callable[[Run, float], Awaitable[None]]
+Wait = Callable[[OpenRun, float], Awaitable[None]]
 
 
 def next_turn(wall: float) -> float:
@@ -25,13 +25,13 @@ def next_turn(wall: float) -> float:
     return (wall // HOUR_S + 1) * HOUR_S + AFTER_TURN_S
 
 
-def wait_message(run: Run, until: float) -> str:
+def wait_message(run: OpenRun, until: float) -> str:
     told = run.gate.termination
     at = datetime.fromtimestamp(until, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     return f"spend limit: {told.message if told else ''} Waiting until {at}, then one call probes"
 
 
-async def wait_here(run: Run, until: float) -> None:
+async def wait_here(run: OpenRun, until: float) -> None:
     """Wait in this process; an interrupt ends the wait."""
     run.gate.waiting_for = f"spend limit until {datetime.fromtimestamp(until, UTC):%H:%M} UTC"
     while not run.interrupted and (left := until - run.clock.wall()) > 0:

@@ -12,14 +12,14 @@ from rowmill.tasks.gateway.admission.traffic import USUAL, Traffic
 from rowmill.tasks.run.progress import Progress
 
 if TYPE_CHECKING:
-    from rowmill.tasks.run.run import Run
+    from rowmill.tasks.run.run import OpenRun
 
 REDRAW_S = 0.2
 STEP_PERCENT = 5
 BAR_MOST = 40
 
 
-async def watch_lines(run: Run, out: TextIO = sys.stderr) -> None:
+async def watch_lines(run: OpenRun, out: TextIO = sys.stderr) -> None:
     """A plain line at each 5 % of the rows."""
     shown = -1
     while True:
@@ -32,7 +32,7 @@ async def watch_lines(run: Run, out: TextIO = sys.stderr) -> None:
             print(" · ".join(parts(progress, run.background.traffic(), limits, now)), file=out, flush=True)
 
 
-async def watch_bar(run: Run) -> None:
+async def watch_bar(run: OpenRun) -> None:
     """Live lines, redrawn five times a second, as wide as the terminal is at that moment."""
     from rich.console import Console, Group
     from rich.live import Live

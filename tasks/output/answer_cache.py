@@ -103,6 +103,11 @@ class AnswerCache:
         for account in accounts if is_kept else accounts_of(replayed):
             yield bytes.fromhex(account.key), number, 0, 0, OWNED, msgspec.json.encode(account)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is set aside."""
+        return self._db is None
+
     def find(self, key: bytes) -> Outcome | Account | None:
         """What is known of a request: its outcome, or what it has cost without one.
 

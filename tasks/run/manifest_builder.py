@@ -44,11 +44,18 @@ class ManifestBuilder:
     """What run.json tells. `before` is the manifest found at the start, `unsettled` what open rows cost by shard."""
 
     def __init__(
-        self, job: Job, models: Sequence[Model], run_id: str, fingerprint: str, keys: dict[str, str], clock: Clock
+        self,
+        job: Job,
+        models: Sequence[Model],
+        run_id: str,
+        fingerprint: str,
+        keys: dict[str, str],
+        clock: Clock,
+        before: dict[str, Any],
     ) -> None:
-        """`models` are the job's, and any that it escalates to."""
+        """`models` are the job's, and any that it escalates to; `before` is the manifest found at the start."""
         self.fingerprint = fingerprint
-        self.before: dict[str, Any] = {}
+        self.before = before
         self.input_files: list[dict[str, Any]] = []
         self.limit: int | None = None
         self.unsettled: dict[int, Spent] = {}
@@ -90,9 +97,6 @@ class ManifestBuilder:
 
     def settled_rows(self, tallies: Mapping[int, Tally]) -> int:
         return sum(tally.rows for tally in tallies.values())
-
-    def nothing(self) -> Tally:
-        return Tally()
 
     def ended(self, halted: Termination | None, *, complete: bool) -> Termination:
         """Why the run ended. One that was halted after its last row is complete, unless its labels were too bad."""

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from rowmill.schemas.attempt import FailureKind, Spent
 from rowmill.schemas.errors import StorageError
-from rowmill.schemas.manifest import Tally, Termination, TerminationKind
+from rowmill.schemas.manifest import OUT_OF_MONEY, Tally, Termination, TerminationKind
 from rowmill.schemas.outcome import Outcome
 from rowmill.schemas.request import Request
 from rowmill.schemas.row import Row, Shard, Unreadable
@@ -199,7 +199,7 @@ class ShardRun:
                 while few := list(islice(rows, 1 if self._context.reads_media else PLANNED_AT_ONCE)):
                     await self._take_up(few, segment, tally, tasks)
         except Halted:
-            pass
+            await self._take_over(shard, segment, tally)
         except StorageError as error:
             self._context.settler.gate.halt(refused_storage(error))
         except Exception:
@@ -214,6 +214,25 @@ class ShardRun:
         except StorageError as error:
             self._context.settler.gate.halt(refused_storage(error))
         return len(segment.settled) == shard.rows
+
+    async def _take_over(self, shard: Shard, segment: Segment, tally: Tally) -> None:
+        """Answers that are known already, for rows that a run without money cannot ask: what was paid for is shown."""
+        termination = self._context.settler.gate.termination
+        if termination is None or termination.kind not in OUT_OF_MONEY or self._context.answer_cache.is_empty:
+            return
+        rows = (row for row in self._rows(shard, segment) if row.index not in self._tasks)
+        while few := list(islice(rows, PLANNED_AT_ONCE)):
+            planned = await asyncio.to_thread(self._plan, few)
+            asked = [(told.key, told.row.index) for told in planned if isinstance(told, Request)]
+            owners = iter(self._context.keys.owners(asked))
+            for told in planned:
+                if isinstance(told, Outcome):
+                    self._note(told, segment, tally)
+                elif (owner := next(owners)) == told.row.index and (known := self._known_answer(told, segment)):
+                    self._note(known, segment, tally)
+                else:
+                    self._leave(told, owner, segment, tally)
+            await asyncio.sleep(0)
 
     def _rows(self, shard: Shard, segment: Segment) -> Iterator[Row | Unreadable]:
         """The rows that are to be settled now."""

@@ -7,10 +7,11 @@ from collections.abc import Callable
 
 import pytest
 
+from rowmill.flows.orchestration.opening import opened
 from rowmill.flows.orchestration.pipeline import carry_out
 from rowmill.tasks.gateway.credentials import Gateway
 from rowmill.tasks.job.job_file import load_job
-from rowmill.tasks.run.run import Options, Run
+from rowmill.tasks.run.run_plan import Options
 from tests.acceptance.test_run import direct, numbered
 from tests.conftest import KEY, assert_balanced
 
@@ -28,7 +29,7 @@ def test_cancelling_the_flow_drains_and_writes_the_manifest(bench, sandboxes):
 
     async def scenario() -> None:
         job = load_job(bench.folder / "job.yaml")
-        async with Run(job, Options(), Gateway(sandbox.base_url, KEY)) as session:
+        async with opened(job, Options(), Gateway(sandbox.base_url, KEY)) as session:
             work = asyncio.create_task(carry_out(session))
             await until(lambda: session.progress.settled >= 10)
             work.cancel()
@@ -38,7 +39,7 @@ def test_cancelling_the_flow_drains_and_writes_the_manifest(bench, sandboxes):
     asyncio.run(scenario())
     manifest = bench.manifest()
     assert manifest["termination"]["kind"] == "interrupted"
-    assert manifest["beside"]["unsettled_calls"] == 0
+    assert manifest["beside"]["calls"] == 0
     assert_balanced(manifest, bench.results())
     assert bench.results().height == sandbox.books()["billed_calls"] < 80
     assert direct(bench, sandbox.base_url).code == 0
@@ -67,8 +68,8 @@ def test_a_second_signal_gives_up_what_is_in_flight(bench, sandboxes):
     assert bench.manifest()["ledger"]["not_attempted"] == 20
     told = bench.run("", "status", "out", "--json").manifest["beside"]
     assert told == bench.manifest()["beside"]
-    assert told["unsettled_calls"] == 1
-    assert float(told["unsettled_unknown_bound_usd"]) > 0
+    assert told["unsettled"]["calls"] == 1
+    assert float(told["unsettled"]["unknown_cost_bound_usd"]) > 0
     sandbox.change(latency_ms=0)
     done = direct(bench, sandbox.base_url)
     assert done.code == 0

@@ -18,10 +18,11 @@ from typing import Any
 import pytest
 
 from benchmarks import dask_cluster, ray_cluster
+from rowmill.flows.orchestration.opening import opened
 from rowmill.flows.orchestration.pipeline import carry_out
 from rowmill.tasks.gateway.credentials import Gateway
 from rowmill.tasks.job.job_file import load_job
-from rowmill.tasks.run.run import Options, Run
+from rowmill.tasks.run.run_plan import Options
 from rowmill.tasks.system.clock import Clock
 from tests.conftest import KEY, PERSON, Bench, assert_balanced, money
 
@@ -314,7 +315,7 @@ def test_a_wait_for_the_spend_limit_holds_no_worker(bench, sandboxes, clusters):
         clock.turned_s = 7_200
 
     async def scenario() -> dict[str, Any]:
-        async with Run(load_job(told), Options(), Gateway(sandbox.base_url, KEY), clock=clock) as session:
+        async with opened(load_job(told), Options(), Gateway(sandbox.base_url, KEY), clock=clock) as session:
             return await carry_out(session)
 
     with ThreadPoolExecutor(1) as pool:

@@ -277,7 +277,7 @@ def test_a_spend_limit_keeps_the_votes_that_were_paid(bench, sandboxes):
     assert "calls of rows that are not done yet" in ended.err
     assert told["termination"]["kind"] == "spend_limit"
     assert told["ledger"]["not_attempted"] > 0
-    assert money(told["totals"]["cost_usd"]) + money(told["beside"]["unsettled_cost_usd"]) == money(
+    assert money(told["totals"]["cost_usd"]) + money(told["beside"]["cost_usd"]) == money(
         sandbox.books()["billed_usd"]
     )
     sandbox.change(spend_limit_usd=None)

@@ -547,8 +547,8 @@ def test_status_tells_a_running_a_killed_and_a_finished_run(bench, sandboxes):
     killed = bench.run("", "status", "out", "--json").manifest
     assert killed["state"] == "killed"
     assert killed["ledger"]["rows"] == 200 == sum(n for name, n in killed["ledger"].items() if name != "rows")
-    assert 0 < killed["beside"]["unsettled_calls"] <= 10
-    assert money(killed["beside"]["unsettled_unknown_bound_usd"]) > 0
+    assert 0 < killed["beside"]["unsettled"]["calls"] <= 10
+    assert money(killed["beside"]["unsettled"]["unknown_cost_bound_usd"]) > 0
     assert "run the same command again" in bench.run("", "status", "out").out
     sandbox.change(latency_ms=0)
     assert direct(bench, sandbox.base_url).code == 0

@@ -8,11 +8,12 @@ import signal
 import time
 from typing import Any
 
+from rowmill.flows.orchestration.opening import opened
 from rowmill.flows.orchestration.pipeline import carry_out
 from rowmill.sandbox.process import Running
 from rowmill.tasks.gateway.credentials import Gateway
 from rowmill.tasks.job.job_file import load_job
-from rowmill.tasks.run.run import Options, Run
+from rowmill.tasks.run.run_plan import Options
 from rowmill.tasks.system.clock import Clock
 from tests.acceptance.test_run import direct, numbered
 from tests.conftest import KEY, Bench, assert_balanced
@@ -43,7 +44,7 @@ class SkippingClock(Clock):
 def run_in_process(bench: Bench, sandbox: Running, clock: SkippingClock) -> dict[str, Any]:
     async def scenario() -> dict[str, Any]:
         job = load_job(bench.folder / "job.yaml")
-        async with Run(job, Options(), Gateway(sandbox.base_url, KEY), clock=clock, seed=1) as session:
+        async with opened(job, Options(), Gateway(sandbox.base_url, KEY), clock=clock, seed=1) as session:
             return await carry_out(session)
 
     return asyncio.run(scenario())

@@ -1,0 +1,32 @@
+"""Opening: the one sentence by which the command, the flows, the frame function and a pilot open a run."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from rowmill.schemas.job import Job
+from rowmill.tasks.cluster.runners import runner_for
+from rowmill.tasks.gateway.credentials import Gateway
+from rowmill.tasks.output.bucket.mirror import Mirror
+from rowmill.tasks.run.open_run import open_run
+from rowmill.tasks.run.run import Run
+from rowmill.tasks.run.run_plan import Options, plan_run
+from rowmill.tasks.system.clock import Clock
+
+
+@asynccontextmanager
+async def opened(
+    job: Job,
+    options: Options,
+    gateway: Gateway,
+    *,
+    mirror: Mirror | None = None,
+    clock: Clock | None = None,
+    seed: int | None = None,
+) -> AsyncIterator[Run]:
+    """A run of a job whose output is at hand (`mirror` keeps its bucket equal to it). Raises as its parts do."""
+    clock = clock or Clock()
+    plan = plan_run(job, options, gateway, clock=clock, address=mirror.url if mirror is not None else None)
+    async with open_run(plan, runner_for(plan.job), mirror=mirror, clock=clock, seed=seed) as run:
+        yield run

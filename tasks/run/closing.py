@@ -1,0 +1,54 @@
+"""Closing: what a run leaves in order when its last call has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rowmill.schemas.manifest import Tally
+from rowmill.schemas.row import NO_SHARD, Shard
+from rowmill.tasks.forecast.accuracy import read_forecast
+from rowmill.tasks.labelling.label_run import conclude, correct, texts_of
+from rowmill.tasks.output.folder import number_of
+from rowmill.tasks.output.part_writer import PART_VERSION, Footer, part_digest, tally_value, write_part
+from rowmill.tasks.run.manifest_builder import ManifestBuilder
+from rowmill.tasks.run.run_plan import RunPlan
+from rowmill.tasks.run.shard_runner import ShardContext
+
+
+def close_output(
+    context: ShardContext, tallies: Mapping[int, Tally], manifest_builder: ManifestBuilder, *, rows: int
+) -> None:
+    """Tidy a complete output: nothing that its rows do not need stays. Raises StorageError."""
+    output = context.output
+    if rows == 0:
+        # The part of an input without rows, so that readers find the columns.
+        footer = Footer(PART_VERSION, context.job_fingerprint, NO_SHARD, False, tally_value(Tally()))
+        write_part(output.part_path(0), context.results_schema, None, iter(()), footer)
+    last = max(tallies, default=0)
+    for path in output.results.glob("part-*.parquet"):
+        if number_of(path) > last:
+            # Shown by a stopped run for a shard that the input no longer has.
+            path.unlink()
+    context.answer_cache.finish(context.keys.has)
+    if context.ledger is not None:
+        context.ledger.compact()
+    manifest_builder.look_back(read_forecast(output.root), tallies, output.results)
+
+
+def conclude_labelling(
+    plan: RunPlan,
+    context: ShardContext,
+    shards: Mapping[int, Shard],
+    manifest_builder: ManifestBuilder,
+    *,
+    in_haste: bool,
+) -> None:
+    """People's labels into the parts, and, where nobody waits for our end, review.jsonl and the scores."""
+    results, labelling = context.output.results, plan.labelling
+    if labelling is None or not any(results.glob("part-*.parquet")):
+        return
+    for part in correct(labelling, results):
+        manifest_builder.digests[part.name] = part_digest(part)
+    if not in_haste:
+        texts = texts_of(plan.job, plan.model, shards, context.rows_of)
+        manifest_builder.label = conclude(labelling, results, texts)

@@ -1,0 +1,244 @@
+"""Open run: an output is locked, the input surveyed, what stands is taken stock of, and what settles the rest put
+together. Everything that can be refused is refused here, before the first call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, closing
+from functools import partial
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from rowmill.schemas.attempt import Spent
+from rowmill.schemas.manifest import WITHOUT_LEDGER, Termination
+from rowmill.schemas.price import Cost, parse_amount
+from rowmill.schemas.row import Row, Shard, Unreadable
+from rowmill.tasks.input.files import input_state
+from rowmill.tasks.input.key_index import KeyIndex
+from rowmill.tasks.input.reader import shard_rows
+from rowmill.tasks.input.survey import Survey, Surveyor
+from rowmill.tasks.journal.group_commit import Syncer
+from rowmill.tasks.journal.ledger import LEDGER, Ledger
+from rowmill.tasks.labelling.label_run import keep
+from rowmill.tasks.output.answer_cache import AnswerCache, bound_usd
+from rowmill.tasks.output.bucket.mirror import Mirror
+from rowmill.tasks.output.columns import columns_of
+from rowmill.tasks.output.folder import Output
+from rowmill.tasks.output.inventory import Inventory, claims, take_inventory
+from rowmill.tasks.output.part_writer import Footer, tally_of
+from rowmill.tasks.plan.input_checks import refuse_bad_input
+from rowmill.tasks.run.background import Background
+from rowmill.tasks.run.balance_check import preflight
+from rowmill.tasks.run.callers import Callers
+from rowmill.tasks.run.manifest_builder import ManifestBuilder
+from rowmill.tasks.run.progress import Progress
+from rowmill.tasks.run.run import FinishedRun, OpenRun, Run
+from rowmill.tasks.run.run_plan import RunPlan
+from rowmill.tasks.run.runner import Runner
+from rowmill.tasks.run.shard_runner import ShardContext, ShardRun
+from rowmill.tasks.system.clock import Clock
+
+log = logging.getLogger("rowmill")
+
+
+@asynccontextmanager
+async def open_run(
+    plan: RunPlan, runner: Runner, *, mirror: Mirror | None = None, clock: Clock | None = None, seed: int | None = None
+) -> AsyncIterator[Run]:
+    """A run over its output, which is held until the end. `mirror` keeps a bucket equal to it, where it stands there.
+
+    Raises OutputError, InputError, JobError, DamageError, StorageError for what is refused.
+    """
+    async with AsyncExitStack() as stack:
+        opening = _Opening(plan, runner, mirror, clock or Clock(), random.Random(seed), stack)
+        yield await opening.run()
+
+
+class _Opening:
+    """The steps from a plan to an open run; what they open is closed by the stack, the last first."""
+
+    def __init__(
+        self,
+        plan: RunPlan,
+        runner: Runner,
+        mirror: Mirror | None,
+        clock: Clock,
+        rng: random.Random,
+        stack: AsyncExitStack,
+    ) -> None:
+        self._plan, self._runner, self._mirror = plan, runner, mirror
+        self._clock, self._rng, self._stack = clock, rng, stack
+
+    async def run(self) -> Run:
+        plan, options = self._plan, self._plan.options
+        output = self._stack.enter_context(closing(Output(Path(plan.job.output), self._mirror)))
+        if options.fresh and (aside := output.set_aside(plan.run_id)) is not None:
+            log.info("the earlier results were moved to %s", aside)
+        before = output.manifest() or {}
+        told = plan.job.model_copy(update={"output": plan.address})
+        builder = ManifestBuilder(
+            told, plan.models, plan.run_id, plan.fingerprint, dict(plan.fingerprint_keys), self._clock, before
+        )
+        builder.refuse_another_job(str(output.root))
+        if plan.labelling is not None:
+            keep(plan.labelling, output.root)
+        await self._runner.take_over(output, self._clock)
+        ledger = Ledger(output.root / LEDGER, output.keep)
+        if options.fresh_part is not None:
+            output.set_part_aside(options.fresh_part, plan.run_id)
+        parts = output.parts()
+        if before.get("version") == WITHOUT_LEDGER:
+            ledger.begin(_spent_before_the_ledger(before, parts))
+        standing_rows = sum(footer.shard.rows for footer in parts.values())
+        builder.input_files = input_state(plan.files)
+        # A limit below what stands already takes nothing away: rows that were paid for stay.
+        builder.limit = None if options.limit is None else max(options.limit, standing_rows)
+        corrected = plan.labelling is not None and plan.labelling.is_new
+        if options.retry_failed is None and not corrected and builder.was_complete(standing_rows):
+            return FinishedRun(plan, self._clock, builder)
+        return await self._opened(output, parts, builder, ledger)
+
+    async def _opened(
+        self, output: Output, parts: Mapping[int, Footer], builder: ManifestBuilder, ledger: Ledger
+    ) -> Run:
+        plan, job = self._plan, self._plan.job
+        keys = self._stack.enter_context(KeyIndex(output.journal / "keys.sqlite"))
+        surveyor = Surveyor(
+            plan.files,
+            id_column=job.id,
+            keep=job.keep,
+            keys=keys,
+            sizes=output.part_sizes(parts),
+            limit=builder.limit,
+            max_line_bytes=job.limits.max_line_bytes,
+        )
+        survey = await asyncio.to_thread(surveyor.run_checked)
+        first = pq.read_schema(output.part_path(min(parts))) if parts else None
+        schema, plan.planner.keep_types = columns_of(job, plan.validator.shape, survey, plan.files, first)
+        refuse_bad_input(survey, job, plan.planner)
+        cache = self._stack.enter_context(
+            closing(AnswerCache(output.journal, plan.validator, plan.options.retry_failed))
+        )
+        inventory = take_inventory(
+            output,
+            parts,
+            {shard.number: shard.digest for shard in survey.shards},
+            cache,
+            ledger,
+            fingerprint=plan.fingerprint,
+            reopen=plan.options.retry_failed is not None,
+            survey_complete=survey.complete,
+        )
+        cache.open()
+        append = self._mirror.append if self._mirror is not None else None
+        syncer = self._stack.enter_context(closing(Syncer(asyncio.get_running_loop(), keep=append)))
+        callers = Callers(
+            job,
+            plan.model,
+            plan.votes,
+            plan.gateway,
+            validator=plan.validator,
+            spent_usd=bound_usd(sum(inventory.sent.values(), ledger.spent)),
+            clock=self._clock,
+            rng=self._rng,
+            run_id=plan.run_id,
+        )
+        self._stack.push_async_callback(callers.aclose)
+        progress = Progress(started_at=self._clock.now(), cap_usd=callers.cap_usd)
+        background = Background(callers.gate, self._runner, self._mirror, self._clock)
+        self._stack.push_async_callback(background.aclose)
+        context = ShardContext(
+            output=output,
+            job_fingerprint=plan.fingerprint,
+            planner=plan.planner,
+            validator=plan.validator,
+            settler=callers.settler,
+            keys=keys,
+            answer_cache=cache,
+            ledger=ledger,
+            syncer=syncer,
+            results_schema=schema,
+            concurrency=job.limits.concurrency,
+            reads_media=bool(job.attachments),
+            run_id=plan.run_id,
+            progress=progress,
+            duplicates=survey.duplicates,
+            rows_of=partial(_rows_of, plan),
+        )
+        shard_run = ShardRun(context, asks=self._runner.asks_here)
+        _stand(inventory, output, shard_run, keys, progress)
+        progress.total, progress.total_is_exact = survey.rows, survey.complete
+        settling = await self._runner.begin(
+            plan,
+            keep_types=plan.planner.keep_types,
+            shards=survey.shards,
+            output=output,
+            shard_run=shard_run,
+            gate=callers.gate,
+            progress=progress,
+            clock=self._clock,
+        )
+        await background.share_limits(plan)
+        await self._check_balance(survey, callers, shard_run)
+        run = OpenRun(
+            plan,
+            self._clock,
+            builder,
+            progress=progress,
+            survey=survey,
+            surveyor=surveyor,
+            output=output,
+            context=context,
+            shard_run=shard_run,
+            settling=settling,
+            gate=callers.gate,
+            background=background,
+            standing=set(inventory.parts),
+            open_shards=self._runner.open_shards,
+        )
+        run.write_manifest(None)
+        if self._mirror is not None:
+            # What was set aside stands in the bucket before anything is written in its place.
+            await asyncio.to_thread(self._mirror.push)
+        return run
+
+    async def _check_balance(self, survey: Survey, callers: Callers, shard_run: ShardRun) -> None:
+        """Stop or warn where the key's balance does not cover what is asked."""
+        plan = self._plan
+        left = survey.rows - sum(tally.rows for tally in shard_run.tallies.values())
+        if plan.model.base_url is not None or not left:
+            return
+        calls = left * (plan.job.label.fewest_votes if plan.job.label else 1)
+        client = callers.clients[plan.model.name]
+        found = await preflight(client, plan.model, plan.planner, survey.sample, calls)
+        if isinstance(found, Termination):
+            callers.gate.halt(found)
+        elif found is not None:
+            log.warning("%s", found)
+
+
+def _stand(inventory: Inventory, output: Output, shard_run: ShardRun, keys: KeyIndex, progress: Progress) -> None:
+    """What of the output holds: its parts need no call, and what they asked is not asked again."""
+    shard_run.sent_before(inventory.sent)
+    shard_run.tallies.update(inventory.tallies)
+    for number, footer in inventory.parts.items():
+        shard_run.standing(footer.shard, inventory.tallies[number])
+        progress.begin(inventory.tallies[number])
+        keys.claim_all(claims(output.part_path(number)))
+
+
+def _rows_of(plan: RunPlan, shard: Shard) -> Iterator[Row | Unreadable]:
+    return shard_rows(shard, list(plan.files), plan.job.id, plan.job.limits.max_line_bytes)
+
+
+def _spent_before_the_ledger(before: Mapping[str, object], parts: Mapping[int, Footer]) -> Spent:
+    """What an output of a version without a ledger has cost, its open segments left out."""
+    beside = before.get("beside")
+    former = beside.get("former_cost_usd", "0") if isinstance(beside, dict) else "0"
+    rows = sum((tally_of(footer).spent for footer in parts.values()), Spent())
+    return rows + Spent(cost=Cost(parse_amount(str(former))))

@@ -1,0 +1,100 @@
+"""Run plan: what one execution is to do, made before its output is touched."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from rowmill.schemas.catalogue import Model, find_model
+from rowmill.schemas.job import Job
+from rowmill.tasks.answers.validator import Validator
+from rowmill.tasks.gateway.credentials import Gateway
+from rowmill.tasks.input.files import InputFile
+from rowmill.tasks.input.reader import input_files
+from rowmill.tasks.job.fingerprint import job_fingerprint
+from rowmill.tasks.job.job_file import catalogue_of
+from rowmill.tasks.labelling.label_run import LabelRun, Votes, label_run, planned_votes
+from rowmill.tasks.plan.input_checks import notes, refuse_impossible
+from rowmill.tasks.plan.label_prompt import as_asked
+from rowmill.tasks.plan.planner import Planner
+from rowmill.tasks.system.clock import Clock
+
+log = logging.getLogger("rowmill")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a command adds to its job. `limit` is the number of rows to take at most, from the input's beginning.
+
+    `rows` names the only ones to ask now (a pilot's); the others stay for a later run. `gold` is a file of labels that
+    people gave.
+    """
+
+    limit: int | None = None
+    fresh: bool = False
+    retry_failed: str | None = None
+    sandbox: bool = False
+    fresh_part: int | None = None
+    rows: frozenset[int] | None = None
+    gold: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """One execution of a job: `job` as it is asked, `address` where its output stands for people."""
+
+    run_id: str
+    job: Job
+    address: str
+    options: Options
+    gateway: Gateway
+    model: Model
+    votes: Votes
+    files: Sequence[InputFile]
+    labelling: LabelRun | None
+    planner: Planner
+    validator: Validator
+    fingerprint: str
+    fingerprint_keys: Mapping[str, str]
+
+    @property
+    def models(self) -> list[Model]:
+        """The models that may be asked: the job's, and any that it escalates to."""
+        return [model for model, _ in self.votes.values()] or [self.model]
+
+
+def plan_run(job: Job, options: Options, gateway: Gateway, *, clock: Clock, address: str | None = None) -> RunPlan:
+    """Check what needs no output, and decide what will be asked of whom. Reads the input's list, writes nothing.
+
+    Raises JobError, CatalogueError, SchemaError, InputError.
+    """
+    run_id = f"{datetime.fromtimestamp(clock.wall(), UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+    catalogue = catalogue_of(job, gateway.catalogue)
+    model = find_model(job.model, catalogue)
+    files = input_files(job.input)
+    labelling = label_run(job, files, model, options.gold, fresh=options.fresh, limit=options.limit)
+    job = labelling.job if labelling else job
+    asked = as_asked(job)
+    refuse_impossible(asked, model)
+    votes = planned_votes(job, model, catalogue, sandbox=options.sandbox)
+    for note in notes(asked, model):
+        log.warning("%s", note)
+    fingerprint, keys = job_fingerprint(job, sandbox=options.sandbox)
+    return RunPlan(
+        run_id=run_id,
+        job=job,
+        address=address or job.output,
+        options=options,
+        gateway=gateway,
+        model=model,
+        votes=votes,
+        files=files,
+        labelling=labelling,
+        planner=Planner(asked, model, sandbox=options.sandbox, run_id=run_id),
+        validator=Validator(asked.output_schema),
+        fingerprint=fingerprint,
+        fingerprint_keys=keys,
+    )
