@@ -19,7 +19,7 @@ class ExitCode(IntEnum):
 
 
 class RowmillError(Exception):
-    """What happened, where, and the mend: all three are asked for. Never a traceback for a user's mistake."""
+    """What happened, where, and what to do: all three are asked for. Never a traceback for a user's mistake."""
 
     exit_code = ExitCode.REFUSED
 

@@ -81,7 +81,7 @@ class Mailbox:
 
     def open(self) -> None:
         """A board without notices of an earlier run, made by the coordinator."""
-        self._folder.mkdir(exist_ok=True)
+        self._folder.mkdir(mode=0o700, exist_ok=True)
         self._take_down()
 
     @property
@@ -104,7 +104,7 @@ class Mailbox:
     def post(self, name: str, notice: LeaseGrants | Heartbeat) -> None:
         """Raises OSError."""
         body = msgspec.json.encode(notice)
-        fd = os.open(self._folder / name, os.O_WRONLY | os.O_CREAT, 0o644)
+        fd = os.open(self._folder / name, os.O_WRONLY | os.O_CREAT, 0o600)
         try:
             os.pwrite(fd, b"%08x %08x %s" % (zlib.crc32(body), len(body), body), 0)
         finally:
@@ -123,7 +123,7 @@ class Mailbox:
     def claim(self, token: str) -> bool:
         """Take up a lease; False where another process has taken it up before. Raises OSError."""
         try:
-            os.close(os.open(self._folder / f"{token}.claim", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
+            os.close(os.open(self._folder / f"{token}.claim", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         except FileExistsError:
             return False
         return True

@@ -15,7 +15,7 @@ from rowmill.schemas.forecast import Basis, Forecast
 from rowmill.tasks.forecast.accuracy import ESTIMATE
 from rowmill.tasks.forecast.counting_pass import Asked, DryRun
 from rowmill.tasks.output.folder import write_file
-from rowmill.tasks.system.durable import published
+from rowmill.tasks.system.durable import private_folder, published
 
 ROWS = "estimate.parquet"
 LEARNED = "learned.json"
@@ -33,7 +33,7 @@ COLUMNS = pa.schema(
 def write_forecast(output: Path, told: Forecast) -> None:
     """Write `estimate.json`. Raises OutputError, StorageError."""
     try:
-        output.mkdir(parents=True, exist_ok=True)
+        private_folder(output)
     except OSError as error:
         raise OutputError(
             f"cannot be written: {error.strerror}", where=str(output), hint="free space, or name another output"

@@ -5,6 +5,7 @@ An embedded SQLite file beside the journal, rebuilt from the input and the parts
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
@@ -13,6 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from rowmill.schemas.errors import StorageError
+from rowmill.tasks.system.durable import PRIVATE_FILE
 
 CACHE_KIB = 16 * 1024
 
@@ -24,6 +26,7 @@ class KeyIndex:
         self._path = path
         path.unlink(missing_ok=True)
         try:
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, PRIVATE_FILE))
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode=OFF")
             self._db.execute("PRAGMA synchronous=OFF")
@@ -32,7 +35,7 @@ class KeyIndex:
             self._db.execute("CREATE TABLE ids (key BLOB PRIMARY KEY, row INTEGER) WITHOUT ROWID")
             self._db.execute("CREATE TABLE requests (key BLOB PRIMARY KEY, row INTEGER) WITHOUT ROWID")
             self._db.execute("BEGIN")
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise StorageError(
                 f"the key index cannot be written: {error}",
                 where=str(path),

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rowmill.schemas.errors import StorageError
+from rowmill.tasks.system.durable import write_hint
 
 # A pause between syncs, so that a fast run gathers many answers in each: a sync a row costs more than the row.
 GATHER_S = 0.005
@@ -109,5 +110,5 @@ def refused(path: Path, error: OSError) -> StorageError:
     return StorageError(
         f"the journal cannot be written: {error.strerror}",
         where=str(path),
-        hint="free disk space (or mend the disk) and run the same command again: what was settled stands",
+        hint=write_hint(error),
     )

@@ -17,7 +17,7 @@ from rowmill.schemas.errors import DamageError
 from rowmill.tasks.journal.entries import Closed, encode_line, entry_or_none
 from rowmill.tasks.journal.group_commit import refused
 from rowmill.tasks.journal.replay import Replay
-from rowmill.tasks.system.durable import published, sync_folder
+from rowmill.tasks.system.durable import PRIVATE_FILE, published, sync_folder
 
 LEDGER = "ledger.jsonl"
 # Sums of segments that are long gone, in one line; and of outputs that are older than the ledger.
@@ -102,7 +102,7 @@ class Ledger:
     def _append(self, entry: Closed) -> None:
         line = encode_line(entry)
         try:
-            fd = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+            fd = os.open(self.path, os.O_RDWR | os.O_CREAT, PRIVATE_FILE)
             try:
                 os.ftruncate(fd, self._end)
                 os.pwrite(fd, line, self._end)

@@ -21,7 +21,7 @@ from rowmill.schemas.outcome import Outcome
 from rowmill.tasks.journal.entries import Bill, Entry, Head, Intent, Opened, decode_line, encode_line
 from rowmill.tasks.journal.group_commit import Syncer, refused
 from rowmill.tasks.journal.replay import Replay, replay
-from rowmill.tasks.system.durable import sync_folder
+from rowmill.tasks.system.durable import PRIVATE_FILE, sync_folder
 
 CHUNK = 4 * 2**20
 # Room kept for each call in flight, so that an answer that was paid for can be stored.
@@ -44,7 +44,7 @@ class Segment:
         self._waiting: list[asyncio.Future[None]] = []
         self._flush_is_due = False
         try:
-            self._fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT, PRIVATE_FILE)
             os.ftruncate(self._fd, self._end)
             self._allocated = self._end
             if found is None:

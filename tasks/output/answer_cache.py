@@ -24,6 +24,7 @@ from rowmill.tasks.journal.entries import Entry, Opened, decode_line, encode_lin
 from rowmill.tasks.journal.replay import Replay, lost_call, replay
 from rowmill.tasks.output.folder import write_file
 from rowmill.tasks.output.part_reader import OutcomeLookup, PartReader
+from rowmill.tasks.system.durable import PRIVATE_FILE, private_folder
 
 FOLDER = "former"
 KEPT = "kept.outcomes"
@@ -55,7 +56,7 @@ class AnswerCache:
 
     def set_aside(self, path: Path) -> None:
         """Move a part or a segment here. The ledger has counted a segment by then."""
-        self.folder.mkdir(mode=0o700, exist_ok=True)
+        private_folder(self.folder)
         path.rename(self._free_name(path.name))
 
     def _free_name(self, name: str) -> Path:
@@ -69,6 +70,7 @@ class AnswerCache:
             return
         self._files = files
         self._index_path.unlink(missing_ok=True)
+        os.close(os.open(self._index_path, os.O_RDWR | os.O_CREAT, PRIVATE_FILE))
         self._db = sqlite3.connect(self._index_path, isolation_level=None, check_same_thread=False)
         self._db.execute("PRAGMA journal_mode=OFF")
         self._db.execute("PRAGMA synchronous=OFF")

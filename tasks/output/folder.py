@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 from collections.abc import Mapping
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,13 @@ from rowmill.schemas.errors import DamageError, OutputError, StorageError
 from rowmill.tasks.journal.ledger import LEDGER
 from rowmill.tasks.output.bucket.mirror import Mirror
 from rowmill.tasks.output.part_writer import Footer, read_footer
-from rowmill.tasks.system.durable import published
+from rowmill.tasks.system.durable import PRIVATE_FILE, PRIVATE_FOLDER, private_folder, published, write_hint
 from rowmill.tasks.system.process import in_use, this_process
 
 MANIFEST = "run.json"
 LOCK = ".lock"
 # How the segment begins that a worker elsewhere writes.
 WORKER_PREFIX = "away"
-WRITABLE = "free space there, or name an output that you may write to"
 KEPT_WHEN_FRESH = ("results", "journal", MANIFEST, LEDGER, "report.html", "estimate.json")
 
 
@@ -55,35 +55,42 @@ class Output(Layout):
         if root.exists() and not root.is_dir():
             raise OutputError("the output is a file", where=str(root), hint="name a folder")
         try:
-            root.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(root / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+            private_folder(root)
+            self._lock = os.open(root / LOCK, os.O_RDWR | os.O_CREAT, PRIVATE_FILE)
         except OSError as error:
-            raise OutputError(f"cannot be written: {error.strerror}", where=str(root), hint=WRITABLE) from None
+            raise OutputError(f"cannot be written: {error.strerror}", where=str(root), hint=write_hint(error)) from None
         self._take_lock()
         try:
-            self.results.mkdir(exist_ok=True)
-            self.journal.mkdir(exist_ok=True)
+            private_folder(self.results)
+            private_folder(self.journal)
         except OSError as error:
             self.close()
-            raise OutputError(f"cannot be written: {error.strerror}", where=str(root), hint=WRITABLE) from None
+            raise OutputError(f"cannot be written: {error.strerror}", where=str(root), hint=write_hint(error)) from None
 
     def _take_lock(self) -> None:
-        """A lock of the kernel's: it ends with the process, and a file left behind means nothing."""
+        """Locks of the kernel's, on the folder and on a file in it: they end with the process, and a file left behind
+        means nothing. That of the folder holds though somebody deletes the file; some network file systems lock no
+        folders.
+        """
+        self._folder_lock = os.open(self.root, os.O_RDONLY)
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            owner = os.read(self._lock, 200).decode("utf-8", "replace").strip()
-            os.close(self._lock)
-            raise in_use(str(self.root), owner) from None
-        try:
+            if _lock(self._folder_lock) is Locked.BY_ANOTHER or _lock(self._lock) is Locked.BY_ANOTHER:
+                owner = os.read(self._lock, 200).decode("utf-8", "replace").strip()
+                raise in_use(str(self.root), owner)
             os.ftruncate(self._lock, 0)
             os.pwrite(self._lock, this_process().encode(), 0)
         except OSError as error:
-            os.close(self._lock)
-            raise StorageError(f"cannot be written: {error.strerror}", where=str(self.root), hint=WRITABLE) from None
+            self.close()
+            raise StorageError(
+                f"cannot be written: {error.strerror}", where=str(self.root), hint=write_hint(error)
+            ) from None
+        except OutputError:
+            self.close()
+            raise
 
     def close(self) -> None:
         os.close(self._lock)
+        os.close(self._folder_lock)
 
     def manifest(self) -> dict[str, Any] | None:
         return read_manifest(self.root)
@@ -136,7 +143,7 @@ class Output(Layout):
                 hint="rowmill status names damaged parts",
             )
         aside = self.root / "previous" / name
-        aside.mkdir(parents=True, exist_ok=True)
+        private_folder(aside)
         for path in standing:
             path.rename(aside / path.name)
 
@@ -152,13 +159,15 @@ class Output(Layout):
             return None
         aside = self.root / "previous" / name
         try:
-            aside.mkdir(parents=True)
+            aside.mkdir(mode=PRIVATE_FOLDER, parents=True)
             for path in standing:
                 path.rename(aside / path.name)
-            self.results.mkdir(exist_ok=True)
-            self.journal.mkdir(exist_ok=True)
+            private_folder(self.results)
+            private_folder(self.journal)
         except OSError as error:
-            raise OutputError(f"cannot be set aside: {error.strerror}", where=str(aside), hint=WRITABLE) from None
+            raise OutputError(
+                f"cannot be set aside: {error.strerror}", where=str(aside), hint=write_hint(error)
+            ) from None
         return aside
 
 
@@ -174,18 +183,36 @@ def segments_in(journal: Path) -> dict[int, Path]:
     }
 
 
+class Locked(Enum):
+    """What became of the wish to lock a file."""
+
+    BY_US = "by us"
+    BY_ANOTHER = "by another"
+    NOT_POSSIBLE = "not possible"
+
+
+def _lock(fd: int, kind: int = fcntl.LOCK_EX) -> Locked:
+    try:
+        fcntl.flock(fd, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return Locked.BY_ANOTHER
+    except OSError:
+        return Locked.NOT_POSSIBLE
+    return Locked.BY_US
+
+
 def is_locked(root: Path) -> bool:
     """Whether a run holds this output now; the kernel knows, a file left behind does not."""
-    try:
-        fd = os.open(root / LOCK, os.O_RDONLY)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(fd)
+    for path in (root, root / LOCK):
+        try:
+            fd = os.open(path, os.O_RDONLY)
+        except OSError:
+            continue
+        try:
+            if _lock(fd, fcntl.LOCK_SH) is Locked.BY_ANOTHER:
+                return True
+        finally:
+            os.close(fd)
     return False
 
 

@@ -13,6 +13,7 @@ from rowmill.schemas.job import Job
 from rowmill.tasks.output.bucket.mirror import Mirror
 from rowmill.tasks.output.bucket.objects import Objects
 from rowmill.tasks.output.folder import no_run, read_manifest
+from rowmill.tasks.system.durable import private_folder
 from rowmill.tasks.system.s3 import SCHEME
 
 
@@ -85,7 +86,7 @@ def output_to_read(address: str) -> Iterator[Path]:
 
 def _made(folder: Path) -> Path:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        private_folder(folder)
     except OSError as error:
         raise OutputError(
             f"the working copy cannot be made: {error.strerror}",

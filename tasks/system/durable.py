@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,13 +11,37 @@ from typing import IO
 
 from rowmill.schemas.errors import StorageError
 
+# Prompts and answers are their owner's; a narrower umask narrows these too.
+PRIVATE_FILE, PRIVATE_FOLDER = 0o600, 0o700
+_HINTS = {
+    errno.EMFILE: "raise the limit of open files (ulimit -n), or lower limits.concurrency",
+    errno.ENFILE: "this machine has too many open files: close some programs",
+    errno.ENOSPC: "free disk space",
+    errno.EDQUOT: "free some of your disk quota",
+    errno.EROFS: "name an output on a disk that can be written",
+    errno.EACCES: "name an output that you may write to",
+    errno.EPERM: "name an output that you may write to",
+    errno.ENAMETOOLONG: "name an output with a shorter name",
+}
+
+
+def write_hint(error: OSError) -> str:
+    """What to do about a write that was refused: by what refused it."""
+    what = _HINTS.get(error.errno or 0, "look after the disk")
+    return f"{what}, and run the same command again: what was settled stands"
+
+
+def private_folder(path: Path) -> None:
+    """A folder for its owner alone, where it is not there yet. Raises OSError."""
+    path.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
+
 
 @contextmanager
 def published(path: Path, what: str) -> Iterator[IO[bytes]]:
     """A file to write to, which bears its name once it is durable. Raises StorageError, leaving nothing half there."""
     temporary = path.with_name(path.name + ".tmp")
     try:
-        with open(temporary, "wb") as file:
+        with open(os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE), "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -27,7 +52,7 @@ def published(path: Path, what: str) -> Iterator[IO[bytes]]:
         raise StorageError(
             f"{what} cannot be written: {error.strerror or error}",
             where=str(path),
-            hint="free disk space and run the same command again: what was settled stands",
+            hint=write_hint(error),
         ) from None
 
 

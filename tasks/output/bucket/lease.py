@@ -68,7 +68,7 @@ class BucketLease:
     def take_copy(self) -> bool:
         """Let no other process of this machine fetch or work in the copy; False where one does."""
         if self._fd < 0:
-            self._fd = os.open(self._folder / HELD, os.O_RDWR | os.O_CREAT, 0o644)
+            self._fd = os.open(self._folder / HELD, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
