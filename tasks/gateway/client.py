@@ -13,11 +13,9 @@ import msgspec
 from rowmill.schemas.attempt import Answer, Failure, FailureKind
 from rowmill.schemas.catalogue import Model
 from rowmill.schemas.errors import JobError
-from rowmill.tasks.gateway.protocols.body import WebPage, read
-from rowmill.tasks.gateway.protocols.event_stream import ErrorInAnswer, StreamCut, is_complete
-from rowmill.tasks.gateway.protocols.fields import Unreadable
+from rowmill.tasks.gateway.protocols.event_stream import is_complete
 from rowmill.tasks.gateway.protocols.registry import PROTOCOLS
-from rowmill.tasks.gateway.refusals import failure_in_answer, failure_of
+from rowmill.tasks.gateway.response import read_response
 from rowmill.tasks.gateway.transport import Cut, TooLarge, Transport
 from rowmill.tasks.system.clock import Clock
 
@@ -51,12 +49,9 @@ class Client:
         clock: Clock,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._protocol, self._clock, self._key = PROTOCOLS[model.protocol], clock, api_key
-        self._errors = model.errors
-        # More than these, in and out, no call can have used.
-        self._most_tokens = model.context_window + model.max_output_tokens
+        self._model, self._clock, self._key = model, clock, api_key
         self._base_url = base_url
-        self._url = endpoint(base_url, self._protocol.path(model, stream=stream))
+        self._url = endpoint(base_url, PROTOCOLS[model.protocol].path(model, stream=stream))
         key = f"Bearer {api_key}" if model.auth == "bearer" else api_key
         self._headers = httpx.Headers(
             {
@@ -104,23 +99,11 @@ class Client:
             return None
 
     def _judge(self, response: httpx.Response, received: bytes) -> Answer | Failure:
-        if not 200 <= response.status_code < 300:
-            return failure_of(response.status_code, response.headers, received, self._clock.wall(), self._errors)
         if len(self._key) >= KEY_LEAST and self._key.encode() in received:
             received = received.replace(self._key.encode(), REDACTED.encode())
-        try:
-            answer = self._protocol.decode(read(received, self._protocol.assemble))
-        except StreamCut as error:
-            return Failure(FailureKind.TRUNCATED, str(error))
-        except ErrorInAnswer as error:
-            return failure_in_answer(error.payload, self._errors)
-        except WebPage as error:
-            return Failure(FailureKind.WEB_PAGE, str(error))
-        except Unreadable as error:
-            return Failure(FailureKind.UNREADABLE_BODY, str(error))
-        if answer.usage is not None and answer.usage.total > self._most_tokens:
-            return msgspec.structs.replace(answer, usage=None)
-        return answer
+        return read_response(
+            response.status_code, response.headers, received, model=self._model, wall=self._clock.wall()
+        )
 
     def _transport_failure(self, error: httpx.HTTPError) -> Failure:
         """What the transport raised → the failure it is. Told apart by its class, not by words."""

@@ -6,6 +6,7 @@ Whether a body is a stream is seen in it: there are servers that know no streams
 from __future__ import annotations
 
 import json
+import math
 import re
 from typing import Any, Protocol
 
@@ -15,6 +16,7 @@ from rowmill.tasks.gateway.protocols.fields import Unreadable
 
 BOM = b"\xef\xbb\xbf"
 SHOWN_BYTES = 200
+DIGITS_MOST = 300
 _STREAM = (b"data:", b":", b"event:", b"id:", b"retry:", b"[")
 _LONE = re.compile("[\ud800-\udfff]")
 
@@ -39,7 +41,11 @@ def read(received: bytes, assemble: Assembler) -> Any:
 
 
 def read_json(text: str | bytes) -> Any:
-    """One JSON value as servers write it: a NaN or an infinity, which JSON has not, becomes null. Raises Unreadable."""
+    """One JSON value as servers write it. Raises Unreadable.
+
+    What JSON or a column cannot hold (NaN, an infinity, a number of hundreds of digits) becomes an empty object: that
+    is neither a count nor a text, wherever it stands.
+    """
     try:
         return decode_json(text)
     except JsonTextError as error:
@@ -48,10 +54,14 @@ def read_json(text: str | bytes) -> Any:
     if is_page(raw):
         raise WebPage(f"a web page came in place of an answer: {first_line(raw)}") from None
     try:
-        value = json.loads(raw.decode("utf-8"), parse_constant=lambda _: None)
+        value = json.loads(raw.decode("utf-8"), parse_constant=lambda _: {}, parse_int=_integer)
     except (ValueError, RecursionError):
         raise Unreadable(f"the body is no JSON ({first}): {first_line(raw)}") from None
     return _storable(value)
+
+
+def _integer(digits: str) -> Any:
+    return int(digits) if len(digits) <= DIGITS_MOST else {}
 
 
 def _storable(value: Any) -> Any:
@@ -59,7 +69,7 @@ def _storable(value: Any) -> Any:
     if isinstance(value, str):
         return _LONE.sub("\ufffd", value)
     if isinstance(value, float):
-        return value if value - value == 0 else None
+        return value if math.isfinite(value) else {}
     if isinstance(value, list):
         return [_storable(part) for part in value]
     if isinstance(value, dict):

@@ -355,15 +355,16 @@ def _joined(pieces: list[Any]) -> Any:
 
 def _add_call(calls: list[dict[str, Any]], piece: Any) -> None:
     """A piece of a tool call: its id and name come once, its arguments in pieces."""
-    if not isinstance(piece, dict):
-        calls.append({"function": piece})
+    function = piece.get("function") if isinstance(piece, dict) else piece
+    if not isinstance(piece, dict) or not isinstance(function, (dict, type(None))):
+        # A call without a name, which `decode` refuses.
+        calls.append(_new_call(None, None))
         return
-    function = piece.get("function")
-    told = function if isinstance(function, dict) else {} if function is None else {"name": function}
+    told = function or {}
     call_id, name, index = word(piece.get("id")), word(told.get("name")), word(piece.get("index"))
     call = _call_of(calls, call_id, name, index)
     if call is None:
-        call = {"id": call_id, "index": index, "function": {"name": "", "arguments": None}}
+        call = _new_call(call_id, index)
         calls.append(call)
     made = call["function"]
     if name and name != made["name"]:
@@ -373,6 +374,10 @@ def _add_call(calls: list[dict[str, Any]], piece: Any) -> None:
         made["arguments"] += more
     elif more is not None:
         made["arguments"] = more
+
+
+def _new_call(call_id: str | None, index: str | None) -> dict[str, Any]:
+    return {"id": call_id, "index": index, "function": {"name": "", "arguments": None}}
 
 
 def _call_of(
@@ -387,13 +392,11 @@ def _call_of(
         for call in calls:
             if call["id"] == call_id:
                 return call
-    same = [call for call in calls if index is None or call.get("index") in (index, None)]
+    same = [call for call in calls if index is None or call["index"] in (index, None)]
     if not same:
         return None
     last = same[-1]
-    known: dict[str, Any] = last["function"]
-    if not isinstance(known, dict):
-        return None
+    known = last["function"]
     if call_id is not None and last["id"] is not None and name is not None:
         return None
     if name is not None and known["name"] and name != known["name"] and known["arguments"] is not None:
