@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import random
-import traceback
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from rowmill.schemas.account import Account
@@ -29,10 +26,9 @@ from rowmill.tasks.gateway.protocols.registry import PROTOCOLS
 from rowmill.tasks.gateway.retry import RetryableFailure, until_settled
 from rowmill.tasks.journal.entries import Bill, Intent
 from rowmill.tasks.journal.segment import Segment
+from rowmill.tasks.settle.defect import defect
 from rowmill.tasks.settle.evidence import Evidence, is_alone
 from rowmill.tasks.system.clock import Clock
-
-log = logging.getLogger("rowmill")
 
 BYTES_A_TOKEN = 4.0
 FIRST_OUTPUT_GUESS = 256.0
@@ -203,7 +199,7 @@ class Settler:
             bound = self._protocol.output_limit(state.body) or self._model.max_output_tokens
             worst = worst_usd(self._model, state.request, len(content), bound, search=self._search)
         except Exception as error:
-            state.last = _defect(state, error)
+            state.last = defect(error, state.request.row.row_id)
             state.failures[state.last.kind.value] += 1
             return self._given_up(state, state.last)
         size = len(content) - state.request.media_chars
@@ -235,7 +231,7 @@ class Settler:
             return await self._client.send(content)
         except Exception as error:
             # It may be paid for: what is unknown of it is bounded as after a lost connection.
-            return Exchange(None, _defect(state, error), 0.0)
+            return Exchange(None, defect(error, state.request.row.row_id), 0.0)
         except BaseException:
             # Cut off in flight: it may be paid for unseen, so its worst case stays spent.
             self.gate.release(permit, used_tokens=None, cost_usd=permit.worst_usd, failure=None)
@@ -268,7 +264,7 @@ class Settler:
         try:
             return self._read(state, answer)
         except Exception as error:
-            return _defect(state, error)
+            return defect(error, state.request.row.row_id)
 
     def _read(self, state: RowState, answer: Answer | None) -> Accepted | Failure:
         """What a 200's answer is worth, and the body to ask again with where it is worth nothing."""
@@ -429,15 +425,6 @@ def complaint(rejected: Rejected) -> str:
     """What the model is told when it is asked again."""
     reasons = "\n".join(f"- {reason}" for reason in rejected.reasons)
     return f"That answer was not accepted:\n{reasons}\nAnswer again with the corrected JSON value and nothing else."
-
-
-def _defect(state: RowState, error: Exception) -> Failure:
-    """A fault of rowmill's own, met in one row. It is named by its place; its words could hold what the row holds."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    place = f"{type(error).__name__} at {Path(frame.filename).name}:{frame.lineno}"
-    log.error("row %s met a defect of rowmill (%s): please report it", state.request.row.row_id, place)
-    log.debug("the defect in full", exc_info=error)
-    return Failure(FailureKind.DEFECT, f"a defect of rowmill: {place}")
 
 
 NEXT = {
