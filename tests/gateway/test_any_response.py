@@ -105,7 +105,7 @@ def recorded() -> Iterator[tuple[str, str, int, Any]]:
             elif events := list(events_of(response["body"])):
                 yield name, case["protocol"], response["status"], events
     reply = Reply("It is late.", "a thought", 80, 12, 30, call=("weather", {"city": "Oslo"}), grounding={"x": [1]})
-    prompt = Prompt("gemini-3-pro", "t", "t", "t", 1, alt_sse=True)
+    prompt = Prompt("gemini-3-pro", "t", "t", "t", 1)
     chat = {"beside": False, "with_usage": True}
     yield "chat", "chat-completions", 200, sandbox_chat.answer(reply, prompt, "1", **chat)
     yield "chat-stream", "chat-completions", 200, list(events_of("".join(sandbox_chat.stream(reply, prompt, "1", **chat))))

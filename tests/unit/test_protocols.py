@@ -99,12 +99,18 @@ replies = st.builds(
 
 
 def whole_and_streamed(reply: Reply, *, sse: bool, line_end: str):
-    prompt = Prompt("m", "t", "t", "t", 1, alt_sse=sse)
+    prompt = Prompt("m", "t", "t", "t", 1)
     chat = sandbox_chat.answer(reply, prompt, "1", beside=False, with_usage=True)
     chat_stream = "".join(sandbox_chat.stream(reply, prompt, "1", beside=False, with_usage=True))
     yield chat_completions, chat, chat_stream.replace("\n", line_end).encode()
     generate = sandbox_generate.answer(reply, prompt, with_usage=True)
-    yield generate_content, generate, "".join(sandbox_generate.stream(reply, prompt, with_usage=True)).encode()
+    if sse:
+        streamed = "".join(sandbox_generate.stream(reply, prompt, with_usage=True))
+    else:
+        # Google's own form without `alt=sse`: one JSON array in pieces.
+        chunks = sandbox_generate.chunks(reply, prompt, with_usage=True)
+        streamed = f"[{f',{line_end}'.join(map(json.dumps, chunks))}]"
+    yield generate_content, generate, streamed.encode()
 
 
 @given(replies, st.booleans(), st.sampled_from(["\n", "\r\n"]))
