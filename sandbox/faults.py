@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from rowmill.sandbox.chance import fraction
+from rowmill.sandbox.oddities import ODDITIES, REFUSALS, STREAM_FAULTS
 from rowmill.sandbox.reply import Reply
 
 MARKER = re.compile(r"\[\[fault:([a-z0-9_]+)(?:\*(\d+))?\]\]")
@@ -45,7 +46,9 @@ WIRE = frozenset(
 CONTENT = frozenset(
     {"empty", "no_usage", "invalid_json", "wrong_schema", "fenced", "prose", "cut", "blocked", "blocked_prompt"}
 )
-KINDS = frozenset(ERRORS) | WIRE | CONTENT
+KINDS = frozenset(ERRORS) | WIRE | CONTENT | frozenset(REFUSALS) | frozenset(ODDITIES) | STREAM_FAULTS
+# Faults of an answer that is billed and sent as any other.
+ANSWERED = CONTENT | frozenset(ODDITIES) | STREAM_FAULTS
 
 
 def fault_for(text: str, seen: int, seed: int, chances: Mapping[str, float]) -> str | None:

@@ -15,7 +15,7 @@ MODEL = "gemini-3-flash"
 FINISH = {"stop": "STOP", "length": "MAX_TOKENS", "blocked": "SAFETY"}
 
 
-def read(body: Any, model: str, *, stream: bool, alt_sse: bool) -> Prompt:
+def read(body: Any, model: str, *, stream: bool) -> Prompt:
     """A request body → prompt. Raises BadRequest for what the page does not allow."""
     if not isinstance(body, dict) or not isinstance(body.get("contents"), list) or not body["contents"]:
         raise BadRequest("'contents' is required.")
@@ -48,7 +48,6 @@ def read(body: Any, model: str, *, stream: bool, alt_sse: bool) -> Prompt:
         include_thoughts=_either(thinking, "includeThoughts") is True,
         max_tokens=limit,
         stream=stream,
-        alt_sse=alt_sse,
     )
 
 
@@ -150,11 +149,6 @@ def chunks(reply: Reply, prompt: Prompt, *, with_usage: bool) -> Iterator[dict[s
 
 
 def stream(reply: Reply, prompt: Prompt, *, with_usage: bool) -> Iterator[str]:
-    """Server-sent events with `alt=sse`, else one JSON array in pieces, as Google does."""
-    parts = list(chunks(reply, prompt, with_usage=with_usage))
-    for n, part in enumerate(parts):
-        text = json.dumps(part, ensure_ascii=False)
-        if prompt.alt_sse:
-            yield f"data: {text}\r\n\r\n"
-        else:
-            yield ("[" if n == 0 else ",\r\n") + text + ("]" if n == len(parts) - 1 else "")
+    """Server-sent events. "streamGenerateContent returns SSE chunks": with `alt=sse` as without."""
+    for part in chunks(reply, prompt, with_usage=with_usage):
+        yield f"data: {json.dumps(part, ensure_ascii=False)}\r\n\r\n"

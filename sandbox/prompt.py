@@ -39,7 +39,6 @@ class Prompt:
     include_thoughts: bool = False
     max_tokens: int | None = None
     stream: bool = False
-    alt_sse: bool = False
 
 
 def schema_in_text(text: str) -> Any:

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from email.utils import formatdate
 from hashlib import blake2b
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,9 @@ from aiohttp import web
 from rowmill.sandbox import chat_completions, generate_content
 from rowmill.sandbox.books import Books
 from rowmill.sandbox.chance import fraction
-from rowmill.sandbox.faults import CONTENT, ERRORS, fault_for, spoiled
+from rowmill.sandbox.faults import ANSWERED, ERRORS, fault_for, spoiled
 from rowmill.sandbox.limits import RateLimit, SpendLimit
+from rowmill.sandbox.oddities import ODDITIES, REFUSALS, STREAM_FAULTS, odd
 from rowmill.sandbox.prompt import BadRequest, Prompt
 from rowmill.sandbox.reply import Reply, compose
 from rowmill.sandbox.settings import Settings, changed
@@ -32,6 +34,7 @@ from rowmill.schemas.usage import Usage
 
 HANG_MOST_S = 120.0
 SLOW_S = 2.0
+KEEPALIVE_S = 0.2
 BODY_MOST = 256 * 2**20
 
 
@@ -87,8 +90,7 @@ class Sandbox:
         stream = verb == "streamGenerateContent"
         if not stream and verb != "generateContent":
             return self._error("invalid_request", "")
-        sse = request.query.get("alt") == "sse"
-        return await self._serve(request, lambda body: generate_content.read(body, model, stream=stream, alt_sse=sse))
+        return await self._serve(request, lambda body: generate_content.read(body, model, stream=stream))
 
     async def _serve(self, request: web.Request, read: Any) -> web.StreamResponse:
         peer = request.transport.get_extra_info("peername") if request.transport else None
@@ -118,7 +120,7 @@ class Sandbox:
         self._seen[digest] += 1
         fault = fault_for(prompt.text, told.seen, self.settings.seed, self.settings.faults)
         await self._take_time(told)
-        if fault is not None and fault not in CONTENT:
+        if fault is not None and fault not in ANSWERED:
             return await self._fault(request, told, reply, fault)
         return await self._bill_and_send(request, told, spoiled(reply, fault) if fault else reply, fault)
 
@@ -134,6 +136,8 @@ class Sandbox:
         text = told.prompt.last
         if fault in ERRORS:
             return self._error(fault, text)
+        if fault in REFUSALS:
+            return self._refuse(fault, text)
         if fault == "rate_limit_date":
             return self._error("rate_limit_exceeded", text, retry_after=formatdate(time.time() + 2, usegmt=True))
         if fault == "bare_429":
@@ -184,12 +188,37 @@ class Sandbox:
         self._bill(told, reply)
         self.books.note(200, fault or "", told.prompt.last, cost, keep=self.settings.detail)
         pieces = self._body(told, reply, with_usage=fault != "no_usage")
+        if fault is not None and fault in ODDITIES:
+            pieces = map(odd, pieces, repeat(fault))
         if not told.prompt.stream:
             return web.Response(body="".join(pieces).encode(), content_type="application/json")
-        response = web.StreamResponse(headers={"Content-Type": self._content_type(told.prompt)})
+        if fault == "whole_json":
+            whole = replace(told, prompt=replace(told.prompt, stream=False))
+            body = "".join(self._body(whole, reply, with_usage=True))
+            return web.Response(body=body.encode(), content_type="application/json")
+        return await self._stream(request, list(pieces), fault if fault in STREAM_FAULTS else None)
+
+    async def _stream(self, request: web.Request, pieces: list[str], fault: str | None) -> web.StreamResponse:
+        """Send a stream in its pieces, with a fault of how it ends."""
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
+        if fault in ("stream_error", "closed_early", "keepalive"):
+            pieces = pieces[: len(pieces) // 2] if fault != "keepalive" else []
+        if fault == "no_finish":
+            pieces = [piece for piece in pieces if '"finish' not in piece or '"finish_reason": null' in piece]
         for piece in pieces:
             await response.write(piece.encode())
+        if fault == "stream_error":
+            error = {"type": "error", "code": 529, "message": "overloaded"}
+            await response.write(f"event: error\ndata: {json.dumps(error)}\n\ndata: [DONE]\n\n".encode())
+        if fault == "closed_early" and request.transport is not None:
+            request.transport.close()
+            return response
+        ends_at = time.monotonic() + (HANG_MOST_S if fault in ("keepalive", "linger") else 0)
+        while time.monotonic() < ends_at and request.transport is not None and not request.transport.is_closing():
+            await asyncio.sleep(KEEPALIVE_S)
+            if fault == "keepalive":
+                await response.write(b": waiting\n\n")
         await response.write_eof()
         return response
 
@@ -212,8 +241,7 @@ class Sandbox:
         return iter((json.dumps(made, ensure_ascii=False),))
 
     def _content_type(self, prompt: Prompt) -> str:
-        sse = prompt.stream and (prompt.alt_sse or prompt.model == chat_completions.MODEL)
-        return "text/event-stream" if sse else "application/json"
+        return "text/event-stream" if prompt.stream else "application/json"
 
     def _error(self, code: str, text: str, message: str | None = None, retry_after: str | None = None) -> web.Response:
         form = ERRORS[code]
@@ -221,6 +249,13 @@ class Sandbox:
         self.books.note(form.status, code, text, ZERO, keep=self.settings.detail)
         headers = {"Retry-After": form.retry_after} if form.retry_after else None
         return web.json_response(chat_completions.error(form), status=form.status, headers=headers)
+
+    def _refuse(self, kind: str, text: str) -> web.Response:
+        """A refusal as another gateway words it; it costs nothing."""
+        form = REFUSALS[kind]
+        self.books.note(form.status, kind, text, ZERO, keep=self.settings.detail)
+        content_type = "text/html" if isinstance(form.body, str) else "application/json"
+        return web.Response(status=form.status, body=form.content, content_type=content_type, headers=form.headers)
 
     def _plain(self, status: int, code: str, body: bytes, text: str) -> web.Response:
         self.books.note(status, code, text, None, keep=self.settings.detail)

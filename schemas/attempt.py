@@ -24,22 +24,32 @@ class FailureKind(StrEnum):
     SPEND_LIMIT = "spend_limit_exceeded"
     INTERNAL_ERROR = "internal_error"
     UPSTREAM_ERROR = "upstream_error"
-    # answers without a usable error body
+    # refusals that have no code of the gateway's own
     BARE_429 = "bare_429"
     WRONG_ADDRESS = "wrong_address"
+    FORBIDDEN = "forbidden"
+    CONTENT_FILTER = "content_filter"
+    TEMPORARY = "temporary_error"
     # the exchange itself
     UNREACHABLE = "unreachable"
+    UNKNOWN_HOST = "unknown_host"
+    UNTRUSTED_CERTIFICATE = "untrusted_certificate"
     TIMEOUT = "timeout"
     DISCONNECT = "disconnect"
     TRUNCATED = "truncated"
     INTERRUPTED = "interrupted"
     UNREADABLE_BODY = "unreadable_body"
+    WEB_PAGE = "web_page"
     # a 200 whose answer cannot be accepted
     INVALID_JSON = "invalid_json"
     SCHEMA_VIOLATION = "schema_violation"
     CUT = "cut"
     EMPTY_ANSWER = "empty_answer"
+    INCOMPLETE = "incomplete"
+    UNEXPECTED_TOOL_CALL = "unexpected_tool_call"
     BLOCKED = "blocked"
+    # a fault of rowmill itself
+    DEFECT = "defect"
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -53,8 +63,9 @@ class Failure(msgspec.Struct, frozen=True):
 class Answer(msgspec.Struct, frozen=True):
     """What a 200 said. `usage` is None where the gateway did not tell it (never to be counted as 0).
 
-    `finish_reason` is the provider's own word. `cut` and `blocked` are decided by the decoder of each protocol.
-    `grounding` and `tool_calls` are JSON-ready values in the provider's order.
+    `finish_reason` is the provider's own word. `cut`, `blocked`, `broken` (why this is no whole answer) and
+    `unfinished` (nothing says whether it is whole) are decided by the decoder of each protocol. `grounding` and
+    `tool_calls` are JSON-ready values in the provider's order.
     """
 
     text: str
@@ -64,6 +75,8 @@ class Answer(msgspec.Struct, frozen=True):
     thoughts: str | None = None
     cut: bool = False
     blocked: str | None = None
+    broken: str | None = None
+    unfinished: bool = False
     tool_calls: tuple[ToolCall, ...] = ()
     grounding: str | None = None
 

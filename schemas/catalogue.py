@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from importlib import resources
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -16,6 +16,8 @@ from rowmill.schemas.price import Price, per_token
 
 Protocol = Literal["chat-completions", "generate-content"]
 Auth = Literal["bearer", "x-goog-api-key"]
+ErrorMeaning = Literal["spend_limit", "rate_limit", "upstream", "auth", "model_not_found", "row"]
+ErrorName = Annotated[str, Field(pattern=r"^[1-5][0-9][0-9]:.+$")]
 
 # What Gemini counts for an image at its usual resolution; other media may be far from it.
 MEDIA_TOKENS = 1_120
@@ -53,11 +55,15 @@ class ModelEntry(BaseModel):
     source: str
     checked: date
     price: PriceEntry | None = None
+    errors: dict[ErrorName, ErrorMeaning] = {}
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model as the pipeline needs it. `price` is None where it is unknown: cost is then null, never 0."""
+    """A model as the pipeline needs it. `price` is None where it is unknown: cost is then null, never 0.
+
+    `errors` are the codes of its own gateway: "status:code-or-type" → what an error of that name means.
+    """
 
     name: str
     wire_name: str
@@ -79,6 +85,7 @@ class Model:
     price_version: str
     source: str
     checked: date
+    errors: Mapping[str, ErrorMeaning] = field(default_factory=dict)
 
 
 def parse_catalogue(text: str, where: str) -> dict[str, Model]:
@@ -136,6 +143,7 @@ def _model(name: str, table: object, where: str) -> Model:
         price_version=entry.version,
         source=entry.source,
         checked=entry.checked,
+        errors=entry.errors,
     )
 
 

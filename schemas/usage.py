@@ -27,17 +27,19 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
         return self.input + self.output + self.thoughts
 
 
-def split_usage(prompt: int, completion: int, thoughts: int, total: int | None, *, inside: bool) -> Usage:
-    """Counts as a provider reports them → usage with the thoughts apart.
+def split_usage(prompt: int, completion: int, thoughts: int, total: int | None, *, inside: bool) -> Usage | None:
+    """Counts as a provider reports them → usage with the thoughts apart; None where its total contradicts its parts.
 
     Providers count thoughts inside the completion (OpenAI) or beside it (Gemini, and Google behind the OpenAI
     protocol). `total` decides where it can; `inside` is the protocol's own definition where it cannot. What a total
     holds beyond the parts that are named is reasoning that was not named: it is billed, so it is counted.
     """
-    if total is not None and total == prompt + completion:
-        inside = True
-    elif total is not None and total >= prompt + completion + thoughts:
+    if total is None:
+        if inside and thoughts <= completion:
+            return Usage(prompt, completion - thoughts, thoughts)
+        return Usage(prompt, completion, thoughts)
+    if total == prompt + completion:
+        return Usage(prompt, completion - thoughts, thoughts) if thoughts <= completion else None
+    if total >= prompt + completion + thoughts:
         return Usage(prompt, completion, total - prompt - completion)
-    if inside and thoughts <= completion:
-        return Usage(prompt, completion - thoughts, thoughts)
-    return Usage(prompt, completion, thoughts)
+    return None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import ssl
 from typing import cast
 
 import httpx
@@ -11,10 +13,9 @@ import msgspec
 from rowmill.schemas.attempt import Answer, Failure, FailureKind
 from rowmill.schemas.catalogue import Model
 from rowmill.schemas.errors import JobError
-from rowmill.schemas.json_text import JsonTextError, decode_json
-from rowmill.tasks.gateway.failures import failure_in_stream, failure_of
-from rowmill.tasks.gateway.protocols.event_stream import StreamCut, StreamError, events
+from rowmill.tasks.gateway.protocols.event_stream import is_complete
 from rowmill.tasks.gateway.protocols.registry import PROTOCOLS
+from rowmill.tasks.gateway.response import read_response
 from rowmill.tasks.gateway.transport import Cut, TooLarge, Transport
 from rowmill.tasks.system.clock import Clock
 
@@ -48,9 +49,9 @@ class Client:
         clock: Clock,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._protocol, self._stream, self._clock, self._key = PROTOCOLS[model.protocol], stream, clock, api_key
+        self._model, self._clock, self._key = model, clock, api_key
         self._base_url = base_url
-        self._url = endpoint(base_url, self._protocol.path(model, stream=stream))
+        self._url = endpoint(base_url, PROTOCOLS[model.protocol].path(model, stream=stream))
         key = f"Bearer {api_key}" if model.auth == "bearer" else api_key
         self._headers = httpx.Headers(
             {
@@ -62,7 +63,11 @@ class Client:
             }
         )
         self._transport = transport or Transport(most_bytes=ANSWER_MOST_BYTES)
-        self._extensions = {"timeout": {"connect": CONNECT_S, "read": timeout_s, "write": timeout_s, "pool": None}}
+        self._extensions: dict[str, object] = {
+            "timeout": {"connect": CONNECT_S, "read": timeout_s, "write": timeout_s, "pool": None}
+        }
+        if stream:
+            self._extensions["is_complete"] = is_complete
         self._timeout_s = timeout_s
 
     async def send(self, content: bytes) -> Exchange:
@@ -94,30 +99,17 @@ class Client:
             return None
 
     def _judge(self, response: httpx.Response, received: bytes) -> Answer | Failure:
-        if response.status_code != 200:
-            return failure_of(response.status_code, response.headers, received, self._clock.wall())
         if len(self._key) >= KEY_LEAST and self._key.encode() in received:
             received = received.replace(self._key.encode(), REDACTED.encode())
-        try:
-            if self._stream:
-                told, ended = events(received)
-                return self._protocol.decode(self._protocol.assemble(told, ended=ended))
-            return self._protocol.decode(decode_json(received))
-        except StreamCut as error:
-            return Failure(FailureKind.TRUNCATED, str(error))
-        except StreamError as error:
-            return failure_in_stream(error.payload, self._clock.wall())
-        except JsonTextError as error:
-            return Failure(FailureKind.UNREADABLE_BODY, f"the answer's body is no JSON: {error}")
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            shown = received[:200].decode("utf-8", "replace")
-            return Failure(FailureKind.UNREADABLE_BODY, f"the answer's body has an unknown form ({error}): {shown}")
+        return read_response(
+            response.status_code, response.headers, received, model=self._model, wall=self._clock.wall()
+        )
 
     def _transport_failure(self, error: httpx.HTTPError) -> Failure:
         """What the transport raised → the failure it is. Told apart by its class, not by words."""
         place = f"{self._url.scheme}://{self._url.netloc.decode('ascii')}"
         if isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout)):
-            return Failure(FailureKind.UNREACHABLE, f"{place} cannot be reached: {error}")
+            return Failure(_unreachable(error.__cause__), f"{place} cannot be reached: {error}")
         if isinstance(error, httpx.TimeoutException):
             return Failure(FailureKind.TIMEOUT, f"no byte from {place} for {self._timeout_s:g} s")
         if isinstance(error, TooLarge):
@@ -137,6 +129,15 @@ class Client:
 
     async def aclose(self) -> None:
         await self._transport.aclose()
+
+
+def _unreachable(cause: BaseException | None) -> FailureKind:
+    """Why no connection was made: a certificate and a name do not get better by waiting."""
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return FailureKind.UNTRUSTED_CERTIFICATE
+    if isinstance(cause, socket.gaierror) and cause.errno != socket.EAI_AGAIN:
+        return FailureKind.UNKNOWN_HOST
+    return FailureKind.UNREACHABLE
 
 
 def endpoint(base_url: str, path: str) -> httpx.URL:

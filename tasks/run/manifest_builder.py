@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from rowmill.schemas.attempt import Spent
+from rowmill.schemas.attempt import FailureKind, Spent
 from rowmill.schemas.catalogue import Model
 from rowmill.schemas.errors import ExitCode, OutputError
 from rowmill.schemas.forecast import Forecast
@@ -205,6 +205,8 @@ def exit_code(manifest: Mapping[str, Any]) -> ExitCode:
     """The exit code of an ended run."""
     kind = TerminationKind(manifest["termination"]["kind"])
     rows = manifest["ledger"]
+    if rows["failed"] and manifest["totals"]["retries"].get(FailureKind.DEFECT.value):
+        return ExitCode.DEFECT
     if kind is TerminationKind.COMPLETE and rows["ok"] < rows["rows"]:
         return ExitCode.ROWS_NOT_OK
     return EXIT_CODES[kind]

@@ -34,6 +34,7 @@ from rowmill.tasks.output.part_reader import OutcomeLookup
 from rowmill.tasks.output.part_writer import BATCH_ROWS, PART_VERSION, Footer, part_digest, tally_value, write_part
 from rowmill.tasks.plan.planner import Planner
 from rowmill.tasks.run.progress import Progress
+from rowmill.tasks.settle.defect import plan_row
 from rowmill.tasks.settle.settler import Settler
 from rowmill.tasks.settle.voter import Voter
 
@@ -313,7 +314,9 @@ class ShardRun:
         if isinstance(row, Unreadable):
             return context.planner.never_read(row)
         first = context.duplicates.get(row.index)
-        return context.planner.stands_twice(row, first) if first is not None else context.planner.plan(row)
+        if first is not None:
+            return context.planner.stands_twice(row, first)
+        return plan_row(context.planner, row, context.run_id)
 
     def _known_answer(self, request: Request, segment: Segment) -> Outcome | None:
         """The row's answer from before the input changed, where its request was paid for then.

@@ -13,7 +13,7 @@ from rowmill.schemas.attempt import Answer, Failure, FailureKind, Spent
 from rowmill.schemas.catalogue import Model
 from rowmill.schemas.errors import StorageError
 from rowmill.schemas.job import Retries
-from rowmill.schemas.manifest import Termination
+from rowmill.schemas.manifest import Termination, TerminationKind
 from rowmill.schemas.outcome import Outcome, Status, answer_digest
 from rowmill.schemas.price import ZERO, Cost
 from rowmill.schemas.request import Request
@@ -21,10 +21,13 @@ from rowmill.schemas.usage import Usage
 from rowmill.tasks.answers.validator import Accepted, Rejected, Validator
 from rowmill.tasks.gateway.admission.gate import RUN_AGAIN, Gate, Halted, Permit, refused_storage
 from rowmill.tasks.gateway.client import Client, Exchange
-from rowmill.tasks.gateway.failures import FAILURE_POLICIES, Action, Billed, RetryableFailure, until_settled
+from rowmill.tasks.gateway.failures import FAILURE_POLICIES, Action, Billed
 from rowmill.tasks.gateway.protocols.registry import PROTOCOLS
+from rowmill.tasks.gateway.retry import RetryableFailure, until_settled
 from rowmill.tasks.journal.entries import Bill, Intent
 from rowmill.tasks.journal.segment import Segment
+from rowmill.tasks.settle.defect import defect
+from rowmill.tasks.settle.evidence import Evidence, is_alone
 from rowmill.tasks.system.clock import Clock
 
 BYTES_A_TOKEN = 4.0
@@ -35,7 +38,13 @@ LEARNED_FROM = 200
 SPREADS_HELD = 3.0
 # What a medium may be counted as beyond its bytes at the most.
 MEDIA_MOST_TOKENS = 4_096
-CONTENT_KINDS = frozenset(kind for kind, verdict in FAILURE_POLICIES.items() if verdict.action is Action.ASK_AGAIN)
+CONTENT_KINDS = frozenset(kind for kind, policy in FAILURE_POLICIES.items() if policy.action is Action.ASK_AGAIN)
+# No connection was made: that says nothing of the row.
+NOT_CONNECTED = frozenset({FailureKind.UNREACHABLE, FailureKind.UNKNOWN_HOST, FailureKind.UNTRUSTED_CERTIFICATE})
+# A row may be throttled alone by chance so often, uncharged.
+ALONE_BY_CHANCE = 2
+# A limit that says when it ends may be waited for so long, uncharged, by a row that nobody is beside.
+TOLD_WAIT_MOST_S = 600.0
 
 
 @dataclass(slots=True)
@@ -63,13 +72,25 @@ class Expectation:
 
 @dataclass(slots=True)
 class RowState:
-    """A row on its way: the body to send next, and what happened so far."""
+    """A row on its way: the body to send next, and what happened so far.
+
+    `upstream_at` are the times of its upstream failures, `unconnected`, `incomplete`, `refused` and `alone` numbers of
+    its other failures. `answers_seen` and `throttled_seen` are what the evidence counted when it was last sent or
+    throttled.
+    """
 
     request: Request
     body: dict[str, Any]
     spent: Spent
     failures: Counter[str]
     upstream_at: list[float] = field(default_factory=list)
+    unconnected: int = 0
+    incomplete: int = 0
+    refused: int = 0
+    alone: int = 0
+    answers_seen: int | None = None
+    throttled_seen: int = 0
+    throttled_since: float | None = None
     transport: int = 0
     content: int = 0
     answer: Answer | None = None
@@ -105,6 +126,7 @@ class Settler:
         self._retries, self._stream, self._search = retries, stream, search
         self._clock, self._rng, self._run_id = clock, rng, run_id
         self._expectation = Expectation()
+        self._evidence = Evidence(gate.concurrency.most)
 
     async def settle(self, request: Request, segment: Segment, account: Account) -> Outcome:
         """The outcome of a request. Raises Halted where the run ended first; what was spent is in the journal.
@@ -117,6 +139,7 @@ class Settler:
             outcome = await self._attempt(state, segment)
         except RetryableFailure as first:
             outcome = await self._again(state, segment, first)
+            self._evidence.settled(request.row.index)
         self.gate.breaker.settled(request.row.index)
         return outcome
 
@@ -126,42 +149,67 @@ class Settler:
         try:
             return await until_settled(
                 first,
-                lambda: self._attempt(state, segment),
+                lambda: self._next_attempt(state, segment),
                 exhausted=lambda failure: self._exhausted(state, failure),
-                charged=lambda: state.transport,
+                charged=lambda: state.transport + state.unconnected,
                 clock=self._clock,
                 rng=self._rng,
             )
         except RetryableFailure as last:
-            if FAILURE_POLICIES[last.failure.kind].action is Action.HALT:
+            policy = FAILURE_POLICIES[last.failure.kind]
+            if policy.action is Action.HALT:
+                raise Halted from None
+            if policy.every_row_halts_as and policy.action is Action.RETRY and not self._evidence.answers:
+                self._halt(policy.every_row_halts_as, last.failure)
                 raise Halted from None
             return self._given_up(state, last.failure)
         finally:
             self.gate.retrying -= 1
 
+    async def _next_attempt(self, state: RowState, segment: Segment) -> Outcome:
+        """Another attempt, unless others were answered meanwhile and the refusal is known to be this row's own."""
+        last = state.last
+        if last is not None and FAILURE_POLICIES[last.kind].action is Action.ROW_OR_RUN and self._others_answered(state):
+            raise RetryableFailure(last)
+        return await self._attempt(state, segment)
+
     def _exhausted(self, state: RowState, failure: Failure) -> bool:
+        """Whether the row is given up after this failure."""
         action = FAILURE_POLICIES[failure.kind].action
         if action is Action.WAIT:
-            return False
+            return state.alone > ALONE_BY_CHANCE + self._retries.transport
         if action is Action.RETRY:
-            outside = self.gate.breaker.charged(state.upstream_at)
-            state.transport = outside
-            return outside > self._retries.transport
+            state.transport = self.gate.breaker.charged(state.upstream_at) + state.incomplete
+            return state.transport > self._retries.transport
         if action is Action.ASK_AGAIN:
             return state.hopeless or state.content > self._retries.content
+        if action is Action.ROW_OR_RUN:
+            # Alone at the end of a run in which others were answered before, it is asked once more.
+            return self._others_answered(state) or (state.refused > 1 and self._evidence.answers > 0)
         return True
 
+    def _others_answered(self, state: RowState) -> bool:
+        """Whether anybody was answered since this row's last call was sent."""
+        return state.answers_seen is not None and self._evidence.answers > state.answers_seen
+
     async def _attempt(self, state: RowState, segment: Segment) -> Outcome:
-        """One exchange. Returns the outcome it settles, raises Again for a failure."""
-        content = self._protocol.wire(state.body, stream=self._stream)
-        bound = self._protocol.output_limit(state.body) or self._model.max_output_tokens
-        worst = worst_usd(self._model, state.request, len(content), bound, search=self._search)
+        """One exchange. Returns the outcome it settles, raises RetryableFailure for a failure."""
+        try:
+            content = self._protocol.wire(state.body, stream=self._stream)
+            bound = self._protocol.output_limit(state.body) or self._model.max_output_tokens
+            worst = worst_usd(self._model, state.request, len(content), bound, search=self._search)
+        except Exception as error:
+            state.last = defect(error, state.request.row.row_id)
+            state.failures[state.last.kind.value] += 1
+            return self._given_up(state, state.last)
         size = len(content) - state.request.media_chars
         tokens = (
             self._expectation.tokens(size, bound, self.gate.in_flight) + self._model.media_tokens * state.request.media
         )
         permit = await self.gate.enter(state.request.row.index, tokens, worst)
         self.sending.add(state.request.row.index)
+        if state.answers_seen is None or state.refused:
+            state.answers_seen, state.throttled_seen = self._evidence.answers, self._evidence.throttled
         exchange = await self._send(state, segment, permit, content)
         return await self._judge(state, segment, permit, exchange, size)
 
@@ -181,6 +229,9 @@ class Settler:
         state.started_at = state.started_at or int(self._clock.wall() * 1e6)
         try:
             return await self._client.send(content)
+        except Exception as error:
+            # It may be paid for: what is unknown of it is bounded as after a lost connection.
+            return Exchange(None, defect(error, state.request.row.row_id), 0.0)
         except BaseException:
             # Cut off in flight: it may be paid for unseen, so its worst case stays spent.
             self.gate.release(permit, used_tokens=None, cost_usd=permit.worst_usd, failure=None)
@@ -190,7 +241,7 @@ class Settler:
 
     async def _judge(self, state: RowState, segment: Segment, permit: Permit, exchange: Exchange, size: int) -> Outcome:
         state.seconds = exchange.seconds
-        verdict: Accepted | Failure = exchange.failure or self._read(state, exchange.answer)
+        verdict: Accepted | Failure = exchange.failure or self._read_safely(state, exchange.answer)
         failure = verdict if isinstance(verdict, Failure) else None
         spent = self._spent(exchange, failure, permit.worst_usd)
         used = spent.usage.total if exchange.answer and exchange.answer.usage else None
@@ -200,11 +251,20 @@ class Settler:
             self._expectation.learn(size, spent.usage)
         state.spent = state.spent + spent
         segment.bill(Bill(permit.row, state.spent.attempts, failure.kind.value if failure else None, spent))
+        if exchange.answer is not None:
+            self._evidence.answered()
         if isinstance(verdict, Accepted):
             return self._outcome(state, Status.OK, accepted=verdict, bought=spent.cost)
         await self._note(state, segment, permit, verdict, spent)
         self.landed(permit.row)
         raise RetryableFailure(verdict)
+
+    def _read_safely(self, state: RowState, answer: Answer | None) -> Accepted | Failure:
+        """The same as `_read`; a defect of ours costs this row and none beside it."""
+        try:
+            return self._read(state, answer)
+        except Exception as error:
+            return defect(error, state.request.row.row_id)
 
     def _read(self, state: RowState, answer: Answer | None) -> Accepted | Failure:
         """What a 200's answer is worth, and the body to ask again with where it is worth nothing."""
@@ -212,12 +272,19 @@ class Settler:
         state.answer = answer
         if answer.blocked:
             return Failure(FailureKind.BLOCKED, f"blocked by the provider: {answer.blocked}")
-        if answer.tool_calls:
-            return Accepted("", None)
+        if answer.broken:
+            return Failure(FailureKind.INCOMPLETE, f"the answer is not whole: {answer.broken}")
         if answer.cut:
             return self._ask_for_more(state)
+        if answer.tool_calls:
+            if self._protocol.offers_functions(state.request.body):
+                return Accepted("", None)
+            return Failure(FailureKind.UNEXPECTED_TOOL_CALL, "the model called a function that it was not offered")
         verdict = self._validator.judge(answer.text)
         if isinstance(verdict, Accepted):
+            # Without a finish reason only a whole JSON value shows that the answer is whole.
+            if answer.unfinished and (verdict.repair or not self._validator.has_schema):
+                return Failure(FailureKind.INCOMPLETE, "nothing says that the answer is whole: it has no finish reason")
             return verdict
         if answer.text.strip():
             state.body = self._protocol.follow_up(state.request.body, answer, complaint(verdict))
@@ -249,17 +316,52 @@ class Settler:
         """Write down a failed attempt, count it against the row, and end the run where its verdict says so."""
         state.last = failure
         state.failures[failure.kind.value] += 1
-        verdict = FAILURE_POLICIES[failure.kind]
-        if verdict.upstream:
-            state.upstream_at.append(self._clock.now())
-        elif verdict.action is Action.ASK_AGAIN:
-            state.content += 1
-        if verdict.halts_as is not None:
-            self.gate.halt(
-                Termination(verdict.halts_as, failure.kind.value, failure.message, NEXT[verdict.halts_as.value])
-            )
+        self._count(state, failure)
         if spent.usage.total or spent.unknown:
             await segment.durable()
+
+    def _count(self, state: RowState, failure: Failure) -> None:
+        """Count a failure against its row, or against the run, which ends where it is every row's."""
+        policy = FAILURE_POLICIES[failure.kind]
+        now = self._clock.now()
+        if policy.halts_as is not None:
+            self._halt(policy.halts_as, failure)
+        elif policy.action is Action.WAIT:
+            self._count_wait(state, failure, now)
+        elif policy.action is Action.ASK_AGAIN:
+            state.content += 1
+        elif failure.kind in NOT_CONNECTED:
+            state.unconnected += 1
+            if self._evidence.unreachable(now) >= self._retries.outage_s:
+                self._halt(TerminationKind.OUTAGE, failure)
+        elif policy.upstream:
+            state.upstream_at.append(now)
+        elif policy.action is Action.RETRY:
+            state.incomplete += 1
+        elif policy.action is Action.ROW_OR_RUN:
+            state.refused += 1
+        elif failure.kind is not FailureKind.DEFECT:
+            # A refusal of this row's request: the gateway has looked at it.
+            self._evidence.answered()
+        if policy.every_row_halts_as is not None and self._evidence.refused():
+            self._halt(policy.every_row_halts_as, failure)
+
+    def _count_wait(self, state: RowState, failure: Failure, now: float) -> None:
+        """Everyone who is refused as too fast waits without charge; a row that is refused alone is charged."""
+        evidence = self._evidence
+        answered = evidence.answers - (state.answers_seen or 0)
+        throttled = evidence.throttled - state.throttled_seen
+        state.throttled_since = state.throttled_since or now
+        ends_by_itself = failure.retry_after is not None and now - state.throttled_since < TOLD_WAIT_MOST_S
+        if is_alone(answered, throttled) and (answered or not ends_by_itself):
+            state.alone += 1
+            evidence.suspect(state.request.row.index)
+        if evidence.throttle(state.request.row.index, now):
+            self._halt(TerminationKind.OUTAGE, failure)
+        state.answers_seen, state.throttled_seen = evidence.answers, evidence.throttled
+
+    def _halt(self, kind: TerminationKind, failure: Failure) -> None:
+        self.gate.halt(Termination(kind, failure.kind.value, failure.message, NEXT[kind.value]))
 
     def _given_up(self, state: RowState, failure: Failure) -> Outcome:
         action = FAILURE_POLICIES[failure.kind].action
@@ -329,5 +431,6 @@ NEXT = {
     "auth": "Check ROWMILL_API_KEY and the key's allowed addresses, then run the same command again",
     "model_not_found": "Check the model's name and ROWMILL_BASE_URL, then run the same command again",
     "insufficient_credits": f"Top up the balance. {RUN_AGAIN}",
+    "outage": f"{RUN_AGAIN}; retries.outage_s sets how long an outage is waited for",
     "spend_limit": f"Raise the key's spend limit, or wait until its hour or day turns. {RUN_AGAIN}",
 }

@@ -18,6 +18,7 @@ from rowmill.tasks.journal.segment import Segment
 from rowmill.tasks.plan.label_prompt import labels_in
 from rowmill.tasks.plan.planner import Planner
 from rowmill.tasks.plan.vote_rules import labelling, next_model
+from rowmill.tasks.settle.defect import plan_row
 from rowmill.tasks.settle.settler import Settler
 
 
@@ -66,8 +67,8 @@ class Voter:
         panel = self._panels[model]
         planned: Request | Outcome = request
         if number or model != self._model:
-            plan = panel.planners[number].plan
-            planned = await asyncio.to_thread(plan, request.row) if self._reads_media else plan(request.row)
+            planning = (panel.planners[number], request.row, self._run_id)
+            planned = await asyncio.to_thread(plan_row, *planning) if self._reads_media else plan_row(*planning)
         if isinstance(planned, Outcome):
             # The stronger model cannot be asked this way; what was spent before stays with the vote.
             return msgspec.structs.replace(planned, spent=account.spent, failures=account.failures)

@@ -77,6 +77,7 @@ class Gate:
         self._clock, self._outage_s = clock, outage_s
         self._alone = True
         self._began = False
+        self._last_upstream: Failure | None = None
         self._pause_s = PAUSE_FIRST_S
         self._paused_at = float("-inf")
         self._loop = asyncio.get_running_loop()
@@ -230,6 +231,7 @@ class Gate:
         if verdict and verdict.slows:
             self.concurrency.slowed(permit.admitted_at, now)
         if verdict and verdict.upstream:
+            self._last_upstream = failure
             self.breaker.failed(permit.row, now, probe=permit.alone)
         else:
             self.breaker.answered(permit.row, now)
@@ -270,11 +272,13 @@ class Gate:
                 place.turn.set_exception(Halted())
 
     def _halt_for_outage(self) -> None:
+        last = self._last_upstream
+        message = f"the gateway or its provider failed for {self._outage_s:g} s over many rows"
         self.halt(
             Termination(
                 TerminationKind.OUTAGE,
-                None,
-                f"the gateway or its provider failed for {self._outage_s:g} s over many rows",
+                last.kind.value if last else None,
+                f"{message}; the last failure: {last.message}" if last else message,
                 f"{RUN_AGAIN}; retries.outage_s sets how long it waits",
             )
         )
@@ -297,7 +301,8 @@ def spent_up(cap: int, spent: int, worst: int) -> Termination:
 
 def _proves(verdict: FailurePolicy) -> bool:
     """A failure of this kind shows that key, address and model are right."""
-    return not (verdict.action is Action.WAIT or verdict.upstream or verdict.slows or verdict.halts_as)
+    undecided = verdict.action is Action.WAIT or verdict.every_row_halts_as is not None
+    return not (undecided or verdict.upstream or verdict.slows or verdict.halts_as)
 
 
 def refused_storage(error: StorageError) -> Termination:

@@ -10,13 +10,24 @@ from rowmill.schemas.catalogue import Model
 from rowmill.schemas.json_text import decode_json, encode_json
 from rowmill.schemas.request import AskOptions, FunctionCall, FunctionResult, Media, Part, Text, Turn
 from rowmill.schemas.usage import Usage, split_usage
-from rowmill.tasks.gateway.protocols.event_stream import StreamCut
+from rowmill.tasks.gateway.protocols.event_stream import ErrorInAnswer, StreamCut, no_answer
+from rowmill.tasks.gateway.protocols.fields import (
+    Broken,
+    NoCount,
+    Unreadable,
+    answer_text,
+    arguments,
+    count,
+    is_first,
+    side_text,
+    thoughts,
+    word,
+)
+from rowmill.tasks.gateway.protocols.finish import Ending, ending
 
 ROLES = {"system": "system", "user": "user", "model": "assistant", "tool": "tool"}
 TURN_ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "model", "tool": "tool"}
-CUT = "length"
 SEARCH = "googleSearch"
-BLOCKED = frozenset({"content_filter"})
 LIMIT_FIELDS = ("max_completion_tokens", "max_tokens")
 # Set by rowmill itself on every call, whatever a batch line says.
 OWN_FIELDS = frozenset({"model", "stream", "stream_options"})
@@ -27,9 +38,11 @@ def path(model: Model, *, stream: bool) -> str:
 
 
 def wire(body: dict[str, Any], *, stream: bool) -> bytes:
-    """Body bytes. `stream` is always told: the gateway's default is true."""
-    asked: dict[str, Any] = {**body, "stream": stream}
-    return encode_json(asked)
+    """Body bytes. `stream` is always given: the gateway's default is true. Servers count a stream's tokens on request."""
+    sent: dict[str, Any] = {**body, "stream": stream}
+    if stream:
+        sent["stream_options"] = {"include_usage": True}
+    return encode_json(sent)
 
 
 def body(turns: Iterable[Turn], ask: AskOptions, model: Model) -> dict[str, Any]:
@@ -199,6 +212,18 @@ def follow_up(made: dict[str, Any], answer: Answer, complaint: str) -> dict[str,
     return {**made, "messages": [*made["messages"], *said]}
 
 
+def offers_functions(made: dict[str, Any]) -> bool:
+    """Whether the body offers the model functions to call; a search is none."""
+    tools = made.get("tools")
+    offered = [tool for tool in tools if isinstance(tool, dict)] if isinstance(tools, list) else []
+    return bool(made.get("functions")) or any(_function_name(tool) != SEARCH for tool in offered)
+
+
+def _function_name(tool: dict[str, Any]) -> Any:
+    function = tool.get("function")
+    return function.get("name") if isinstance(function, dict) else None
+
+
 def output_limit(made: dict[str, Any]) -> int | None:
     limits = [made[name] for name in LIMIT_FIELDS if isinstance(made.get(name), int)]
     return min(limits) if limits else None
@@ -211,80 +236,188 @@ def with_output_limit(made: dict[str, Any], tokens: int) -> dict[str, Any]:
 
 
 def decode(payload: Any) -> Answer:
-    """A 200's JSON → answer. Raises ValueError where it is no chat completion."""
-    if not isinstance(payload, dict) or not isinstance(payload.get("choices"), list) or not payload["choices"]:
-        raise ValueError("no `choices` in the answer")
-    choice = payload["choices"][0]
-    message = choice.get("message") if isinstance(choice, dict) else None
-    if not isinstance(message, dict):
-        raise ValueError("no `message` in the first choice")
-    finish = choice.get("finish_reason")
+    """A 200's JSON → answer. Raises Unreadable where it holds neither an answer nor a bill, ErrorInAnswer."""
+    if not isinstance(payload, dict):
+        raise Unreadable("the answer is no JSON object")
+    told = usage(payload.get("usage"))
+    choice = _first_choice(payload, told)
+    if choice is None:
+        return Answer("", told, model=word(payload.get("model")))
+    finish = word(choice.get("finish_reason"))
+    ended = ending(finish)
+    text, broken = "", None
+    calls: tuple[ToolCall, ...] = ()
+    message = choice.get("message")
+    try:
+        if not isinstance(message, dict):
+            raise Broken("there is no `message` in the first choice")
+        text = answer_text(message.get("content"), "content")
+        calls = _tool_calls(message)
+    except Broken as error:
+        if told is None:
+            raise Unreadable(f"no answer in it: {error}") from None
+        message, broken = message if isinstance(message, dict) else {}, str(error)
+    if ended is Ending.BROKEN:
+        broken = f"the finish reason is {finish!r}"
     refusal = message.get("refusal")
     return Answer(
-        text=_answer_text(message.get("content")),
-        usage=usage(payload.get("usage")),
+        text=text,
+        usage=told,
         finish_reason=finish,
-        model=payload.get("model"),
-        thoughts=message.get("reasoning_content") or message.get("reasoning") or None,
-        cut=finish == CUT,
-        blocked=refusal or (str(finish) if finish in BLOCKED else None),
-        tool_calls=tuple(_tool_call(call) for call in message.get("tool_calls") or []),
+        model=word(payload.get("model")),
+        thoughts=thoughts(message.get("reasoning_content")) or thoughts(message.get("reasoning")) or None,
+        cut=ended is Ending.CUT,
+        blocked=_refusal(refusal) if refusal else finish if ended is Ending.BLOCKED else None,
+        broken=broken,
+        unfinished=ended is Ending.NOT_SAID,
+        tool_calls=calls,
         grounding=_grounding(message, choice),
     )
 
 
+def _first_choice(payload: dict[str, Any], told: Usage | None) -> dict[str, Any] | None:
+    """The first choice; None for an answer that was billed and has none. Raises Unreadable, ErrorInAnswer."""
+    choices = payload.get("choices")
+    if isinstance(choices, list) and choices and isinstance(choices[0], dict):
+        if choices[0].get("error"):
+            raise ErrorInAnswer(choices[0])
+        return choices[0]
+    if told is None:
+        raise no_answer(payload, "`choices`")
+    return {} if choices else None
+
+
+def _refusal(value: Any) -> str:
+    return value if isinstance(value, str) else thoughts(value) or "refusal"
+
+
 def assemble(events: list[Any], *, ended: bool) -> Any:
-    """Chunks of a stream → the answer as it would have come whole. Raises StreamCut where its end is missing."""
-    message: dict[str, Any] = {"content": ""}
-    calls: dict[int, dict[str, Any]] = {}
+    """Chunks of a stream → the answer as it would have come whole. Raises StreamCut where its end is missing.
+
+    Pieces that are no text are kept as parts, for `decode` to judge as it judges those of a whole answer.
+    """
+    pieces: dict[str, list[Any]] = {"content": []}
+    calls: list[dict[str, Any]] = []
     made: dict[str, Any] = {}
+    last: dict[str, Any] = {}
     finish: Any = None
     for chunk in events:
         if not isinstance(chunk, dict):
-            raise ValueError("a chunk that is no JSON object")
+            raise Unreadable("no JSON object in an event of the stream")
         made |= {key: chunk[key] for key in ("model", "usage") if chunk.get(key)}
-        for choice in chunk.get("choices") or []:
-            if choice.get("index", 0) == 0:
-                _add_delta(message, calls, choice.get("delta") or {})
-                finish = choice.get("finish_reason") or finish
+        choices = chunk.get("choices")
+        for choice in choices if isinstance(choices, list) else ():
+            if not isinstance(choice, dict) or not is_first(choice.get("index")):
+                continue
+            if choice.get("error"):
+                raise ErrorInAnswer(choice)
+            delta = choice.get("delta") or choice.get("message")
+            if isinstance(delta, dict):
+                _add_delta(pieces, calls, last, delta)
+            elif delta is not None:
+                pieces["content"].append({"type": "text", "text": delta})
+            finish = choice.get("finish_reason") or finish
     if finish is None and not ended:
         raise StreamCut("the stream ended before the answer was complete")
+    message: dict[str, Any] = {name: _joined(found) for name, found in pieces.items()} | last
     if calls:
-        message["tool_calls"] = [calls[index] for index in sorted(calls)]
+        message["tool_calls"] = calls
     return {**made, "choices": [{"message": message, "finish_reason": finish}]}
 
 
-def _add_delta(message: dict[str, Any], calls: dict[int, dict[str, Any]], delta: dict[str, Any]) -> None:
+PIECED = frozenset({"content", "reasoning_content", "reasoning", "refusal"})
+
+
+def _add_delta(
+    pieces: dict[str, list[Any]], calls: list[dict[str, Any]], last: dict[str, Any], delta: dict[str, Any]
+) -> None:
+    """Add a delta: texts come in pieces, other fields whole."""
     for name, piece in delta.items():
-        if name == "tool_calls":
-            for call in piece or []:
+        if piece is None or name == "role":
+            continue
+        if name in PIECED:
+            pieces.setdefault(name, []).append(piece)
+        elif name == "tool_calls":
+            for call in piece if isinstance(piece, list) else (piece,):
                 _add_call(calls, call)
-        elif isinstance(piece, str) and name != "role":
-            message[name] = (message.get(name) or "") + piece
-        elif piece is not None and name != "role":
-            message[name] = piece
+        else:
+            last[name] = piece
 
 
-def _add_call(calls: dict[int, dict[str, Any]], piece: dict[str, Any]) -> None:
-    """A piece of a tool call: the name comes once, the arguments in pieces."""
-    call = calls.setdefault(piece.get("index", 0), {"id": None, "function": {"name": "", "arguments": ""}})
-    told = piece.get("function") or {}
-    call["id"] = piece.get("id") or call["id"]
-    call["function"]["name"] += told.get("name") or ""
-    call["function"]["arguments"] += told.get("arguments") or ""
+def _joined(pieces: list[Any]) -> Any:
+    if all(type(piece) is str for piece in pieces):
+        return "".join(pieces)
+    parts: list[Any] = []
+    for piece in pieces:
+        parts.extend(piece if isinstance(piece, list) else (piece,))
+    return parts
 
 
-def _answer_text(content: Any) -> str:
-    if isinstance(content, list):
-        return "".join(
-            part.get("text", "") for part in content if isinstance(part, dict) and part.get("type") == "text"
-        )
-    return content if isinstance(content, str) else ""
+def _add_call(calls: list[dict[str, Any]], piece: Any) -> None:
+    """A piece of a tool call: its id and name come once, its arguments in pieces."""
+    function = piece.get("function") if isinstance(piece, dict) else piece
+    if not isinstance(piece, dict) or not isinstance(function, (dict, type(None))):
+        # A call without a name, which `decode` refuses.
+        calls.append(_new_call(None, None))
+        return
+    told = function or {}
+    call_id, name, index = word(piece.get("id")), word(told.get("name")), word(piece.get("index"))
+    call = _call_of(calls, call_id, name, index)
+    if call is None:
+        call = _new_call(call_id, index)
+        calls.append(call)
+    made = call["function"]
+    if name and name != made["name"]:
+        made["name"] += name
+    more = told.get("arguments")
+    if isinstance(more, str) and isinstance(made["arguments"], str):
+        made["arguments"] += more
+    elif more is not None:
+        made["arguments"] = more
+
+
+def _new_call(call_id: str | None, index: str | None) -> dict[str, Any]:
+    return {"id": call_id, "index": index, "function": {"name": "", "arguments": None}}
+
+
+def _call_of(
+    calls: list[dict[str, Any]], call_id: str | None, name: str | None, index: str | None
+) -> dict[str, Any] | None:
+    """The call that a piece goes on with; None where it begins another.
+
+    Servers give each call an index, as documented; or all of them the same or none: then another id with a name, or
+    another name where one is known, begins another call.
+    """
+    if call_id is not None:
+        for call in calls:
+            if call["id"] == call_id:
+                return call
+    same = [call for call in calls if index is None or call["index"] in (index, None)]
+    if not same:
+        return None
+    last = same[-1]
+    known = last["function"]
+    if call_id is not None and last["id"] is not None and name is not None:
+        return None
+    if name is not None and known["name"] and name != known["name"] and known["arguments"] is not None:
+        return None
+    return last
+
+
+def _tool_calls(message: dict[str, Any]) -> tuple[ToolCall, ...]:
+    """The functions that the message calls. Raises Broken."""
+    calls = message.get("tool_calls")
+    if not calls:
+        old = message.get("function_call")
+        return (_tool_call({"function": old}),) if old else ()
+    return tuple([_tool_call(call) for call in (calls if isinstance(calls, list) else (calls,))])
 
 
 def _tool_call(call: Any) -> ToolCall:
-    function = call.get("function") or {}
-    return ToolCall(str(function.get("name", "")), str(function.get("arguments") or "{}"), call.get("id"))
+    function = call.get("function") if isinstance(call, dict) else None
+    if not isinstance(function, dict) or (name := word(function.get("name"))) is None:
+        raise Broken("a tool call has no name")
+    return ToolCall(name, arguments(function.get("arguments")), word(call.get("id")))
 
 
 def _grounding(message: dict[str, Any], choice: dict[str, Any]) -> str | None:
@@ -292,21 +425,26 @@ def _grounding(message: dict[str, Any], choice: dict[str, Any]) -> str | None:
     for holder in (message, choice):
         for name in ("grounding_metadata", "groundingMetadata", "annotations"):
             if holder.get(name):
-                return encode_json(holder[name]).decode()
+                return side_text(holder[name])
     return None
 
 
 def usage(told: Any) -> Usage | None:
-    """Usage as this protocol reports it, None where it is missing or unusable."""
+    """Usage as this protocol reports it; None where it is missing, or counts what cannot be counted."""
     if not isinstance(told, dict):
         return None
     details = told.get("completion_tokens_details")
-    reasoning = details.get("reasoning_tokens") if isinstance(details, dict) else None
-    prompt, completion = _count(told.get("prompt_tokens")), _count(told.get("completion_tokens"))
-    if prompt is None or completion is None:
+    total = told.get("total_tokens")
+    prompt, completion = told.get("prompt_tokens"), told.get("completion_tokens")
+    if prompt is None or (completion is None and total is None):
         return None
-    return split_usage(prompt, completion, _count(reasoning) or 0, _count(told.get("total_tokens")), inside=True)
-
-
-def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    try:
+        return split_usage(
+            count(prompt),
+            count(completion),
+            count(details.get("reasoning_tokens")) if isinstance(details, dict) else 0,
+            None if total is None else count(total),
+            inside=True,
+        )
+    except NoCount:
+        return None

@@ -2,35 +2,43 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from typing import Any
 
-from rowmill.schemas.json_text import JsonTextError, decode_json
+from rowmill.tasks.gateway.protocols.fields import Unreadable
 
 DONE = "[DONE]"
+# The last event of a stream is looked at this far back to see whether the answer is complete.
+TAIL_BYTES = 4_096
+_FINISH = re.compile(rb'"finish_?[rR]eason"\s*:\s*["0-9]')
+_USAGE = re.compile(rb'"(?:usage|usageMetadata)"\s*:\s*\{')
+_BLANK_LINES = (b"\n\n", b"\r\n\r\n", b"\r\r")
 
 
 class StreamCut(ValueError):
     """The stream ended before the answer was complete."""
 
 
-class StreamError(ValueError):
-    """The gateway told an error in the middle of a stream; `payload` is its error body."""
+class ErrorInAnswer(ValueError):
+    """The gateway reported an error under status 200; `payload` is the error's body."""
 
-    def __init__(self, payload: bytes) -> None:
-        super().__init__("an error in the stream")
+    def __init__(self, payload: Any) -> None:
+        super().__init__("an error in the answer")
         self.payload = payload
 
 
-def events(received: bytes) -> tuple[list[Any], bool]:
-    """The JSON events of a stream, and whether it told its own end ([DONE], or the array's closing bracket).
+def events(received: bytes, read_json: Callable[[str | bytes], Any]) -> tuple[list[Any], bool]:
+    """The JSON events of a stream, and whether it ended itself ([DONE], or the array's closing bracket).
 
     Follows the event-stream format: lines end in LF, CR or CRLF; a colon begins a comment; data lines of one event are
-    joined; an event ends with a blank line. Raises StreamCut for an event cut short, StreamError for an error event.
+    joined; an event ends with a blank line. Raises StreamCut for an event cut short, ErrorInAnswer for an error event.
     """
-    if received.lstrip()[:1] == b"[":
-        return _array(received)
+    if received[:1] == b"[":
+        return _array(received, read_json)
     found: list[Any] = []
     lines: list[str] = []
+    name = ""
     try:
         text = received.decode("utf-8")
     except UnicodeDecodeError:
@@ -38,11 +46,15 @@ def events(received: bytes) -> tuple[list[Any], bool]:
     for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n"):
         if line.startswith("data:"):
             lines.append(line[5:].removeprefix(" "))
-        elif not line and lines:
-            told, lines = "\n".join(lines), []
-            if told.strip() == DONE:
-                return found, True
-            found.append(_event(told))
+        elif line.startswith("event:"):
+            name = line[6:].strip()
+        elif not line:
+            if lines:
+                data = "\n".join(lines)
+                if data.strip() == DONE:
+                    return found, True
+                found.append(_event(data, name, read_json))
+            lines, name = [], ""
     if lines and "\n".join(lines).strip() == DONE:
         return found, True
     if lines:
@@ -50,24 +62,52 @@ def events(received: bytes) -> tuple[list[Any], bool]:
     return found, False
 
 
-def _event(told: str) -> Any:
+def _event(data: str, name: str, read_json: Callable[[str | bytes], Any]) -> Any:
     try:
-        value = decode_json(told)
-    except JsonTextError:
+        value = read_json(data)
+    except Unreadable:
+        if name == "error":
+            raise ErrorInAnswer({"error": {"message": data}}) from None
         raise StreamCut("an event of the stream is no JSON") from None
-    return _not_an_error(value, told.encode())
+    if name == "error":
+        raise ErrorInAnswer(value)
+    return checked(value)
 
 
-def _not_an_error(value: Any, raw: bytes) -> Any:
-    if isinstance(value, dict) and value.get("error"):
-        raise StreamError(raw)
+def checked(value: Any) -> Any:
+    """The value, unless it is an error in place of an answer: then raises ErrorInAnswer."""
+    if type(value) is dict and (value.get("error") or value.get("type") == "error" or value.get("object") == "error"):
+        raise ErrorInAnswer(value)
     return value
 
 
-def _array(received: bytes) -> tuple[list[Any], bool]:
-    """Gemini's form without `alt=sse`."""
+def no_answer(payload: Any, wanted: str) -> Exception:
+    """What to raise for a body without an answer: one that says why is an error, in whatever form."""
+    if isinstance(payload, dict) and any(payload.get(key) for key in ("message", "detail", "errors", "code", "msg")):
+        return ErrorInAnswer(payload)
+    return Unreadable(f"no {wanted} in the answer")
+
+
+def _array(received: bytes, read_json: Callable[[str | bytes], Any]) -> tuple[list[Any], bool]:
+    """The form in which Google streams without `alt=sse`."""
     try:
-        values = decode_json(received)
-    except JsonTextError:
+        values = read_json(received)
+    except Unreadable:
         raise StreamCut("the stream ended inside its array") from None
-    return [_not_an_error(value, received) for value in values], True
+    return [checked(value) for value in values], True
+
+
+def is_complete(received: bytes) -> bool:
+    """Whether a stream has brought all of its answer, so that nothing after it need be waited for.
+
+    It has with [DONE], and with a last event that has the usage where a finish reason came with it or before. Cheap
+    enough for each piece that arrives: only a stream that ends in a blank line is looked into.
+    """
+    tail = received[-TAIL_BYTES:]
+    bare = tail.rstrip()
+    if bare.endswith(b"[DONE]"):
+        return bare[:-6].rstrip(b" ").endswith(b"data:")
+    if not tail.endswith(_BLANK_LINES):
+        return False
+    start = max(bare.rfind(b"\ndata:"), bare.rfind(b"\rdata:"), 0)
+    return _USAGE.search(bare, start) is not None and _FINISH.search(received) is not None

@@ -12,11 +12,22 @@ from rowmill.schemas.job import Tool
 from rowmill.schemas.json_text import encode_json
 from rowmill.schemas.request import AskOptions, FunctionCall, FunctionResult, Media, Part, Text, Turn
 from rowmill.schemas.usage import Usage, split_usage
-from rowmill.tasks.gateway.protocols.event_stream import StreamCut
+from rowmill.tasks.gateway.protocols.event_stream import ErrorInAnswer, StreamCut, no_answer
+from rowmill.tasks.gateway.protocols.fields import (
+    Broken,
+    NoCount,
+    Unreadable,
+    arguments,
+    count,
+    flag,
+    is_first,
+    side_text,
+    thoughts,
+    word,
+)
+from rowmill.tasks.gateway.protocols.finish import Ending, ending
 
 ROLES = {"user": "user", "model": "model", "tool": "user"}
-CUT = "MAX_TOKENS"
-BLOCKED = frozenset({"SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "IMAGE_SAFETY", "LANGUAGE"})
 OWN_FIELDS = frozenset({"model"})
 
 
@@ -207,6 +218,13 @@ def follow_up(made: dict[str, Any], answer: Answer, complaint: str) -> dict[str,
     return {**made, "contents": [*made["contents"], *said]}
 
 
+def offers_functions(made: dict[str, Any]) -> bool:
+    """Whether the body offers the model functions to call; a search is none."""
+    tools = made.get("tools")
+    offered = [_camel(tool) for tool in tools if isinstance(tool, dict)] if isinstance(tools, list) else []
+    return any(tool.get("functionDeclarations") for tool in offered)
+
+
 def output_limit(made: dict[str, Any]) -> int | None:
     told = (made.get("generationConfig") or {}).get("maxOutputTokens")
     return told if isinstance(told, int) else None
@@ -217,35 +235,87 @@ def with_output_limit(made: dict[str, Any], tokens: int) -> dict[str, Any]:
 
 
 def decode(payload: Any) -> Answer:
-    """A 200's JSON → answer. Raises ValueError where it is no generateContent response."""
+    """A 200's JSON → answer. Raises Unreadable where it holds neither an answer nor a bill, ErrorInAnswer."""
     if not isinstance(payload, dict):
-        raise ValueError("the answer is no JSON object")
-    told = usage(payload.get("usageMetadata"))
-    feedback = payload.get("promptFeedback")
+        raise Unreadable("the answer is no JSON object")
+    told, model = usage(payload.get("usageMetadata")), word(payload.get("modelVersion"))
     candidates = payload.get("candidates")
     if not candidates:
-        if isinstance(feedback, dict) and feedback.get("blockReason"):
-            reason = str(feedback["blockReason"])
-            return Answer("", told, finish_reason=reason, model=payload.get("modelVersion"), blocked=reason)
-        raise ValueError("no `candidates` in the answer")
-    candidate = candidates[0] if isinstance(candidates, list) else None
-    if not isinstance(candidate, dict):
-        raise ValueError("`candidates` holds no candidate")
-    content = candidate.get("content") if isinstance(candidate.get("content"), dict) else {}
-    parts = [part for part in (content or {}).get("parts") or [] if isinstance(part, dict)]
-    finish = candidate.get("finishReason")
+        if reason := _block_reason(payload):
+            return Answer("", told, finish_reason=reason, model=model, blocked=reason)
+        if told is None:
+            raise no_answer(payload, "`candidates`")
+        return Answer("", told, model=model)
+    candidate = candidates[0] if isinstance(candidates, list) and isinstance(candidates[0], dict) else {}
+    if not candidate and told is None:
+        raise no_answer(payload, "`candidates`")
+    if candidate.get("error"):
+        raise ErrorInAnswer(candidate)
+    finish = word(candidate.get("finishReason"))
+    ended = ending(finish)
+    text, thought, broken = "", "", None
+    calls: tuple[ToolCall, ...] = ()
+    try:
+        text, thought, calls = _parts(candidate)
+    except Broken as error:
+        if told is None:
+            raise Unreadable(f"no answer in it: {error}") from None
+        broken = str(error)
+    if ended is Ending.BROKEN:
+        broken = f"the finish reason is {finish!r}"
     grounding = candidate.get("groundingMetadata")
     return Answer(
-        text="".join(str(part.get("text", "")) for part in parts if not part.get("thought")),
+        text=text,
         usage=told,
         finish_reason=finish,
-        model=payload.get("modelVersion"),
-        thoughts="".join(str(part.get("text", "")) for part in parts if part.get("thought")) or None,
-        cut=finish == CUT,
-        blocked=finish if finish in BLOCKED else None,
-        tool_calls=tuple(_tool_call(part["functionCall"]) for part in parts if part.get("functionCall")),
-        grounding=encode_json(grounding).decode() if grounding else None,
+        model=model,
+        thoughts=thought or None,
+        cut=ended is Ending.CUT,
+        blocked=finish if ended is Ending.BLOCKED else None,
+        broken=broken,
+        unfinished=ended is Ending.NOT_SAID,
+        tool_calls=calls,
+        grounding=side_text(grounding),
     )
+
+
+def _block_reason(payload: dict[str, Any]) -> str | None:
+    feedback = payload.get("promptFeedback")
+    return word(feedback.get("blockReason")) if isinstance(feedback, dict) else None
+
+
+def _parts(candidate: dict[str, Any]) -> tuple[str, str, tuple[ToolCall, ...]]:
+    """Text, thoughts and tool calls of a candidate. Raises Broken."""
+    content = candidate.get("content")
+    if content is None:
+        return "", "", ()
+    parts = content.get("parts") if isinstance(content, dict) else content
+    if parts is None:
+        return "", "", ()
+    if not isinstance(parts, list):
+        raise Broken("`parts` is no list")
+    texts: list[str] = []
+    thought: list[str] = []
+    calls: list[ToolCall] = []
+    for part in parts:
+        if isinstance(part, dict):
+            if flag(part.get("thought")):
+                thought.append(thoughts(part.get("text")))
+            elif call := part.get("functionCall"):
+                calls.append(_tool_call(call))
+            else:
+                texts.append(_text(part.get("text")))
+        elif part is not None:
+            texts.append(_text(part))
+    return "".join(texts), "".join(thought), tuple(calls)
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise Broken("the text of a part is none")
+    return value
 
 
 def assemble(events: list[Any], *, ended: bool) -> Any:
@@ -258,34 +328,57 @@ def assemble(events: list[Any], *, ended: bool) -> Any:
     parts: list[Any] = []
     for chunk in events:
         if not isinstance(chunk, dict):
-            raise ValueError("a chunk that is no JSON object")
+            raise Unreadable("no JSON object in an event of the stream")
         made |= {key: chunk[key] for key in ("modelVersion", "usageMetadata", "promptFeedback") if chunk.get(key)}
-        for told in (chunk.get("candidates") or [])[:1]:
-            parts.extend((told.get("content") or {}).get("parts") or [])
-            candidate |= {key: told[key] for key in ("finishReason", "groundingMetadata") if told.get(key)}
-    blocked = bool((made.get("promptFeedback") or {}).get("blockReason"))
-    if "finishReason" not in candidate and not blocked:
+        found = _first_candidate(chunk)
+        if found is None:
+            continue
+        candidate |= {key: found[key] for key in ("finishReason", "groundingMetadata", "error") if found.get(key)}
+        content = found.get("content")
+        more = content.get("parts") if isinstance(content, dict) else content
+        if isinstance(more, list):
+            parts.extend(more)
+        elif more is not None:
+            parts.append({"text": {"unknown": more}})
+    finished = word(candidate.get("finishReason")) is not None or "error" in candidate
+    if not finished and not (_block_reason(made) or (ended and "usageMetadata" in made and not candidate and not parts)):
         raise StreamCut("the stream ended before the answer was complete")
-    if not candidate:
+    if not candidate and not parts:
         return made
     return {**made, "candidates": [{**candidate, "content": {"parts": parts}}]}
 
 
-def _tool_call(call: dict[str, Any]) -> ToolCall:
-    arguments = encode_json(call.get("args") or {}).decode()
-    return ToolCall(str(call.get("name", "")), arguments, call.get("id"))
+def _first_candidate(chunk: dict[str, Any]) -> dict[str, Any] | None:
+    """What a chunk adds to the first of the candidates, which is the answer."""
+    candidates = chunk.get("candidates")
+    for found in candidates if isinstance(candidates, list) else ():
+        if isinstance(found, dict) and is_first(found.get("index")):
+            return found
+    return None
+
+
+def _tool_call(call: Any) -> ToolCall:
+    name = word(call.get("name")) if isinstance(call, dict) else None
+    if name is None:
+        raise Broken("a function call has no name")
+    return ToolCall(name, arguments(call.get("args")), word(call.get("id")))
 
 
 def usage(told: Any) -> Usage | None:
-    """Usage as this protocol reports it, None where it is missing or unusable.
+    """Usage as this protocol reports it; None where it is missing, or counts what cannot be counted.
 
     A search's own prompt tokens are input too; a blocked prompt has no candidate tokens.
     """
-    if not isinstance(told, dict):
+    if not isinstance(told, dict) or told.get("promptTokenCount") is None:
         return None
-    counts = [told.get(name, 0) for name in ("toolUsePromptTokenCount", "candidatesTokenCount", "thoughtsTokenCount")]
-    prompt, total = told.get("promptTokenCount"), told.get("totalTokenCount")
-    if not all(isinstance(count, int) and count >= 0 for count in (prompt, *counts)):
+    total = told.get("totalTokenCount")
+    try:
+        return split_usage(
+            count(told["promptTokenCount"]) + count(told.get("toolUsePromptTokenCount")),
+            count(told.get("candidatesTokenCount")),
+            count(told.get("thoughtsTokenCount")),
+            None if total is None else count(total),
+            inside=False,
+        )
+    except NoCount:
         return None
-    tools, completion, thoughts = counts
-    return split_usage(prompt + tools, completion, thoughts, total if isinstance(total, int) else None, inside=False)
