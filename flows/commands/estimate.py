@@ -36,9 +36,11 @@ from rowmill.tasks.input.reader import input_files
 from rowmill.tasks.job.fingerprint import job_fingerprint
 from rowmill.tasks.job.job_file import catalogue_of, load_job
 from rowmill.tasks.labelling.label_run import label_run, planned_votes
+from rowmill.tasks.output.answer_cache import bound_usd
 from rowmill.tasks.output.bucket.mirror import Mirror
 from rowmill.tasks.output.folder import read_manifest
 from rowmill.tasks.output.location import output_to_write
+from rowmill.tasks.output.spending import spent_in
 from rowmill.tasks.plan.input_checks import refuse_impossible
 from rowmill.tasks.plan.label_prompt import as_asked
 from rowmill.tasks.run.manifest_builder import exit_code
@@ -118,8 +120,7 @@ def _spent(output: Path, fingerprint: str) -> tuple[float, str | None]:
     manifest = read_manifest(output) or {}
     if manifest and (manifest.get("fingerprint") or {}).get("hash") != fingerprint:
         return 0.0, f"{output} holds the results of another job: run this one with another output, or with --fresh"
-    totals = manifest.get("totals") or {}
-    return float(totals.get("cost_usd") or 0) + float(totals.get("unknown_cost_bound_usd") or 0), None
+    return bound_usd(spent_in(output)) / PICO, None
 
 
 def _dry_run(job: Job, model: Model, catalogue: Mapping[str, Model], ask: AskOptions, settled: SettledRows) -> DryRun:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from rowmill.schemas.attempt import Spent
 from rowmill.schemas.forecast import Forecast
+from rowmill.schemas.price import PICO
 
 ESTIMATE = "estimate.json"
 COLUMNS = ("input_tokens", "attempts", "cost_usd", "reused_from")
@@ -23,14 +24,15 @@ def read_forecast(output: Path) -> Forecast | None:
         return None
 
 
-def measure_accuracy(told: Forecast, totals: Mapping[str, Any], results: Path) -> dict[str, Any] | None:
+def measure_accuracy(told: Forecast, sent: Spent, results: Path) -> dict[str, Any] | None:
     """Forecast and actual cost of the rows that were still to ask; None where neither has a price.
 
-    Deciles are of all rows that were asked, by their billed input tokens: expected is the forecast's line.
+    `sent` is all that was ever sent for the output, as `told.spent_usd` was when the forecast was made. Deciles are of
+    all rows that were asked, by their billed input tokens: expected is the forecast's line.
     """
-    if told.cost_usd is None or totals["cost_usd"] is None:
+    if told.cost_usd is None or sent.cost is None:
         return None
-    actual = float(totals["cost_usd"]) + float(totals["unknown_cost_bound_usd"]) - told.spent_usd
+    actual = (sent.cost.usd + sent.unknown_usd) / PICO - told.spent_usd
     cost = told.cost_usd
     return {
         "made_at": told.made_at,

@@ -90,9 +90,7 @@ FAILURE_POLICIES: Mapping[FailureKind, FailurePolicy] = {
     K.DISCONNECT: _retry,
     K.TRUNCATED: _retry,
     K.UNREADABLE_BODY: _retry,
-    K.WEB_PAGE: FailurePolicy(
-        Action.RETRY, Billed.UNKNOWN, upstream=True, every_row_halts_as=TerminationKind.OUTAGE
-    ),
+    K.WEB_PAGE: FailurePolicy(Action.RETRY, Billed.UNKNOWN, upstream=True, every_row_halts_as=TerminationKind.OUTAGE),
     K.INVALID_JSON: _ask_again,
     K.SCHEMA_VIOLATION: _ask_again,
     K.CUT: _ask_again,

@@ -109,7 +109,9 @@ OVER_STATUS: Mapping[int, frozenset[FailureKind]] = {
     403: frozenset({K.RATE_LIMIT, K.INVALID_API_KEY}),
 }
 # These are spend limits under 402 too, where the other billing errors tell of an empty balance.
-SPENT_UP = frozenset(map(_plain, ("spend_limit_exceeded", "budget_exceeded", "insufficient_quota", "billing_hard_limit_reached")))
+SPENT_UP = frozenset(
+    map(_plain, ("spend_limit_exceeded", "budget_exceeded", "insufficient_quota", "billing_hard_limit_reached"))
+)
 # Google's words under INVALID_ARGUMENT, by which alone a key's refusal is known where a proxy drops the details.
 KEY_REFUSED = ("API key not valid", "API key expired")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from rowmill.schemas.attempt import Spent
 from rowmill.schemas.manifest import Tally
 from rowmill.schemas.row import NO_SHARD, Shard
 from rowmill.tasks.forecast.accuracy import read_forecast
@@ -16,9 +17,12 @@ from rowmill.tasks.run.shard_runner import ShardContext
 
 
 def close_output(
-    context: ShardContext, tallies: Mapping[int, Tally], manifest_builder: ManifestBuilder, *, rows: int
+    context: ShardContext, tallies: Mapping[int, Tally], manifest_builder: ManifestBuilder, *, rows: int, sent: Spent
 ) -> None:
-    """Tidy a complete output: nothing that its rows do not need stays. Raises StorageError."""
+    """Tidy a complete output: nothing that its rows do not need stays. `sent` is what it has cost in all.
+
+    Raises StorageError.
+    """
     output = context.output
     if rows == 0:
         # The part of an input without rows, so that readers find the columns.
@@ -32,7 +36,7 @@ def close_output(
     context.answer_cache.finish(context.keys.has)
     if context.ledger is not None:
         context.ledger.compact()
-    manifest_builder.look_back(read_forecast(output.root), tallies, output.results)
+    manifest_builder.look_back(read_forecast(output.root), sent, output.results)
 
 
 def conclude_labelling(

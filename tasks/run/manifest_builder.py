@@ -126,10 +126,10 @@ class ManifestBuilder:
         since, until = (datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds") for at in times)
         return {"reason": "spend_limit", "since": since, "until": until}
 
-    def look_back(self, told: Forecast | None, tallies: Mapping[int, Tally], results: Path) -> None:
+    def look_back(self, told: Forecast | None, sent: Spent, results: Path) -> None:
         """Hold the forecast that was made for this job against what its finished run cost."""
         if told is not None and told.job == self.fingerprint and told.rows.to_ask:
-            self.forecast = measure_accuracy(told, totals(summed(tallies.values())), results)
+            self.forecast = measure_accuracy(told, sent, results)
 
     def manifest(
         self, tallies: Mapping[int, Tally], survey: Survey, termination: Termination | None, sent: Spent

@@ -218,7 +218,7 @@ class OpenRun:
         builder, tallies = self.manifest_builder, self._shard_run.tallies
         try:
             if complete:
-                close_output(self._context, tallies, builder, rows=self._survey.rows)
+                close_output(self._context, tallies, builder, rows=self._survey.rows, sent=self.sent)
             halted = self.gate.termination or (PILOT_ENDED if self.options.rows is not None else None)
             if self.plan.labelling is not None:
                 shards = {shard.number: shard for shard in self._survey.shards}

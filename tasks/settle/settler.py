@@ -169,7 +169,11 @@ class Settler:
     async def _next_attempt(self, state: RowState, segment: Segment) -> Outcome:
         """Another attempt, unless others were answered meanwhile and the refusal is known to be this row's own."""
         last = state.last
-        if last is not None and FAILURE_POLICIES[last.kind].action is Action.ROW_OR_RUN and self._others_answered(state):
+        if (
+            last is not None
+            and FAILURE_POLICIES[last.kind].action is Action.ROW_OR_RUN
+            and self._others_answered(state)
+        ):
             raise RetryableFailure(last)
         return await self._attempt(state, segment)
 

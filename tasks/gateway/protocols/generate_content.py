@@ -341,7 +341,9 @@ def assemble(events: list[Any], *, ended: bool) -> Any:
         elif more is not None:
             parts.append({"text": {"unknown": more}})
     finished = word(candidate.get("finishReason")) is not None or "error" in candidate
-    if not finished and not (_block_reason(made) or (ended and "usageMetadata" in made and not candidate and not parts)):
+    if not finished and not (
+        _block_reason(made) or (ended and "usageMetadata" in made and not candidate and not parts)
+    ):
         raise StreamCut("the stream ended before the answer was complete")
     if not candidate and not parts:
         return made

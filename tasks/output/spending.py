@@ -1,0 +1,34 @@
+"""Spending: all that was ever sent for an output, from its files alone, also while a run lives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rowmill.schemas.attempt import Spent
+from rowmill.tasks.journal.ledger import LEDGER, Ledger
+from rowmill.tasks.journal.replay import Replay, replay
+from rowmill.tasks.output.folder import segments_in
+
+
+def spent_in(root: Path) -> Spent:
+    """The ledger's sum, and what was sent from segments that it does not hold yet, calls in flight at their bound.
+
+    Raises DamageError.
+    """
+    ledger = Ledger(root / LEDGER)
+    live = (found.sent for found in open_segments(root, ledger).values())
+    return sum(live, ledger.spent)
+
+
+def open_segments(root: Path, ledger: Ledger) -> dict[int, Replay]:
+    """The segments that the ledger does not hold, by shard number. Raises DamageError."""
+    found: dict[int, Replay] = {}
+    for number, path in segments_in(root / "journal").items():
+        try:
+            replayed = replay(path)
+        except FileNotFoundError:
+            # The run finished this shard between the listing and the reading.
+            continue
+        if replayed is not None and not ledger.holds(replayed.head.id or path.name):
+            found[number] = replayed
+    return found
