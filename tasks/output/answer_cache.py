@@ -74,6 +74,7 @@ class AnswerCache:
         self._db = sqlite3.connect(self._index_path, isolation_level=None, check_same_thread=False)
         self._db.execute("PRAGMA journal_mode=OFF")
         self._db.execute("PRAGMA synchronous=OFF")
+        self._db.execute("PRAGMA locking_mode=EXCLUSIVE")
         self._db.execute(
             "CREATE TABLE former (key BLOB PRIMARY KEY, file INTEGER, place INTEGER, length INTEGER, rank INTEGER,"
             " account BLOB) WITHOUT ROWID"

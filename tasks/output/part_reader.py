@@ -6,7 +6,7 @@ import os
 import tempfile
 from array import array
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from rowmill.schemas.attempt import Spent, ToolCall
+from rowmill.schemas.label import Labelling
 from rowmill.schemas.outcome import Outcome, Status
 from rowmill.schemas.price import Cost
 from rowmill.schemas.usage import Usage
@@ -29,15 +30,19 @@ DETAILS = b"rowmill.details"
 # [row_index, bound of what is unknown in 10⁻¹² USD, failed attempts by kind]
 Details = list[tuple[int, int, dict[str, int]]]
 
-_SAME = (
-    "row_id", "row_index", "response_text", "repair", "error_kind", "error_message", "finish_reason", "model",
-    "reused_from", "latency_ms", "request_key", "answer_digest", "price_version", "run_id",
-)  # fmt: skip
+NO_DETAILS: tuple[int, dict[str, int]] = (0, {})
+
 _MONEY = ("cost_usd", "cost_credits", "wasted_cost_usd")
 _TIMES = ("started_at", "finished_at")
-_COUNTS = ("attempts", "input_tokens", "output_tokens", "thought_tokens", "cost_unknown")
-_OPTIONAL = ("thoughts", "grounding", "tool_calls")
 _LABELS = ("votes", "voted_label", "agreement", "gold")
+# Columns in the order in which `_outcome` takes them; the last ones stand only in some parts.
+_READ = (
+    "row_id", "row_index", "status", "response_text", "repair", "error_kind", "error_message", "finish_reason",
+    "model", "reused_from", "latency_ms", "request_key", "answer_digest", "price_version", "run_id", *_MONEY, *_TIMES,
+    "attempts", "input_tokens", "output_tokens", "thought_tokens", "cost_unknown", "thoughts", "grounding",
+    "tool_calls",
+)  # fmt: skip
+_STATUSES = {status.value: status for status in Status}
 
 
 class PartReader:
@@ -48,9 +53,7 @@ class PartReader:
         self.path, self._validator = path, validator
         with self._open() as part:
             told = part.schema_arrow.names
-            self._columns = [
-                name for name in ("status", *_SAME, *_MONEY, *_TIMES, *_COUNTS, *_OPTIONAL, *_LABELS) if name in told
-            ]
+            self._columns = [name for name in (*_READ, *_LABELS) if name in told]
             place = told.index("row_index")
             # row_id and row_index come first and are flat: a column's place is its leaf's.
             groups = range(part.num_row_groups)
@@ -89,41 +92,63 @@ class PartReader:
         """The outcomes of a row group, in order. A repaired output is read again from the raw answer."""
         with self._open() as part:
             table = part.read_row_group(group, columns=self._columns, use_threads=False)
-        values = {name: _plain(name, table.column(name)) for name in self._columns}
-        return [self._outcome({name: values[name][place] for name in values}) for place in range(table.num_rows)]
+        held = {name: _plain(name, table.column(name)) for name in self._columns}
+        nothing = [None] * table.num_rows
+        columns = [held.get(name, nothing) for name in _READ]
+        labellings = self._labellings(held, table.num_rows)
+        return [self._outcome(*values) for values in zip(*columns, labellings, strict=True)]
 
-    def _outcome(self, values: dict[str, Any]) -> Outcome:
-        same: dict[str, Any] = {name: values.get(name) for name in _SAME}
-        unknown_usd, failures = self._details.get(values["row_index"], (0, {}))
-        usd, credits = values["cost_usd"], values["cost_credits"]
+    def _labellings(self, held: dict[str, list[Any]], rows: int) -> Sequence[Labelling | None]:
+        if "votes" not in held:
+            return [None] * rows
+        return [labelling_in({name: held[name][place] for name in _LABELS}) for place in range(rows)]
+
+    def _outcome(
+        self,
+        row_id: str, row_index: int, status: str, response_text: str | None, repair: str | None,
+        error_kind: str | None, error_message: str | None, finish_reason: str | None, model: str | None,
+        reused_from: str | None, latency_ms: int | None, request_key: str | None, answer_digest: str | None,
+        price_version: str | None, run_id: str, usd: int | None, credits: int | None, wasted_usd: int | None,
+        started_at: int | None, finished_at: int | None, attempts: int, input_tokens: int, output_tokens: int,
+        thought_tokens: int, cost_unknown: bool, thoughts: str | None, grounding: str | None,
+        tool_calls: list[dict[str, Any]] | None, labelling: Labelling | None,
+    ) -> Outcome:  # fmt: skip
+        """One row's values, in the order of `_READ`."""
+        unknown_usd, failures = self._details.get(row_index, NO_DETAILS)
+        cost = None if usd is None or credits is None else Cost(usd, credits)
         return Outcome(
-            **same,
-            status=Status(values["status"]),
-            output_text=self._output_text(values),
-            spent=Spent(
-                values["attempts"],
-                Usage(values["input_tokens"], values["output_tokens"], values["thought_tokens"]),
-                None if usd is None or credits is None else Cost(usd, credits),
-                values["cost_unknown"],
-                unknown_usd,
-            ),
-            wasted_usd=values["wasted_cost_usd"],
-            started_at=values["started_at"],
-            finished_at=values["finished_at"],
-            thoughts=values.get("thoughts"),
-            grounding=values.get("grounding"),
-            tool_calls=tuple(ToolCall(**call) for call in values.get("tool_calls") or ()),
+            row_id=row_id,
+            row_index=row_index,
+            status=_STATUSES[status],
+            output_text=self._output_text(response_text, repair) if status == Status.OK.value else None,
+            response_text=response_text,
+            repair=repair,
+            error_kind=error_kind,
+            error_message=error_message,
+            finish_reason=finish_reason,
+            model=model,
+            spent=Spent(attempts, Usage(input_tokens, output_tokens, thought_tokens), cost, cost_unknown, unknown_usd),
+            wasted_usd=wasted_usd,
+            reused_from=reused_from,
+            latency_ms=latency_ms,
+            started_at=started_at,
+            finished_at=finished_at,
+            request_key=request_key,
+            answer_digest=answer_digest,
+            price_version=price_version,
+            run_id=run_id,
+            thoughts=thoughts,
+            grounding=grounding,
+            tool_calls=tuple(ToolCall(**call) for call in tool_calls or ()),
             failures=failures,
-            labelling=labelling_in(values),
+            labelling=labelling,
         )
 
-    def _output_text(self, values: dict[str, Any]) -> str | None:
-        text = values["response_text"]
-        if values["status"] != Status.OK.value or not text:
-            return None
-        if values["repair"] is None:
-            return str(text)
-        verdict = self._validator.judge(str(text))
+    def _output_text(self, text: str | None, repair: str | None) -> str | None:
+        """The accepted answer as it was read from the raw one; None for an answer of tool calls alone."""
+        if not text or repair is None:
+            return text or None
+        verdict = self._validator.judge(text)
         return verdict.text if isinstance(verdict, Accepted) else None
 
 
