@@ -340,13 +340,10 @@ def assemble(events: list[Any], *, ended: bool) -> Any:
             parts.extend(more)
         elif more is not None:
             parts.append({"text": {"unknown": more}})
-    finished = word(candidate.get("finishReason")) is not None or "error" in candidate
-    if not finished and not (
-        _block_reason(made) or (ended and "usageMetadata" in made and not candidate and not parts)
-    ):
-        raise StreamCut("the stream ended before the answer was complete")
-    if not candidate and not parts:
+    if not candidate and not parts and ("usageMetadata" in made or _block_reason(made)):
         return made
+    if word(candidate.get("finishReason")) is None and "error" not in candidate:
+        raise StreamCut("the stream ended before the answer was complete")
     return {**made, "candidates": [{**candidate, "content": {"parts": parts}}]}
 
 
