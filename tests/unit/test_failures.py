@@ -147,7 +147,12 @@ def test_an_error_under_200_is_the_error_it_would_be_by_itself(payload, kind):
 
 def test_the_catalogue_may_name_its_gateways_own_errors():
     """`[models.x.errors]` decides before every table, by code or type, under the status it names."""
-    errors = {"400:team_month": "spend_limit", "429:T-17": "upstream", "403:blocked": "row", "200:gone": "model_not_found"}
+    errors = {
+        "400:team_month": "spend_limit",
+        "429:T-17": "upstream",
+        "403:blocked": "row",
+        "200:gone": "model_not_found",
+    }
     named = [
         (400, error(type="team_month", code="x"), K.SPEND_LIMIT), (429, error(code="T-17"), K.UPSTREAM_ERROR),
         (403, error(code="blocked"), K.INVALID_REQUEST), (422, error(type="team_month"), K.INVALID_REQUEST),
