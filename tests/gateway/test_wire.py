@@ -52,7 +52,8 @@ def run(bench: Bench, server: WireServer, cases: list[Case]) -> Ended:
     if case["scope"] == "all":
         rows = [{"id": f"r{n}", "text": f"[[case:{case['name']}:r{n}]]"} for n in range(20)]
     else:
-        rows += [{"id": f"plain{n}", "text": f"plain {n}"} for n in range(PLAIN_ROWS)]
+        plain = [{"id": f"plain{n}", "text": f"plain {n}"} for n in range(PLAIN_ROWS)]
+        rows = [*plain[:20], *rows, *plain[20:]]
     bench.rows(rows)
     bench.job(**keys)
     return direct(bench, server.url)
