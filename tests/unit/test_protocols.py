@@ -220,7 +220,11 @@ def test_a_stream_is_complete_at_its_end_or_with_its_usage(end, complete):
 def test_the_last_chunk_of_gemini_completes_its_stream():
     """Finish reason and usage come together in this protocol: nothing need be waited for after them."""
     for piece, last in ((b"", False), (b', "finishReason": "STOP"', True)):
-        body = b'data: {"candidates": [{"content": {"parts": [{"text": "a"}]}' + piece + b'}], "usageMetadata": {"x": 1}}\r\n\r\n'
+        body = (
+            b'data: {"candidates": [{"content": {"parts": [{"text": "a"}]}'
+            + piece
+            + b'}], "usageMetadata": {"x": 1}}\r\n\r\n'
+        )
         assert is_complete(body) is last
 
 
