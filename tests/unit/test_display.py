@@ -34,7 +34,7 @@ def test_it_says_how_fast_how_dear_and_why_it_waits():
     for words in (
         "250/1,000 rows", "25 %", "2.5 rows/s", "1:40 min", "5:00 min left", "$0.5000 of $5.00", "7 not ok",
         "64 in flight of 80", "580 calls a minute of 600", "1,200,000 tokens a minute of 2,000,000", "3 retrying",
-        "waiting: rate limit, looks again in 12.0 s", "lately 4 rate_limit_exceeded, 1 upstream_error",
+        "waiting: rate limit, next try in 12.0 s", "recently 4 rate_limit_exceeded, 1 upstream_error",
     ):  # fmt: skip
         assert words in told, words
 
@@ -103,6 +103,6 @@ def test_the_end_tells_failures_by_example_and_latency():
         "termination": {"kind": "complete", "message": "", "next": ""},
     }  # fmt: skip
     told = summary(manifest, "out", seen)
-    for words in ("10 invalid_request:", "r90: it said 90", "p95 2.", "$5.00 for 1,000 rows", "--retry-failed"):
+    for words in ("10 invalid_request:", "r90: it said 90", "p95 2.", "$5.00 per 1,000 rows", "--retry-failed"):
         assert words in told, words
     assert told.count("it said") == 3
