@@ -119,9 +119,7 @@ def _number(value: float) -> str:
 def _steps(frame: _Frame, x: Sequence[float], y: Sequence[float]) -> str:
     """Each value holds until the next one."""
     path = f"M{frame.x(x[0]):.1f} {frame.y(y[0]):.1f}"
-    return path + "".join(
-        f" H{frame.x(at):.1f} V{frame.y(value):.1f}" for at, value in zip(x[1:], y[1:], strict=False)
-    )
+    return path + "".join(f" H{frame.x(at):.1f} V{frame.y(value):.1f}" for at, value in zip(x[1:], y[1:], strict=False))
 
 
 def _box(left: float, top: float, right: float, bottom: float) -> str:

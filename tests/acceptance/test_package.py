@@ -9,7 +9,6 @@ import subprocess
 import sys
 import venv
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -63,7 +62,7 @@ def pip(*args: str) -> None:
 
 
 @pytest.fixture
-def python(wheel: Path, tmp_path: Path) -> Iterator[Path]:
+def python(wheel: Path, tmp_path: Path) -> Path:
     """An environment of its own with the wheel in it; it sees the dependencies, but not this checkout."""
     folder = tmp_path / "environment"
     venv.create(folder, with_pip=False, symlinks=True)
@@ -71,8 +70,16 @@ def python(wheel: Path, tmp_path: Path) -> Iterator[Path]:
     packages = [path for path in sys.path if path not in own and (Path(path) / "prefect").is_dir()]
     (site,) = folder.glob("lib/python*/site-packages")
     (site / "dependencies.pth").write_text("\n".join(packages))
-    pip("--python", str(folder / "bin" / "python"), "install", "--no-deps", "--no-index", "--ignore-installed", str(wheel))
-    yield folder / "bin" / "python"
+    pip(
+        "--python",
+        str(folder / "bin" / "python"),
+        "install",
+        "--no-deps",
+        "--no-index",
+        "--ignore-installed",
+        str(wheel),
+    )
+    return folder / "bin" / "python"
 
 
 @pytest.fixture(params=[True, False], ids=["packages", "plain folders"])
@@ -88,7 +95,9 @@ def project(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
 
 
 def run(project: Path, *command: str | Path) -> str:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ROWMILL_", "PREFECT_", "PYTHON"))}
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("ROWMILL_", "PREFECT_", "PYTHON"))
+    }
     done = subprocess.run(
         [str(part) for part in command], cwd=project, env=kept, capture_output=True, text=True, timeout=120, check=False
     )
@@ -114,7 +123,9 @@ def test_a_wheel_leaves_a_users_own_folders_alone(python: Path, project: Path) -
     assert run(project, python, "-m", "flows.nightly") == "their task their sandbox\n"
     assert run(project, python.with_name("rowmill"), "--version").startswith("rowmill 0.")
     assert "2 rows, 2 can be asked" in run(project, python, "-m", "rowmill", "check", "job.yaml")
-    manifest = json.loads(run(project, python.with_name("rowmill"), "run", "job.yaml", "--sandbox", "--direct", "--json"))
+    manifest = json.loads(
+        run(project, python.with_name("rowmill"), "run", "job.yaml", "--sandbox", "--direct", "--json")
+    )
     assert manifest["ledger"]["ok"] == 2
     assert "order_number" in json.dumps(manifest["job"]["schema"])
     theirs, ours = run(project, python, "library.py").splitlines()

@@ -141,33 +141,29 @@ def outcome(row: int) -> Outcome:
     return Outcome(f"r{row}", row, Status.OK, output_text='{"a": 1}', spent=Spent(1, Usage(1, 2, 3), Cost(4, 5)))
 
 
-def test_segment_settles_and_replays_with_what_was_left_in_flight(tmp_path):
+async def test_segment_settles_and_replays_with_what_was_left_in_flight(tmp_path):
     """Outcomes, paid attempts and open intents survive closing and opening; preallocated room does not stay."""
-
-    async def scenario() -> None:
-        syncer = Syncer(asyncio.get_running_loop())
-        segment = shard_segment(tmp_path / "s", syncer)
-        segment.intend(Intent(1, 1, 10))
-        await segment.settle(outcome(1))
-        segment.intend(Intent(2, 1, 20, "k2"))
-        cut = Spent(1, Usage(9, 9, 9), Cost(7, 7))
-        segment.bill(Bill(2, 1, "cut", cut))
-        await segment.durable()
-        segment.intend(Intent(2, 2, 30))
-        segment.close()
-        again = shard_segment(tmp_path / "s", syncer)
-        assert again.outcome(1) == outcome(1)
-        assert list(again.settled) == [1]
-        assert again.replayed.accounts == {2: Account("k2", cut, {"cut": 1}, {"cut": 1})}
-        assert again.replayed.in_flight == {2: Intent(2, 2, 30)}
-        again.close()
-        syncer.close()
-
-    asyncio.run(scenario())
+    syncer = Syncer(asyncio.get_running_loop())
+    segment = shard_segment(tmp_path / "s", syncer)
+    segment.intend(Intent(1, 1, 10))
+    await segment.settle(outcome(1))
+    segment.intend(Intent(2, 1, 20, "k2"))
+    cut = Spent(1, Usage(9, 9, 9), Cost(7, 7))
+    segment.bill(Bill(2, 1, "cut", cut))
+    await segment.durable()
+    segment.intend(Intent(2, 2, 30))
+    segment.close()
+    again = shard_segment(tmp_path / "s", syncer)
+    assert again.outcome(1) == outcome(1)
+    assert list(again.settled) == [1]
+    assert again.replayed.accounts == {2: Account("k2", cut, {"cut": 1}, {"cut": 1})}
+    assert again.replayed.in_flight == {2: Intent(2, 2, 30)}
+    again.close()
+    syncer.close()
     assert (tmp_path / "s").read_bytes().endswith(b"\n")
 
 
-def test_an_outcome_is_settled_only_when_it_is_durable(tmp_path):
+async def test_an_outcome_is_settled_only_when_it_is_durable(tmp_path):
     """A failing sync settles nothing and tells so; what was settled before stands."""
     refuse = False
 
@@ -176,23 +172,19 @@ def test_an_outcome_is_settled_only_when_it_is_durable(tmp_path):
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         os.fdatasync(fd)
 
-    async def scenario() -> None:
-        nonlocal refuse
-        syncer = Syncer(asyncio.get_running_loop(), sync)
-        segment = shard_segment(tmp_path / "s", syncer)
-        await segment.settle(outcome(1))
-        refuse = True
-        with pytest.raises(StorageError, match="journal cannot be written"):
-            await segment.settle(outcome(2))
-        assert list(segment.settled) == [1]
-        refuse = False
-        segment.close()
-        syncer.close()
-
-    asyncio.run(scenario())
+    syncer = Syncer(asyncio.get_running_loop(), sync)
+    segment = shard_segment(tmp_path / "s", syncer)
+    await segment.settle(outcome(1))
+    refuse = True
+    with pytest.raises(StorageError, match="journal cannot be written"):
+        await segment.settle(outcome(2))
+    assert list(segment.settled) == [1]
+    refuse = False
+    segment.close()
+    syncer.close()
 
 
-def test_many_settle_in_few_syncs(tmp_path):
+async def test_many_settle_in_few_syncs(tmp_path):
     """Outcomes that wait together share a sync: natural group commit."""
     syncs = 0
 
@@ -201,14 +193,11 @@ def test_many_settle_in_few_syncs(tmp_path):
         syncs += 1
         os.fdatasync(fd)
 
-    async def scenario() -> None:
-        syncer = Syncer(asyncio.get_running_loop(), sync)
-        segment = shard_segment(tmp_path / "s", syncer)
-        await asyncio.gather(*(segment.settle(outcome(row)) for row in range(100)))
-        segment.close()
-        syncer.close()
-
-    asyncio.run(scenario())
+    syncer = Syncer(asyncio.get_running_loop(), sync)
+    segment = shard_segment(tmp_path / "s", syncer)
+    await asyncio.gather(*(segment.settle(outcome(row)) for row in range(100)))
+    segment.close()
+    syncer.close()
     assert syncs < 50
 
 
@@ -284,3 +273,18 @@ def test_what_was_sent_is_the_sum_of_bills_and_open_intents(told):
                 found.see(Opened(row, Account("k", spent)), 0, 0)
     lost = Spent(len(flying), unknown=bool(flying), unknown_usd=7 * len(flying))
     assert found.sent == expected + lost
+
+
+async def test_a_system_that_cannot_preallocate_keeps_a_journal_too(tmp_path, monkeypatch):
+    """Without posix_fallocate, as on macOS, outcomes are stored and read back all the same."""
+    monkeypatch.delattr(os, "posix_fallocate")
+    syncer = Syncer(asyncio.get_running_loop())
+    segment = shard_segment(tmp_path / "s", syncer)
+    for row in range(200):
+        segment.intend(Intent(row, 1, 10))
+        await segment.settle(outcome(row))
+    segment.close()
+    syncer.close()
+    found = replay(tmp_path / "s")
+    assert found is not None
+    assert sorted(found.settled) == list(range(200))
