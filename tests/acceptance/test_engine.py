@@ -389,7 +389,7 @@ def test_a_worker_that_cannot_work_for_the_run_is_refused(bench, sandboxes, clus
         other = tmp_path / "other" / "rowmill-9.9.dist-info"
         other.mkdir(parents=True)
         (other / "METADATA").write_text("Metadata-Version: 2.1\nName: rowmill\nVersion: 9.9\n")
-        more, said = {"PYTHONPATH": f"{other.parent}:{dask_cluster.ROOT}"}, "rowmill 9.9 is installed there"
+        more, said = {"PYTHONPATH": f"{other.parent}:{dask_cluster.PYTHONPATH}"}, "rowmill 9.9 is installed there"
     elif case == "key":
         more, said = {"ROWMILL_API_KEY": "sk-another-0123456789abcdef"}, "ROWMILL_API_KEY is another one there"
     elif case == "missing":
