@@ -10,7 +10,7 @@ from prefect.artifacts import acreate_markdown_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
-from rowmill.flows.commands.estimate import AskOptions, estimate_job, pilot_with, refuse_above
+from rowmill.flows.commands.estimate import EstimateOptions, estimate_job, pilot_with, refuse_above
 from rowmill.flows.extract import gateway_of, job_of, run_name
 from rowmill.flows.text.forecast import forecast_text
 from rowmill.schemas.errors import RowmillError
@@ -42,7 +42,7 @@ async def estimate(
     """
     try:
         told = job_of(job, job_file)
-        ask = AskOptions(pilot=pilot, limit=limit, sandbox=sandbox)
+        ask = EstimateOptions(pilot=pilot, limit=limit, sandbox=sandbox)
         runs = pilot_with(await gateway_of(told), ask) if pilot is not None else None
         forecast = await estimate_job(told, ask, runs)
         text = forecast_text(forecast)

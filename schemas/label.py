@@ -45,6 +45,10 @@ class Escalate(Part):
     votes: int = Field(1, ge=1, le=VOTES_MOST, description="Its votes; they decide, whatever the first model said")
 
 
+# What a job file may hold for them.
+WrittenLabels = list[Choice | str | int | float | bool] | dict[str, str | None] | None
+
+
 class Label(Part):
     """Labels from a closed set, by one vote or by many."""
 
@@ -70,7 +74,7 @@ class Label(Part):
     )
     review_below: float = Field(REVIEWED_BELOW, ge=0, le=1, description="Rows of less agreement go to review.jsonl")
 
-    @field_validator("labels", mode="before")
+    @field_validator("labels", mode="before", json_schema_input_type=WrittenLabels)
     @classmethod
     def _named(cls, told: Any) -> Any:
         if isinstance(told, dict):

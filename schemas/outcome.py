@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from rowmill.schemas.attempt import Spent, ToolCall
+from rowmill.schemas.attempt import FailureKind, Spent, ToolCall
 from rowmill.schemas.label import Labelling
 
 
@@ -20,6 +20,17 @@ class Status(StrEnum):
     REFUSED = "refused"
     FAILED = "failed"
     UNREADABLE = "unreadable"
+
+
+ANY = "any"
+# Error kinds of rows for which no call was made.
+NEVER_ASKED = ("template", "media", "kept_column", "duplicate_id", "unreadable")
+
+
+def retry_kinds() -> tuple[str, ...]:
+    """What `--retry-failed` takes: any row that is not ok, a status, or an error kind."""
+    statuses = (status.value for status in Status if status is not Status.OK)
+    return tuple(dict.fromkeys([ANY, *statuses, *(kind.value for kind in FailureKind), *NEVER_ASKED]))
 
 
 class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -32,39 +33,42 @@ from rowmill.tasks.plan.planner import Planner
 
 PROBLEMS_SHOWN = 20
 LABELS_SHOWN = 12
+# Encoded media: nobody reads them, and a photo is megabytes.
+ENCODED = re.compile(r"(?:data:[^,]*,)?[A-Za-z0-9+/_-]{200,}={0,2}")
+ENCODED_SHOWN = 60
 
 
 def check_command(args: argparse.Namespace) -> ExitCode:
-    """`rowmill check JOB`: exit 0 where every row can be asked, 2 where the job or a row cannot. Sends nothing.
+    """`rowmill check JOB`: exit 0 if every row can be asked, 2 if the job or a row is refused. Sends nothing.
 
-    What is wrong with the job or the input as a whole is told all at once, a line each, and then row by row.
+    Problems of the job and of the input as a whole are reported together, one line each; otherwise row by row.
     """
     job = load_job(Path(args.job), overrides(args))
     found: list[RowmillError] = []
     files: list[InputFile] = []
     model: Model | None = None
     rows_wrong = 0
-    with _noted(found):
+    with _collecting(found):
         files = read.input_files(job.input)
-    with _noted(found):
+    with _collecting(found):
         catalogue = catalogue_of(job, os.environ.get("ROWMILL_CATALOGUE"))
         model = find_model(job.model, catalogue)
         found += impossible(job, model)
     if model is not None and files:
-        with _noted(found):
+        with _collecting(found):
             labelling = label_run(job, files, model, None, fresh=False)
-            told = job if labelling is None else labelling.job
-            planned_votes(told, model, catalogue, sandbox=False)
-            rows_wrong = _check_rows(as_asked(told), model, files, labelling, args.show, found)
-    # A model that cannot be asked this is refused as such, and again as one that votes.
-    for words in dict.fromkeys(map(str, found)):
-        print(f"rowmill: {words}", file=sys.stderr)
+            resolved = job if labelling is None else labelling.job
+            planned_votes(resolved, model, catalogue, sandbox=False)
+            rows_wrong = _check_rows(as_asked(resolved), model, files, labelling, args.show, found)
+    # The same refusal can come twice: of the job's model, and of that model as a voter.
+    for message in dict.fromkeys(map(str, found)):
+        print(f"rowmill: {message}", file=sys.stderr)
     return ExitCode.REFUSED if found or rows_wrong else ExitCode.OK
 
 
 @contextmanager
-def _noted(found: list[RowmillError]) -> Iterator[None]:
-    """What a step refuses is told with the rest."""
+def _collecting(found: list[RowmillError]) -> Iterator[None]:
+    """Collect the error of a step, so that the other steps are checked too."""
     try:
         yield
     except RowmillError as error:
@@ -74,7 +78,7 @@ def _noted(found: list[RowmillError]) -> Iterator[None]:
 def _check_rows(
     job: Job, model: Model, files: list[InputFile], labelling: LabelRun | None, show: int, found: list[RowmillError]
 ) -> int:
-    """What the whole input has wrong goes to `found`; else every row is planned. Returns how many cannot be asked."""
+    """Add the input's problems to `found`; if there are none, plan every row. Returns how many cannot be asked."""
     planner = Planner(job, model, sandbox=False)
     survey = _survey(job, files)
     found += bad_input(survey, job, planner)
@@ -85,7 +89,7 @@ def _check_rows(
     problems, shown = _walk(job, planner, survey, files, show)
     for request in shown:
         wire = PROTOCOLS[model.protocol].wire(request.body, stream=job.params.stream)
-        print(json.dumps(json.loads(wire), indent=1, ensure_ascii=False))
+        print(json.dumps(_shortened(json.loads(wire)), indent=1, ensure_ascii=False))
     if labelling is not None:
         print(_labels(labelling))
     print(f"{survey.rows:,} rows, {survey.rows - len(problems):,} can be asked, {len(problems):,} cannot")
@@ -96,14 +100,23 @@ def _check_rows(
     return len(problems)
 
 
-def _labels(told: LabelRun) -> str:
-    label = told.label
+def _shortened(value: Any) -> Any:
+    """A request's body with its encoded media cut to their beginning and their length."""
+    if isinstance(value, str) and ENCODED.fullmatch(value):
+        return f"{value[:ENCODED_SHOWN]}... ({len(value):,} characters)"
+    if isinstance(value, dict):
+        return {key: _shortened(part) for key, part in value.items()}
+    return [_shortened(part) for part in value] if isinstance(value, list) else value
+
+
+def _labels(labelling: LabelRun) -> str:
+    label = labelling.label
     examples = 0 if isinstance(label.examples, int) else len(label.examples)
     names = ", ".join(label.names[:LABELS_SHOWN]) + (" ..." if len(label.names) > LABELS_SHOWN else "")
-    votes = f"{label.votes} votes" if label.votes > 1 else "1 vote"
+    votes = f"up to {label.votes} votes" if label.votes > 1 else "1 vote"
     stronger = f", then {label.escalate.model} below {label.escalate.below:g}" if label.escalate else ""
     return (
-        f"{len(label.names)} labels ({names}); {votes} a row at most{stronger}; {told.gold.rows:,} rows with gold, "
+        f"{len(label.names)} labels ({names}); {votes} per row{stronger}; {labelling.gold.rows:,} rows with gold, "
         f"{examples} examples shown"
     )
 
@@ -124,7 +137,7 @@ def _survey(job: Job, files: list[InputFile]) -> Survey:
 def _walk(
     job: Job, planner: Planner, survey: Survey, files: list[InputFile], show: int
 ) -> tuple[list[str], list[Request]]:
-    """Plan every checked row: what is wrong, by file and line, and the first requests."""
+    """Plan every row that was read: problems with file and line, and the first requests."""
     problems: list[str] = []
     shown: list[Request] = []
     for shard in survey.shards:

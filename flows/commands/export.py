@@ -1,4 +1,4 @@
-"""Export: `rowmill export OUT FILE`, labelled rows for a labelling tool or a spreadsheet."""
+"""Export: the `export` command writes labelled rows for a labelling tool or a spreadsheet."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def export_command(args: argparse.Namespace) -> ExitCode:
     path = Path(args.file)
     if path.suffix.lower() not in ENDINGS:
         raise JobError(f"unknown kind of file {path.suffix or '(no ending)'}", where=str(path),
-                       hint="end its name in .json (Label Studio) or .csv")  # fmt: skip
+                       hint="name a file that ends in .json (Label Studio) or .csv")  # fmt: skip
     with output_to_read(args.out) as root:
         return _export(root, path, every=args.all)
 
@@ -34,5 +34,5 @@ def _export(root: Path, path: Path, *, every: bool) -> ExitCode:
     model = find_model(job.model, catalogue_of(job, os.environ.get("ROWMILL_CATALOGUE")))
     rows = every_row(root, job, model, job.label) if every else to_review(root)
     count = write_csv(path, rows) if path.suffix.lower() == ".csv" else write_label_studio(path, rows, job.label)
-    print(f"wrote {count:,} rows to {path}; hand labels back with: rowmill label JOB --gold FILE")
+    print(f"wrote {count:,} rows to {path}; bring corrected labels back with: rowmill label JOB --gold FILE")
     return ExitCode.OK

@@ -1,18 +1,14 @@
-"""The display: what it says at each moment, and that it fits whatever terminal there is."""
+"""The live display: what it shows, and that it fits any terminal."""
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rowmill.flows.text.display import lines, parts
-from rowmill.flows.text.summary import summary
-from rowmill.schemas.attempt import Spent
 from rowmill.schemas.job import Limits
-from rowmill.schemas.outcome import Outcome, Status
-from rowmill.schemas.price import PICO, Cost
-from rowmill.tasks.gateway.admission.traffic import Traffic, together
+from rowmill.schemas.price import PICO
+from rowmill.tasks.gateway.admission.traffic import Traffic
 from rowmill.tasks.run.progress import Progress
 
 LIMITS, NONE = Limits(rpm=600, tpm=2_000_000), Limits()
@@ -34,7 +30,7 @@ def test_it_says_how_fast_how_dear_and_why_it_waits():
     for words in (
         "250/1,000 rows", "25 %", "2.5 rows/s", "1:40 min", "5:00 min left", "$0.5000 of $5.00", "7 not ok",
         "64 in flight of 80", "580 calls a minute of 600", "1,200,000 tokens a minute of 2,000,000", "3 retrying",
-        "waiting: rate limit, looks again in 12.0 s", "lately 4 rate_limit_exceeded, 1 upstream_error",
+        "waiting: rate limit, next try in 12.0 s", "recently 4 rate_limit_exceeded, 1 upstream_error",
     ):  # fmt: skip
         assert words in told, words
 
@@ -67,42 +63,3 @@ def test_lines_break_between_parts_at_any_width(width, total, share, usd, elapse
 def test_an_empty_input_has_no_bar_and_no_division():
     """Nothing to do is 100 %."""
     assert "0/0 rows · 100 %" in " · ".join(lines(Progress(), Traffic(), NONE, 0.0, 100))
-
-
-def test_several_doors_are_shown_as_one():
-    """Calls of all workers add up, and the run waits for something only where nothing passes."""
-    waits = Traffic(in_flight=0, limit=8, waiting_for="rate limit", opens_in=5.0, lately=(("timeout", 2),))
-    busy = Traffic(in_flight=8, limit=8, calls=60, waiting_for="concurrency", lately=(("timeout", 1),))
-    assert together([waits, busy]) == Traffic(8, 16, 60, 0, None, 0.0, 0, (("timeout", 3),))
-    assert together([waits, waits]).waiting_for == "rate limit"
-    assert together([]) == Traffic()
-
-
-def outcome(row: int, kind: str | None = None, latency_ms: int = 100) -> Outcome:
-    status = Status.FAILED if kind else Status.OK
-    return Outcome(f"r{row}", row, status, error_kind=kind, error_message=f"it said {row}", latency_ms=latency_ms,
-                   spent=Spent(1, cost=Cost(1, 1)))  # fmt: skip
-
-
-def test_the_end_tells_failures_by_example_and_latency():
-    """Each kind of error with some of its rows and their words; the median and the 95th percentile within 3 %."""
-    seen = Progress(total=100)
-    for row in range(90):
-        seen.add(outcome(row, latency_ms=10 * (row + 1)))
-    for row in range(90, 100):
-        seen.add(outcome(row, "invalid_request", latency_ms=2_000))
-    assert seen.latency_s(0.5) == pytest.approx(0.5, rel=0.03)
-    assert seen.latency_s(0.95) == pytest.approx(2.0, rel=0.03)
-    manifest = {
-        "ledger": {"rows": 100, "ok": 90, "invalid": 0, "refused": 0, "failed": 10, "unreadable": 0, "not_attempted": 0},
-        "totals": {
-            "cost_usd": "0.5", "cost_credits": "100", "wasted_cost_usd": "0", "calls": 100, "input_tokens": 1,
-            "output_tokens": 1, "thought_tokens": 1, "retries": {}, "rows_cost_unknown": 0,
-            "unknown_cost_bound_usd": "0",
-        },
-        "termination": {"kind": "complete", "message": "", "next": ""},
-    }  # fmt: skip
-    told = summary(manifest, "out", seen)
-    for words in ("10 invalid_request:", "r90: it said 90", "p95 2.", "$5.00 for 1,000 rows", "--retry-failed"):
-        assert words in told, words
-    assert told.count("it said") == 3
