@@ -104,7 +104,7 @@ STATUSES: Mapping[int, FailureKind] = {
     503: K.UPSTREAM_ERROR,
     529: K.UPSTREAM_ERROR,
 }
-# Where both are told, these say more than the status they come with.
+# These say more than the status they come with.
 OVER_STATUS: Mapping[int, frozenset[FailureKind]] = {
     400: frozenset({K.FORBIDDEN, K.INVALID_API_KEY, K.RATE_LIMIT}),
     403: frozenset({K.RATE_LIMIT, K.INVALID_API_KEY}),

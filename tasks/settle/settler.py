@@ -216,8 +216,8 @@ class Settler:
         state.hopeless = limit is not None and limit >= most
         raised = min(most, max(2 * (limit or 0), 2 * used, 256))
         state.body = self._protocol.with_output_limit(state.request.body, raised)
-        told = f"cut at {limit} output tokens" if limit else "cut at the model's output limit"
-        return Failure(FailureKind.CUT, f"the answer was {told}")
+        where = f"{limit} output tokens" if limit else "the model's output limit"
+        return Failure(FailureKind.CUT, f"the answer was cut at {where}")
 
     def _spent(self, exchange: Exchange, failure: Failure | None, worst_usd: int) -> Spent:
         """What the exchange cost, or may have cost at most where it did not tell."""

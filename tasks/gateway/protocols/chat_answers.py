@@ -26,10 +26,10 @@ def decode(payload: Any) -> Answer:
     """A 200's JSON → answer. Raises Unreadable where it holds neither an answer nor a bill, ErrorInAnswer."""
     if not isinstance(payload, dict):
         raise Unreadable("the answer is no JSON object")
-    told = usage(payload.get("usage"))
-    choice = _first_choice(payload, told)
+    bill = usage(payload.get("usage"))
+    choice = _first_choice(payload, bill)
     if choice is None:
-        return Answer("", told, model=word(payload.get("model")))
+        return Answer("", bill, model=word(payload.get("model")))
     finish = word(choice.get("finish_reason"))
     ended = ending(finish)
     text, broken = "", None
@@ -41,7 +41,7 @@ def decode(payload: Any) -> Answer:
         text = answer_text(message.get("content"), "content")
         calls = _tool_calls(message)
     except Broken as error:
-        if told is None:
+        if bill is None:
             raise Unreadable(f"no answer in it: {error}") from None
         message, broken = message if isinstance(message, dict) else {}, str(error)
     if ended is Ending.BROKEN:
@@ -49,7 +49,7 @@ def decode(payload: Any) -> Answer:
     refusal = message.get("refusal")
     return Answer(
         text=text,
-        usage=told,
+        usage=bill,
         finish_reason=finish,
         model=word(payload.get("model")),
         thoughts=thoughts(message.get("reasoning_content")) or thoughts(message.get("reasoning")) or None,
@@ -62,14 +62,14 @@ def decode(payload: Any) -> Answer:
     )
 
 
-def _first_choice(payload: dict[str, Any], told: Usage | None) -> dict[str, Any] | None:
+def _first_choice(payload: dict[str, Any], bill: Usage | None) -> dict[str, Any] | None:
     """The first choice; None for an answer that was billed and has none. Raises Unreadable, ErrorInAnswer."""
     choices = payload.get("choices")
     if isinstance(choices, list) and choices and isinstance(choices[0], dict):
         if choices[0].get("error"):
             raise ErrorInAnswer(choices[0])
         return choices[0]
-    if told is None:
+    if bill is None:
         raise no_answer(payload, "`choices`")
     return {} if choices else None
 
@@ -147,8 +147,8 @@ def _add_call(calls: list[dict[str, Any]], piece: Any) -> None:
         # A call without a name, which `decode` refuses.
         calls.append(_new_call(None, None))
         return
-    told = function or {}
-    call_id, name, index = word(piece.get("id")), word(told.get("name")), word(piece.get("index"))
+    fields = function or {}
+    call_id, name, index = word(piece.get("id")), word(fields.get("name")), word(piece.get("index"))
     call = _call_of(calls, call_id, name, index)
     if call is None:
         call = _new_call(call_id, index)
@@ -156,7 +156,7 @@ def _add_call(calls: list[dict[str, Any]], piece: Any) -> None:
     made = call["function"]
     if name and name != made["name"]:
         made["name"] += name
-    more = told.get("arguments")
+    more = fields.get("arguments")
     if isinstance(more, str) and isinstance(made["arguments"], str):
         made["arguments"] += more
     elif more is not None:
@@ -216,13 +216,13 @@ def _grounding(message: dict[str, Any], choice: dict[str, Any]) -> str | None:
     return None
 
 
-def usage(told: Any) -> Usage | None:
+def usage(counts: Any) -> Usage | None:
     """Usage as this protocol reports it; None where it is missing, or counts what cannot be counted."""
-    if not isinstance(told, dict):
+    if not isinstance(counts, dict):
         return None
-    details = told.get("completion_tokens_details")
-    total = told.get("total_tokens")
-    prompt, completion = told.get("prompt_tokens"), told.get("completion_tokens")
+    details = counts.get("completion_tokens_details")
+    total = counts.get("total_tokens")
+    prompt, completion = counts.get("prompt_tokens"), counts.get("completion_tokens")
     if prompt is None or (completion is None and total is None):
         return None
     try:

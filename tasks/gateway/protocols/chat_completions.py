@@ -77,8 +77,8 @@ def excluded(made: dict[str, Any], model: Model) -> str | None:
     return None
 
 
-def _tool(told: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "function", "function": told}
+def _tool(function: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "function", "function": function}
 
 
 def _messages(turn: Turn) -> list[dict[str, Any]]:

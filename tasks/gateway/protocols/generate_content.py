@@ -50,12 +50,12 @@ def adopt(own: dict[str, Any], ask: AskOptions, model: Model) -> dict[str, Any]:
 
 
 def _declaration(tool: Tool) -> dict[str, Any]:
-    told: dict[str, Any] = tool.model_dump(exclude_defaults=True)
-    return {**told, "parameters": google_schema(tool.parameters)} if tool.parameters else told
+    declared: dict[str, Any] = tool.model_dump(exclude_defaults=True)
+    return {**declared, "parameters": google_schema(tool.parameters)} if tool.parameters else declared
 
 
 def google_schema(schema: Any) -> Any:
-    """JSON Schema → the form the page's example has: type names in capitals, null told by `nullable`."""
+    """JSON Schema → the form the page's example has: type names in capitals, null as `nullable`."""
     if isinstance(schema, list):
         return [google_schema(part) for part in schema]
     if not isinstance(schema, dict):
@@ -85,9 +85,9 @@ def excluded(made: dict[str, Any], model: Model) -> str | None:
     return None
 
 
-def _camel(told: dict[str, Any]) -> dict[str, Any]:
+def _camel(fields: dict[str, Any]) -> dict[str, Any]:
     """Field names as the page writes them: Google's protocol reads snake case too, and its batch examples use it."""
-    return {re.sub(r"_([a-z])", lambda found: found[1].upper(), key): value for key, value in told.items()}
+    return {re.sub(r"_([a-z])", lambda found: found[1].upper(), key): value for key, value in fields.items()}
 
 
 def _with_ask(made: dict[str, Any], ask: AskOptions) -> dict[str, Any]:
@@ -213,8 +213,8 @@ def offers_functions(made: dict[str, Any]) -> bool:
 
 
 def output_limit(made: dict[str, Any]) -> int | None:
-    told = (made.get("generationConfig") or {}).get("maxOutputTokens")
-    return told if isinstance(told, int) else None
+    limit = (made.get("generationConfig") or {}).get("maxOutputTokens")
+    return limit if isinstance(limit, int) else None
 
 
 def with_output_limit(made: dict[str, Any], tokens: int) -> dict[str, Any]:

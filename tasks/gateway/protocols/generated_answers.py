@@ -26,16 +26,16 @@ def decode(payload: Any) -> Answer:
     """A 200's JSON → answer. Raises Unreadable where it holds neither an answer nor a bill, ErrorInAnswer."""
     if not isinstance(payload, dict):
         raise Unreadable("the answer is no JSON object")
-    told, model = usage(payload.get("usageMetadata")), word(payload.get("modelVersion"))
+    bill, model = usage(payload.get("usageMetadata")), word(payload.get("modelVersion"))
     candidates = payload.get("candidates")
     if not candidates:
         if reason := _block_reason(payload):
-            return Answer("", told, finish_reason=reason, model=model, blocked=reason)
-        if told is None:
+            return Answer("", bill, finish_reason=reason, model=model, blocked=reason)
+        if bill is None:
             raise no_answer(payload, "`candidates`")
-        return Answer("", told, model=model)
+        return Answer("", bill, model=model)
     candidate = candidates[0] if isinstance(candidates, list) and isinstance(candidates[0], dict) else {}
-    if not candidate and told is None:
+    if not candidate and bill is None:
         raise no_answer(payload, "`candidates`")
     if candidate.get("error"):
         raise ErrorInAnswer(candidate)
@@ -46,7 +46,7 @@ def decode(payload: Any) -> Answer:
     try:
         text, thought, calls = _parts(candidate)
     except Broken as error:
-        if told is None:
+        if bill is None:
             raise Unreadable(f"no answer in it: {error}") from None
         broken = str(error)
     if ended is Ending.BROKEN:
@@ -54,7 +54,7 @@ def decode(payload: Any) -> Answer:
     grounding = candidate.get("groundingMetadata")
     return Answer(
         text=text,
-        usage=told,
+        usage=bill,
         finish_reason=finish,
         model=model,
         thoughts=thought or None,
@@ -151,19 +151,19 @@ def _tool_call(call: Any) -> ToolCall:
     return ToolCall(name, arguments(call.get("args")), word(call.get("id")))
 
 
-def usage(told: Any) -> Usage | None:
+def usage(counts: Any) -> Usage | None:
     """Usage as this protocol reports it; None where it is missing, or counts what cannot be counted.
 
     A search's own prompt tokens are input too; a blocked prompt has no candidate tokens.
     """
-    if not isinstance(told, dict) or told.get("promptTokenCount") is None:
+    if not isinstance(counts, dict) or counts.get("promptTokenCount") is None:
         return None
-    total = told.get("totalTokenCount")
+    total = counts.get("totalTokenCount")
     try:
         return split_usage(
-            count(told["promptTokenCount"]) + count(told.get("toolUsePromptTokenCount")),
-            count(told.get("candidatesTokenCount")),
-            count(told.get("thoughtsTokenCount")),
+            count(counts["promptTokenCount"]) + count(counts.get("toolUsePromptTokenCount")),
+            count(counts.get("candidatesTokenCount")),
+            count(counts.get("thoughtsTokenCount")),
             None if total is None else count(total),
             inside=False,
         )
