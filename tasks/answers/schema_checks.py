@@ -34,7 +34,7 @@ MOVED = {
     "$recursiveAnchor": "$dynamicAnchor",
 }
 # How near an unknown keyword comes to a known one to be taken for a slip of it.
-LIKENESS = 0.8
+LIKENESS = 0.75
 # Below these, a schema that nothing meets may be meant.
 _CHOICES = ("/not", "/if", "/then", "/else", "/anyOf/", "/oneOf/", "/$defs/", "/definitions/")
 
@@ -120,16 +120,38 @@ def _refuse_unsatisfiable(schema: Any, where: str) -> None:
     except (ValueError, jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError):
         # What is wrong with it is told where it is compiled.
         return
+    parts = dict(subschemas(schema, ""))
     # The schema itself last: what in it is to blame is nearer to the mistake.
     for pointer, reason in sorted(found.items(), key=lambda one: -len(one[0])):
-        is_meant = isinstance(reason, UnsatisfiableReason.Literal) and pointer
-        if is_meant or any(choice in f"{pointer}/" for choice in _CHOICES):
+        if pointer and (_is_meant(reason) or any(choice in f"{pointer}/" for choice in _CHOICES)):
             continue
         raise SchemaError(
-            f"no value can meet the schema{_at(pointer)}: {_why(reason)}",
+            f"no value can meet the schema{_at(pointer)}: {_forbidden(parts.get(pointer)) or _why(reason)}",
             where=where,
             hint="every answer would be invalid: correct the schema",
         )
+
+
+def _forbidden(schema: Any) -> str | None:
+    """The field that is required and forbidden at once, which is how most schemas become impossible."""
+    if not isinstance(schema, Mapping) or schema.get("additionalProperties") is not False:
+        return None
+    known = schema.get("properties") or {}
+    missing = [name for name in schema.get("required") or () if name not in known]
+    if not missing or schema.get("patternProperties"):
+        return None
+    return f"{missing[0]!r} is required, and additionalProperties: false forbids it"
+
+
+def _is_meant(reason: UnsatisfiableReason) -> bool:
+    """Whether a field is forbidden in so many words: by false, by `not`, or by what a reference names."""
+    match reason:
+        case UnsatisfiableReason.Literal():
+            return True
+        case UnsatisfiableReason.Empty(cause):
+            return bool({"not", "$ref", "$dynamicRef"}.intersection(cause.keywords))
+        case _:
+            return False
 
 
 def _why(reason: UnsatisfiableReason) -> str:

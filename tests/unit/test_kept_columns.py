@@ -95,7 +95,11 @@ def raw_array(type_: pa.DataType, draw: st.DrawFn) -> pa.Array:
     if pa.types.is_struct(type_):
         fields = [raw_array(field.type, draw) for field in type_]
         mask = pa.array(draw(st.lists(st.booleans(), min_size=size, max_size=size)))
-        return pa.StructArray.from_arrays(fields, fields=list(type_), mask=mask) if fields else pa.array([{}] * size, type_)
+        return (
+            pa.StructArray.from_arrays(fields, fields=list(type_), mask=mask)
+            if fields
+            else pa.array([{}] * size, type_)
+        )
     if pa.types.is_map(type_):
         items = raw_array(type_.item_type, draw)
         return pa.MapArray.from_arrays(pa.array([0, 1, None, 1, 4], pa.int32()), pa.array(list("abca")), items)
@@ -115,7 +119,9 @@ def raw_array(type_: pa.DataType, draw: st.DrawFn) -> pa.Array:
         if pa.types.is_time(type_):
             low, high = 0, 86_399
         if pa.types.is_date64(type_):
-            return pa.array([86_400_000 * n for n in draw(st.lists(st.integers(-9_000, 9_000), min_size=4, max_size=4))], pa.int64()).view(type_)
+            return pa.array(
+                [86_400_000 * n for n in draw(st.lists(st.integers(-9_000, 9_000), min_size=4, max_size=4))], pa.int64()
+            ).view(type_)
         values = draw(st.lists(st.none() | st.integers(low, high), min_size=size, max_size=size))
         return pa.array(values, whole).view(type_)
     python = {
@@ -127,7 +133,12 @@ def raw_array(type_: pa.DataType, draw: st.DrawFn) -> pa.Array:
         elif "string" in str(type_) and "ionary" not in str(type_):
             python = st.text(st.characters(codec="utf-8"), max_size=5)
         elif pa.types.is_dictionary(type_):
-            return pa.array(draw(st.lists(st.none() | st.integers(0, 9), min_size=4, max_size=4)), pa.int64()).cast(type_.value_type).dictionary_encode().cast(type_)
+            return (
+                pa.array(draw(st.lists(st.none() | st.integers(0, 9), min_size=4, max_size=4)), pa.int64())
+                .cast(type_.value_type)
+                .dictionary_encode()
+                .cast(type_)
+            )
         else:
             python = st.binary(min_size=3, max_size=3)
     if pa.types.is_fixed_size_binary(type_):
@@ -187,7 +198,10 @@ def test_two_rows_that_differ_have_two_digests(tmp_path):
     ]  # fmt: skip
     columns = [pa.array(values, pa.float64()) for values in kinds]
     columns += [pa.array([b"a"]), pa.array([b"\xff"]), pa.array(["/w=="])]
-    columns += [pa.array([pairs], pa.map_(pa.string(), pa.int64())) for pairs in ([("a", 1), ("b", 2)], [("b", 2), ("a", 1)], [("a", 0), ("a", 1), ("b", 2)])]
+    columns += [
+        pa.array([pairs], pa.map_(pa.string(), pa.int64()))
+        for pairs in ([("a", 1), ("b", 2)], [("b", 2), ("a", 1)], [("a", 0), ("a", 1), ("b", 2)])
+    ]
     digests = []
     for n, column in enumerate(columns):
         survey, _ = surveyed(tmp_path, write(tmp_path / f"{n}.parquet", column), [])
@@ -198,9 +212,17 @@ def test_two_rows_that_differ_have_two_digests(tmp_path):
 
 def test_int96_reads_every_year_and_every_nanosecond(tmp_path):
     """Spark's year 9999 and Impala's nanoseconds both stand in the results as the instants they are."""
-    far = write(tmp_path / "far.parquet", pa.array([dt.datetime(9999, 12, 31), dt.datetime(1, 1, 1)], pa.timestamp("us")), use_deprecated_int96_timestamps=True)
+    far = write(
+        tmp_path / "far.parquet",
+        pa.array([dt.datetime(9999, 12, 31), dt.datetime(1, 1, 1)], pa.timestamp("us")),
+        use_deprecated_int96_timestamps=True,
+    )
     assert kept(tmp_path, far, ["col"])["col"].to_pylist() == [dt.datetime(9999, 12, 31), dt.datetime(1, 1, 1)]
-    fine = write(tmp_path / "fine.parquet", pa.array([1_767_616_200_123_456_789], pa.timestamp("ns")), use_deprecated_int96_timestamps=True)
+    fine = write(
+        tmp_path / "fine.parquet",
+        pa.array([1_767_616_200_123_456_789], pa.timestamp("ns")),
+        use_deprecated_int96_timestamps=True,
+    )
     assert kept(tmp_path, fine, ["col"])["col"].cast(pa.int64()).to_pylist() == [1_767_616_200_123_456_789]
 
 
@@ -234,7 +256,10 @@ def test_files_that_differ_are_unified_where_a_type_holds_both(tmp_path, one, ot
         folder = tmp_path / str(n)
         folder.mkdir()
         column = kept(folder, drifted(folder, *pair), ["col"])["col"]
-        assert str(column.type).replace("element", "item").replace("millis", "") in (type_, type_.replace("a: struct<b: int64, c: string>", "a: struct<c: string, b: int64>"))
+        assert str(column.type).replace("element", "item").replace("millis", "") in (
+            type_,
+            type_.replace("a: struct<b: int64, c: string>", "a: struct<c: string, b: int64>"),
+        )
         assert column.null_count == sum(part.null_count for part in pair)
 
 
@@ -295,7 +320,9 @@ def test_a_changed_input_is_told_before_a_part_is_written(tmp_path):
     path = tmp_path / "in.jsonl"
     path.write_text('{"col": 1}\n{"col": 2}\n')
     survey, files = surveyed(tmp_path, path, ["col"])
-    columns = KeptColumns(files, {"col": pa.int64()}, file_rows=survey.file_rows, states=input_state(files), max_line_bytes=LONG)
+    columns = KeptColumns(
+        files, {"col": pa.int64()}, file_rows=survey.file_rows, states=input_state(files), max_line_bytes=LONG
+    )
     path.write_text('{"col": 1}\n{"col": 2}\n{"col": 3}\n')
     assert columns.of(survey.shards[0])([0, 1])["col"].to_pylist() == [1, 2]
     path.write_text('{"col": 3}\n{"col": 4}\n')
@@ -365,7 +392,10 @@ def test_prompts_read_values_as_people_write_them(tmp_path):
 
 def test_reading_and_keeping_never_loads_pandas(tmp_path):
     """Nanoseconds are read without pandas, which would refuse what is none of its own."""
-    write(tmp_path / "in.parquet", pa.array([1_767_616_200_123_456_789, 1_767_616_200_000_000_000, None], pa.timestamp("ns")))
+    write(
+        tmp_path / "in.parquet",
+        pa.array([1_767_616_200_123_456_789, 1_767_616_200_000_000_000, None], pa.timestamp("ns")),
+    )
     code = (
         "import sys; from pathlib import Path; from rowmill.tasks.input.reader import lines; from rowmill.schemas.row import Cursor;"
         f"print([line.columns['col'] for line in lines(Path({str(tmp_path / 'in.parquet')!r}), Cursor('', 0, 0), 99)]);"
