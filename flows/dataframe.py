@@ -15,6 +15,7 @@ from rowmill.flows.orchestration.opening import opened
 from rowmill.flows.orchestration.pipeline import carry_out
 from rowmill.schemas.errors import JobError, RowmillError
 from rowmill.schemas.manifest import TerminationKind
+from rowmill.tasks.answers.pydantic_model import model_schema, name_of
 from rowmill.tasks.gateway.credentials import Gateway, gateway_from
 from rowmill.tasks.job.job_file import job_of, resolve_job
 from rowmill.tasks.run.run_plan import Options
@@ -49,7 +50,7 @@ async def extract_frame(
     root.mkdir(parents=True, exist_ok=True)
     schema = job.get("schema")
     if isinstance(schema, type) and issubclass(schema, BaseModel):
-        job["schema"] = schema.model_json_schema()
+        job |= {"schema": model_schema(schema, "schema"), "validator": name_of(schema)}
     whole = {**job, "input": str(root / INPUT), "output": str(root)}
     told = resolve_job(job_of(whole, "extract_frame"), Path.cwd())
     with published(root / INPUT, "the frame") as file:

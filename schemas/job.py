@@ -86,6 +86,12 @@ class Job(Part):
     output_schema: str | dict[str, Any] | None = Field(
         None, alias="schema", description="JSON Schema file, inline schema, or package.module:PydanticModel"
     )
+    validator: str | None = Field(
+        None,
+        pattern=r"^[^:]*[^:/]:[A-Za-z_][A-Za-z0-9_.<>]*$",
+        description="[FOLDER/]package.module:PydanticModel whose own validators judge each answer that meets the "
+        "schema; `schema: package.module:PydanticModel` sets it",
+    )
     structured: Structured = Field("auto", description="How the schema reaches the model")
     attachments: list[str] = Field(default_factory=list, description="Columns that hold media")
     media_root: str | None = Field(None, description="Folder below which media paths must lie")

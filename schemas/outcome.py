@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from enum import StrEnum
 from hashlib import blake2b
-from typing import Any
 
 import msgspec
 
@@ -44,7 +43,6 @@ class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
     row_id: str
     row_index: int
     status: Status
-    keep: dict[str, Any] = msgspec.field(default_factory=dict)
     output_text: str | None = None
     response_text: str | None = None
     repair: str | None = None

@@ -82,7 +82,6 @@ class Request(msgspec.Struct, frozen=True):
     row: Row
     key: bytes
     body: dict[str, Any]
-    keep: dict[str, Any] = msgspec.field(default_factory=dict)
     media: int = 0
     media_chars: int = 0
     by_reference: bool = False

@@ -20,6 +20,8 @@ from rowmill.schemas.job import Job
 from rowmill.schemas.outcome import Outcome
 from rowmill.schemas.request import Request
 from rowmill.schemas.row import Row, Unreadable
+from rowmill.tasks.answers.schema_checks import unknown_keywords
+from rowmill.tasks.answers.validator import Validator
 from rowmill.tasks.gateway.protocols.registry import PROTOCOLS
 from rowmill.tasks.input import reader as read
 from rowmill.tasks.input.files import InputFile
@@ -27,6 +29,7 @@ from rowmill.tasks.input.key_index import KeyIndex
 from rowmill.tasks.input.survey import Survey, Surveyor
 from rowmill.tasks.job.job_file import catalogue_of, load_job
 from rowmill.tasks.labelling.label_run import LabelRun, label_run, planned_votes
+from rowmill.tasks.output.columns import columns_of, json_text_notes, kept_names
 from rowmill.tasks.plan.input_checks import bad_input, impossible, notes
 from rowmill.tasks.plan.label_prompt import as_asked
 from rowmill.tasks.plan.planner import Planner
@@ -82,9 +85,12 @@ def _check_rows(
     planner = Planner(job, model, sandbox=False)
     survey = _survey(job, files)
     found += bad_input(survey, job, planner)
+    validator = Validator(job.output_schema, job.validator)
+    with _noted(found):
+        columns_of(job, validator.shape, survey, files)
     if found:
         return 0
-    for note in notes(job, model):
+    for note in [*notes(job, model), *unknown_keywords(job.output_schema), *json_text_notes(validator.shape)]:
         print(f"note: {note}")
     problems, shown = _walk(job, planner, survey, files, show)
     for request in shown:
@@ -126,7 +132,7 @@ def _survey(job: Job, files: list[InputFile]) -> Survey:
         return Surveyor(
             files,
             id_column=job.id,
-            keep=job.keep,
+            keep=kept_names(job),
             keys=keys,
             sizes={},
             limit=None,

@@ -158,7 +158,7 @@ class _Holder:
         model = work.models[job.model]
         planner = Planner(asked, model, sandbox=work.sandbox, run_id=work.run_id)
         planner.keep_types = work.keep_types
-        validator = Validator(asked.output_schema)
+        validator = Validator(asked.output_schema, asked.validator)
         callers = Callers(
             job, model, planned_votes(job, model, work.models, sandbox=work.sandbox),
             Gateway(work.base_url, _key(work, os.environ) or ""), validator=validator, spent_usd=0, clock=self._clock,
@@ -177,6 +177,7 @@ class _Holder:
                 ledger=None,
                 syncer=syncer,
                 results_schema=None,
+                kept=None,
                 concurrency=job.limits.concurrency,
                 reads_media=bool(job.attachments),
                 run_id=work.run_id,

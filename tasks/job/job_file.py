@@ -15,7 +15,7 @@ from rowmill.schemas.catalogue import Model, builtin_catalogue, parse_catalogue
 from rowmill.schemas.errors import CatalogueError, JobError
 from rowmill.schemas.job import Job
 from rowmill.schemas.json_text import JsonTextError, decode_json
-from rowmill.tasks.answers.validator import load_schema
+from rowmill.tasks.answers.validator import load_schema, names_model
 
 # The steps from a job's top to one of its keys.
 Place = tuple[int | str, ...]
@@ -58,6 +58,11 @@ def resolve_job(job: Job, base: Path) -> Job:
     }
     if job.output_schema is not None:
         told["output_schema"] = load_schema(job.output_schema, base)
+        if isinstance(job.output_schema, str) and names_model(job.output_schema, base) and job.validator is None:
+            told["validator"] = job.output_schema
+    validator = told.get("validator") or job.validator
+    if validator is not None and "/" not in validator:
+        told["validator"] = f"{base}/{validator}"
     return job.model_copy(update=told)
 
 

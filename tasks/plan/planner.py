@@ -51,31 +51,32 @@ class Planner:
         self._salt = _salt(model, schema, job.label, sandbox=sandbox)
         self._shown_rows = _rows_shown(job.label)
         self._label_names = frozenset(job.label.names if job.label else ())
+        # Kept columns of JSON rows, whose values are only known as they are met.
         self.keep_types: Mapping[str, pa.DataType] = {}
 
     def plan(self, row: Row) -> Request | Outcome:
         """The request of a row, or its outcome where none can be made of it (nothing is sent for it)."""
         try:
-            keep = {name: kept(row.columns.get(name), type_) for name, type_ in self.keep_types.items()}
+            for name, type_ in self.keep_types.items():
+                kept(row.columns.get(name), type_)
         except ValueError as error:
-            return self._never_asked(row, Status.UNREADABLE, "kept_column", str(error), {})
+            return self._never_asked(row, Status.UNREADABLE, "kept_column", str(error))
         columns = without_gold(row.columns, self._job.label)
         try:
             media = self._media(columns)
             body = self._body(columns, media)
             key = request_key(self._salt, body)
         except TemplateError as error:
-            return self._never_asked(row, Status.FAILED, "template", str(error), keep)
+            return self._never_asked(row, Status.FAILED, "template", str(error))
         except MediaError as error:
-            return self._never_asked(row, Status.FAILED, "media", str(error), keep)
+            return self._never_asked(row, Status.FAILED, "media", str(error))
         except (JsonTextError, ValueError, TypeError, KeyError, AttributeError) as error:
             told = f"the row's own request cannot be sent: {error}"
-            return self._never_asked(row, Status.FAILED, FailureKind.INVALID_REQUEST.value, told, keep)
+            return self._never_asked(row, Status.FAILED, FailureKind.INVALID_REQUEST.value, told)
         return Request(
             row,
             key,
             body,
-            keep,
             media=len(media),
             media_chars=sum(len(medium.base64 or "") for medium in media),
             by_reference=any(medium.url for medium in media),
@@ -148,7 +149,6 @@ class Planner:
             row.row_id,
             row.index,
             Status.UNREADABLE,
-            keep=dict.fromkeys(self.keep_types),
             error_kind="unreadable",
             error_message=row.message,
             response_text=None,
@@ -158,16 +158,13 @@ class Planner:
     def stands_twice(self, row: Row, first: int) -> Outcome:
         """The outcome of a row whose id an earlier row has."""
         told = f"{row.file}, line {row.line}: the id {row.row_id!r} stands in row {first} too"
-        return self._never_asked(row, Status.UNREADABLE, "duplicate_id", told, {}, row_id=f"#{row.index}")
+        return self._never_asked(row, Status.UNREADABLE, "duplicate_id", told, row_id=f"#{row.index}")
 
-    def _never_asked(
-        self, row: Row, status: Status, kind: str, message: str, keep: dict[str, Any], row_id: str | None = None
-    ) -> Outcome:
+    def _never_asked(self, row: Row, status: Status, kind: str, message: str, row_id: str | None = None) -> Outcome:
         return Outcome(
             row_id or row.row_id,
             row.index,
             status,
-            keep=keep or dict.fromkeys(self.keep_types),
             error_kind=kind,
             error_message=message,
             wasted_usd=ZERO.usd,

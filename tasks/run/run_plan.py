@@ -94,7 +94,7 @@ def plan_run(job: Job, options: Options, gateway: Gateway, *, clock: Clock, addr
         files=files,
         labelling=labelling,
         planner=Planner(asked, model, sandbox=options.sandbox, run_id=run_id),
-        validator=Validator(asked.output_schema),
+        validator=Validator(asked.output_schema, asked.validator),
         fingerprint=fingerprint,
         fingerprint_keys=keys,
     )

@@ -259,7 +259,6 @@ class Settler:
             row_id=row.row_id,
             row_index=row.index,
             status=status,
-            keep=state.request.keep,
             output_text=accepted.text or None if accepted else None,
             response_text=answer.text if answer else None,
             repair=accepted.repair if accepted else None,

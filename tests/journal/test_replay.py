@@ -31,7 +31,6 @@ outcomes = st.builds(
     row_id=st.text(st.characters(codec="utf-8"), max_size=20),
     row_index=st.integers(0, 99),
     status=st.sampled_from(Status),
-    keep=st.dictionaries(st.text("abc", max_size=3), st.none() | st.booleans() | st.integers(0, 9) | st.just("x")),
     output_text=text,
     response_text=text,
     spent=spents,
