@@ -44,8 +44,8 @@ def extract(rows: Any, output: str | Path, **asked: Any) -> Any:
     rows are paid for.
 
     `asked` are the keys of a job file (model, prompt, id, keep, params, limits, max_cost_usd, ...; `schema` may be a
-    pydantic model), and the keywords of `rowmill.run` (limit, sandbox, fresh, retry_failed, progress, report), which also
-    tells what is raised. Address and key come from the environment.
+    pydantic model), and the keywords of `rowmill.run` (limit, sandbox, fresh, retry_failed, progress, report),
+    which also tells what is raised. Address and key come from the environment.
     """
     return run_blocking(lambda: extract_async(rows, output, **asked))
 
@@ -120,7 +120,7 @@ async def _answered(
         return await asyncio.to_thread(result.to_pandas if is_pandas(rows) else result.frame)
 
 
-def _shown(asked: Mapping[str, Any]) -> dict[str, bool]:
+def _shown(asked: Mapping[str, Any]) -> dict[str, Any]:
     return {key: asked.get(key, True) for key in SHOWN_KEYS}
 
 
