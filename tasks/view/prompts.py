@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,11 @@ class Prompts:
                 self._job.model, catalogue_of(self._job, os.environ.get("ROWMILL_CATALOGUE"))
             )
             self._files = input_files(self._job.input)
+            paths = [file["path"] for file in manifest["input"]["files"]]
+            # An input that was moved as a whole is the same files in the same order.
+            self._moved = (
+                dict(zip(paths, map(str, self._files), strict=False)) if len(paths) == len(self._files) else {}
+            )
             self._planner = Planner(as_asked(self._job), self._model, sandbox=is_sandbox(manifest))
             self.is_quick = all(
                 file.suffix.lower() not in COMPRESSED or size_of(file) <= QUICK_BYTES for file in self._files
@@ -78,23 +83,28 @@ class Prompts:
             return []
         sought = text.casefold()
         try:
-            shard = read_footer(part).shard
-            lines = shard_lines(shard, self._files, self._job.limits.max_line_bytes)
-            rows = (judge(line, index, file, self._job.id) for index, (line, file) in enumerate(lines, shard.first_row))
+            rows = (judge(line, index, file, self._job.id) for index, line, file in self._lines(part))
             return [row.index for row in rows if isinstance(row, Row) and _holds(row.columns, sought)]
         except (RowmillError, OSError, ValueError):
             return []
 
     def _read(self, part: Path, wanted: Collection[int]) -> dict[int, Row]:
-        shard = read_footer(part).shard
         found: dict[int, Row] = {}
-        lines = shard_lines(shard, self._files, self._job.limits.max_line_bytes)
-        for index, (line, file) in enumerate(islice(lines, max(wanted) - shard.first_row + 1), shard.first_row):
+        for index, line, file in self._lines(part, max(wanted)):
             if index in wanted:
                 row = judge(line, index, file, self._job.id)
                 if isinstance(row, Row):
                     found[index] = row
         return found
+
+    def _lines(self, part: Path, last: int | None = None) -> Iterator[tuple[int, Any, str]]:
+        """Index, content and file of the input's lines that a part is of, up to its last one or the one named."""
+        shard = read_footer(part).shard
+        start = replace(shard.start, file=self._moved.get(shard.start.file, shard.start.file))
+        lines = shard_lines(replace(shard, start=start), self._files, self._job.limits.max_line_bytes)
+        most = shard.rows if last is None else last - shard.first_row + 1
+        for step, (line, file) in enumerate(islice(lines, most)):
+            yield shard.first_row + step, line, file
 
     def _prompt(self, row: Row | None, result: Mapping[str, Any]) -> Prompt:
         if row is None or row.row_id != result["row_id"]:
