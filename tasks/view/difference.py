@@ -171,9 +171,8 @@ def _on_change(filters: Sequence[str], names: Sequence[str]) -> tuple[list[pl.Ex
     """
     own: list[pl.Expr] = []
     rest: list[str] = []
-    values: dict[str, tuple[str, ...]] = {CHANGED: FLAGS, ONLY: ("a", "b")} | {
-        f"{CHANGED}.{one}": FLAGS for one in names
-    }
+    values: dict[str, tuple[str, ...]] = {f"{CHANGED}.{one}": FLAGS for one in names}
+    values |= {CHANGED: FLAGS, ONLY: ("a", "b")}
     for one in filters:
         allowed, value = split_filter(values, one)
         if allowed is None:

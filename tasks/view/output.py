@@ -15,7 +15,7 @@ import pyarrow as pa
 from rowmill.schemas.manifest import is_sandbox
 from rowmill.tasks.output.flat_columns import FlatColumn
 from rowmill.tasks.output.folder import manifest_of
-from rowmill.tasks.view.prompts import Prompt, Prompts
+from rowmill.tasks.output.prompts import Prompt, Prompts
 from rowmill.tasks.view.query import Condition, Query, parsed
 from rowmill.tasks.view.table import ResultsTable, signature_of
 
