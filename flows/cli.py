@@ -100,6 +100,10 @@ def _dispatch(args: argparse.Namespace) -> ExitCode:
         from rowmill.flows.commands.export import export_command
 
         return export_command(args)
+    if args.command == "view":
+        from rowmill.flows.commands.view import view_command
+
+        return view_command(args)
     if args.command == "status":
         from rowmill.flows.commands.status import status_command
 

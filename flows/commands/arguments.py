@@ -36,10 +36,12 @@ def parser() -> argparse.ArgumentParser:
     compare.add_argument("a", metavar="OUT_A")
     compare.add_argument("b", metavar="OUT_B")
     compare.add_argument("--json", action="store_true", help="print one JSON object")
-    export = commands.add_parser("export", help="write labelled rows for a labelling tool or a spreadsheet")
-    export.add_argument("out", metavar="OUT", help="the output folder of a labelling run")
-    export.add_argument("file", metavar="FILE", help="the file to write: .json for Label Studio, or .csv")
-    export.add_argument("--all", action="store_true", help="every answered row, not only those waiting for review")
+    _add_export(commands)
+    view = commands.add_parser("view", help="show every row in the browser; two outputs side by side")
+    view.add_argument("out", metavar="OUT", help="the output folder")
+    view.add_argument("other", metavar="OUT_B", nargs="?", help="another output of the same rows, to compare with")
+    view.add_argument("--port", type=int, default=0, help="port on 127.0.0.1 (default: a free one)")
+    view.add_argument("--no-browser", action="store_true", help="print the address and open no browser")
     init = commands.add_parser("init", help="create a small job to start from")
     init.add_argument("dir", metavar="DIR", help="the folder to create it in")
     commands.add_parser("schema", help="print the JSON Schema of a job file, for editors")
@@ -156,6 +158,19 @@ def _add_models(commands: Any) -> None:
     models = commands.add_parser("models", help="show the catalogue: protocols, prices, restrictions, date and source")
     models.add_argument("--catalogue", help="a catalogue of your own, shown along with the built-in one")
     models.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _add_export(commands: Any) -> None:
+    export = commands.add_parser("export", help="write the rows of an output to .csv, .jsonl, .xlsx or .parquet")
+    export.add_argument("out", metavar="OUT", help="the output folder")
+    export.add_argument("file", metavar="FILE", help="the file to write; labels also as .json, for Label Studio")
+    which = export.add_mutually_exclusive_group()
+    for name, words in (
+        ("ok", "only rows that are ok"),
+        ("all", "every row (the default; of labels in .csv or .json: every answered row)"),
+        ("review", "only rows that somebody should look at: not ok, or labels of little agreement"),
+    ):
+        which.add_argument(f"--{name}", dest="selection", action="store_const", const=name, help=words)
 
 
 def _positive(text: str) -> int:

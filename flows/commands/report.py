@@ -12,7 +12,7 @@ from typing import Any
 from rowmill.flows.text.forecast import usd
 from rowmill.flows.text.labelling import label_pairs, label_tables
 from rowmill.schemas.errors import ExitCode, RowmillError
-from rowmill.schemas.manifest import TerminationKind
+from rowmill.schemas.manifest import TerminationKind, is_sandbox
 from rowmill.tasks.output.folder import manifest_of, write_file
 from rowmill.tasks.output.location import output_held
 
@@ -38,12 +38,13 @@ def leave_report(root: Path) -> None:
 
 def write_report(root: Path) -> Path:
     """Make the page from the output's files alone. Raises OutputError, DamageError, StorageError."""
+    from rowmill.tasks.output.prompts import Prompts
     from rowmill.tasks.report.figures import figures
     from rowmill.tasks.report.page import page
 
     manifest = manifest_of(root)
     path = root / REPORT
-    write_file(path, page(page_values(manifest), figures(root / "results")).encode())
+    write_file(path, page(page_values(manifest), figures(root / "results", Prompts(manifest))).encode())
     return path
 
 
@@ -61,6 +62,7 @@ def page_values(manifest: Mapping[str, Any]) -> dict[str, Any]:
         outcome = f"complete, {rows['rows'] - rows['ok']:,} rows not ok"
     return {
         "name": manifest["name"],
+        "sandbox": is_sandbox(manifest),
         "outcome": outcome,
         "good": good,
         "model": manifest["model"],

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 async def run_command(args: argparse.Namespace) -> ExitCode:
     """`rowmill run JOB`. Raises RowmillError for what is refused before the first call."""
-    _refuse_unknown_kind(args.retry_failed)
+    refuse_unknown_kind(args.retry_failed)
     job = load_job(Path(args.job), overrides(args))
     if args.quiet:
         logging.getLogger("rowmill").setLevel(logging.ERROR)
@@ -72,7 +72,7 @@ async def run_command(args: argparse.Namespace) -> ExitCode:
     return exit_code(manifest)
 
 
-def _refuse_unknown_kind(kind: str | None) -> None:
+def refuse_unknown_kind(kind: str | None) -> None:
     """Raises JobError for a `--retry-failed` that no row could have."""
     if kind is not None and kind not in retry_kinds():
         close = get_close_matches(kind, retry_kinds(), 1)
@@ -121,7 +121,7 @@ def _sandbox_settings(file: str | None) -> Settings:
 
 
 async def _from_block(job: Job) -> Gateway:
-    from rowmill.flows.extract import gateway_of
+    from rowmill.flows.orchestration.gateway_access import gateway_of
 
     return await gateway_of(job)
 

@@ -10,16 +10,50 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rowmill.flows.api import Job as Job
+    from rowmill.flows.api import Result as Result
+    from rowmill.flows.api import Stopped as Stopped
+    from rowmill.flows.api import estimate as estimate
+    from rowmill.flows.api import estimate_async as estimate_async
+    from rowmill.flows.api import run as run
+    from rowmill.flows.api import run_async as run_async
+    from rowmill.flows.dataframe import extract as extract
+    from rowmill.flows.dataframe import extract_async as extract_async
+    from rowmill.flows.dataframe import label as label
+    from rowmill.flows.dataframe import label_async as label_async
     from rowmill.schemas.errors import RowmillError as RowmillError
-    from rowmill.schemas.job import Job as Job
 
     __version__: str
 
 _HOMES = {
-    "Job": "rowmill.schemas.job",
+    "Job": "rowmill.flows.api",
+    "Result": "rowmill.flows.api",
     "RowmillError": "rowmill.schemas.errors",
+    "Stopped": "rowmill.flows.api",
+    "estimate": "rowmill.flows.api",
+    "estimate_async": "rowmill.flows.api",
+    "extract": "rowmill.flows.dataframe",
+    "extract_async": "rowmill.flows.dataframe",
+    "label": "rowmill.flows.dataframe",
+    "label_async": "rowmill.flows.dataframe",
+    "run": "rowmill.flows.api",
+    "run_async": "rowmill.flows.api",
 }
-__all__ = ["Job", "RowmillError", "__version__"]
+__all__ = [
+    "Job",
+    "Result",
+    "RowmillError",
+    "Stopped",
+    "__version__",
+    "estimate",
+    "estimate_async",
+    "extract",
+    "extract_async",
+    "label",
+    "label_async",
+    "run",
+    "run_async",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -131,6 +131,26 @@ def test_run_against_a_server_names_its_task_runs_by_rows(bench: Bench, sandboxe
     assert KEY not in json.dumps(runs)
 
 
+def test_the_flows_sandbox_parameter_starts_a_sandbox(bench: Bench, sandboxes: Any, server: Any) -> None:
+    """extract(job, sandbox=True) asks a sandbox of its own; the address in the environment is not called."""
+    elsewhere = sandboxes()
+    bench.rows([{"id": f"r{n}", "text": f"t{n}"} for n in range(5)])
+    bench.job(id="id", name="a-sandbox-of-its-own")
+    program = (
+        "import asyncio\nfrom rowmill.flows.extract import extract\n"
+        "state = asyncio.run(extract(job_file='job.yaml', sandbox=True, return_state=True))\nprint(state.name)\n"
+    )
+    told = {name: value for name, value in server.items() if name.startswith("PREFECT_")}
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=bench.folder, env=bench.environment(elsewhere.base_url, **told),
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2_000:]
+    assert done.stdout.strip() == "Completed"
+    assert bench.results().height == 5
+    assert elsewhere.books()["calls"] == 0
+
+
 def artifact(server: dict[str, str], key: str) -> str:
     told = call(server, "/artifacts/filter", {"artifacts": {"key": {"any_": [key]}}, "sort": "CREATED_DESC"})
     return str(told[0]["data"]) if told else ""
