@@ -86,7 +86,7 @@ def _check_rows(
     survey = _survey(job, files)
     found += bad_input(survey, job, planner)
     validator = Validator(job.output_schema, job.validator)
-    with _noted(found):
+    with _collecting(found):
         columns_of(job, validator.shape, survey, files)
     if found:
         return 0
