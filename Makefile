@@ -26,7 +26,7 @@ test: install
 	$(BIN)/pytest -n 2 --dist loadfile -m "not nightly"
 
 coverage: install
-	$(BIN)/pytest --ignore tests/acceptance --cov --cov-report=term -m "not nightly"
+	$(BIN)/pytest -n 2 --dist loadfile --ignore tests/acceptance --ignore tests/law --cov --cov-report=term -m "not nightly"
 
 check: install
 	$(BIN)/ruff check .
