@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import polars as pl
-from pydantic import BaseModel, ValidationError, field_validator
+from pydantic import BaseModel, ValidationError, field_validator, model_validator
 
 from rowmill.flows.commands.estimate import EstimateOptions, estimate_job, pilot_with
 from rowmill.flows.commands.report import REPORT, leave_report
@@ -30,6 +30,7 @@ from rowmill.schemas import job as schemas_job
 from rowmill.schemas.errors import JobError, RowmillError
 from rowmill.schemas.forecast import Forecast
 from rowmill.schemas.manifest import TerminationKind
+from rowmill.tasks.answers.pydantic_model import model_schema, name_of
 from rowmill.tasks.gateway.credentials import Gateway
 from rowmill.tasks.job.job_file import job_of, load_job, resolve_job
 from rowmill.tasks.output.folder import manifest_of
@@ -65,10 +66,13 @@ class Job(schemas_job.Job):
         with told_in_python():
             return cls.model_validate(load_job(Path(path)).model_dump(by_alias=True))
 
-    @field_validator("output_schema", mode="before")
+    @model_validator(mode="before")
     @classmethod
-    def _of_model(cls, value: object) -> object:
-        return value.model_json_schema() if isinstance(value, type) and issubclass(value, BaseModel) else value
+    def _of_model(cls, keys: Any) -> Any:
+        schema = keys.get("schema") if isinstance(keys, dict) else None
+        if isinstance(schema, type) and issubclass(schema, BaseModel):
+            return {**keys, "schema": model_schema(schema, "schema"), "validator": name_of(schema)}
+        return keys
 
     @field_validator("input", "output", "media_root", "catalogue", mode="before")
     @classmethod

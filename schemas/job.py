@@ -88,7 +88,7 @@ class Job(Part):
     )
     validator: str | None = Field(
         None,
-        pattern=r"^[^:]*[^:/]:[A-Za-z_][A-Za-z0-9_.<>]*$",
+        pattern=r"^[^:]*[^:/]:[^:/]+$",
         description="[FOLDER/]package.module:PydanticModel whose own validators judge each answer that meets the "
         "schema; `schema: package.module:PydanticModel` sets it",
     )
