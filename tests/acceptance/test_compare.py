@@ -73,7 +73,10 @@ def test_inputs_that_share_ids_but_not_rows_are_told(bench, sandboxes):
     two_outputs(bench, sandbox.base_url)
     assert "inputs:" not in bench.run("", "compare", "a", "b").out
     bench.rows([{"id": f"r{n}", "text": f"person {n if n % 4 else n + 100}"} for n in range(40)], "others.jsonl")
-    bench.rows([{"id": f"r{n}", "text": f"person {n}" + ("[[fault:invalid_request]]" if n == 7 else "")} for n in range(40)], "copy.jsonl")
+    bench.rows(
+        [{"id": f"r{n}", "text": f"person {n}" + ("[[fault:invalid_request]]" if n == 7 else "")} for n in range(40)],
+        "copy.jsonl",
+    )
     for name in ("others", "copy"):
         bench.run(sandbox.base_url, "run", "job.yaml", "--direct", "--no-report", "-i", f"{name}.jsonl", "-o", name)
     told = bench.run("", "compare", "a", "others", "--json").manifest["inputs"]

@@ -70,7 +70,9 @@ def test_the_four_kinds_hold_the_same_rows(output):
         assert "wrote 12 rows" in exported(output, f"all.{ending}")
     folder = output.folder
     flat = pl.read_parquet(folder / "all.parquet")
-    assert {"row_id", "note", "status", "output.who.name", "output.who.age", "output.tags", "cost_usd"} <= set(flat.columns)
+    assert {"row_id", "note", "status", "output.who.name", "output.who.age", "output.tags", "cost_usd"} <= set(
+        flat.columns
+    )
     assert flat["output.who.age"].dtype == pl.Int64
     results = output.results()
     assert flat["cost_usd"].sum() == results["cost_usd"].sum()

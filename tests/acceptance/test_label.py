@@ -277,9 +277,7 @@ def test_a_spend_limit_keeps_the_votes_that_were_paid(bench, sandboxes):
     assert "calls for rows that are not settled" in ended.err
     assert told["termination"]["kind"] == "spend_limit"
     assert told["ledger"]["not_attempted"] > 0
-    assert money(told["totals"]["cost_usd"]) + money(told["beside"]["cost_usd"]) == money(
-        sandbox.books()["billed_usd"]
-    )
+    assert money(told["totals"]["cost_usd"]) + money(told["beside"]["cost_usd"]) == money(sandbox.books()["billed_usd"])
     sandbox.change(spend_limit_usd=None)
     told = labelled(bench, sandbox.base_url)
     assert money(told["totals"]["cost_usd"]) == money(sandbox.books()["billed_usd"])

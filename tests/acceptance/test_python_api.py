@@ -174,7 +174,9 @@ def test_what_is_no_frame_is_told(sandbox, rows, words):
 
 def test_a_frame_without_rows_comes_back_with_its_columns(sandbox):
     """No rows in, no rows out, and the columns of the results all the same."""
-    found = rowmill.extract(pl.DataFrame({"id": [], "text": []}, schema={"id": pl.String, "text": pl.String}), "out", **ASKED)
+    found = rowmill.extract(
+        pl.DataFrame({"id": [], "text": []}, schema={"id": pl.String, "text": pl.String}), "out", **ASKED
+    )
     assert found.height == 0
     assert {"row_id", "status", "output", "cost_usd"} <= set(found.columns)
 
@@ -296,7 +298,16 @@ def test_a_real_notebook_shows_how_far_a_run_is(sandbox, tmp_path, monkeypatch):
 
 FLAG = re.compile(r"--[a-z][a-z-]+")
 # Flags of other commands, and what only developers read.
-NOT_OF_A_RUN = {"--line", "--head", "--all", "--verify", "--direct", "--help", "--tokenizer", "--require-forecast-under"}
+NOT_OF_A_RUN = {
+    "--line",
+    "--head",
+    "--all",
+    "--verify",
+    "--direct",
+    "--help",
+    "--tokenizer",
+    "--require-forecast-under",
+}
 
 
 def test_every_flag_that_a_message_names_has_its_word_in_python():

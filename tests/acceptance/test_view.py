@@ -59,7 +59,9 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setenv("ROWMILL_BASE_URL", sandbox.base_url)
         patch.setenv("ROWMILL_API_KEY", KEY)
         rowmill.extract(ROWS, folder / "a", prompt="Who wrote: {{ text }}", **ASKED)
-        rowmill.extract([*ROWS[:100], {**ROWS[0], "id": "new"}], folder / "b", prompt="Who wrote this: {{ text }}", **ASKED)
+        rowmill.extract(
+            [*ROWS[:100], {**ROWS[0], "id": "new"}], folder / "b", prompt="Who wrote this: {{ text }}", **ASKED
+        )
         keys = {key: value for key, value in ASKED.items() if key not in ("schema", "params", "system")}
         rowmill.label(ROWS[:20], folder / "labels", prompt="{{ text }}", labels=["x", "y"], votes=3, **keys)
     return folder
@@ -172,7 +174,9 @@ def test_lists_are_filtered_by_what_they_hold(outputs, one):
 def test_sorted_by_any_column(outputs, one, sort):
     """Ascending, or descending with a minus; rows without a value come last, equal ones keep their order."""
     name = sort.removeprefix("-")
-    frame = results(outputs / "a").with_columns(pl.col("output").struct.field("who").struct.field("age").alias("output.who.age"))
+    frame = results(outputs / "a").with_columns(
+        pl.col("output").struct.field("who").struct.field("age").alias("output.who.age")
+    )
     ordered = frame.sort(name, descending=sort != name, nulls_last=True, maintain_order=True)
     told = rows(one, ("sort", sort), ("offset", 10), ("limit", 60))
     assert [row["row_id"] for row in told["rows"]] == ordered["row_id"][10:70].to_list()
@@ -345,7 +349,10 @@ def browse(address: str, folder: Path, *flags: str) -> tuple[str, str]:
 
 
 def texts(dom: str, tag: str) -> list[str]:
-    return [html.unescape(re.sub(r"<[^>]+>", "", one)) for one in re.findall(rf"<{tag}\b[^>]*>(.*?)</{tag}>", dom, re.DOTALL)]
+    return [
+        html.unescape(re.sub(r"<[^>]+>", "", one))
+        for one in re.findall(rf"<{tag}\b[^>]*>(.*?)</{tag}>", dom, re.DOTALL)
+    ]
 
 
 def assert_harmless(dom: str, console: str) -> None:
