@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from rowmill.sandbox.chat_completions import pieces
+from rowmill.sandbox.chat_completions import answers, pieces
 from rowmill.sandbox.prompt import BadRequest, Function, Prompt
 from rowmill.sandbox.reply import Reply
 
@@ -49,6 +49,7 @@ def read(body: Any, model: str, *, stream: bool, alt_sse: bool) -> Prompt:
         max_tokens=limit,
         stream=stream,
         alt_sse=alt_sse,
+        answers=answers(_either(config, "candidateCount"), "candidateCount"),
     )
 
 

@@ -16,7 +16,7 @@ from rowmill.tasks.gateway.admission.gate import Gate
 from rowmill.tasks.gateway.admission.limiter import Limiter
 from rowmill.tasks.gateway.client import Client
 from rowmill.tasks.gateway.credentials import Gateway
-from rowmill.tasks.labelling.label_run import Votes
+from rowmill.tasks.plan.vote_planners import Votes
 from rowmill.tasks.settle.settler import Settler
 from rowmill.tasks.settle.voter import Panel, Voter
 from rowmill.tasks.system.clock import Clock

@@ -42,7 +42,6 @@ from rowmill.tasks.labelling.label_run import (
     judge_gold,
     keep,
     label_run,
-    planned_votes,
     texts_of,
 )
 from rowmill.tasks.output.answer_cache import AnswerCache, bound_usd
@@ -54,6 +53,7 @@ from rowmill.tasks.output.part_writer import PART_VERSION, Footer, part_digest, 
 from rowmill.tasks.plan.input_checks import notes, refuse_bad_input, refuse_impossible
 from rowmill.tasks.plan.label_prompt import as_asked
 from rowmill.tasks.plan.planner import Planner
+from rowmill.tasks.plan.vote_planners import planned_votes
 from rowmill.tasks.run.background import Background
 from rowmill.tasks.run.balance_check import preflight
 from rowmill.tasks.run.callers import Callers

@@ -23,6 +23,7 @@ from rowmill.tasks.gateway.client import Client, Exchange
 from rowmill.tasks.gateway.failures import FAILURE_POLICIES, Action, Billed, RetryableFailure, until_settled
 from rowmill.tasks.gateway.protocols.registry import PROTOCOLS
 from rowmill.tasks.journal.segment import Intent, Segment, Tried
+from rowmill.tasks.plan.worst_case import worst_case
 from rowmill.tasks.system.clock import Clock
 
 BYTES_A_TOKEN = 4.0
@@ -31,8 +32,6 @@ FIRST_OUTPUT_GUESS = 256.0
 LEARNED_FROM = 200
 # Standard deviations of the tokens in flight that are held back, so that a run of long answers draws no 429.
 SPREADS_HELD = 3.0
-# What a medium may be counted as beyond its bytes at the most.
-MEDIA_MOST_TOKENS = 4_096
 CONTENT_KINDS = frozenset(kind for kind, verdict in FAILURE_POLICIES.items() if verdict.action is Action.ASK_AGAIN)
 
 
@@ -152,13 +151,13 @@ class Settler:
     async def _attempt(self, state: RowState, segment: Segment) -> Outcome:
         """One exchange. Returns the outcome it settles, raises Again for a failure."""
         content = self._protocol.wire(state.body, stream=self._stream)
-        bound = self._protocol.output_limit(state.body) or self._model.max_output_tokens
-        worst = worst_usd(self._model, state.request, len(content), bound, search=self._search)
+        worst = worst_case(self._model, state.body, len(content))
         size = len(content) - state.request.media_chars
         tokens = (
-            self._expectation.tokens(size, bound, self.gate.in_flight) + self._model.media_tokens * state.request.media
+            self._expectation.tokens(size, worst.output_tokens, self.gate.in_flight)
+            + self._model.media_tokens * state.request.media
         )
-        permit = await self.gate.enter(state.request.row.index, tokens, worst)
+        permit = await self.gate.enter(state.request.row.index, tokens, worst.usd)
         self.sending.add(state.request.row.index)
         exchange = await self._send(state, segment, permit, content)
         return await self._judge(state, segment, permit, exchange, size)
@@ -298,19 +297,6 @@ class Settler:
             tool_calls=answer.tool_calls if answer else (),
             failures=dict(state.failures),
         )
-
-
-def worst_usd(model: Model, request: Request, size: int, bound: int, *, search: bool) -> int:
-    """Worst case of a call in 10⁻¹² USD: a body of so many bytes, an answer of so many tokens; 0 without a price.
-
-    No token is shorter than a byte, but a small medium has a least number of them. A search, or a medium that only its
-    address tells of, may fill the context window.
-    """
-    if model.price is None:
-        return 0
-    most = model.context_window
-    tokens = most if search or request.by_reference else min(size + MEDIA_MOST_TOKENS * request.media, most)
-    return model.price.of(Usage(input=tokens, output=bound)).usd
 
 
 def complaint(rejected: Rejected) -> str:
