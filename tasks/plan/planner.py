@@ -66,7 +66,7 @@ class Planner:
             return self._never_asked(row, Status.FAILED, "template", str(error), keep)
         except MediaError as error:
             return self._never_asked(row, Status.FAILED, "media", str(error), keep)
-        except (JsonTextError, ValueError, TypeError, KeyError, AttributeError) as error:
+        except (JsonTextError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             message = f"the row's own request cannot be sent: {error}"
             return self._never_asked(row, Status.FAILED, FailureKind.INVALID_REQUEST.value, message, keep)
         return Request(
