@@ -1,23 +1,19 @@
-"""Validate: the job's schema compiled once, and an answer's text → accepted, or the reasons why not."""
+"""Validator: the job's schema compiled once, and an answer's text → accepted, or the reasons why not."""
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import jsonschema_rs
 import msgspec
-from pydantic import BaseModel
 
 from rowmill.schemas.attempt import FailureKind
 from rowmill.schemas.errors import SchemaError
 from rowmill.schemas.json_text import JsonTextError, decode_json, encode_json
 from rowmill.schemas.output_schema import Shape, ShapeError, output_shape
-from rowmill.tasks.answers.parser import parse_answer
+from rowmill.tasks.answers.parser import Unfaithful, parse_answer
 
 REASONS_MOST = 8
 REASON_CHARS = 300
@@ -25,7 +21,7 @@ BACKTRACKS_MOST = 100_000
 
 
 class Accepted(msgspec.Struct, frozen=True):
-    """An answer that meets the schema: its JSON text (plain text without a schema) and what was mended."""
+    """An answer that meets the schema: its JSON text (plain text without a schema) and what was fixed in it."""
 
     text: str
     repair: str | None
@@ -41,51 +37,6 @@ class Rejected:
     @property
     def message(self) -> str:
         return "; ".join(self.reasons)
-
-
-def load_schema(told: str | dict[str, Any], base: Path) -> Any:
-    """The JSON Schema a job names: inline, a file below `base`, or `package.module:PydanticModel`.
-
-    Raises SchemaError where there is none or where it is no schema.
-    """
-    if isinstance(told, dict):
-        schema: Any = told
-        where = "schema"
-    elif ":" in told and not Path(base, told).exists():
-        schema, where = _pydantic_schema(told, base), f"schema {told}"
-    else:
-        schema, where = _schema_file(base / told), str(base / told)
-    compile_schema(schema, where)
-    return schema
-
-
-def _schema_file(path: Path) -> Any:
-    try:
-        return decode_json(path.read_bytes())
-    except OSError as error:
-        raise SchemaError(
-            f"cannot be read: {error.strerror}", where=f"schema {path}", hint="`schema` is relative to the job file"
-        ) from None
-    except JsonTextError as error:
-        raise SchemaError(f"not valid JSON: {error}", where=f"schema {path}", hint="mend it there") from None
-
-
-def _pydantic_schema(told: str, base: Path) -> Any:
-    module_name, _, name = told.partition(":")
-    where = f"schema {told}"
-    if str(base) not in sys.path:
-        sys.path.insert(0, str(base))
-    try:
-        model = getattr(importlib.import_module(module_name), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise SchemaError(
-            f"cannot be imported: {error}",
-            where=where,
-            hint="write a schema file's path, or package.module:PydanticModel",
-        ) from None
-    if not (isinstance(model, type) and issubclass(model, BaseModel)):
-        raise SchemaError(f"{name} is no pydantic model", where=where, hint="name a class that derives from BaseModel")
-    return model.model_json_schema()
 
 
 def compile_schema(schema: Any, where: str) -> jsonschema_rs.Draft202012Validator:
@@ -105,11 +56,13 @@ def compile_schema(schema: Any, where: str) -> jsonschema_rs.Draft202012Validato
                 where=where,
                 hint="nothing is fetched: copy what it points to under $defs",
             ) from None
-        told = getattr(error, "message", None) or str(error)
+        message = getattr(error, "message", None) or str(error)
         path = "/".join(str(step) for step in getattr(error, "instance_path", []))
         place = f" at /{path}" if path else ""
         raise SchemaError(
-            f"not a JSON Schema{place}: {str(told)[:REASON_CHARS]}", where=where, hint="JSON Schema 2020-12 is expected"
+            f"not a JSON Schema{place}: {str(message)[:REASON_CHARS]}",
+            where=where,
+            hint="JSON Schema 2020-12 is expected",
         ) from None
 
 
@@ -146,6 +99,8 @@ class Validator:
             return Rejected(FailureKind.EMPTY_ANSWER, ("the answer is empty; one JSON value is expected",))
         try:
             parsed = parse_answer(text)
+        except Unfaithful as error:
+            return Rejected(FailureKind.INVALID_JSON, (str(error),))
         except JsonTextError as error:
             return Rejected(FailureKind.INVALID_JSON, (f"the answer is not one JSON value: {error}",))
         reasons = self._reasons(parsed.value)

@@ -14,7 +14,8 @@ from rowmill.schemas.errors import SchemaError
 from rowmill.schemas.json_text import JsonTextError, decode_json
 from rowmill.schemas.output_schema import output_shape
 from rowmill.tasks.answers.parser import parse_answer
-from rowmill.tasks.answers.validator import Accepted, Rejected, Validator, compile_schema, load_schema
+from rowmill.tasks.answers.schema_file import load_schema
+from rowmill.tasks.answers.validator import Accepted, Rejected, Validator, compile_schema
 
 json_values = st.recursive(
     st.none()
