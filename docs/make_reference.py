@@ -131,7 +131,8 @@ def _columns() -> str:
     optional = [*OPTIONAL.items(), *label_columns(multi=False)]
     statuses = " · ".join(f"`{one.value}`" for one in Status)
     rows = [*HEAD, ("the `id` column, under its own name", "as in the input"),
-            ("the `keep` columns", "as in the input"), ("status", statuses), ("output", "typed from the schema"), *TAIL]  # fmt: skip
+            ("the `keep` columns", "as in the input"), ("status", statuses), ("output", "typed from the schema"),
+            *TAIL]  # fmt: skip
     lines = [f"| {name if ' ' in name else f'`{name}`'} | {kind} |" for name, kind in rows]
     more = [f"| `{name}` | {kind} |" for name, kind in optional]
     return "\n".join(

@@ -35,7 +35,7 @@ from rowmill.tasks.gateway.credentials import Gateway
 from rowmill.tasks.input.reader import input_files
 from rowmill.tasks.job.fingerprint import job_fingerprint
 from rowmill.tasks.job.job_file import catalogue_of, load_job
-from rowmill.tasks.labelling.label_run import label_run, planned_votes
+from rowmill.tasks.labelling.label_run import label_run
 from rowmill.tasks.output.answer_cache import bound_usd
 from rowmill.tasks.output.bucket.mirror import Mirror
 from rowmill.tasks.output.folder import read_manifest
@@ -43,6 +43,7 @@ from rowmill.tasks.output.location import output_to_write
 from rowmill.tasks.output.spending import spent_in
 from rowmill.tasks.plan.input_checks import refuse_impossible
 from rowmill.tasks.plan.label_prompt import as_asked
+from rowmill.tasks.plan.vote_planners import planned_votes
 from rowmill.tasks.run.manifest_builder import exit_code
 from rowmill.tasks.run.run_plan import Options
 

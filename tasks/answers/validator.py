@@ -1,10 +1,9 @@
-"""Validate: the job's schema compiled once, and an answer's text → accepted, or the reasons why not."""
+"""Validator: the job's schema compiled once, and an answer's text → accepted, or the reasons why not."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import jsonschema_rs
@@ -14,10 +13,10 @@ from rowmill.schemas.attempt import FailureKind
 from rowmill.schemas.errors import SchemaError
 from rowmill.schemas.json_text import JsonTextError, decode_json, encode_json, shortened_number
 from rowmill.schemas.output_schema import Shape, ShapeError, output_shape
-from rowmill.tasks.answers.dialects import Compiled, standard_form, validator_class
-from rowmill.tasks.answers.parser import parse_answer
-from rowmill.tasks.answers.pydantic_model import load_model, model_reasons, model_schema
-from rowmill.tasks.answers.schema_checks import faulty_hint, refuse_faulty
+from rowmill.tasks.answers.dialects import Compiled, validator_class
+from rowmill.tasks.answers.parser import Unfaithful, parse_answer
+from rowmill.tasks.answers.pydantic_model import load_model, model_reasons
+from rowmill.tasks.answers.schema_checks import faulty_hint
 
 REASONS_MOST = 8
 REASON_CHARS = 300
@@ -25,7 +24,7 @@ BACKTRACKS_MOST = 100_000
 
 
 class Accepted(msgspec.Struct, frozen=True):
-    """An answer that meets the schema: its JSON text (plain text without a schema) and what was mended."""
+    """An answer that meets the schema: its JSON text (plain text without a schema) and what was fixed in it."""
 
     text: str
     repair: str | None
@@ -41,41 +40,6 @@ class Rejected:
     @property
     def message(self) -> str:
         return "; ".join(self.reasons)
-
-
-def load_schema(source: str | dict[str, Any], base: Path) -> Any:
-    """The JSON Schema a job names: inline, a file below `base`, or `package.module:PydanticModel`.
-
-    Raises SchemaError where there is none, where it is no schema, or where no answer could meet it.
-    """
-    if isinstance(source, dict):
-        schema: Any = source
-        where = "schema"
-    elif names_model(source, base):
-        where = f"schema {source}"
-        schema = model_schema(load_model(f"{base}/{source}"), where)
-    else:
-        schema, where = _schema_file(base / source), str(base / source)
-    schema = standard_form(schema)
-    compile_schema(schema, where)
-    refuse_faulty(schema, where)
-    return schema
-
-
-def names_model(source: str, base: Path) -> bool:
-    """Whether a schema's name is that of a pydantic model, and not of a file."""
-    return ":" in source and not Path(base, source).exists()
-
-
-def _schema_file(path: Path) -> Any:
-    try:
-        return decode_json(path.read_bytes())
-    except OSError as error:
-        raise SchemaError(
-            f"cannot be read: {error.strerror}", where=f"schema {path}", hint="`schema` is relative to the job file"
-        ) from None
-    except JsonTextError as error:
-        raise SchemaError(f"not valid JSON: {error}", where=f"schema {path}", hint="mend it there") from None
 
 
 def compile_schema(schema: Any, where: str) -> Compiled:
@@ -139,6 +103,8 @@ class Validator:
             return Rejected(FailureKind.EMPTY_ANSWER, ("the answer is empty; one JSON value is expected",))
         try:
             parsed = parse_answer(text)
+        except Unfaithful as error:
+            return Rejected(FailureKind.INVALID_JSON, (str(error),))
         except JsonTextError as error:
             return Rejected(FailureKind.INVALID_JSON, (f"the answer is not one JSON value: {error}",))
         reasons = self._reasons(parsed.value, parsed.text)

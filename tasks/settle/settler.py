@@ -13,7 +13,6 @@ from rowmill.schemas.job import Retries
 from rowmill.schemas.outcome import Outcome, Status, answer_digest
 from rowmill.schemas.price import ZERO, Cost
 from rowmill.schemas.request import Request
-from rowmill.schemas.usage import Usage
 from rowmill.tasks.answers.validator import Accepted, Rejected, Validator
 from rowmill.tasks.gateway.admission.gate import Gate, Halted, Permit, refused_storage
 from rowmill.tasks.gateway.client import Client, Exchange
@@ -22,6 +21,7 @@ from rowmill.tasks.gateway.protocols.registry import PROTOCOLS
 from rowmill.tasks.gateway.retry import RetryableFailure, until_settled
 from rowmill.tasks.journal.entries import Bill, Intent
 from rowmill.tasks.journal.segment import Segment
+from rowmill.tasks.plan.worst_case import worst_case
 from rowmill.tasks.settle.defect import defect
 from rowmill.tasks.settle.retry_budget import RetryBudget
 from rowmill.tasks.settle.row_state import RowState
@@ -45,7 +45,6 @@ class Settler:
         validator: Validator,
         retries: Retries,
         stream: bool,
-        search: bool,
         clock: Clock,
         rng: random.Random,
         run_id: str,
@@ -56,7 +55,7 @@ class Settler:
         self.sending: set[int] = set() if sending is None else sending
         self._model, self._client, self._validator = model, client, validator
         self._protocol = PROTOCOLS[model.protocol]
-        self._stream, self._search = stream, search
+        self._stream = stream
         self._clock, self._rng, self._run_id = clock, rng, run_id
         self._estimate = TokenEstimate()
         self._budget = RetryBudget(gate, retries, clock)
@@ -114,17 +113,15 @@ class Settler:
         """One exchange. Returns the outcome it settles, raises RetryableFailure for a failure."""
         try:
             content = self._protocol.wire(state.body, stream=self._stream)
-            bound = self._protocol.output_limit(state.body) or self._model.max_output_tokens
-            worst = worst_usd(self._model, state.request, len(content), bound, search=self._search)
+            worst = worst_case(self._model, state.body, len(content))
         except Exception as error:
             state.last = defect(error, state.request.row.row_id)
             state.failures[state.last.kind.value] += 1
             return self._given_up(state, state.last)
         size = len(content) - state.request.media_chars
-        tokens = (
-            self._estimate.tokens(size, bound, self.gate.in_flight) + self._model.media_tokens * state.request.media
-        )
-        permit = await self.gate.enter(state.request.row.index, tokens, worst)
+        text_tokens = self._estimate.tokens(size, worst.output_tokens, self.gate.in_flight)
+        tokens = text_tokens + self._model.media_tokens * state.request.media
+        permit = await self.gate.enter(state.request.row.index, tokens, worst.usd)
         self.sending.add(state.request.row.index)
         if state.answers_seen is None or state.refused:
             state.answers_seen, state.throttled_seen = self._budget.evidence.answers, self._budget.evidence.throttled
@@ -280,19 +277,6 @@ class Settler:
             tool_calls=answer.tool_calls if answer else (),
             failures=dict(state.failures),
         )
-
-
-def worst_usd(model: Model, request: Request, size: int, bound: int, *, search: bool) -> int:
-    """Worst case of a call in 10⁻¹² USD: a body of so many bytes, an answer of so many tokens; 0 without a price.
-
-    No token is shorter than a byte, but a small medium has a least number of them. A search, or a medium that only its
-    address tells of, may fill the context window.
-    """
-    if model.price is None:
-        return 0
-    most = model.context_window
-    tokens = most if search or request.by_reference else min(size + MEDIA_MOST_TOKENS * request.media, most)
-    return model.price.of(Usage(input=tokens, output=bound)).usd
 
 
 def complaint(rejected: Rejected) -> str:

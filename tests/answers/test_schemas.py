@@ -20,7 +20,8 @@ from rowmill.schemas.errors import SchemaError
 from rowmill.schemas.json_text import decode_json, shortened_number
 from rowmill.schemas.output_schema import EXTRA, Shape, output_shape
 from rowmill.tasks.answers.dialects import standard_form
-from rowmill.tasks.answers.validator import Accepted, Validator, load_schema, output_value
+from rowmill.tasks.answers.schema_file import load_schema
+from rowmill.tasks.answers.validator import Accepted, Validator, output_value
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 WILD = [json.loads(line) for line in (DATA / "wild/schemas.jsonl").read_text(encoding="utf-8").splitlines()]

@@ -8,7 +8,8 @@ import pytest
 
 from rowmill.schemas.attempt import FailureKind
 from rowmill.schemas.errors import SchemaError
-from rowmill.tasks.answers.validator import Accepted, Rejected, Validator, compile_schema, load_schema
+from rowmill.tasks.answers.schema_file import load_schema
+from rowmill.tasks.answers.validator import Accepted, Rejected, Validator, compile_schema
 
 
 def test_validator_tells_the_model_what_is_wrong():

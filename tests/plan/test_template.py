@@ -17,7 +17,7 @@ from rowmill.tasks.plan.template import Template, TemplateError
         ("{% for n in range(1000000) %}x{% endfor %}", "1,000,000 steps"),
         (
             "{% for a in range(99999) %}{% for b in range(99999) %}xxxxxxxxxxxxxxxx{% endfor %}{% endfor %}",
-            "longer than",
+            "more than 1,500,000 steps",
         ),
         ("{{ 1 / 0 }}", "fails on this row"),
         ("{{ body + 1 }}", "fails on this row"),
