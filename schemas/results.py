@@ -36,7 +36,6 @@ TAIL = [
     ("started_at", TIME),
     ("finished_at", TIME),
     ("request_key", pa.string()),
-    ("answer_digest", pa.string()),
     ("price_version", pa.string()),
     ("run_id", pa.string()),
 ]

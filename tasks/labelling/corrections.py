@@ -18,6 +18,7 @@ from rowmill.schemas.json_text import JsonTextError, decode_json, encode_json
 from rowmill.schemas.label import Label, Labels
 from rowmill.tasks.output.folder import write_file
 from rowmill.tasks.output.label_columns import labels_array, labels_of
+from rowmill.tasks.output.part_notes import notes_of
 from rowmill.tasks.plan.label_prompt import gold_in
 from rowmill.tasks.system.durable import published
 
@@ -153,7 +154,7 @@ def apply_corrections(part: Path, found: Corrections) -> bool:
     if not new:
         return False
     with pq.ParquetFile(part, pre_buffer=False, page_checksum_verification=True) as file:
-        table = file.read()
+        table, notes = file.read(), notes_of(file.metadata.metadata)
     correct = table["correct"].to_pylist()
     voted = [labels_of(value) for value in rows["voted_label"].to_pylist()]
     for at in new:
@@ -167,6 +168,7 @@ def apply_corrections(part: Path, found: Corrections) -> bool:
         pq.ParquetWriter(sink, table.schema, compression="zstd", write_page_checksum=True) as writer,
     ):
         writer.write_table(table, row_group_size=5_000)
+        writer.add_key_value_metadata(notes)
     return True
 
 

@@ -22,23 +22,17 @@ from rowmill.schemas.price import Cost
 from rowmill.schemas.usage import Usage
 from rowmill.tasks.answers.validator import Accepted, Validator
 from rowmill.tasks.output.label_columns import labelling_in
+from rowmill.tasks.output.part_notes import NO_DETAILS, details_in, digests_in
 
 # Row groups of some thousand rows each that are held at a time.
 GROUPS_HELD = 4
-# Key of a part's file metadata: what its columns do not tell of a row, for the rows that have any of it.
-DETAILS = b"rowmill.details"
-# [row_index, bound of what is unknown in 10⁻¹² USD, failed attempts by kind]
-Details = list[tuple[int, int, dict[str, int]]]
-
-NO_DETAILS: tuple[int, dict[str, int]] = (0, {})
-
 _MONEY = ("cost_usd", "cost_credits", "wasted_cost_usd")
 _TIMES = ("started_at", "finished_at")
 _LABELS = ("votes", "voted_label", "agreement", "gold")
 # Columns in the order in which `_outcome` takes them; the last ones stand only in some parts.
 _READ = (
     "row_id", "row_index", "status", "response_text", "repair", "error_kind", "error_message", "finish_reason",
-    "model", "reused_from", "latency_ms", "request_key", "answer_digest", "price_version", "run_id", *_MONEY, *_TIMES,
+    "model", "reused_from", "latency_ms", "request_key", "price_version", "run_id", *_MONEY, *_TIMES,
     "attempts", "input_tokens", "output_tokens", "thought_tokens", "cost_unknown", "thoughts", "grounding",
     "tool_calls",
 )  # fmt: skip
@@ -59,10 +53,10 @@ class PartReader:
             groups = range(part.num_row_groups)
             spans = [part.metadata.row_group(group).column(place).statistics for group in groups]
             self.rows = [part.metadata.row_group(group).num_rows for group in groups]
-            details = (part.metadata.metadata or {}).get(DETAILS)
+            metadata = part.metadata.metadata or {}
         self._spans = [(0, 2**63) if span is None else (span.min, span.max) for span in spans]
-        found: Details = msgspec.json.decode(details, type=Details) if details else []
-        self._details = {row: (unknown_usd, failures) for row, unknown_usd, failures in found}
+        self._details = details_in(metadata)
+        self._digests = digests_in(metadata, sum(self.rows))
 
     def _open(self) -> pq.ParquetFile:
         return pq.ParquetFile(self.path, pre_buffer=False, page_checksum_verification=True)
@@ -96,7 +90,9 @@ class PartReader:
         nothing = [None] * table.num_rows
         columns = [held.get(name, nothing) for name in _READ]
         labellings = self._labellings(held, table.num_rows)
-        return [self._outcome(*values) for values in zip(*columns, labellings, strict=True)]
+        first = sum(self.rows[:group])
+        digests = self._digests[first : first + table.num_rows]
+        return [self._outcome(*values) for values in zip(*columns, digests, labellings, strict=True)]
 
     def _labellings(self, held: dict[str, list[Any]], rows: int) -> Sequence[Labelling | None]:
         if "votes" not in held:
@@ -107,11 +103,11 @@ class PartReader:
         self,
         row_id: str, row_index: int, status: str, response_text: str | None, repair: str | None,
         error_kind: str | None, error_message: str | None, finish_reason: str | None, model: str | None,
-        reused_from: str | None, latency_ms: int | None, request_key: str | None, answer_digest: str | None,
+        reused_from: str | None, latency_ms: int | None, request_key: str | None,
         price_version: str | None, run_id: str, usd: int | None, credits: int | None, wasted_usd: int | None,
         started_at: int | None, finished_at: int | None, attempts: int, input_tokens: int, output_tokens: int,
         thought_tokens: int, cost_unknown: bool, thoughts: str | None, grounding: str | None,
-        tool_calls: list[dict[str, Any]] | None, labelling: Labelling | None,
+        tool_calls: list[dict[str, Any]] | None, answer_digest: str | None, labelling: Labelling | None,
     ) -> Outcome:  # fmt: skip
         """One row's values, in the order of `_READ`."""
         unknown_usd, failures = self._details.get(row_index, NO_DETAILS)
@@ -234,10 +230,3 @@ class OutcomeLookup:
     def close(self) -> None:
         if self._scratch is not None:
             self._scratch.close()
-
-
-def details_of(outcome: Outcome) -> tuple[int, int, dict[str, int]] | None:
-    """What a part's columns do not tell of this row; None where there is nothing."""
-    if not outcome.spent.unknown_usd and not outcome.failures:
-        return None
-    return outcome.row_index, outcome.spent.unknown_usd, outcome.failures

@@ -25,7 +25,7 @@ from rowmill.schemas.row import Shard
 from rowmill.tasks.answers.validator import output_value
 from rowmill.tasks.input.kept_columns import Pick
 from rowmill.tasks.output.label_columns import LABEL_COLUMNS, label_column
-from rowmill.tasks.output.part_reader import DETAILS, Details, details_of
+from rowmill.tasks.output.part_notes import PartNotes
 from rowmill.tasks.system.durable import published
 
 GROUP_ROWS = 5_000
@@ -61,12 +61,11 @@ def write_part(
     """
     metadata = {**(schema.metadata or {}), FOOTER.encode(): msgspec.json.encode(footer)}
     with writing(path, schema.with_metadata(metadata)) as writer:
-        details: Details = []
-        encoded = (encode_batch(_noted(outcomes, details), schema, shape, kept) for outcomes in batches)
+        notes = PartNotes()
+        encoded = (encode_batch(notes.of(outcomes), schema, shape, kept) for outcomes in batches)
         while group := list(islice(encoded, GROUP_ROWS // BATCH_ROWS)):
             writer.write_table(pa.concat_tables(group))
-        if details:
-            writer.add_key_value_metadata({DETAILS: msgspec.json.encode(details)})
+        writer.add_key_value_metadata(notes.metadata())
 
 
 @contextmanager
@@ -77,12 +76,6 @@ def writing(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
         pq.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True) as writer,
     ):
         yield writer
-
-
-def _noted(outcomes: Sequence[Outcome], details: Details) -> Sequence[Outcome]:
-    """These outcomes, what no column holds of them noted."""
-    details.extend(told for outcome in outcomes if (told := details_of(outcome)) is not None)
-    return outcomes
 
 
 Column = Callable[[Sequence[Outcome]], pa.Array]
@@ -136,7 +129,7 @@ _COLUMNS: dict[str, Column] = {
         name: _plain(pa.string(), name)
         for name in (
             "row_id", "status", "response_text", "repair", "error_kind", "error_message", "finish_reason",
-            "model", "reused_from", "request_key", "answer_digest", "price_version", "run_id", "thoughts", "grounding",
+            "model", "reused_from", "request_key", "price_version", "run_id", "thoughts", "grounding",
         )
     },
     "row_index": _plain(pa.int64(), "row_index"),

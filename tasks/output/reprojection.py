@@ -13,6 +13,7 @@ from rowmill.schemas.results import RESERVED
 from rowmill.schemas.row import Shard
 from rowmill.tasks.input.kept_columns import KeptColumns, Pick
 from rowmill.tasks.output.folder import Layout
+from rowmill.tasks.output.part_notes import notes_of
 from rowmill.tasks.output.part_writer import part_digest, writing
 
 
@@ -51,3 +52,4 @@ def rewrite_kept(path: Path, schema: pa.Schema, kept: Pick) -> None:
                 picked = kept(table.column("row_index").to_pylist())
                 columns = [(table if name in RESERVED else picked).column(name) for name in schema.names]
                 writer.write_table(pa.Table.from_arrays(columns, schema=pa.schema(list(schema))))
+            writer.add_key_value_metadata(notes_of(part.metadata.metadata))

@@ -19,13 +19,14 @@ from rowmill.schemas.row import Row, Shard
 from rowmill.tasks.input.reader import input_files, shard_rows
 from rowmill.tasks.input.survey import digest_of
 from rowmill.tasks.job.job_file import catalogue_of
+from rowmill.tasks.output.part_notes import digests_in
 from rowmill.tasks.output.part_writer import read_footer
 from rowmill.tasks.plan.label_prompt import as_asked
 from rowmill.tasks.plan.planner import Planner
 
 # Rows named of each part; the others are counted.
 NAMED = 5
-COLUMNS = ["row_index", "row_id", "request_key", "response_text", "answer_digest"]
+COLUMNS = ["row_index", "row_id", "request_key", "response_text"]
 
 
 def wrong_answers(part: Path, manifest: Mapping[str, Any]) -> Iterator[str]:
@@ -37,18 +38,18 @@ def wrong_answers(part: Path, manifest: Mapping[str, Any]) -> Iterator[str]:
     wrong: list[str] = []
     expected = _expected_keys(part, manifest)
     with pq.ParquetFile(part, pre_buffer=False) as file:
-        names = [name for name in COLUMNS if name in file.schema_arrow.names]
-        for batch in file.iter_batches(1_024, columns=names, use_threads=False):
-            for row in batch.to_pylist():
-                if (reason := _reason(row, expected)) is not None:
+        digests = iter(digests_in(file.metadata.metadata or {}, file.metadata.num_rows))
+        for batch in file.iter_batches(1_024, columns=COLUMNS, use_threads=False):
+            for row, digest in zip(batch.to_pylist(), digests, strict=False):
+                if (reason := _reason(row, digest, expected)) is not None:
                     wrong.append(f"row {row['row_id']!r}: {reason}")
     yield from (f"{part}: {one}" for one in islice(wrong, NAMED))
     if len(wrong) > NAMED:
         yield f"{part}: {len(wrong) - NAMED:,} more rows like these"
 
 
-def _reason(row: Mapping[str, Any], expected: Mapping[int, str]) -> str | None:
-    key, text, digest = row["request_key"], row["response_text"], row.get("answer_digest")
+def _reason(row: Mapping[str, Any], digest: str | None, expected: Mapping[int, str]) -> str | None:
+    key, text = row["request_key"], row["response_text"]
     if key is None:
         return None
     if digest is not None and (text is None or answer_digest(key, text) != digest):

@@ -19,7 +19,7 @@ from rowmill.tasks.output.flat_columns import FlatColumn
 from rowmill.tasks.view.table import ResultsTable
 
 # Texts that nobody searches for: names that rowmill gives.
-NOT_SEARCHED = frozenset({"request_key", "answer_digest", "price_version", "run_id", "votes", "tool_calls"})
+NOT_SEARCHED = frozenset({"request_key", "price_version", "run_id", "votes", "tool_calls"})
 COMPARED = {">=": pc.greater_equal, "<=": pc.less_equal, ">": pc.greater, "<": pc.less}
 T = TypeVar("T")
 _NUMBER = re.compile(r"(?P<sign>>=|<=|>|<)?\s*(?P<value>\S+)")

@@ -112,7 +112,11 @@ def test_rows_that_trade_places_and_texts_have_their_own_answers(bench, gateways
 def rewrite(bench: Bench, change: Callable[[pa.Table], pa.Table]) -> None:
     """The first part with other values, as sound as before: its checksums and the manifest's digest are made anew."""
     path = next((bench.folder / "out" / "results").glob("part-*.parquet"))
-    pq.write_table(change(pq.read_table(path)), path, compression="zstd", write_page_checksum=True)
+    with pq.ParquetFile(path) as part:
+        table, metadata = change(part.read()), part.metadata.metadata
+    with pq.ParquetWriter(path, table.schema, compression="zstd", write_page_checksum=True) as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata({key: value for key, value in metadata.items() if key.startswith(b"rowmill.")})
     content, manifest = path.read_bytes(), bench.folder / "out" / "run.json"
     told = json.loads(manifest.read_text())
     if path.name in told.get("parts", {}):

@@ -18,7 +18,7 @@ from tests.conftest import KEY, PERSON, Bench, assert_balanced, money
 
 MODELS = ["gemini-3-pro", "gemini-3-flash"]
 CONTRACT_COLUMNS = [
-    "row_id", "row_index", "customer", "status", "output", "response_text", "repair", "error_kind", "error_message",
+    "row_id", "row_index", "id", "customer", "status", "output", "response_text", "repair", "error_kind", "error_message",
     "finish_reason", "model", "attempts", "input_tokens", "output_tokens", "thought_tokens", "cost_usd", "cost_credits",
     "wasted_cost_usd", "cost_unknown", "reused_from", "latency_ms", "started_at", "finished_at", "request_key",
     "price_version", "run_id",

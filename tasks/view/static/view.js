@@ -4,7 +4,7 @@
 const LIMIT = 50, SHOWN_CHARS = 160, NOT_SHOWN_FIRST = new Set([
   "row_index", "response_text", "repair", "finish_reason", "model", "input_tokens", "output_tokens", "thought_tokens",
   "cost_credits", "wasted_cost_usd", "cost_unknown", "reused_from", "started_at", "finished_at", "request_key",
-  "answer_digest", "price_version", "run_id", "votes", "thoughts", "grounding", "tool_calls", "voted_label", "evidence",
+  "price_version", "run_id", "votes", "thoughts", "grounding", "tool_calls", "voted_label", "evidence",
   "error_kind",
 ]);
 const FIELDS_FIRST = 8;
