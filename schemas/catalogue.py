@@ -21,6 +21,8 @@ ErrorName = Annotated[str, Field(pattern=r"^[1-5][0-9][0-9]:.+$")]
 
 # What Gemini counts for an image at its usual resolution; other media may be far from it.
 MEDIA_TOKENS = 1_120
+# No model reads or writes more in one call.
+TOKENS_MOST = 10**9
 
 
 class PriceEntry(BaseModel):
@@ -41,14 +43,14 @@ class ModelEntry(BaseModel):
     path: str = Field(min_length=1)
     wire_name: str | None = None
     base_url: str | None = None
-    context_window: int = Field(gt=0)
-    max_output_tokens: int = Field(gt=0)
+    context_window: int = Field(gt=0, le=TOKENS_MOST)
+    max_output_tokens: int = Field(gt=0, le=TOKENS_MOST)
     native_schema: bool
     native_schema_with_tools: bool = False
     search_with_functions: bool = False
     media_by_reference: bool = False
     include_thoughts_field: bool = False
-    media_tokens: int = MEDIA_TOKENS
+    media_tokens: int = Field(MEDIA_TOKENS, ge=0, le=TOKENS_MOST)
     auth: Auth = "bearer"
     thinking_levels: list[str] = []
     version: str
@@ -92,8 +94,8 @@ def parse_catalogue(text: str, where: str) -> dict[str, Model]:
     """TOML text → models by name. Raises CatalogueError naming the file, the model and the key."""
     try:
         tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise CatalogueError(f"not valid TOML: {error}", where=where, hint="mend it there") from None
+    except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
+        raise CatalogueError(f"not valid TOML: {error}", where=where, hint="correct it there") from None
     unknown = set(tables) - {"models"}
     if unknown:
         raise CatalogueError(

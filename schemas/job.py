@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from rowmill.schemas.label import Label
-from rowmill.schemas.section import Part
+from rowmill.schemas.section import ForAnswers, ForNothing, ForResults, Later, Part
 
 # Money is kept in whole 10⁻¹² USD; a cap beyond this is a slip.
 MONEY_MOST = 10**9
@@ -20,15 +20,23 @@ Structured = Literal["auto", "native", "prompt"]
 class Params(Part):
     """What each call asks of the model. Only what is set here (and `stream`) is sent beside the documented defaults."""
 
-    thinking: Thinking | None = Field(
+    thinking: ForAnswers[Thinking | None] = Field(
         None, description="Reasoning effort; the gateway's default is high on gemini-3-pro"
     )
-    include_thoughts: bool = Field(False, description="Ask for the reasoning text and keep it in a `thoughts` column")
-    temperature: float | None = Field(None, ge=0, le=2, description="Sampling temperature, sent only when set")
-    max_output_tokens: int | None = Field(None, gt=0, description="Bound of one answer; narrows the worst-case cost")
-    search: bool = Field(False, description="Google Search grounding; cannot be combined with functions")
-    stream: bool = Field(False, description="Receive answers as server-sent events; the rows come out the same")
-    extra: dict[str, Any] = Field(
+    include_thoughts: ForAnswers[bool] = Field(
+        False, description="Ask for the reasoning text and keep it in a `thoughts` column"
+    )
+    temperature: ForAnswers[float | None] = Field(
+        None, ge=0, le=2, description="Sampling temperature, sent only when set"
+    )
+    max_output_tokens: ForAnswers[int | None] = Field(
+        None, gt=0, description="Bound of one answer; narrows the worst-case cost"
+    )
+    search: ForAnswers[bool] = Field(False, description="Google Search grounding; cannot be combined with functions")
+    stream: ForNothing[bool] = Field(
+        False, description="Receive answers as server-sent events; the rows come out the same"
+    )
+    extra: ForAnswers[dict[str, Any]] = Field(
         default_factory=dict, description="Further fields of the request body, sent as they stand"
     )
 
@@ -79,49 +87,59 @@ class Tool(Part):
 class Job(Part):
     """A batch: rows in, one typed answer per row out. Paths are relative to the job file."""
 
-    name: str = Field("rowmill", min_length=1, description="Shown in Prefect and in the report")
-    model: str = Field(description="gemini-3-pro, gemini-3-flash, or a model of your own catalogue")
-    input: str = Field(description="JSONL (.gz, .zst) or Parquet: a file, a folder or a glob, on disk or at s3://")
-    output: str = Field(description="Folder for results, manifest and journal, on disk or at s3://bucket/folder")
-    id: str | None = Field(None, description="Column that names each row; unique. Without it the position is the id")
-    prompt: str | None = Field(None, description="Jinja2 template over the row's columns")
-    system: str | None = Field(None, description="System text for every row")
-    output_schema: str | dict[str, Any] | None = Field(
+    name: ForNothing[str] = Field("rowmill", min_length=1, description="Shown in Prefect and in the report")
+    model: ForAnswers[str] = Field(description="gemini-3-pro, gemini-3-flash, or a model of your own catalogue")
+    input: ForNothing[str] = Field(
+        description="JSONL (.gz, .zst) or Parquet: a file, a folder or a glob, on disk or at s3://"
+    )
+    output: ForNothing[str] = Field(
+        description="Folder for results, manifest and journal, on disk or at s3://bucket/folder"
+    )
+    id: ForResults[str | None] = Field(
+        None, description="Column that names each row; unique. Without it the position is the id"
+    )
+    prompt: ForAnswers[str | None] = Field(None, description="Jinja2 template over the row's columns")
+    system: ForAnswers[str | None] = Field(None, description="System text for every row")
+    output_schema: ForAnswers[str | dict[str, Any] | None] = Field(
         None, alias="schema", description="JSON Schema file, inline schema, or package.module:PydanticModel"
     )
-    validator: str | None = Field(
+    validator: Later[ForAnswers[str | None]] = Field(
         None,
         pattern=r"^[^:]*[^:/]:[^:/]+$",
         description="[FOLDER/]package.module:PydanticModel whose own validators judge each answer that meets the "
         "schema; `schema: package.module:PydanticModel` sets it",
     )
-    structured: Structured = Field("auto", description="How the schema reaches the model")
-    attachments: list[str] = Field(default_factory=list, description="Columns that hold media")
-    media_root: str | None = Field(None, description="Folder below which media paths must lie")
-    keep: list[str] = Field(default_factory=list, description="Input columns carried into the results")
-    tools: list[Tool] = Field(default_factory=list, description="Functions the model may call")
+    structured: ForAnswers[Structured] = Field("auto", description="How the schema reaches the model")
+    attachments: ForAnswers[list[str]] = Field(default_factory=list, description="Columns that hold media")
+    media_root: ForNothing[str | None] = Field(None, description="Folder below which media paths must lie")
+    keep: ForNothing[list[str]] = Field(default_factory=list, description="Input columns carried into the results")
+    tools: ForAnswers[list[Tool]] = Field(default_factory=list, description="Functions the model may call")
     label: Label | None = Field(None, description="Label each row: the schema and the system text are made from it")
     params: Params = Field(default_factory=Params, description="What each call asks of the model")  # type: ignore[arg-type]
-    limits: Limits = Field(default_factory=Limits, description="How fast to go")  # type: ignore[arg-type]
-    retries: Retries = Field(default_factory=Retries, description="How often a row is tried again")  # type: ignore[arg-type]
-    max_cost_usd: Decimal | None = Field(
+    limits: ForNothing[Limits] = Field(default_factory=Limits, description="How fast to go")  # type: ignore[arg-type]
+    retries: ForNothing[Retries] = Field(default_factory=Retries, description="How often a row is tried again")  # type: ignore[arg-type]
+    max_cost_usd: ForNothing[Decimal | None] = Field(
         None,
         gt=0,
         le=MONEY_MOST,
         description="Cap on all that is ever spent for this output: no call is sent that could pass it",
     )
-    max_run_cost_usd: Decimal | None = Field(
+    max_run_cost_usd: ForNothing[Decimal | None] = Field(
         None, gt=0, le=MONEY_MOST, description="Cap on what one run spends, for a job that runs every night"
     )
-    on_spend_limit: Literal["stop", "wait"] = Field("stop", description="What a spend limit of the key does")
-    runner: Literal["local", "dask", "ray"] = Field(
+    on_spend_limit: ForNothing[Literal["stop", "wait"]] = Field(
+        "stop", description="What a spend limit of the key does"
+    )
+    runner: ForNothing[Literal["local", "dask", "ray"]] = Field(
         "local", description="Where shards are settled: in this process, or by the workers of a Dask or Ray cluster"
     )
-    scheduler: str | None = Field(
+    scheduler: ForNothing[str | None] = Field(
         None, description="Address of that cluster; else DASK_SCHEDULER_ADDRESS or RAY_ADDRESS tells"
     )
-    api_key_block: str | None = Field(None, description="Name of a Prefect Secret block that holds the API key")
-    catalogue: str | None = Field(None, description="TOML file with models and prices of your own")
+    api_key_block: ForNothing[str | None] = Field(
+        None, description="Name of a Prefect Secret block that holds the API key"
+    )
+    catalogue: ForNothing[str | None] = Field(None, description="TOML file with models and prices of your own")
 
     @property
     def is_capped(self) -> bool:
@@ -159,8 +177,8 @@ class Job(Part):
         return self
 
     def _can_be_labelled(self, label: Label) -> None:
-        for key, told in (("schema", self.output_schema), ("tools", self.tools)):
-            if told:
+        for key, value in (("schema", self.output_schema), ("tools", self.tools)):
+            if value:
                 raise ValueError(f"label and {key} cannot be used together: the schema is made from label, drop {key}")
         if label.votes > 1 and not label.shuffle and self.params.temperature == 0:
             raise ValueError(

@@ -9,7 +9,7 @@ import msgspec
 from pydantic import Field, field_validator, model_validator
 
 from rowmill.schemas.attempt import Spent
-from rowmill.schemas.section import Part
+from rowmill.schemas.section import Affects, ForAnswers, ForNothing, ForResults, Part, identity
 
 VOTES_MOST = 99
 # A stronger model where two of three votes agree or fewer; people where there is no majority.
@@ -52,27 +52,35 @@ WrittenLabels = list[Choice | str | int | float | bool] | dict[str, str | None] 
 class Label(Part):
     """Labels from a closed set, by one vote or by many."""
 
-    labels: list[Choice] | None = Field(
+    labels: ForAnswers[list[Choice] | None] = Field(
         None, description="The labels: names, {name, description} entries, or a mapping of names to descriptions"
     )
-    column: str | None = Field(None, description="Take the labels from the values of this column instead of a list")
-    multi: bool = Field(False, description="A row may have several labels, or none")
-    votes: int = Field(1, ge=1, le=VOTES_MOST, description="Most answers asked for a row; fewer where they settle it")
-    shuffle: bool = Field(True, description="Show the labels in another order to each vote, against position bias")
-    ties: Literal["first", "review"] = Field(
+    column: ForNothing[str | None] = Field(
+        None, description="Take the labels from the values of this column instead of a list"
+    )
+    multi: ForAnswers[bool] = Field(False, description="A row may have several labels, or none")
+    votes: ForAnswers[int] = Field(
+        1, ge=1, le=VOTES_MOST, description="Most answers asked for a row; fewer where they settle it"
+    )
+    shuffle: ForAnswers[bool] = Field(
+        True, description="Show the labels in another order to each vote, against position bias"
+    )
+    ties: ForAnswers[Literal["first", "review"]] = Field(
         "first", description="first: of tied labels the one voted for first; review: no label, people decide"
     )
-    gold: str | None = Field(None, description="Column with the right labels; never shown to the model")
-    guidelines: str | None = Field(None, description="How to label, in your own words")
-    examples: int | list[Example] = Field(
+    gold: ForResults[str | None] = Field(None, description="Column with the right labels; never shown to the model")
+    guidelines: ForAnswers[str | None] = Field(None, description="How to label, in your own words")
+    examples: ForAnswers[int | list[Example]] = Field(
         0, description="Examples to show: a list, or how many gold rows to take (those are left out of the scores)"
     )
-    reason: bool = Field(False, description="Ask for one sentence that says why, before the label")
-    escalate: Escalate | None = Field(None, description="A stronger model where the votes disagree")
-    min_accuracy: float | None = Field(
+    reason: ForAnswers[bool] = Field(False, description="Ask for one sentence that says why, before the label")
+    escalate: ForAnswers[Escalate | None] = Field(None, description="A stronger model where the votes disagree")
+    min_accuracy: ForNothing[float | None] = Field(
         None, gt=0, le=1, description="Ask the gold rows first; stop before the rest where fewer of them are right"
     )
-    review_below: float = Field(REVIEWED_BELOW, ge=0, le=1, description="Rows of less agreement go to review.jsonl")
+    review_below: ForNothing[float] = Field(
+        REVIEWED_BELOW, ge=0, le=1, description="Rows of less agreement go to review.jsonl"
+    )
 
     @field_validator("labels", mode="before", json_schema_input_type=WrittenLabels)
     @classmethod
@@ -134,7 +142,7 @@ class Label(Part):
 
     def identity(self) -> dict[str, Any]:
         """What the answers depend on."""
-        return self.model_dump(mode="json", exclude={"column", "gold", "min_accuracy", "review_below"})
+        return identity(self, {Affects.ANSWERS})
 
     @property
     def fewest_votes(self) -> int:

@@ -12,6 +12,11 @@ from rowmill.schemas.usage import Usage
 
 PICO = 10**12
 MILLION = 10**6
+# What decimal128(18, 12) holds in one row, in 10⁻¹² units (exclusive), and where sums and prices can only be slips.
+ROW_MOST = 10**18
+AMOUNT_MOST = 10**15
+PRICE_MOST = 10**6
+AMOUNT_MOST_CHARS = 100
 
 
 class Cost(msgspec.Struct, frozen=True, gc=False):
@@ -50,18 +55,25 @@ class Price:
 def per_token(per_million: str, where: str) -> int:
     """Decimal price per million tokens → integer of 10⁻¹² per token.
 
-    Raises CatalogueError where the price is no decimal, is negative, or is no whole number of 10⁻¹² per token.
+    Raises CatalogueError where the price is no decimal, is negative or above a million, or is no whole number of 10⁻¹²
+    per token.
     """
     try:
-        value = Decimal(per_million)
-    except (InvalidOperation, TypeError, ValueError):
+        value = _decimal(per_million)
+    except ValueError:
         raise CatalogueError(
-            f"the price {per_million!r} is not a decimal number",
+            f"the price {per_million[:60]!r} is not a decimal number",
             where=where,
             hint='write it as a string such as "0.80", per million tokens',
         ) from None
+    if value > PRICE_MOST:
+        raise CatalogueError(
+            f"the price {per_million[:60]} is above {PRICE_MOST:,} per million tokens",
+            where=where,
+            hint="prices are per million tokens, not per token",
+        )
     pico = value * (PICO // MILLION)
-    if not value.is_finite() or value < 0 or pico != pico.to_integral_value():
+    if value < 0 or pico != pico.to_integral_value():
         raise CatalogueError(
             f"the price {per_million} is negative or finer than 0.000001 per million tokens",
             where=where,
@@ -78,14 +90,22 @@ def decimal_string(pico: int) -> str:
 
 
 def parse_amount(text: str) -> int:
-    """Decimal string → 10⁻¹² units, rounded down. Raises ValueError where it is no finite decimal."""
-    try:
-        value = Decimal(str(text))
-    except InvalidOperation:
-        raise ValueError(f"{text!r} is not a decimal number") from None
-    if not value.is_finite():
-        raise ValueError(f"{text!r} is not a finite number")
+    """Decimal string → 10⁻¹² units, rounded down. Raises ValueError where it is no decimal, or no sum of money."""
+    value = _decimal(str(text))
+    if abs(value) >= AMOUNT_MOST:
+        raise ValueError(f"{text[:60]!r} is no sum of money: it is {AMOUNT_MOST:.0e} or more")
     return int(value * PICO)
+
+
+def _decimal(text: str) -> Decimal:
+    """A finite decimal. Raises ValueError."""
+    try:
+        value = Decimal(text) if len(text) <= AMOUNT_MOST_CHARS else None
+    except InvalidOperation:
+        value = None
+    if value is None or not value.is_finite():
+        raise ValueError(f"{text[:60]!r} is not a decimal number")
+    return value
 
 
 def short_usd(pico: int) -> str:

@@ -37,6 +37,8 @@ def load_job(path: Path, overrides: Mapping[str, Any] | None = None) -> Job:
             where=str(path),
             hint="begin with a key, as in `model: gemini-3-pro`",
         )
+    # By this key editors find the schema of a job file.
+    keys.pop("$schema", None)
     base = path.resolve().parent
     keys = _with_absolute_paths(keys, base)
     for key, value in (overrides or {}).items():

@@ -8,7 +8,9 @@ from rowmill.schemas.catalogue import Model
 from rowmill.schemas.errors import InputError, JobError
 from rowmill.schemas.job import Job
 from rowmill.schemas.outcome import Outcome, Status
+from rowmill.schemas.price import ROW_MOST
 from rowmill.schemas.request import AskOptions, Text, Turn
+from rowmill.schemas.usage import Usage
 from rowmill.tasks.gateway.protocols.registry import PROTOCOLS
 from rowmill.tasks.input.reader import without_id
 from rowmill.tasks.input.survey import Survey
@@ -45,8 +47,23 @@ def impossible(job: Job, model: Model) -> Iterator[JobError]:
             where="params.thinking",
             hint=f"it has: {', '.join(model.thinking_levels) or 'none'}",
         )
-    if (reason := _refused_params(job, model)) is not None:
-        yield reason
+    if (refused := _refused_params(job, model)) is not None:
+        yield refused
+    if _row_may_cost_too_much(job, model):
+        yield JobError(
+            f"at the prices of {model.name} one row may cost 1,000,000 or more, which the results cannot hold",
+            where="catalogue",
+            hint="check the prices, which are per million tokens, and lower the retries or votes",
+        )
+
+
+def _row_may_cost_too_much(job: Job, model: Model) -> bool:
+    """Whether all attempts that a row may take, each at its worst, cost more than a results column holds."""
+    if model.price is None:
+        return False
+    attempts = (1 + job.retries.content + job.retries.transport) * (job.label.votes if job.label else 1)
+    dearest = model.price.of(Usage(input=attempts * model.context_window, output=attempts * model.max_output_tokens))
+    return max(dearest.usd, dearest.credits) >= ROW_MOST
 
 
 def _refused_params(job: Job, model: Model) -> JobError | None:

@@ -16,6 +16,7 @@ from rowmill.schemas.catalogue import Model
 
 # What a medium may be counted as beyond its bytes at the most: a small picture has a least number of tokens.
 MEDIA_MOST_TOKENS = 4_096
+ANSWERS_MOST = 128
 
 
 class WorstCase(NamedTuple):
@@ -68,6 +69,8 @@ def refusal(model: Model, body: dict[str, Any], *, capped: bool) -> str | None:
         name = _words(path)
         if not _is_count(count):
             return f"{name} must be a whole number above 0, not {count!r}"
+        if count > ANSWERS_MOST:
+            return f"{name} asks for {count:,} answers; at most {ANSWERS_MOST} are sent for"
         if count > 1 and capped:
             return f"{name} asks for {count:,} answers, which are all billed and of which one is kept: drop it"
     for path, budget in demands.thinking:

@@ -47,12 +47,21 @@ def test_amounts_read_back_as_written(pico):
     assert Decimal(decimal_string(pico)) * PICO == pico
 
 
-@pytest.mark.parametrize("price", ["-1", "x", "NaN", "Infinity", "0.0000001"])
+@pytest.mark.parametrize(
+    "price", ["-1", "x", "NaN", "Infinity", "0.0000001", "1e400", "1e999999", "1e-999999", "9" * 10_000, "1000001"]
+)
 def test_a_price_that_is_no_whole_unit_is_refused(price):
     """A price finer than money is kept, negative or no number is refused with its place."""
     with pytest.raises(CatalogueError) as caught:
         per_token(price, "mine.toml: models.x.price.input_usd")
     assert "mine.toml" in str(caught.value)
+
+
+@pytest.mark.parametrize("amount", ["1e999999", "1e400", "-1e999999", "9" * 10_000, "Infinity", "NaN", "x", ""])
+def test_an_amount_that_is_no_sum_of_money_is_refused(amount):
+    """Whatever a gateway or a file names as money is a bounded number or no money at all."""
+    with pytest.raises(ValueError, match=r"decimal|sum of money"):
+        parse_amount(amount)
 
 
 @pytest.mark.parametrize(("usd", "shown"), [("0", "$0"), ("0.000000123", "$0.00000012"), ("1234.5", "$1,234.50")])

@@ -1,0 +1,21 @@
+"""What a job and its model cannot do together is refused before the first call."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from rowmill.schemas.catalogue import builtin_catalogue
+from rowmill.schemas.job import Job, Retries
+from rowmill.schemas.price import Price
+from rowmill.tasks.plan.input_checks import impossible
+
+
+def test_a_row_that_results_could_not_hold_is_refused_before_a_call():
+    """Where all attempts of a row together could cost a million, in USD or credits, the job is refused in words."""
+    model = builtin_catalogue()["gemini-3-pro"]
+    job = Job(model=model.name, input="i", output="o", prompt="x")
+    assert list(impossible(job, model)) == []
+    assert list(impossible(job.model_copy(update={"retries": Retries(content=10**6)}), model)) != []
+    for price in (Price(10**12, 0, 0, 0), Price(0, 0, 0, 10**15)):
+        [error] = impossible(job, replace(model, price=price))
+        assert "results cannot hold" in str(error)
