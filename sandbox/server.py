@@ -55,6 +55,8 @@ class Sandbox:
         self.books = Books(journal)
         self.base_url = ""
         self._models = builtin_catalogue()
+        like = {model.protocol: model for model in self._models.values()}
+        self._models |= {name: like[protocol] for name, protocol in self.settings.models.items()}
         self._seen: Counter[str] = Counter()
         self._rate, self._spend = RateLimit(), SpendLimit()
 
@@ -230,7 +232,7 @@ class Sandbox:
     def _body(self, told: Told, reply: Reply, *, with_usage: bool) -> Iterator[str]:
         prompt, beside = told.prompt, self.settings.thoughts_beside
         call_id = f"{told.hash}{told.seen}"
-        if prompt.model == chat_completions.MODEL:
+        if self._models[prompt.model].protocol == "chat-completions":
             if prompt.stream:
                 return chat_completions.stream(reply, prompt, call_id, beside=beside, with_usage=with_usage)
             made = chat_completions.answer(reply, prompt, call_id, beside=beside, with_usage=with_usage)

@@ -14,7 +14,8 @@ class Settings:
 
     `faults` maps a fault kind to its probability, `labels` a text that a prompt may hold to its right label or labels.
     A label is answered right with the probability `right`, or the model's own in `right_of`; `confusion` maps a right
-    label to the probabilities of what is said in its place. The same prompt is always answered the same way.
+    label to the probabilities of what is said in its place. `models` are further models by name, each with the protocol
+    that it speaks, at the prices of the built-in model of that protocol. The same prompt always gets the same answer.
     """
 
     seed: int = 0
@@ -35,6 +36,7 @@ class Settings:
     right_of: dict[str, float] = field(default_factory=dict)
     confusion: dict[str, dict[str, float]] = field(default_factory=dict)
     detail: bool = False
+    models: dict[str, Literal["chat-completions", "generate-content"]] = field(default_factory=dict)
 
 
 def changed(settings: Settings, told: dict[str, object]) -> Settings:

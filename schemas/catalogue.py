@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
+from difflib import get_close_matches
 from importlib import resources
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -15,7 +16,8 @@ from rowmill.schemas.errors import CatalogueError
 from rowmill.schemas.price import Price, per_token
 
 Protocol = Literal["chat-completions", "generate-content"]
-Auth = Literal["bearer", "x-goog-api-key"]
+# none: a server of your own that asks for no key.
+Auth = Literal["bearer", "x-goog-api-key", "none"]
 ErrorMeaning = Literal["spend_limit", "rate_limit", "upstream", "auth", "model_not_found", "row"]
 ErrorName = Annotated[str, Field(pattern=r"^[1-5][0-9][0-9]:.+$")]
 
@@ -23,6 +25,8 @@ ErrorName = Annotated[str, Field(pattern=r"^[1-5][0-9][0-9]:.+$")]
 MEDIA_TOKENS = 1_120
 # No model reads or writes more in one call.
 TOKENS_MOST = 10**9
+GEMINI_PATH = "/v1/gemini/v1beta/models"
+FORM = "`rowmill models --init FILE` writes a catalogue with every key explained"
 
 
 class PriceEntry(BaseModel):
@@ -91,29 +95,47 @@ class Model:
 
 
 def parse_catalogue(text: str, where: str) -> dict[str, Model]:
-    """TOML text → models by name. Raises CatalogueError naming the file, the model and the key."""
+    """TOML text → models by name. Raises CatalogueError naming the file, and every model and key that is wrong."""
     try:
         tables = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
         raise CatalogueError(f"not valid TOML: {error}", where=where, hint="correct it there") from None
-    unknown = set(tables) - {"models"}
-    if unknown:
-        raise CatalogueError(
-            f"unknown table {sorted(unknown)[0]!r}", where=where, hint="models stand under [models.NAME]"
-        )
-    return {name: _model(name, table, where) for name, table in tables.get("models", {}).items()}
+    wrong = [f"unknown table {name!r}: models stand under [models.NAME]" for name in sorted(set(tables) - {"models"})]
+    entries: dict[str, ModelEntry] = {}
+    models = tables.get("models", {})
+    if not isinstance(models, dict):
+        models, wrong = {}, [*wrong, "models is no table: models stand under [models.NAME]"]
+    for name, table in models.items():
+        try:
+            entries[name] = ModelEntry.model_validate(table)
+        except ValidationError as error:
+            wrong += [f"models.{name}.{_explain(one)}" for one in error.errors(include_url=False)]
+    found: dict[str, Model] = {}
+    for name, entry in entries.items():
+        try:
+            found[name] = _model(name, entry, where)
+        except CatalogueError as error:
+            wrong.append(f"{error.where.removeprefix(f'{where}: ')}: {error.what}")
+    if wrong:
+        raise CatalogueError("; ".join(wrong), where=where, hint=FORM)
+    return found
 
 
-def _model(name: str, table: object, where: str) -> Model:
+def _explain(error: Any) -> str:
+    """What is wrong with one key, and the nearest known one where it was misspelt."""
+    key = ".".join(str(step) for step in error["loc"]) or "(table)"
+    if error["type"] == "missing":
+        return f"{key} is missing"
+    if error["type"] == "extra_forbidden":
+        section = PriceEntry if error["loc"][0] == "price" else ModelEntry
+        near = get_close_matches(str(error["loc"][-1]), section.model_fields, 1)
+        return f"{key} is no key" + (f", did you mean {near[0]!r}?" if near else "")
+    said = str(error["msg"])
+    return f"{key}: {said[0].lower()}{said[1:]}"
+
+
+def _model(name: str, entry: ModelEntry, where: str) -> Model:
     place = f"{where}: models.{name}"
-    try:
-        entry = ModelEntry.model_validate(table)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(str(step) for step in first["loc"]) or "(table)"
-        raise CatalogueError(
-            f"{key}: {first['msg']}", where=place, hint="schemas/catalogue.toml shows the form"
-        ) from None
     price = (
         None
         if entry.price is None
@@ -147,6 +169,12 @@ def _model(name: str, table: object, where: str) -> Model:
         checked=entry.checked,
         errors=entry.errors,
     )
+
+
+def in_sandbox(model: Model) -> Model:
+    """The model as a sandbox serves it: at the sandbox's own address, whatever server it has otherwise."""
+    paths = {"chat-completions": "/v1/chat/completions", "generate-content": f"{GEMINI_PATH}/{model.wire_name}"}
+    return replace(model, base_url=None, auth="bearer", path=paths[model.protocol])
 
 
 def builtin_catalogue() -> dict[str, Model]:

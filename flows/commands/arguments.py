@@ -158,6 +158,13 @@ def _add_models(commands: Any) -> None:
     models = commands.add_parser("models", help="show the catalogue: protocols, prices, restrictions, date and source")
     models.add_argument("--catalogue", help="a catalogue of your own, shown along with the built-in one")
     models.add_argument("--json", action="store_true", help="print one JSON object")
+    models.add_argument(
+        "--init",
+        nargs="?",
+        const="models.toml",
+        metavar="FILE",
+        help="write a catalogue to start from: every key explained, examples of servers (default models.toml)",
+    )
 
 
 def _add_export(commands: Any) -> None:

@@ -5,14 +5,21 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from importlib import resources
 from pathlib import Path
 
 from rowmill.schemas.catalogue import Model, builtin_catalogue, parse_catalogue
-from rowmill.schemas.errors import CatalogueError, ExitCode
+from rowmill.schemas.errors import CatalogueError, ExitCode, OutputError
+
+TEMPLATE = "models.toml"
 
 
 def models_command(args: argparse.Namespace) -> ExitCode:
-    """`rowmill models`. Raises CatalogueError for a catalogue that cannot be read."""
+    """`rowmill models`. Raises CatalogueError for a catalogue that cannot be read, OutputError for a file to be written
+    that is there already.
+    """
+    if args.init is not None:
+        return _init(Path(args.init))
     models = builtin_catalogue()
     for name in (os.environ.get("ROWMILL_CATALOGUE"), args.catalogue):
         if name:
@@ -28,6 +35,22 @@ def models_command(args: argparse.Namespace) -> ExitCode:
         print(json.dumps({name: model_facts(model) for name, model in models.items()}, indent=1))
     else:
         print("\n\n".join(_text(model) for model in models.values()))
+    return ExitCode.OK
+
+
+def _init(path: Path) -> ExitCode:
+    """Write a catalogue to start from; nothing is overwritten."""
+    text = resources.files("rowmill.flows.commands").joinpath(TEMPLATE).read_text(encoding="utf-8")
+    try:
+        with open(path, "x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise OutputError(f"{path.name} is there already", where=str(path), hint="name another file") from None
+    except OSError as error:
+        raise OutputError(
+            f"cannot be written: {error.strerror}", where=str(path), hint="name a file that you may write"
+        ) from None
+    print(f"wrote {path}; keep what you need, then name it by `catalogue:` in a job, or by ROWMILL_CATALOGUE")
     return ExitCode.OK
 
 

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,11 +20,12 @@ from rowmill.flows.orchestration.opening import opened
 from rowmill.flows.orchestration.pipeline import Watch, carry_out
 from rowmill.flows.text.display import watch_bar, watch_lines
 from rowmill.flows.text.summary import summary
+from rowmill.schemas.catalogue import Model, builtin_catalogue, find_model
 from rowmill.schemas.errors import ExitCode, JobError
 from rowmill.schemas.job import Job
 from rowmill.schemas.outcome import retry_kinds
 from rowmill.tasks.gateway.credentials import SANDBOX_KEY, Gateway, gateway_from
-from rowmill.tasks.job.job_file import load_job
+from rowmill.tasks.job.job_file import catalogue_of, load_job
 from rowmill.tasks.output.location import output_to_write
 from rowmill.tasks.plan.input_checks import refuse_without_labels
 from rowmill.tasks.run.manifest_builder import exit_code
@@ -98,13 +100,32 @@ def gateway_for(job: Job, *, sandbox: bool, settings: str | None) -> Iterator[Ga
     if sandbox:
         from rowmill.sandbox.process import spawn
 
-        with spawn(_sandbox_settings(settings)) as running:
+        with spawn(_with_own_models(_sandbox_settings(settings), job)) as running:
             catalogue, redis_url = (os.environ.get(name) for name in ("ROWMILL_CATALOGUE", "ROWMILL_REDIS_URL"))
             yield Gateway(running.base_url, SANDBOX_KEY, catalogue, redis_url)
+    elif not needs_key(job):
+        yield gateway_from(os.environ, needs_key=False)
     elif job.api_key_block and not os.environ.get("ROWMILL_API_KEY"):
         yield None
     else:
         yield gateway_from(os.environ)
+
+
+def needs_key(job: Job) -> bool:
+    """Whether any model that the job may ask is on a server that asks for a key. Raises CatalogueError."""
+    return any(model.auth != "none" for model in _models_of(job))
+
+
+def _models_of(job: Job) -> list[Model]:
+    catalogue = catalogue_of(job, os.environ.get("ROWMILL_CATALOGUE"))
+    stronger = job.label.escalate.model if job.label is not None and job.label.escalate is not None else None
+    return [find_model(name, catalogue) for name in (job.model, stronger) if name is not None]
+
+
+def _with_own_models(settings: Settings, job: Job) -> Settings:
+    """The sandbox also plays the models of the user's own catalogue."""
+    own = {model.wire_name: model.protocol for model in _models_of(job) if model.name not in builtin_catalogue()}
+    return replace(settings, models={**own, **settings.models})
 
 
 def _sandbox_settings(file: str | None) -> Settings:

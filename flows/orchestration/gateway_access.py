@@ -34,6 +34,10 @@ async def open_gateway(job: Job, *, sandbox: bool, known: Gateway | None = None)
 
 async def gateway_of(job: Job) -> Gateway:
     """Address and key: the environment first, then the Secret block that the job names. Raises JobError for neither."""
+    from rowmill.flows.commands.run import needs_key
+
+    if not needs_key(job):
+        return gateway_from(os.environ, needs_key=False)
     if job.api_key_block and not os.environ.get("ROWMILL_API_KEY"):
         from prefect.blocks.system import Secret
 

@@ -64,7 +64,7 @@ def unfit(parcel: Parcel, environment: Mapping[str, str] = os.environ) -> str | 
     if parcel.version != version:
         return f"rowmill {version} is installed there, and this run is of {parcel.version}: install the same"
     work = unpacked(parcel)
-    if not _key(work, environment):
+    if _key(work, environment) is None:
         told = "another one" if environment.get("ROWMILL_API_KEY") else "not set"
         return f"ROWMILL_API_KEY is {told} there: give every worker the run's key in its environment"
     grants = Mailbox(Path(work.job.output)).read(GRANTS, LeaseGrants)
@@ -84,8 +84,9 @@ def files_of(work: ShardWork) -> list[InputFile] | None:
 
 def _key(work: ShardWork, environment: Mapping[str, str]) -> str | None:
     """The run's key, where this process has it."""
+    # A run whose models need no key has an empty one.
     known = (environment.get("ROWMILL_API_KEY", "").strip(), SANDBOX_KEY if work.sandbox else "")
-    return next((key for key in known if key and group_of(work.base_url, key) == work.group), None)
+    return next((key for key in known if group_of(work.base_url, key) == work.group), None)
 
 
 def within(ranges: Sequence[tuple[int, int]]) -> Callable[[int], bool]:

@@ -52,11 +52,10 @@ class Client:
         self._model, self._clock, self._key = model, clock, api_key
         self._base_url = base_url
         self._url = endpoint(base_url, PROTOCOLS[model.protocol].path(model, stream=stream))
-        key = f"Bearer {api_key}" if model.auth == "bearer" else api_key
         self._headers = httpx.Headers(
             {
                 "host": self._url.netloc.decode("ascii"),
-                "authorization" if model.auth == "bearer" else model.auth: key,
+                **_credentials(model, api_key),
                 "content-type": "application/json",
                 "accept-encoding": "identity",
                 "user-agent": "rowmill",
@@ -129,6 +128,13 @@ class Client:
 
     async def aclose(self) -> None:
         await self._transport.aclose()
+
+
+def _credentials(model: Model, api_key: str) -> dict[str, str]:
+    """The header that holds the key, where the model's server asks for one."""
+    if model.auth == "none":
+        return {}
+    return {"authorization": f"Bearer {api_key}"} if model.auth == "bearer" else {model.auth: api_key}
 
 
 def _unreachable(cause: BaseException | None) -> FailureKind:

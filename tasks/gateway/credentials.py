@@ -25,8 +25,21 @@ class Gateway:
         return f"Gateway({self.base_url!r})"
 
 
-def gateway_from(environment: Mapping[str, str]) -> Gateway:
-    """Address and key from ROWMILL_BASE_URL and ROWMILL_API_KEY. Raises JobError where the key is missing."""
+def gateway_from(environment: Mapping[str, str], *, needs_key: bool = True) -> Gateway:
+    """Address and key from ROWMILL_BASE_URL and ROWMILL_API_KEY. Raises JobError where a key is needed and missing.
+
+    Where no model that is asked needs one, no key is read and none can be sent.
+    """
+    key = _key_in(environment) if needs_key else ""
+    return Gateway(
+        environment.get("ROWMILL_BASE_URL") or DEFAULT_BASE_URL,
+        key,
+        environment.get("ROWMILL_CATALOGUE") or None,
+        environment.get("ROWMILL_REDIS_URL") or None,
+    )
+
+
+def _key_in(environment: Mapping[str, str]) -> str:
     key = environment.get("ROWMILL_API_KEY", "").strip()
     if not key or not key.isascii() or any(char.isspace() for char in key):
         raise JobError(
@@ -34,9 +47,4 @@ def gateway_from(environment: Mapping[str, str]) -> Gateway:
             where="ROWMILL_API_KEY",
             hint="set it in the environment, name a Secret block (api_key_block), or try the job with --sandbox",
         )
-    return Gateway(
-        environment.get("ROWMILL_BASE_URL") or DEFAULT_BASE_URL,
-        key,
-        environment.get("ROWMILL_CATALOGUE") or None,
-        environment.get("ROWMILL_REDIS_URL") or None,
-    )
+    return key

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from rowmill.schemas.catalogue import Model, find_model
+from rowmill.schemas.catalogue import Model, find_model, in_sandbox
 from rowmill.schemas.job import Job
 from rowmill.tasks.answers.validator import Validator
 from rowmill.tasks.gateway.credentials import Gateway
@@ -74,6 +74,8 @@ def plan_run(job: Job, options: Options, gateway: Gateway, *, clock: Clock, addr
     """
     run_id = f"{datetime.fromtimestamp(clock.wall(), UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
     catalogue = catalogue_of(job, gateway.catalogue)
+    if options.sandbox:
+        catalogue = {name: in_sandbox(known) for name, known in catalogue.items()}
     model = find_model(job.model, catalogue)
     files = input_files(job.input)
     labelling = label_run(job, files, model, options.gold, fresh=options.fresh, limit=options.limit)

@@ -293,3 +293,54 @@ def test_each_sample_job_runs(bench, job):
     assert ended.code == (3 if "malformed" in job else 0), ended.err
     assert_balanced(ended.manifest, bench.results())
     assert ended.manifest["ledger"]["unreadable"] == (8 if "malformed" in job else 0)
+
+
+KEYLESS = """
+[models.mine]
+protocol = "chat-completions"
+path = "/v1/chat/completions"
+wire_name = "gemini-3-pro"
+base_url = "{url}"
+auth = "none"
+context_window = 32768
+max_output_tokens = 4096
+native_schema = true
+version = "local"
+source = "my own server"
+checked = 2026-11-21
+price = {{input_usd = "0", output_usd = "0"}}
+"""
+
+
+def test_a_server_that_asks_for_no_key_needs_none(bench, gateways):
+    """auth = "none": the run needs no ROWMILL_API_KEY, and where one is set it is not sent; a cap of a free model holds."""
+    gateway = gateways()
+    (bench.folder / "mine.toml").write_text(KEYLESS.format(url=gateway.url))
+    bench.rows(numbered(3))
+    bench.job(model="mine", catalogue="mine.toml", id="id", max_cost_usd=1)
+    for key in ("", "sk-not-for-this-server"):
+        ended = direct(bench, "http://127.0.0.1:9", "--fresh", ROWMILL_API_KEY=key)
+        assert ended.code == 0, ended.err
+    assert [ask.key for ask in gateway.asks] == [""] * 6
+
+
+def test_a_model_of_ones_own_is_tried_in_the_sandbox_and_not_on_its_server(bench, gateways):
+    """--sandbox plays models of the user's catalogue too: their own server gets no call."""
+    gateway = gateways()
+    (bench.folder / "mine.toml").write_text(KEYLESS.format(url=gateway.url).replace('"gemini-3-pro"', '"llama3.2:3b"'))
+    bench.rows(numbered(3))
+    bench.job(model="mine", catalogue="mine.toml", id="id")
+    ended = direct(bench, "http://127.0.0.1:9", "--sandbox")
+    assert ended.code == 0, ended.err
+    assert bench.results()["status"].to_list() == ["ok"] * 3
+    assert gateway.asks == []
+
+
+def test_a_catalogue_to_start_from(bench):
+    """`rowmill models --init` writes a file that `rowmill models` reads, and overwrites nothing."""
+    assert bench.run("", "models", "--init", "own.toml").code == 0
+    shown = bench.run("", "models", "--catalogue", "own.toml", "--json").manifest
+    assert {"llama-local", "qwen-vllm", "llama-cpp", "litellm", "gemini-google", "gpt-openai"} <= set(shown)
+    again = bench.run("", "models", "--init", "own.toml")
+    assert again.code == 2
+    assert "is there already" in again.err
