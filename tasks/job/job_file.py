@@ -52,10 +52,15 @@ def job_of(told: Mapping[str, Any], where: str, places: Callable[[], Mapping[Pla
 
 
 def resolve_job(job: Job, base: Path) -> Job:
-    """The job as it travels: absolute paths, the schema itself in place of its name. Idempotent."""
+    """The job as it travels: absolute paths, the schema itself in place of its name. Idempotent.
+
+    Raises JobError for a path that no file of ours can name, SchemaError for the job's schema.
+    """
     told: dict[str, Any] = {
         name: _absolute(getattr(job, name), base) for name in PATHS if getattr(job, name) is not None
     }
+    for name, path in told.items():
+        _refuse_unless_utf8(name, path)
     if job.output_schema is not None:
         told["output_schema"] = load_schema(job.output_schema, base)
         if isinstance(job.output_schema, str) and names_model(job.output_schema, base) and job.validator is None:
@@ -64,6 +69,17 @@ def resolve_job(job: Job, base: Path) -> Job:
     if validator is not None and "/" not in validator:
         told["validator"] = f"{base}/{validator}"
     return job.model_copy(update=told)
+
+
+def _refuse_unless_utf8(key: str, path: str) -> None:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise JobError(
+            f"the path {path!r} is no UTF-8",
+            where=key,
+            hint="rename it, or name input files by a pattern, such as data/*.jsonl",
+        ) from None
 
 
 def catalogue_of(job: Job, extra: str | None) -> dict[str, Model]:
