@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 from rowmill.schemas.catalogue import Model, builtin_catalogue, parse_catalogue
+from rowmill.schemas.display_text import several_lines
 from rowmill.schemas.errors import CatalogueError, ExitCode
 
 
@@ -27,7 +28,7 @@ def models_command(args: argparse.Namespace) -> ExitCode:
     if args.json:
         print(json.dumps({name: model_facts(model) for name, model in models.items()}, indent=1))
     else:
-        print("\n\n".join(_text(model) for model in models.values()))
+        print(several_lines("\n\n".join(_text(model) for model in models.values())))
     return ExitCode.OK
 
 
