@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rowmill.flows.commands.arguments import kind_or_job, parser
+from rowmill.flows.text.log_lines import LogFormatter
 from rowmill.schemas.errors import ExitCode, RowmillError
 
 # Rows make many short-lived objects and no cycles: collecting after every 700 took a fifth of a run.
@@ -44,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(kind_or_job(given))
     logging.basicConfig(stream=sys.stderr, format="rowmill: %(message)s", level=logging.WARNING)
     for handler in logging.getLogger().handlers:
+        handler.setFormatter(LogFormatter("rowmill: %(message)s"))
         # The summary says how a flow run ended; Prefect's own line would repeat it.
         handler.addFilter(lambda record: record.name != "prefect.flow_runs")
     try:

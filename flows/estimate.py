@@ -14,6 +14,7 @@ from rowmill.flows.commands.estimate import EstimateOptions, estimate_job, pilot
 from rowmill.flows.extract import job_of, run_name
 from rowmill.flows.orchestration.gateway_access import open_gateway
 from rowmill.flows.text.forecast import forecast_text
+from rowmill.schemas.display_text import markdown, markdown_block
 from rowmill.schemas.errors import RowmillError
 from rowmill.schemas.job import Job
 
@@ -51,7 +52,7 @@ async def estimate(
                 forecast = await estimate_job(told, ask, pilot_with(gateway, ask))
         text = forecast_text(forecast)
         await acreate_markdown_artifact(
-            key="rowmill-estimate", markdown=f"```\n{text}\n```", description=f"What {told.name} will cost"
+            key="rowmill-estimate", markdown=markdown_block(text), description=markdown(f"What {told.name} will cost")
         )
         if require_under is not None:
             refuse_above(forecast, require_under)

@@ -19,6 +19,7 @@ from prefect.runtime import deployment, flow_run
 from prefect.states import Completed, Failed, Running, Scheduled
 
 from rowmill.flows.commands.report import leave_report
+from rowmill.flows.orchestration.embedded_server import prepare_embedded_server
 from rowmill.flows.orchestration.gateway_access import open_gateway
 from rowmill.flows.orchestration.opening import opened
 from rowmill.flows.orchestration.pipeline import Watch, beside, carry_out
@@ -41,6 +42,7 @@ AWAITING = "AwaitingSpendReset"
 TAG = "rowmill"
 NAMES = {False: "rowmill-extract", True: "rowmill-label"}
 log = logging.getLogger("rowmill")
+prepare_embedded_server()
 
 
 def run_name() -> str:

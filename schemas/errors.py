@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from rowmill.schemas.display_text import one_line
+
 
 class ExitCode(IntEnum):
     """Exit codes of every command (see the README)."""
@@ -30,7 +32,7 @@ class RowmillError(Exception):
     def __str__(self) -> str:
         place = f"{self.where}: " if self.where else ""
         way_out = f". {self.hint[0].upper()}{self.hint[1:]}" if self.hint else ""
-        return f"{place}{self.what}{way_out}"
+        return one_line(f"{place}{self.what}{way_out}")
 
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (type(self), self.what, self.where, self.hint)

@@ -56,6 +56,7 @@ class Limits(Part):
         False, description="Share rpm and tpm with all runs of the same key, through the Redis of ROWMILL_REDIS_URL"
     )
     timeout_s: float = Field(180, gt=0, description="Seconds without a byte after which a call is given up")
+    call_s: float = Field(1_800, gt=0, description="Seconds after which a call is given up though bytes still come")
     max_line_bytes: int = Field(32 * 2**20, gt=0, description="Longest input line; a longer one is `unreadable`")
     max_media_bytes: int = Field(14 * 2**20, gt=0, description="Most bytes of media in one row; the rest is refused")
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from rowmill.flows.commands.arguments import overrides
 from rowmill.schemas.catalogue import Model, find_model
+from rowmill.schemas.display_text import one_line, several_lines
 from rowmill.schemas.errors import ExitCode, RowmillError
 from rowmill.schemas.job import Job
 from rowmill.schemas.outcome import Outcome
@@ -92,16 +93,16 @@ def _check_rows(
     if found:
         return 0
     for note in [*notes(job, model), *unknown_keywords(job.output_schema), *json_text_notes(validator.shape)]:
-        print(f"note: {note}")
+        print(one_line(f"note: {note}"))
     problems, shown = _walk(job, planner, survey, files, show)
     for request in shown:
         wire = PROTOCOLS[model.protocol].wire(request.body, stream=job.params.stream)
-        print(json.dumps(_shortened(json.loads(wire)), indent=1, ensure_ascii=False))
+        print(several_lines(json.dumps(_shortened(json.loads(wire)), indent=1, ensure_ascii=False)))
     if labelling is not None:
-        print(_labels(labelling))
+        print(one_line(_labels(labelling)))
     print(f"{survey.rows:,} rows, {survey.rows - len(problems):,} can be asked, {len(problems):,} cannot")
     for problem in problems[:PROBLEMS_SHOWN]:
-        print(f"  {problem}")
+        print(one_line(f"  {problem}"))
     if len(problems) > PROBLEMS_SHOWN:
         print(f"  and {len(problems) - PROBLEMS_SHOWN:,} more")
     return len(problems)

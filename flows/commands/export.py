@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rowmill.schemas.catalogue import find_model
+from rowmill.schemas.display_text import one_line
 from rowmill.schemas.errors import ExitCode, JobError, OutputError
 from rowmill.schemas.job import Job
 from rowmill.schemas.label import Label
@@ -44,7 +45,7 @@ def _export(root: Path, path: Path, selection: str | None) -> ExitCode:
     if job.label is not None and _is_sheet(kind, selection):
         return _export_sheet(root, path, job, job.label, every=selection == "all")
     count, cut = _write_table(root, path, selection)
-    print(f"wrote {count:,} rows to {path}{_unfinished(manifest)}")
+    print(one_line(f"wrote {count:,} rows to {path}{_unfinished(manifest)}"))
     if cut:
         print(f"{cut:,} cells are longer than Excel holds and were cut: .csv and .parquet hold them whole")
     return ExitCode.OK
@@ -66,7 +67,7 @@ def _export_sheet(root: Path, path: Path, job: Job, label: Label, *, every: bool
         count = write_label_studio(path, rows, label)
     else:
         count, _ = _written(path, sheet(rows))
-    print(f"wrote {count:,} rows to {path}; bring corrected labels back with: rowmill label JOB --gold FILE")
+    print(one_line(f"wrote {count:,} rows to {path}; bring corrected labels back with: rowmill label JOB --gold FILE"))
     return ExitCode.OK
 
 

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from rowmill.flows.commands.schema import schema_text
+from rowmill.schemas.display_text import one_line
 from rowmill.schemas.errors import ExitCode, OutputError
 
 JOB_SCHEMA = "job.schema.json"
@@ -63,6 +64,6 @@ def init_command(args: argparse.Namespace) -> ExitCode:
         raise OutputError(
             f"cannot be written: {error.strerror}", where=str(folder), hint="name a folder you can write to"
         ) from None
-    print(f"wrote {', '.join(files)} to {folder}")
-    print(f"next: rowmill check {folder / 'job.yaml'}, then rowmill run {folder / 'job.yaml'} --sandbox")
+    print(one_line(f"wrote {', '.join(files)} to {folder}"))
+    print(one_line(f"next: rowmill check {folder / 'job.yaml'}, then rowmill run {folder / 'job.yaml'} --sandbox"))
     return ExitCode.OK

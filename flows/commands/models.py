@@ -9,6 +9,7 @@ from importlib import resources
 from pathlib import Path
 
 from rowmill.schemas.catalogue import Model, builtin_catalogue, parse_catalogue
+from rowmill.schemas.display_text import several_lines
 from rowmill.schemas.errors import CatalogueError, ExitCode, OutputError
 
 TEMPLATE = "models.toml"
@@ -34,7 +35,7 @@ def models_command(args: argparse.Namespace) -> ExitCode:
     if args.json:
         print(json.dumps({name: model_facts(model) for name, model in models.items()}, indent=1))
     else:
-        print("\n\n".join(_text(model) for model in models.values()))
+        print(several_lines("\n\n".join(_text(model) for model in models.values())))
     return ExitCode.OK
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from rowmill.flows.text.forecast import usd
 from rowmill.flows.text.labelling import label_pairs, label_tables
+from rowmill.schemas.display_text import one_line
 from rowmill.schemas.errors import ExitCode, RowmillError
 from rowmill.schemas.manifest import TerminationKind, is_sandbox
 from rowmill.tasks.output.folder import manifest_of, write_file
@@ -24,7 +25,7 @@ def report_command(args: argparse.Namespace) -> ExitCode:
     """`rowmill report OUT` writes OUT/report.html again. Raises OutputError if there is no run."""
     with output_held(args.out) as (root, _):
         page = write_report(root)
-    print(f"{args.out.rstrip('/')}/{page.name}")
+    print(one_line(f"{args.out.rstrip('/')}/{page.name}"))
     return ExitCode.OK
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from rowmill.flows.text.summary import summary
 from rowmill.schemas.attempt import Spent
+from rowmill.schemas.display_text import one_line
 from rowmill.schemas.errors import DamageError, ExitCode
 from rowmill.schemas.manifest import Tally, beside, ledger, summed, totals
 from rowmill.tasks.journal.ledger import LEDGER, Ledger
@@ -34,7 +35,7 @@ def _status(root: Path, args: argparse.Namespace) -> ExitCode:
     else:
         print(_text(current, root))
         for one in damage:
-            print(f"damaged: {one}")
+            print(one_line(f"damaged: {one}"))
     return ExitCode.REFUSED if damage else ExitCode.OK
 
 

@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -21,7 +20,9 @@ from prefect.exceptions import PrefectException
 from prefect.logging.handlers import APILogHandler
 
 from rowmill.flows.commands.report import REPORT
+from rowmill.flows.text.log_lines import LogFormatter
 from rowmill.flows.text.summary import summary
+from rowmill.schemas.display_text import markdown, markdown_block, one_line
 from rowmill.schemas.manifest import TerminationKind
 from rowmill.tasks.run.progress import Progress
 
@@ -36,6 +37,7 @@ log = logging.getLogger("rowmill")
 def logs_to_prefect() -> Iterator[None]:
     """The library's log lines, information too, in the flow run's logs for as long as this lasts."""
     handler, level = APILogHandler(), log.level
+    handler.setFormatter(LogFormatter("%(message)s", keeps_lines=True))
     log.addHandler(handler)
     log.setLevel(logging.INFO if log.getEffectiveLevel() <= logging.WARNING else log.getEffectiveLevel())
     # What goes to a terminal stays as quiet as it was.
@@ -78,7 +80,9 @@ async def tell_prefect(manifest: Mapping[str, Any], output: str, progress: Progr
     """
     try:
         await acreate_markdown_artifact(
-            key=RUN_KEY, markdown=_markdown(manifest, output, progress), description=f"{manifest['name']}: {output}"
+            key=RUN_KEY,
+            markdown=_markdown(manifest, output, progress),
+            description=markdown(f"{manifest['name']}: {output}"),
         )
         if progress.failures:
             await acreate_table_artifact(
@@ -90,15 +94,16 @@ async def tell_prefect(manifest: Mapping[str, Any], output: str, progress: Progr
     if termination["kind"] != TerminationKind.COMPLETE:
         emit_event(
             event=f"rowmill.run.{termination['kind']}",
-            resource={"prefect.resource.id": f"rowmill.output.{output}", "prefect.resource.name": manifest["name"]},
-            payload={"message": termination["message"], "next": termination["next"], "run_id": manifest["run_id"],
-                     "ledger": dict(manifest["ledger"])},
+            resource={"prefect.resource.id": f"rowmill.output.{output}",
+                      "prefect.resource.name": one_line(manifest["name"])},
+            payload={"message": one_line(termination["message"]), "next": termination["next"],
+                     "run_id": manifest["run_id"], "ledger": dict(manifest["ledger"])},
         )  # fmt: skip
 
 
 def _markdown(manifest: Mapping[str, Any], output: str, progress: Progress) -> str:
-    report = Path(output) / REPORT
-    return f"# {manifest['name']}\n\n```\n{summary(manifest, output, progress)}\n```\n\nThe whole of it: `{report}`\n"
+    block, report = markdown_block(summary(manifest, output, progress)), markdown(f"{output}/{REPORT}")
+    return f"# {markdown(manifest['name'])}\n\n{block}\n\nThe whole of it: {report}\n"
 
 
 def _failures(progress: Progress) -> list[dict[str, Any]]:
@@ -106,5 +111,5 @@ def _failures(progress: Progress) -> list[dict[str, Any]]:
     table = []
     for kind, count in sorted(progress.failures.items(), key=lambda one: -one[1]):
         examples = "; ".join(f"{row}: {words}" for row, words in progress.examples[kind])
-        table.append({"kind": kind, "rows": count, "for example": examples[:WORDS_SHOWN]})
+        table.append({"kind": kind, "rows": count, "for example": one_line(examples[:WORDS_SHOWN])})
     return table

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
+from rowmill.schemas.display_text import one_line
 from rowmill.tasks.run.run import OpenRun
 
 HOUR_S = 3_600
@@ -28,7 +29,7 @@ def next_turn(wall: float) -> float:
 def wait_message(run: OpenRun, until: float) -> str:
     told = run.gate.termination
     at = datetime.fromtimestamp(until, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    return f"spend limit: {told.message if told else ''} Waiting until {at}, then one call probes"
+    return f"spend limit: {one_line(told.message) if told else ''} Waiting until {at}, then one call probes"
 
 
 async def wait_here(run: OpenRun, until: float) -> None:

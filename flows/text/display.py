@@ -6,6 +6,7 @@ import asyncio
 import sys
 from typing import TYPE_CHECKING, TextIO
 
+from rowmill.schemas.display_text import one_line
 from rowmill.schemas.job import Limits
 from rowmill.schemas.price import short_usd
 from rowmill.tasks.gateway.admission.traffic import USUAL, Traffic
@@ -80,7 +81,7 @@ def parts(progress: Progress, traffic: Traffic, limits: Limits, now: float) -> l
         shown.append(f"about {short_usd(whole)} in total")
     if progress.failing:
         shown.append(f"{progress.failing:,} not ok")
-    return shown + _traffic_parts(traffic, limits)
+    return [one_line(part) for part in (*shown, *_traffic_parts(traffic, limits))]
 
 
 def _traffic_parts(traffic: Traffic, limits: Limits) -> list[str]:

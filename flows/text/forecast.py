@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rowmill.schemas.display_text import one_line
 from rowmill.schemas.forecast import Basis, Forecast, Interval
 
 
@@ -30,7 +31,7 @@ def forecast_text(forecast: Forecast) -> str:
         lines.append(f"on {other['model']}: " + (other.get("cannot") or
                      f"{usd(other['estimate_usd'])} for {other['rows']:,} rows ({other['because']})"))  # fmt: skip
     lines += [f"note: {note}" for note in forecast.notes]
-    return "\n".join(lines)
+    return "\n".join(map(one_line, lines))
 
 
 def _media(forecast: Forecast) -> str:

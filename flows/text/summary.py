@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from rowmill.flows.text.labelling import label_lines
+from rowmill.schemas.display_text import one_line
 from rowmill.schemas.price import parse_amount, short_usd
 from rowmill.tasks.run.progress import Progress
 
@@ -52,7 +53,7 @@ def summary(manifest: Mapping[str, Any], output: str, progress: Progress | None 
         lines.append(
             "next: see error_kind and error_message of the rows that are not ok; --retry-failed asks them again"
         )
-    return "\n".join(lines)
+    return "\n".join(map(one_line, lines))
 
 
 def _beside(beside: Mapping[str, Any]) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import json
+import asyncio
+import os
 import socket
 import ssl
+from concurrent.futures import ThreadPoolExecutor
 from typing import cast
 
 import httpx
@@ -12,19 +14,27 @@ import msgspec
 
 from rowmill.schemas.attempt import Answer, Failure, FailureKind
 from rowmill.schemas.catalogue import Model
-from rowmill.schemas.errors import JobError
+from rowmill.tasks.gateway.body import Body, decoded
+from rowmill.tasks.gateway.credentials import SANDBOX_KEY, endpoint
+from rowmill.tasks.gateway.dialer import tls_context
 from rowmill.tasks.gateway.protocols.event_stream import is_complete, is_silence
 from rowmill.tasks.gateway.protocols.registry import PROTOCOLS
+from rowmill.tasks.gateway.proxies import NO_PROXIES, Proxies
+from rowmill.tasks.gateway.redaction import Redactor
 from rowmill.tasks.gateway.response import read_response
-from rowmill.tasks.gateway.transport import Cut, TooLarge, Transport
+from rowmill.tasks.gateway.transport import Cut, TooLarge, TooSlow, Transport
 from rowmill.tasks.system.clock import Clock
 
 CONNECT_S = 30.0
 GET_S = 5.0
 ANSWER_MOST_BYTES = 64 * 2**20
-REDACTED = "[key redacted]"
-# A key shorter than this could stand in an answer by chance; in an error's words it is redacted all the same.
-KEY_LEAST = 12
+# Above this a body is decoded beside the event loop.
+LARGE_BYTES = 256 * 1024
+# A value takes up to a hundred bytes once it is decoded, however few it took on the wire.
+VALUES_MOST = 2_000_000
+VALUE_SIGNS = (b",", b"[", b"{")
+CALL_S = 1_800.0
+_decoders = ThreadPoolExecutor(2, thread_name_prefix="rowmill-body")
 
 
 class Exchange(msgspec.Struct, frozen=True):
@@ -36,7 +46,7 @@ class Exchange(msgspec.Struct, frozen=True):
 
 
 class Client:
-    """Sends to one model of one gateway. Retries, redirects and proxies from the environment are all off."""
+    """Sends to one model of one gateway. Nothing is retried here and no redirect is followed."""
 
     def __init__(
         self,
@@ -47,9 +57,14 @@ class Client:
         timeout_s: float,
         stream: bool,
         clock: Clock,
+        call_s: float = CALL_S,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._model, self._clock, self._key = model, clock, api_key
+        """`timeout_s` bounds the silence of a call, `call_s` the whole of it.
+
+        Raises JobError for an address, a proxy or certificates that cannot be used.
+        """
+        self._model, self._clock, self._redactor = model, clock, Redactor(api_key)
         self._base_url = base_url
         self._url = endpoint(base_url, PROTOCOLS[model.protocol].path(model, stream=stream))
         self._headers = httpx.Headers(
@@ -61,45 +76,75 @@ class Client:
                 "user-agent": "rowmill",
             }
         )
-        self._transport = transport or Transport(most_bytes=ANSWER_MOST_BYTES)
+        self._transport = transport or self._own_transport(is_sandbox=api_key == SANDBOX_KEY)
         self._extensions: dict[str, object] = {
-            "timeout": {"connect": CONNECT_S, "read": timeout_s, "write": timeout_s, "pool": None}
+            "timeout": {"connect": CONNECT_S, "read": timeout_s, "write": timeout_s, "pool": None, "total": call_s}
         }
         if stream:
             self._extensions |= {"is_complete": is_complete, "is_silence": is_silence}
-        self._timeout_s = timeout_s
+        self._timeout_s, self._call_s = timeout_s, call_s
+
+    def _own_transport(self, *, is_sandbox: bool) -> Transport:
+        # A sandbox that a command started for itself is on this machine.
+        proxies = NO_PROXIES if is_sandbox else Proxies(os.environ)
+        tls = tls_context() if self._url.scheme == "https" else None
+        return Transport(most_bytes=ANSWER_MOST_BYTES, proxies=proxies, tls=tls)
 
     async def send(self, content: bytes) -> Exchange:
         """POST one body and read the whole response."""
         started = self._clock.now()
         request = httpx.Request(
-            "POST", self._url, headers=self._headers, stream=httpx.ByteStream(content), extensions=self._extensions
+            "POST", self._url, headers=self._headers, stream=Body(content), extensions=self._extensions
         )
         try:
-            received = await _read(response := await self._transport.handle_async_request(request))
+            response = await self._transport.handle_async_request(request)
+            result = await self._read(response)
         except httpx.HTTPError as error:
-            result: Answer | Failure = self._transport_failure(error)
-        else:
-            result = self._judge(response, received)
+            result = self._redactor.failure(self._transport_failure(error))
         seconds = self._clock.now() - started
         if isinstance(result, Answer):
             return Exchange(result, None, seconds)
-        return Exchange(None, Failure(result.kind, self.redact(result.message), result.retry_after), seconds)
+        return Exchange(None, result, seconds)
+
+    async def _read(self, response: httpx.Response) -> Answer | Failure:
+        """What a response says, without the key; decoded beside the event loop where that may take long.
+
+        Raises DecodingError, TooLarge.
+        """
+        body = await _received(response)
+        try:
+            if not body.encodings and len(body.content) <= LARGE_BYTES:
+                return self._redacted(response, body.content)
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(_decoders, lambda: self._redacted(response, _plain(body)))
+        finally:
+            body.release()
+
+    def _redacted(self, response: httpx.Response, content: bytes) -> Answer | Failure:
+        result = self._judge(response, content)
+        if isinstance(result, Answer):
+            return self._redactor.value(result)
+        if (target := _redirect_target(response)) is not None:
+            words = f"HTTP {response.status_code} redirects to {target}, and redirects are not followed"
+            result = msgspec.structs.replace(result, message=words)
+        return self._redactor.failure(result)
 
     async def get(self, path: str) -> bytes | None:
         """The body of a 200 from another address of the gateway; None for anything else, or when it takes long."""
         headers = {name: value for name, value in self._headers.items() if name != "content-type"}
-        timeout = {"connect": GET_S, "read": GET_S, "write": GET_S, "pool": None}
+        timeout = {"connect": GET_S, "read": GET_S, "write": GET_S, "pool": None, "total": GET_S}
         request = httpx.Request("GET", endpoint(self._base_url, path), headers=headers, extensions={"timeout": timeout})
         try:
             response = await self._transport.handle_async_request(request)
-            return await _read(response) if response.status_code == 200 else None
+            body = await _received(response)
+            try:
+                return await asyncio.to_thread(_plain, body) if response.status_code == 200 else None
+            finally:
+                body.release()
         except httpx.HTTPError:
             return None
 
     def _judge(self, response: httpx.Response, received: bytes) -> Answer | Failure:
-        if len(self._key) >= KEY_LEAST and self._key.encode() in received:
-            received = received.replace(self._key.encode(), REDACTED.encode())
         return read_response(
             response.status_code, response.headers, received, model=self._model, wall=self._clock.wall()
         )
@@ -109,6 +154,9 @@ class Client:
         place = f"{self._url.scheme}://{self._url.netloc.decode('ascii')}"
         if isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout)):
             return Failure(_unreachable(error.__cause__), f"{place} cannot be reached: {error}")
+        if isinstance(error, TooSlow):
+            words = f"no whole answer from {place} within {self._call_s:g} s (limits.call_s)"
+            return Failure(FailureKind.TIMEOUT, words)
         if isinstance(error, httpx.TimeoutException):
             return Failure(FailureKind.TIMEOUT, f"no byte from {place} for {self._timeout_s:g} s")
         if isinstance(error, TooLarge):
@@ -118,13 +166,6 @@ class Client:
         if isinstance(error, Cut):
             return Failure(FailureKind.TRUNCATED, "the answer ended before it was complete")
         return Failure(FailureKind.DISCONNECT, str(error) or "the connection was lost")
-
-    def redact(self, text: str) -> str:
-        """The text without the key, should the gateway echo it."""
-        if not self._key:
-            return text
-        escaped = json.dumps(self._key)[1:-1]
-        return text.replace(self._key, REDACTED).replace(escaped, REDACTED)
 
     async def aclose(self) -> None:
         await self._transport.aclose()
@@ -146,36 +187,36 @@ def _unreachable(cause: BaseException | None) -> FailureKind:
     return FailureKind.UNREACHABLE
 
 
-def endpoint(base_url: str, path: str) -> httpx.URL:
-    """Base address + path. A base that already ends in /v1 is not doubled. Raises JobError for what is no address."""
-    try:
-        url = httpx.URL(base_url)
-    except (httpx.InvalidURL, TypeError):
-        url = httpx.URL("")
-    if url.scheme not in ("http", "https") or not url.host:
-        raise JobError(
-            f"{base_url!r} is no web address",
-            where="ROWMILL_BASE_URL",
-            hint="write it as https://host, without the path",
-        )
-    base = base_url.rstrip("/")
-    if path.startswith("/v1/"):
-        base = base.removesuffix("/v1")
-    return httpx.URL(base + path)
+def _redirect_target(response: httpx.Response) -> str | None:
+    """Where a redirect points to, without a query, which may be a secret."""
+    location: str | None = response.headers.get("location")
+    if not 300 <= response.status_code < 400 or location is None:
+        return None
+    return location.partition("?")[0].rpartition("@")[2][:200]
 
 
-async def _read(response: httpx.Response) -> bytes:
-    """The whole body; one that is encoded though nobody asked for it is understood all the same.
-
-    Raises DecodingError, TooLarge.
-    """
-    encoded = "content-encoding" in response.headers
-    stream = response.aiter_bytes() if encoded else cast(httpx.AsyncByteStream, response.stream)
+async def _received(response: httpx.Response) -> Body:
+    """The body as it came over the wire, to be released. Raises TooLarge."""
+    stream = response.stream
+    if isinstance(stream, Body):
+        return stream
     chunks: list[bytes] = []
     size = 0
-    async for chunk in stream:
+    async for chunk in cast(httpx.AsyncByteStream, stream):
         size += len(chunk)
         if size > ANSWER_MOST_BYTES:
             raise TooLarge(f"more than {ANSWER_MOST_BYTES:,} bytes")
         chunks.append(chunk)
-    return b"".join(chunks)
+    return Body(b"".join(chunks), response.headers.get("content-encoding", ""))
+
+
+def _plain(body: Body) -> bytes:
+    """A body that is encoded though nobody asked for it is understood all the same. Raises DecodingError, TooLarge."""
+    content = decoded(body.content, body.encodings, ANSWER_MOST_BYTES) if body.encodings else body.content
+    values = 0
+    # In steps: each holds the interpreter's lock.
+    for at in range(0, len(content), LARGE_BYTES):
+        values += sum(content.count(sign, at, at + LARGE_BYTES) for sign in VALUE_SIGNS)
+        if values > VALUES_MOST:
+            raise TooLarge(f"more than {VALUES_MOST:,} JSON values")
+    return content

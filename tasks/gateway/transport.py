@@ -1,244 +1,186 @@
 """Transport: HTTP/1.1 over kept-alive connections, as an httpx transport. Each answer is read whole.
 
-Messages are parsed by llhttp (httptools), TLS is asyncio's. A connection carries one exchange at a time; nothing is
-sent twice, whatever happened to it. Why not a general client: docs/performance.md.
+A request is sent once. Only where the server had closed a kept connection before a byte of the request reached it, as
+the kernel tells, does it go out again, on a new one. Why not a general client: docs/performance.md.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
+import logging
+import math
+import resource
 import ssl
-from collections.abc import AsyncIterator
+from bisect import bisect_right
 from functools import lru_cache
+from operator import attrgetter
 from typing import cast
 
-import httptools
 import httpx
 
-KEPT_ALIVE_S = 20.0
-HEAD_MOST_BYTES = 64 * 1024
-PIECE_BYTES = 64 * 1024
-Origin = tuple[bytes, bytes, int]
+from rowmill.tasks.gateway.body import Body, BodyMemory, TooLarge
+from rowmill.tasks.gateway.connection import Call, Connection, Cut, NotReceived, TooSlow
+from rowmill.tasks.gateway.dialer import Dialer
+from rowmill.tasks.gateway.proxies import NO_PROXIES, Proxies, Proxy
+
+__all__ = ["Cut", "TooLarge", "TooSlow", "Transport"]
+
+# A second answer to one request can be told from the first answer to the next only while nothing was asked: each
+# connection rests so long before it is used again, as long as no more than this number rest.
+REST_S = 0.25
+_FILES_MOST = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+# The files that a process may have open are needed elsewhere too.
+RESTING_MOST = 128 if _FILES_MOST == resource.RLIM_INFINITY else min(128, _FILES_MOST // 8)
+# For large bodies alone (see BodyMemory).
+MEMORY_BYTES = 256 * 2**20
+_released_at = attrgetter("released_at")
+log = logging.getLogger("rowmill")
 
 
-class Cut(httpx.ReadError):
-    """The connection was lost, or stopped speaking HTTP, in the middle of an answer."""
+class Server:
+    """One server's free connections, by when they were released, and whether a second request may follow a first."""
 
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self.free: list[Connection] = []
+        self.is_trusted = True
 
-class TooLarge(httpx.ReadError):
-    """The answer is larger than is held."""
-
-
-class Body(httpx.AsyncByteStream):
-    """An answer's body, told in pieces, so that an encoded one can be given up while it unfolds."""
-
-    def __init__(self, content: bytes) -> None:
-        self._content = content
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        for at in range(0, len(self._content), PIECE_BYTES):
-            yield self._content[at : at + PIECE_BYTES]
-
-
-class Connection(asyncio.Protocol):
-    """One connection, and the parser's callbacks for the answer that it waits for."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, most_bytes: int) -> None:
-        self._loop, self._most_bytes = loop, most_bytes
-        self._parser = httptools.HttpResponseParser(self)
-        self._answer: asyncio.Future[httpx.Response] | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self.usable = False
-        self._last_at = loop.time()
-        self._forget_message()
-
-    def _forget_message(self) -> None:
-        self._headers: list[tuple[bytes, bytes]] = []
-        self._body: list[bytes] = []
-        self._received = 0
-        self._in_body = False
-        self._ends_with_connection = True
-
-    async def exchange(self, head: bytes, content: bytes, timeout_s: float) -> httpx.Response:
-        """Send a request and wait for its whole answer; `timeout_s` bounds the silence, not the length.
-
-        Raises RemoteProtocolError (lost before an answer), Cut, TooLarge, ReadTimeout.
-        """
-        self._forget_message()
-        answer: asyncio.Future[httpx.Response] = self._loop.create_future()
-        self._answer = answer
-        self._timeout_s, self._last_at = timeout_s, self._loop.time()
-        if self._timer is None:
-            self._timer = self._loop.call_later(timeout_s, self._look)
-        try:
-            self._unsent = len(content)
-            self._transport.writelines((head, content))
-            return await answer
-        except BaseException:
-            self.close()
-            raise
-        finally:
-            self._answer = None
-
-    @property
-    def is_fresh(self) -> bool:
-        """Whether the other side is still likely to keep this connection."""
-        return self.usable and not self._transport.is_closing() and self._loop.time() - self._last_at < KEPT_ALIVE_S
-
-    def _look(self) -> None:
-        """End an exchange in which nothing was sent or received for its time limit."""
-        self._timer = None
-        if self._answer is None:
+    def distrust(self) -> None:
+        """It sent what nobody asked for: from now on each request has a connection of its own."""
+        if not self.is_trusted:
             return
-        unsent = self._transport.get_write_buffer_size()
-        if unsent < self._unsent:
-            self._unsent, self._last_at = unsent, self._loop.time()
-        left = self._last_at + self._timeout_s - self._loop.time()
-        if left > 0:
-            self._timer = self._loop.call_later(left, self._look)
+        self.is_trusted = False
+        log.warning("%s sends answers that nobody asked for: each call gets a connection of its own", self._name)
+        self.close()
+
+    def take(self, now: float, rest_s: float) -> Connection | None:
+        """The connection used last among those that have rested; where too many rest, the one that rested longest."""
+        # At full speed none has rested, and the first of them tells.
+        while self.free and self.free[0].released_at <= now - rest_s:
+            rested = bisect_right(self.free, now - rest_s, key=_released_at)
+            if (connection := self._usable(rested - 1, now)) is not None:
+                return connection
+        while self.free and not self.free[0].usable:
+            self.free.pop(0).close()
+        return self.take_any(now) if len(self.free) >= RESTING_MOST else None
+
+    def take_any(self, now: float) -> Connection | None:
+        """The connection that rested longest."""
+        while self.free:
+            if (connection := self._usable(0, now)) is not None:
+                return connection
+        return None
+
+    def _usable(self, at: int, now: float) -> Connection | None:
+        connection = self.free.pop(at)
+        if connection.is_reusable(now):
+            return connection
+        connection.close()
+        return None
+
+    def release(self, connection: Connection) -> None:
+        if connection.usable and self.is_trusted:
+            self.free.append(connection)
         else:
-            self._fail(httpx.ReadTimeout(f"no byte for {self._timeout_s:g} s"))
+            connection.close()
 
     def close(self) -> None:
-        """Drop the connection at once."""
-        self.usable = False
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._transport.abort()
-
-    def _fail(self, error: httpx.TransportError) -> None:
-        self.usable = False
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(error)
-
-    # What asyncio calls.
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transports are none of asyncio's classes, only like them.
-        self._transport, self.usable = cast(asyncio.Transport, transport), True
-
-    def data_received(self, data: bytes) -> None:
-        if self._answer is None or self._answer.done():
-            # Nothing was asked: what comes now could be taken for the answer of the next row.
-            self.close()
-            return
-        self._last_at = self._loop.time()
-        self._received += len(data)
-        if self._received > (self._most_bytes if self._in_body else HEAD_MOST_BYTES + len(data)):
-            self._fail(TooLarge(f"more than {self._most_bytes:,} bytes (of a head: {HEAD_MOST_BYTES:,})"))
-            return
-        try:
-            self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            kind = Cut if self._in_body else httpx.RemoteProtocolError
-            self._fail(kind(f"what came is not HTTP: {error}"))
-
-    def eof_received(self) -> None:
-        self.usable = False
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self.usable = False
-        if self._answer is None or self._answer.done():
-            return
-        if self._in_body and self._ends_with_connection and error is None:
-            self.on_message_complete()
-        elif self._received:
-            self._fail(Cut("the connection was lost in the middle of an answer"))
-        else:
-            self._fail(httpx.RemoteProtocolError(f"the connection was lost{f': {error}' if error else ''}"))
-
-    # What the parser calls.
-
-    def on_message_begin(self) -> None:
-        if self._answer is None or self._answer.done():
-            self.usable = False
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers.append((name, value))
-        if name.lower() in (b"content-length", b"transfer-encoding"):
-            self._ends_with_connection = False
-
-    def on_headers_complete(self) -> None:
-        self._in_body = True
-
-    def on_body(self, body: bytes) -> None:
-        self._body.append(body)
-
-    def on_message_complete(self) -> None:
-        status = self._parser.get_status_code()
-        if status < 200:
-            # "100 Continue" and its like announce the answer; they are not it.
-            self._forget_message()
-            return
-        response = httpx.Response(status, headers=self._headers, stream=Body(b"".join(self._body)))
-        keeps = self._parser.should_keep_alive() and not self._ends_with_connection
-        # An answer that came before its request was sent leaves the rest of it in the way of the next.
-        self.usable = self.usable and keeps and not self._transport.get_write_buffer_size()
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_result(response)
+        for connection in self.free:
+            connection.close()
+        self.free.clear()
 
 
 class Transport(httpx.AsyncBaseTransport):
-    """Connections to whoever is asked, opened as they are needed: as many as there are exchanges at one time."""
+    """Connections to whoever is asked, opened as needed: one for each exchange at a time, and a few that rest."""
 
-    def __init__(self, *, most_bytes: int) -> None:
-        self._most_bytes = most_bytes
-        self._idle: dict[Origin, list[Connection]] = {}
-        self._tls: ssl.SSLContext | None = None
+    def __init__(
+        self,
+        *,
+        most_bytes: int,
+        rest_s: float = REST_S,
+        memory_bytes: int = MEMORY_BYTES,
+        proxies: Proxies = NO_PROXIES,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """`most_bytes` bounds one answer, `memory_bytes` the large ones together."""
+        self._most_bytes, self._rest_s, self._proxies, self._tls = most_bytes, rest_s, proxies, tls
+        self._memory = BodyMemory(memory_bytes)
+        self._servers: dict[tuple[bytes, bytes, int], Server] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """One exchange. Raises the errors of `Connection.exchange`, ConnectError and ConnectTimeout."""
+        """One exchange, within the request's `timeout`: `connect`, `read` (of silence), `total` (of everything).
+
+        The extension `is_complete` says, from the end of a stream's body so far, whether the stream told its own end:
+        then the end of its message is awaited for a moment only. The response's stream is a `Body`, to be released.
+        `is_silence` says of a piece of a body that it is none: comments keep no call alive.
+        Raises the errors of `Connection.exchange`, ConnectError and ConnectTimeout.
+        """
+        loop = self._loop or self._begin()
         timeouts = request.extensions["timeout"]
-        content = await request.aread()
-        head = _head(request.method.encode("ascii"), request.url.raw_path, tuple(request.headers.raw))
+        stream = request.stream
+        content = stream.content if isinstance(stream, Body) else await request.aread()
+        url = request.url
+        proxy = self._proxies.of(url)
+        target, headers = url.raw_path, tuple(request.headers.raw)
+        if proxy is not None and url.scheme == "http":
+            target = b"http://" + url.netloc + target
+            if proxy.authorization is not None:
+                headers = (*headers, (b"proxy-authorization", proxy.authorization))
+        head = _head(request.method.encode("ascii"), target, headers)
         if content or request.method == "POST":
             head += b"content-length: %d\r\n" % len(content)
-        origin = (request.url.raw_scheme, request.url.raw_host, request.url.port or 0)
-        connection = self._kept(origin) or await self._connect(request.url, timeouts["connect"])
+        head += b"\r\n"
+        origin = (url.raw_scheme, url.raw_host, url.port or 0)
+        server = self._servers.get(origin)
+        if server is None:
+            server = self._servers[origin] = Server(f"{url.scheme}://{url.netloc.decode('ascii')}")
+        now = loop.time()
+        ends_at = now + timeouts.get("total", math.inf)
+        judges = request.extensions.get("is_complete"), request.extensions.get("is_silence")
+        call = Call(head, content, timeouts["read"], ends_at, *judges)
+        within_s = min(timeouts["connect"], ends_at - now)
+        connection = server.take(now, self._rest_s) or await self._connect(url, proxy, server, within_s=within_s)
         try:
-            return await connection.exchange(head + b"\r\n", content, timeouts["read"])
+            response = await connection.exchange(call)
+        except NotReceived:
+            connection = await self._connect(url, proxy, server, within_s=within_s)
+            response = await connection.exchange(call)
         finally:
-            if connection.usable:
-                self._idle.setdefault(origin, []).append(connection)
-            else:
-                connection.close()
+            server.release(connection)
+        if response.status_code == 407 and proxy is not None:
+            cast(Body, response.stream).release()
+            raise httpx.ConnectError(f"the proxy {proxy} asks for a user name and a password (407)")
+        return response
 
-    def _kept(self, origin: Origin) -> Connection | None:
-        """The connection that was used last, if it is fresh."""
-        idle = self._idle.get(origin)
-        while idle:
-            connection = idle.pop()
-            if connection.is_fresh:
-                return connection
-            connection.close()
-        return None
-
-    async def _connect(self, url: httpx.URL, timeout_s: float) -> Connection:
+    async def _connect(self, url: httpx.URL, proxy: Proxy | None, server: Server, *, within_s: float) -> Connection:
         loop = asyncio.get_running_loop()
-        secure = url.scheme == "https"
-        if secure and self._tls is None:
-            self._tls = httpx.create_ssl_context()
-            self._tls.set_alpn_protocols(["http/1.1"])
+
+        def make() -> Connection:
+            return Connection(loop, most_bytes=self._most_bytes, memory=self._memory, on_surplus=server.distrust)
+
         try:
-            async with asyncio.timeout(timeout_s):
-                _, connection = await loop.create_connection(
-                    lambda: Connection(loop, self._most_bytes),
-                    url.raw_host.decode("ascii"),
-                    url.port or (443 if secure else 80),
-                    ssl=self._tls if secure else None,
-                )
-        except TimeoutError:
-            raise httpx.ConnectTimeout(f"no connection within {timeout_s:g} s") from None
-        except OSError as error:
-            raise httpx.ConnectError(str(error)) from error
-        return connection
+            return await self._dialer.dial(url, proxy, make, within_s)
+        except httpx.ConnectError as error:
+            # Out of file descriptors, a connection that has not rested is better than none.
+            connection = server.take_any(loop.time()) if _is_out_of_files(error) else None
+            if connection is None:
+                raise
+            return connection
+
+    def _begin(self) -> asyncio.AbstractEventLoop:
+        self._loop = asyncio.get_running_loop()
+        self._dialer = Dialer(self._loop, self._tls)
+        return self._loop
 
     async def aclose(self) -> None:
-        for idle in self._idle.values():
-            for connection in idle:
-                connection.close()
-        self._idle.clear()
+        for server in self._servers.values():
+            server.close()
+
+
+def _is_out_of_files(error: httpx.ConnectError) -> bool:
+    return getattr(error.__cause__, "errno", None) in (errno.EMFILE, errno.ENFILE)
 
 
 @lru_cache(16)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import quote_from_bytes
 
 import msgspec
 
 from rowmill.schemas.errors import InputError
+from rowmill.tasks.input.patterns import files_matching
 from rowmill.tasks.system.s3 import SCHEME, BucketFile, bucket_files
 
 InputFile = Path | BucketFile
@@ -32,6 +35,16 @@ class Line(msgspec.Struct, frozen=True):
     problem: str | None = None
 
 
+def name_of(file: InputFile) -> str:
+    """The file's name as it is written down and compared: text, a file URI where the name is none in UTF-8."""
+    name = str(file)
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return f"file://{quote_from_bytes(os.fsencode(name))}"
+    return name
+
+
 def raw(file: InputFile) -> Any:
     """A seekable stream without a buffer. Raises OSError."""
     return open(file, "rb", buffering=0) if isinstance(file, Path) else file.open()
@@ -42,8 +55,11 @@ def buffer_of(file: InputFile) -> int:
 
 
 def parquet_source(file: InputFile) -> Any:
-    """What pyarrow reads a Parquet file from. Raises OSError."""
-    return file if isinstance(file, Path) else file.open()
+    """What pyarrow reads a file from. Raises OSError."""
+    if isinstance(file, Path):
+        # A name that is no UTF-8 is none to pyarrow.
+        return str(file) if name_of(file) == str(file) else raw(file)
+    return file.open()
 
 
 def size_of(file: InputFile) -> int:
@@ -56,7 +72,7 @@ def state_of(file: InputFile) -> dict[str, Any]:
     if isinstance(file, BucketFile):
         return {"path": file.url, "size": file.size, "mtime_ns": file.mtime_ns}
     stat = file.stat()
-    return {"path": str(file), "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+    return {"path": name_of(file), "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
 
 
 def input_state(files: Sequence[InputFile]) -> list[dict[str, Any]]:
@@ -67,7 +83,7 @@ def input_state(files: Sequence[InputFile]) -> list[dict[str, Any]]:
             found.append(state_of(file))
         except OSError as error:
             raise InputError(
-                f"cannot be read: {error.strerror}", where=str(file), hint="it was there a moment ago: put it back"
+                f"cannot be read: {error.strerror}", where=name_of(file), hint="it was there a moment ago: put it back"
             ) from None
     return found
 
@@ -90,7 +106,7 @@ def input_files(pattern: str) -> list[InputFile]:
     if path.is_file():
         files = [path]
     elif glob.has_magic(pattern):
-        files = [Path(name) for name in sorted(glob.glob(pattern, recursive=True)) if Path(name).is_file()]
+        files = [Path(name) for name in files_matching(pattern)]
         if not files:
             raise InputError("no file matches this pattern", where=pattern, hint="`input` is relative to the job file")
     else:
@@ -99,7 +115,7 @@ def input_files(pattern: str) -> list[InputFile]:
         if kind_of(file) is None:
             raise InputError(
                 f"unknown kind of file {file.suffix or '(no ending)'}",
-                where=str(file),
+                where=name_of(file),
                 hint="rowmill reads .jsonl, .ndjson, .json (one object a line), each also .gz or .zst, and .parquet",
             )
         _readable(file)
@@ -126,7 +142,7 @@ def _readable(file: InputFile) -> None:
         raw(file).close()
     except OSError as error:
         raise InputError(
-            f"cannot be read: {error.strerror}", where=str(file), hint="make it readable for this user"
+            f"cannot be read: {error.strerror}", where=name_of(file), hint="make it readable for this user"
         ) from None
 
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from rowmill.schemas.json_text import JsonTextError, decode_json
 from rowmill.schemas.row import Cursor
-from rowmill.tasks.input.files import BUFFER, COMPRESSED, RAW_SHOWN, InputFile, Line, buffer_of, raw
+from rowmill.tasks.input.files import BUFFER, COMPRESSED, RAW_SHOWN, InputFile, Line, buffer_of, parquet_source, raw
 
 _BOM = b"\xef\xbb\xbf"
 
@@ -93,7 +93,9 @@ def _open(file: InputFile, offset: int) -> IO[bytes]:
 
 def _decompressed(file: InputFile, compression: str) -> Any:
     if isinstance(file, Path):
-        return gzip.open(file, "rb") if compression == "gzip" else pa.CompressedInputStream(str(file), compression)
+        if compression == "gzip":
+            return gzip.open(file, "rb")
+        return pa.CompressedInputStream(parquet_source(file), compression)
     if compression == "gzip":
         return gzip.GzipFile(fileobj=io.BufferedReader(raw(file), buffer_of(file)))
     return pa.CompressedInputStream(raw(file), compression)

@@ -11,7 +11,7 @@ import pyarrow as pa
 from rowmill.schemas.errors import InputError
 from rowmill.schemas.results import kept_or_null
 from rowmill.schemas.row import Cursor, Shard
-from rowmill.tasks.input.files import InputFile, Line, state_of
+from rowmill.tasks.input.files import InputFile, Line, name_of, state_of
 from rowmill.tasks.input.jsonl import columns_of_line
 from rowmill.tasks.input.kept_types import cast, is_parquet
 from rowmill.tasks.input.parquet import parquet_columns
@@ -74,13 +74,13 @@ class KeptColumns:
             raise _changed(shard, "it holds other rows now")
 
     def _place(self, start: Cursor) -> int:
-        return [str(file) for file in self._files].index(start.file)
+        return [name_of(file) for file in self._files].index(start.file)
 
     def _batches(self, shard: Shard) -> Iterator[pa.Table]:
         """All rows of the shard, some at a time."""
         left, start = shard.rows, shard.start
         for file in self._files[self._place(start) :]:
-            rows = min(left, self._file_rows[str(file)] - start.line)
+            rows = min(left, self._file_rows[name_of(file)] - start.line)
             yield from self._arrow(file, start, rows) if self._as_arrow else self._values(file, start, rows)
             left -= rows
             if not left:

@@ -11,7 +11,7 @@ from pyarrow import types as of
 
 from rowmill.schemas.errors import InputError
 from rowmill.schemas.results import KeepTypes
-from rowmill.tasks.input.files import InputFile, kind_of
+from rowmill.tasks.input.files import InputFile, kind_of, name_of
 from rowmill.tasks.input.parquet import parquet_columns, parquet_rows, parquet_schema
 
 _KINDS: tuple[Callable[[pa.DataType], bool], ...] = (
@@ -49,7 +49,7 @@ def _unified(name: str, schemas: Sequence[tuple[InputFile, pa.Schema]]) -> pa.Da
         if schema.names.count(name) > 1:
             raise InputError(
                 f"the column {name!r} stands {schema.names.count(name)} times in this file, so it cannot be kept",
-                where=str(file),
+                where=name_of(file),
                 hint=f"rename one of them, or drop {name!r} from keep",
             )
         if name in schema.names:
@@ -152,7 +152,7 @@ def _writable(name: str, type_: pa.DataType, file: InputFile) -> pa.DataType:
         reason = f"Parquet gives it back as {read}"
     raise InputError(
         f"the column {name!r} cannot be kept as {type_}: {reason}",
-        where=str(file),
+        where=name_of(file),
         hint=f"convert it, or drop {name!r} from keep",
     )
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from rowmill.schemas.errors import InputError
 from rowmill.schemas.row import Cursor
 from rowmill.tasks.input.arrow_values import batch_rows
-from rowmill.tasks.input.files import InputFile, Line, buffer_of, parquet_source, state_of
+from rowmill.tasks.input.files import InputFile, Line, buffer_of, name_of, parquet_source, state_of
 
 BATCH_ROWS = 1_024
 
@@ -114,5 +114,5 @@ def _groups_from(parquet: pq.ParquetFile, position: int) -> tuple[int, list[int]
 
 def _no_parquet(file: InputFile, error: Exception) -> InputError:
     return InputError(
-        f"no readable Parquet file: {error}", where=str(file), hint="write it again: it is cut, or no Parquet file"
+        f"no readable Parquet file: {error}", where=name_of(file), hint="write it again: it is cut, or no Parquet file"
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 from rowmill.schemas.errors import InputError
 from rowmill.schemas.row import Cursor, Row, Shard, Unreadable
-from rowmill.tasks.input.files import RAW_SHOWN, InputFile, Line, input_files, kind_of
+from rowmill.tasks.input.files import RAW_SHOWN, InputFile, Line, input_files, kind_of, name_of
 from rowmill.tasks.input.jsonl import columns_of_line, jsonl_lines
 from rowmill.tasks.input.parquet import parquet_lines
 
@@ -60,10 +60,10 @@ def _row_id(columns: dict[str, Any], index: int, id_column: str | None) -> tuple
 
 def shard_lines(shard: Shard, files: list[InputFile], max_line_bytes: int) -> Iterator[tuple[Line, str]]:
     """The lines of one shard, with their file, crossing file borders where the shard does."""
-    names = [str(file) for file in files]
+    names = [name_of(file) for file in files]
     left, cursor = shard.rows, shard.start
     for file in files[names.index(cursor.file) :]:
-        name = str(file)
+        name = name_of(file)
         start = cursor if name == cursor.file else Cursor(name, 0, 0)
         for line in lines(file, start, max_line_bytes):
             if left == 0:

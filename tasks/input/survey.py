@@ -9,7 +9,7 @@ from typing import Any
 
 from rowmill.schemas.results import KeepTypes
 from rowmill.schemas.row import Cursor, Row, Shard, Unreadable
-from rowmill.tasks.input.files import COMPRESSED, InputFile, Line, kind_of, size_of
+from rowmill.tasks.input.files import COMPRESSED, InputFile, Line, kind_of, name_of, size_of
 from rowmill.tasks.input.kept_types import is_parquet
 from rowmill.tasks.input.key_index import KeyIndex
 from rowmill.tasks.input.parquet import parquet_rows
@@ -128,8 +128,8 @@ class Surveyor:
         for file in self._files:
             if left == 0:
                 return
-            for line in lines(file, Cursor(str(file), 0, 0), self._max_line_bytes):
-                yield line, str(file)
+            for line in lines(file, Cursor(name_of(file), 0, 0), self._max_line_bytes):
+                yield line, name_of(file)
                 left -= 1
                 if left == 0:
                     return
@@ -176,7 +176,7 @@ def _rows_guess(file: InputFile) -> int:
     """About how many lines a file has, from its size and its first lines."""
     size = size_of(file) * (COMPRESSION_GUESS if file.suffix.lower() in COMPRESSED else 1)
     seen, count = 0, 0
-    for line in lines(file, Cursor(str(file), 0, 0), PEEK_BYTES):
+    for line in lines(file, Cursor(name_of(file), 0, 0), PEEK_BYTES):
         seen, count = line.offset + len(line.raw), count + 1
         if seen >= PEEK_BYTES:
             break

@@ -77,9 +77,11 @@ def resolve_job(job: Job, base: Path) -> Job:
 
 
 def _must_be_a_path(key: str, path: str) -> None:
-    reason = None
+    reason, hint = None, "name a shorter one"
     if "\0" in path:
-        reason = "it holds a NUL character"
+        reason, hint = "it holds a NUL character", "name another one"
+    elif not _is_utf8(path):
+        reason, hint = "it is no UTF-8", "rename it, or name input files by a pattern, such as data/*.jsonl"
     elif "://" not in path:
         raw = path.encode("utf-8", "surrogateescape")
         longest = max(map(len, raw.split(b"/")))
@@ -88,7 +90,15 @@ def _must_be_a_path(key: str, path: str) -> None:
         elif len(raw) > PATH_MOST_BYTES:
             reason = f"it has {len(raw):,} bytes, and a path has at most {PATH_MOST_BYTES:,}"
     if reason is not None:
-        raise JobError(f"the path {path[:60]!r}... cannot be one: {reason}", where=key, hint="name a shorter one")
+        raise JobError(f"the path {path[:60]!r}... cannot be one: {reason}", where=key, hint=hint)
+
+
+def _is_utf8(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def catalogue_of(job: Job, extra: str | None) -> dict[str, Model]:

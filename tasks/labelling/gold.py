@@ -14,7 +14,7 @@ from rowmill.schemas.job import Job
 from rowmill.schemas.label import Choice, Example, Label, Labels
 from rowmill.schemas.request import Request
 from rowmill.schemas.row import Cursor, Row
-from rowmill.tasks.input.files import InputFile
+from rowmill.tasks.input.files import InputFile, name_of
 from rowmill.tasks.input.reader import judge, lines
 from rowmill.tasks.plan.label_prompt import gold_in
 from rowmill.tasks.plan.planner import Planner, shown_text
@@ -97,8 +97,8 @@ def find_gold(
 def _rows(job: Job, files: Sequence[InputFile]) -> Iterator[Row]:
     index = 0
     for file in files:
-        for line in lines(file, Cursor(str(file), 0, 0), job.limits.max_line_bytes):
-            row = judge(line, index, str(file), job.id)
+        for line in lines(file, Cursor(name_of(file), 0, 0), job.limits.max_line_bytes):
+            row = judge(line, index, name_of(file), job.id)
             index += 1
             if isinstance(row, Row):
                 yield row

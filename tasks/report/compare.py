@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from rowmill.schemas.display_text import one_line
 from rowmill.tasks.output.results_frame import scan_results
 from rowmill.tasks.report.figures import shown
 from rowmill.tasks.report.flips import flips, flips_text
@@ -116,4 +117,4 @@ def compare_text(told: Mapping[str, Any]) -> str:
         )
     for one in told["examples"]:
         lines += [f"{one['row_id']}:", f"  A {one['a']}", f"  B {one['b']}"]
-    return "\n".join(lines)
+    return "\n".join(map(one_line, lines))

@@ -9,6 +9,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from rowmill.schemas.display_text import several_lines
 from rowmill.tasks.report import plots
 from rowmill.tasks.report.figures import LONG_S, Figures, Histogram
 
@@ -22,11 +23,19 @@ ACROSS = {
 def page(values: Mapping[str, Any], found: Figures) -> str:
     """The whole page. `values` are the manifest's facts, formatted for it."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=_visible,
     )
     return environment.get_template(TEMPLATE).render(
         **values, plots=_plots(values, found), failures=found.failures, fields=found.fields, samples=found.samples
     )
+
+
+def _visible(value: Any) -> Any:
+    """What is not seen, or turns a line around, is shown; HTML is escaped after this."""
+    return several_lines(value) if type(value) is str else value
 
 
 def _plots(values: Mapping[str, Any], found: Figures) -> list[tuple[str, Markup]]:

@@ -74,6 +74,7 @@ class Callers:
             base_url=model.base_url or self._gateway.base_url,
             api_key=self._gateway.api_key,
             timeout_s=job.limits.timeout_s,
+            call_s=job.limits.call_s,
             stream=job.params.stream,
             clock=self._clock,
         )

@@ -1,0 +1,56 @@
+"""The Prefect server that a run starts for itself: it has no key, and stands behind no proxy."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.conftest import KEY, Bench
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes through /proc")
+
+
+def children(parent: int) -> list[Path]:
+    """The processes that a process has started and that still live."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if int((folder / "stat").read_text().rpartition(") ")[2].split()[1]) == parent:
+                found.append(folder)
+        except (OSError, ValueError):
+            continue
+    return found
+
+
+def test_the_embedded_server_has_no_key_and_is_reached_past_a_proxy(
+    bench: Bench, sandboxes: Any, tmp_path: Path
+) -> None:
+    """Neither the environment nor the command line of any process that a run starts has the key; a proxy that stands
+    before everything else is no way to a server on this machine."""
+    sandbox = sandboxes()
+    bench.rows([{"id": f"r{n}", "text": f"t{n}"} for n in range(20)])
+    bench.job(id="id")
+    running = bench.start(
+        sandbox.base_url, "run", "job.yaml", "--json",
+        PREFECT_HOME=str(tmp_path / "home"), HTTP_PROXY="http://127.0.0.1:9", ALL_PROXY="http://127.0.0.1:9",
+        NO_PROXY=urlsplit(sandbox.base_url).netloc,
+    )  # fmt: skip
+    seen: dict[int, bytes] = {}
+    while running.poll() is None:
+        for child in children(running.pid):
+            try:
+                seen[int(child.name)] = (child / "cmdline").read_bytes() + (child / "environ").read_bytes()
+            except OSError:
+                continue
+        time.sleep(0.05)
+    out, err = running.communicate()
+    assert running.returncode == 0, err
+    assert json.loads(out)["ledger"]["ok"] == 20
+    assert any(b"prefect.server.api.server:create_app" in told for told in seen.values())
+    assert [told for told in seen.values() if KEY.encode() in told] == []
