@@ -32,11 +32,11 @@ from rowmill.schemas.forecast import Forecast
 from rowmill.schemas.manifest import TerminationKind
 from rowmill.tasks.answers.pydantic_model import model_schema, name_of
 from rowmill.tasks.gateway.credentials import Gateway
+from rowmill.tasks.job.checks import refuse_without_labels
 from rowmill.tasks.job.job_file import job_of, load_job, resolve_job
 from rowmill.tasks.output.folder import manifest_of
 from rowmill.tasks.output.location import output_to_read, output_to_write
 from rowmill.tasks.output.results_frame import scan_results
-from rowmill.tasks.plan.input_checks import refuse_without_labels
 from rowmill.tasks.run.manifest_builder import exit_code
 from rowmill.tasks.run.run_plan import Options
 

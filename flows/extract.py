@@ -30,9 +30,9 @@ from rowmill.schemas.errors import ExitCode, JobError, RowmillError
 from rowmill.schemas.job import Job
 from rowmill.schemas.manifest import TerminationKind
 from rowmill.schemas.row import Shard
+from rowmill.tasks.job.checks import refuse_without_labels
 from rowmill.tasks.job.job_file import load_job, resolve_job
 from rowmill.tasks.output.location import output_to_write
-from rowmill.tasks.plan.input_checks import refuse_without_labels
 from rowmill.tasks.run.manifest_builder import exit_code
 from rowmill.tasks.run.run import OpenRun, Run
 from rowmill.tasks.run.run_plan import Options

@@ -28,10 +28,11 @@ from rowmill.tasks.input import reader as read
 from rowmill.tasks.input.files import InputFile
 from rowmill.tasks.input.key_index import KeyIndex
 from rowmill.tasks.input.survey import Survey, Surveyor
+from rowmill.tasks.job.checks import notes
 from rowmill.tasks.job.job_file import catalogue_of, load_job
 from rowmill.tasks.labelling.label_run import LabelRun, label_run
 from rowmill.tasks.output.columns import columns_of, json_text_notes, kept_names
-from rowmill.tasks.plan.input_checks import bad_input, impossible, notes
+from rowmill.tasks.plan.input_checks import bad_input, impossible
 from rowmill.tasks.plan.label_prompt import as_asked
 from rowmill.tasks.plan.planner import Planner
 from rowmill.tasks.plan.vote_planners import planned_votes

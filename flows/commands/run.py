@@ -25,9 +25,9 @@ from rowmill.schemas.errors import ExitCode, JobError
 from rowmill.schemas.job import Job
 from rowmill.schemas.outcome import retry_kinds
 from rowmill.tasks.gateway.credentials import SANDBOX_KEY, Gateway, gateway_from
+from rowmill.tasks.job.checks import refuse_without_labels
 from rowmill.tasks.job.job_file import catalogue_of, load_job
 from rowmill.tasks.output.location import output_to_write
-from rowmill.tasks.plan.input_checks import refuse_without_labels
 from rowmill.tasks.run.manifest_builder import exit_code
 from rowmill.tasks.run.progress import Progress
 from rowmill.tasks.run.run import FinishedRun, OpenRun

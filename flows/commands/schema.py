@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from rowmill.schemas.errors import ExitCode
-from rowmill.schemas.job import Job
+from rowmill.tasks.job.job_schema import job_schema
 
 
 def schema_command() -> ExitCode:
@@ -16,4 +16,4 @@ def schema_command() -> ExitCode:
 
 def schema_text() -> str:
     """The schema as JSON text, ending in a line feed."""
-    return json.dumps(Job.model_json_schema(by_alias=True), indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(job_schema(), indent=2, ensure_ascii=False) + "\n"

@@ -14,7 +14,7 @@ from rowmill.schemas.usage import Usage
 from rowmill.tasks.gateway.protocols.registry import PROTOCOLS
 from rowmill.tasks.input.reader import without_id
 from rowmill.tasks.input.survey import Survey
-from rowmill.tasks.plan.planner import Planner, goes_native
+from rowmill.tasks.plan.planner import Planner
 from rowmill.tasks.plan.worst_case import refusal
 
 
@@ -77,30 +77,6 @@ def _refused_params(job: Job, model: Model) -> JobError | None:
     if reason is None:
         return None
     return JobError(reason, where="params.extra", hint="params.extra is part of every request body")
-
-
-def refuse_without_labels(job: Job) -> None:
-    """Raises JobError where a job that is to label names no labels."""
-    if job.label is None:
-        raise JobError(
-            "the job has no labels",
-            where="label",
-            hint="add `label: {labels: [...]}` to it; `rowmill run` is for jobs with a schema",
-        )
-
-
-def notes(job: Job, model: Model) -> list[str]:
-    """What a user should know before the money is spent, and that is no mistake."""
-    found = []
-    if job.output_schema is not None and (job.tools or job.params.search) and not goes_native(job, model):
-        what = "search" if job.params.search else "tools"
-        found.append(f"{what} and a native schema exclude each other on {model.name}: the schema goes into the prompt")
-    if job.is_capped and job.params.max_output_tokens is None:
-        found.append(
-            f"without params.max_output_tokens each call may cost what {model.max_output_tokens:,} output tokens cost; "
-            "under a cap this limits how many calls are in flight at a time"
-        )
-    return found
 
 
 def refuse_bad_input(survey: Survey, job: Job, planner: Planner) -> None:

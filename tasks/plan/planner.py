@@ -10,7 +10,6 @@ import pyarrow as pa
 
 from rowmill.schemas.attempt import FailureKind
 from rowmill.schemas.catalogue import Model
-from rowmill.schemas.errors import JobError
 from rowmill.schemas.job import Job
 from rowmill.schemas.json_text import JsonTextError, encode_json
 from rowmill.schemas.label import Label, Labels
@@ -21,6 +20,7 @@ from rowmill.schemas.results import kept
 from rowmill.schemas.row import Row, Unreadable
 from rowmill.tasks.answers.validator import schema_text
 from rowmill.tasks.gateway.protocols.registry import PROTOCOLS
+from rowmill.tasks.job.native_schema import goes_native, schema_name
 from rowmill.tasks.plan.label_prompt import gold_in, without_gold
 from rowmill.tasks.plan.media import MediaError, read_media
 from rowmill.tasks.plan.own_request import own_body, own_request
@@ -44,7 +44,7 @@ class Planner:
             params=job.params,
             tools=tuple(job.tools),
             schema=schema if self.native else None,
-            schema_name=_schema_name(schema),
+            schema_name=schema_name(schema),
         )
         self._salt = _salt(model, schema, job.label, sandbox=sandbox)
         self._shown_rows = _rows_shown(job.label)
@@ -168,32 +168,6 @@ def shown_text(request: Request, model: Model) -> str:
     return "\n\n".join(
         part.text for turn in turns if turn.role == "user" for part in turn.parts if isinstance(part, Text)
     )
-
-
-def goes_native(job: Job, model: Model) -> bool:
-    """Whether the schema travels in the protocol's own field. Raises JobError where the job forces the impossible.
-
-    Source: "tools and response_format are mutually exclusive"; the Flash page documents no response schema.
-    """
-    if job.output_schema is None or job.structured == "prompt":
-        return False
-    with_tools = bool(job.tools) or job.params.search
-    if job.structured == "native":
-        if with_tools and not model.native_schema_with_tools:
-            raise JobError(
-                f"{model.name} takes no native schema together with tools",
-                where="structured",
-                hint="use structured: auto or prompt",
-            )
-        return True
-    is_object = isinstance(job.output_schema, dict) and job.output_schema.get("type") == "object"
-    return model.native_schema and is_object and (not with_tools or model.native_schema_with_tools)
-
-
-def _schema_name(schema: Any) -> str:
-    title = schema.get("title", "") if isinstance(schema, dict) else ""
-    plain = "".join(char if char.isascii() and (char.isalnum() or char in "_-") else "_" for char in str(title))
-    return plain[:64] or "answer"
 
 
 def _salt(model: Model, schema: Any, label: Label | None, *, sandbox: bool) -> bytes:

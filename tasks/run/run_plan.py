@@ -14,10 +14,11 @@ from rowmill.tasks.answers.validator import Validator
 from rowmill.tasks.gateway.credentials import Gateway
 from rowmill.tasks.input.files import InputFile
 from rowmill.tasks.input.reader import input_files
+from rowmill.tasks.job.checks import notes
 from rowmill.tasks.job.fingerprint import job_fingerprint
 from rowmill.tasks.job.job_file import catalogue_of
 from rowmill.tasks.labelling.label_run import LabelRun, label_run
-from rowmill.tasks.plan.input_checks import notes, refuse_impossible
+from rowmill.tasks.plan.input_checks import refuse_impossible
 from rowmill.tasks.plan.label_prompt import as_asked
 from rowmill.tasks.plan.planner import Planner
 from rowmill.tasks.plan.vote_planners import Votes, planned_votes

@@ -1,0 +1,32 @@
+"""Checks of a job by itself: what it is missing, and what its user should know before the money is spent."""
+
+from __future__ import annotations
+
+from rowmill.schemas.catalogue import Model
+from rowmill.schemas.errors import JobError
+from rowmill.schemas.job import Job
+from rowmill.tasks.job.native_schema import goes_native
+
+
+def refuse_without_labels(job: Job) -> None:
+    """Raises JobError where a job that is to label names no labels."""
+    if job.label is None:
+        raise JobError(
+            "the job has no labels",
+            where="label",
+            hint="add `label: {labels: [...]}` to it; `rowmill run` is for jobs with a schema",
+        )
+
+
+def notes(job: Job, model: Model) -> list[str]:
+    """What a user should know before the money is spent, and that is no mistake."""
+    found = []
+    if job.output_schema is not None and (job.tools or job.params.search) and not goes_native(job, model):
+        what = "search" if job.params.search else "tools"
+        found.append(f"{what} and a native schema exclude each other on {model.name}: the schema goes into the prompt")
+    if job.is_capped and job.params.max_output_tokens is None:
+        found.append(
+            f"without params.max_output_tokens each call may cost what {model.max_output_tokens:,} output tokens cost; "
+            "under a cap this limits how many calls are in flight at a time"
+        )
+    return found
