@@ -30,6 +30,7 @@ from rowmill.tasks.input.survey import digest_of
 from rowmill.tasks.journal.group_commit import Syncer
 from rowmill.tasks.labelling.label_run import planned_votes
 from rowmill.tasks.output.answer_cache import AnswerCache
+from rowmill.tasks.plan.label_answer import validator_of
 from rowmill.tasks.plan.label_prompt import as_asked
 from rowmill.tasks.plan.planner import Planner
 from rowmill.tasks.run.callers import Callers
@@ -158,7 +159,7 @@ class _Holder:
         model = work.models[job.model]
         planner = Planner(asked, model, sandbox=work.sandbox, run_id=work.run_id)
         planner.keep_types = work.keep_types
-        validator = Validator(asked.output_schema)
+        validator = validator_of(asked)
         callers = Callers(
             job, model, planned_votes(job, model, work.models, sandbox=work.sandbox),
             Gateway(work.base_url, _key(work, os.environ) or ""), validator=validator, spent_usd=0, clock=self._clock,

@@ -18,6 +18,7 @@ from rowmill.tasks.job.fingerprint import job_fingerprint
 from rowmill.tasks.job.job_file import catalogue_of
 from rowmill.tasks.labelling.label_run import LabelRun, Votes, label_run, planned_votes
 from rowmill.tasks.plan.input_checks import notes, refuse_impossible
+from rowmill.tasks.plan.label_answer import validator_of
 from rowmill.tasks.plan.label_prompt import as_asked
 from rowmill.tasks.plan.planner import Planner
 from rowmill.tasks.system.clock import Clock
@@ -94,7 +95,7 @@ def plan_run(job: Job, options: Options, gateway: Gateway, *, clock: Clock, addr
         files=files,
         labelling=labelling,
         planner=Planner(asked, model, sandbox=options.sandbox, run_id=run_id),
-        validator=Validator(asked.output_schema),
+        validator=validator_of(asked),
         fingerprint=fingerprint,
         fingerprint_keys=keys,
     )
