@@ -16,7 +16,7 @@ from rowmill.schemas.request import Request
 from rowmill.schemas.row import Cursor, Row
 from rowmill.tasks.input.files import InputFile
 from rowmill.tasks.input.reader import judge, lines
-from rowmill.tasks.plan.label_prompt import gold_in
+from rowmill.tasks.plan.label_gold import GoldReader
 from rowmill.tasks.plan.planner import Planner, shown_text
 
 LABELS_MOST = 500
@@ -34,8 +34,8 @@ class Gold:
     job: Job
     rows: int = 0
     first: frozenset[int] = frozenset()
-    # Corrections of rows that this input does not have.
-    strange: int = 0
+    # Rows that people labelled and this input does not have.
+    strange: tuple[str, ...] = ()
     is_empty: bool = False
 
 
@@ -89,7 +89,7 @@ def find_gold(
         job.model_copy(update={"label": label}),
         seen.rows,
         frozenset(row for _, row in seen.drawn),
-        strange=len(corrections) - len(seen.corrected),
+        strange=tuple(row for row in corrections if row not in seen.corrected),
         is_empty=not seen.columns,
     )
 
@@ -108,15 +108,16 @@ def _walk(
     job: Job, files: Sequence[InputFile], label: Label, corrections: Mapping[str, Labels], limit: int | None
 ) -> _Seen:
     seen = _Seen()
+    reader, names = GoldReader(label), GoldReader(label.model_copy(update={"multi": True}))
     for row in _rows(job, files):
         seen.columns.update(row.columns)
         if label.column is not None:
-            _meet(seen.names, row, label.column, multi=True)
+            _meet(seen.names, row, label.column, names)
         if row.row_id in corrections:
             seen.corrected.add(row.row_id)
         gold = None
         if label.gold is not None:
-            gold = _meet(seen.gold, row, label.gold, multi=label.multi)
+            gold = _meet(seen.gold, row, label.gold, reader)
             seen.has_gold |= gold is not None
         if gold is not None and isinstance(label.examples, int) and label.examples:
             held = seen.rows_of.setdefault(gold, [])
@@ -128,13 +129,13 @@ def _walk(
     return seen
 
 
-def _meet(found: dict[str, str], row: Row, column: str, *, multi: bool) -> Labels | None:
+def _meet(found: dict[str, str], row: Row, column: str, reader: GoldReader) -> Labels | None:
     """The labels of a row's column, each noted with the place where it was met first."""
     where = f"{row.file}, line {row.line}, column {column!r}"
     try:
-        labels = gold_in(row.columns.get(column), multi=multi)
+        labels = reader.labels(row.columns.get(column))
     except ValueError as error:
-        raise InputError(str(error), where=where, hint="mend the row, or name another column") from None
+        raise InputError(str(error), where=where, hint="correct the row, or name another column") from None
     for name in labels or ():
         if name not in found:
             found[name] = where
@@ -183,7 +184,7 @@ def _refuse_wrong_gold(seen: _Seen, label: Label) -> None:
         raise InputError(
             f"the gold label {wrong[0][0]!r} is not among the labels ({', '.join(label.names[:20])}){others}{more}",
             where=wrong[0][1],
-            hint="mend the rows, or add the labels under label.labels",
+            hint="correct the rows, or add the labels under label.labels",
         )
 
 

@@ -20,16 +20,17 @@ from rowmill.schemas.manifest import Termination, TerminationKind
 from rowmill.schemas.request import Request
 from rowmill.schemas.row import Row, Shard, Unreadable
 from rowmill.tasks.input.files import InputFile
-from rowmill.tasks.labelling.corrections import (
+from rowmill.tasks.labelling.corrections import apply_corrections
+from rowmill.tasks.labelling.gold import Gold, find_gold
+from rowmill.tasks.labelling.judgements import (
     REVIEW,
     Corrections,
-    apply_corrections,
+    Judgements,
     digest_of,
-    keep_corrections,
-    kept_corrections,
-    read_corrections,
+    keep_judgements,
+    kept_judgements,
+    read_judgements,
 )
-from rowmill.tasks.labelling.gold import Gold, find_gold
 from rowmill.tasks.labelling.review import Texts, write_review
 from rowmill.tasks.labelling.scores import wilson
 from rowmill.tasks.output.folder import number_of, read_manifest
@@ -38,6 +39,7 @@ from rowmill.tasks.plan.label_prompt import as_asked
 from rowmill.tasks.plan.planner import Planner, shown_text
 
 log = logging.getLogger("rowmill")
+STRANGE_SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +47,13 @@ class LabelRun:
     """Gold and corrections of one run. `is_new` where a person's label came in since the last run."""
 
     gold: Gold
-    corrections: Corrections
+    people: Judgements
     is_new: bool
+
+    @property
+    def corrections(self) -> Corrections:
+        """What people decided, by row."""
+        return self.people.labels
 
     @property
     def job(self) -> Job:
@@ -64,11 +71,18 @@ class LabelRun:
 
 
 def label_run(
-    job: Job, files: Sequence[InputFile], model: Model, gold_file: str | None, *, fresh: bool, limit: int | None = None
+    job: Job,
+    files: Sequence[InputFile],
+    model: Model,
+    gold_file: str | None,
+    *,
+    fresh: bool,
+    limit: int | None = None,
+    gold_by: str | None = None,
 ) -> LabelRun | None:
     """The labelling side of a run; None for a job that labels nothing. Reads, writes nothing.
 
-    `limit` is the number of rows that the run will take.
+    `limit` is the number of rows that the run will take, `gold_by` the annotator who decides where people disagree.
 
     Raises JobError, InputError for labels, gold or corrections that cannot be right.
     """
@@ -78,12 +92,13 @@ def label_run(
         return None
     root = Path(job.output)
     before: Mapping[str, Any] = {} if fresh else read_manifest(root) or {}
-    kept = kept_corrections(root, job.label)
-    handed_in = read_corrections(Path(gold_file), job.label, job.id) if gold_file is not None else {}
-    corrections = kept | handed_in
-    gold = find_gold(job, files, model, before, corrections, limit)
+    people = kept_judgements(root, job.label)
+    if gold_file is not None:
+        people |= read_judgements(Path(gold_file), job.label, job.id, gold_by)
+    gold = find_gold(job, files, model, before, people.labels, limit)
     if gold.strange:
-        log.warning("%d rows that people labelled are not in this input", gold.strange)
+        shown = ", ".join(gold.strange[:STRANGE_SHOWN]) + (" ..." if len(gold.strange) > STRANGE_SHOWN else "")
+        log.warning("%d rows that people labelled are not in this input: %s", len(gold.strange), shown)
     if job.label.min_accuracy is not None and not gold.rows and not gold.is_empty:
         raise JobError(
             "min_accuracy needs rows with gold labels, and there is none"
@@ -91,8 +106,8 @@ def label_run(
             where="label.min_accuracy",
             hint="name the gold column under label.gold, or hand labels in with --gold FILE",
         )
-    known = (before.get("label") or {}).get("corrections_digest", digest_of({}))
-    return LabelRun(gold, corrections, digest_of(corrections) != known)
+    known = (before.get("label") or {}).get("corrections_digest", digest_of(Judgements()))
+    return LabelRun(gold, people, digest_of(people) != known)
 
 
 Votes = dict[str, tuple[Model, list[Planner]]]
@@ -129,8 +144,8 @@ def _stronger(name: str, model: Model, catalogue: Mapping[str, Model]) -> Model:
 
 def keep(run: LabelRun, root: Path) -> None:
     """Write people's labels down beside the results, before anything else is done."""
-    if run.corrections:
-        keep_corrections(root, run.corrections)
+    if run.people.labels or run.people.opinions:
+        keep_judgements(root, run.people)
 
 
 def judge_gold(run: LabelRun, results: Path) -> Termination | None:
@@ -172,7 +187,7 @@ def conclude(run: LabelRun, results: Path, texts: Texts) -> dict[str, Any]:
     from rowmill.tasks.labelling.quality import quality
 
     written = write_review(results.parent / REVIEW, run.label, parts_in(results), texts, run.corrections)
-    people = {"corrections": len(run.corrections), "corrections_digest": digest_of(run.corrections)}
+    people = {"corrections": len(run.corrections), "corrections_digest": digest_of(run.people)}
     return {**people, "review": written, **quality(results, run.label)}
 
 

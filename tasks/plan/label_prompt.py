@@ -7,7 +7,7 @@ from hashlib import blake2b
 from typing import Any
 
 from rowmill.schemas.job import Job
-from rowmill.schemas.json_text import JsonTextError, decode_json, encode_json
+from rowmill.schemas.json_text import decode_json
 from rowmill.schemas.label import Choice, Label, Labels
 
 TASK = {
@@ -15,7 +15,6 @@ TASK = {
     True: "You label the rows of a data set. Read the text and choose every label that applies to it, or none.",
 }
 CLOSING = "Use the labels exactly as they are written above, and no others."
-SEVERAL = "|"
 
 
 def as_asked(job: Job, vote: int = 0) -> Job:
@@ -74,45 +73,6 @@ def labels_in(output_text: str, label: Label) -> Labels:
     """The labels that an accepted answer names, in the order of the job's list."""
     value = decode_json(output_text)
     return tuple(name for name in label.names if name in value["labels"]) if label.multi else (value["label"],)
-
-
-def gold_in(value: Any, *, multi: bool) -> Labels | None:
-    """The labels that a gold value tells; None where it tells none. Text may hold several, parted by `|`.
-
-    Raises ValueError for what cannot be labels.
-    """
-    if value is None or value == "" or value != value:
-        return None
-    if isinstance(value, str) and multi:
-        value = _listed(value)
-    if isinstance(value, (list, tuple)):
-        if not multi and len(value) != 1:
-            raise ValueError("several labels where the job has one a row (label.multi allows several)")
-        return tuple(dict.fromkeys(_one(part) for part in value))
-    return (_one(value),)
-
-
-def _listed(text: str) -> list[Any]:
-    """Several labels in one text: a JSON array, or names parted by `|`."""
-    if text.startswith("["):
-        try:
-            told = decode_json(text)
-        except JsonTextError:
-            told = None
-        if isinstance(told, list):
-            return told
-    return [part.strip() for part in text.split(SEVERAL) if part.strip()]
-
-
-def _one(value: Any) -> str:
-    if isinstance(value, str):
-        return value.strip()
-    if isinstance(value, float) and value.is_integer():
-        # A column of numbers with gaps is read as one of floats.
-        return str(int(value))
-    if isinstance(value, (bool, int, float)):
-        return encode_json(value).decode()
-    raise ValueError(f"{encode_json(value)[:60].decode('utf-8', 'replace')} is no label")
 
 
 def without_gold(columns: Mapping[str, Any], label: Label | None) -> Mapping[str, Any]:

@@ -21,7 +21,8 @@ from rowmill.schemas.results import kept
 from rowmill.schemas.row import Row, Unreadable
 from rowmill.tasks.answers.validator import schema_text
 from rowmill.tasks.gateway.protocols.registry import PROTOCOLS
-from rowmill.tasks.plan.label_prompt import gold_in, without_gold
+from rowmill.tasks.plan.label_gold import GoldReader
+from rowmill.tasks.plan.label_prompt import without_gold
 from rowmill.tasks.plan.media import MediaError, read_media
 from rowmill.tasks.plan.template import Template, TemplateError
 
@@ -51,6 +52,7 @@ class Planner:
         self._salt = _salt(model, schema, job.label, sandbox=sandbox)
         self._shown_rows = _rows_shown(job.label)
         self._label_names = frozenset(job.label.names if job.label else ())
+        self._gold_reader = GoldReader(job.label) if job.label else None
         self.keep_types: Mapping[str, pa.DataType] = {}
 
     def plan(self, row: Row) -> Request | Outcome:
@@ -85,10 +87,10 @@ class Planner:
     def _gold(self, row: Row) -> Labels | None:
         """A row's right labels. One that is shown as an example has none: it would score itself."""
         label = self._job.label
-        if label is None or label.gold is None or row.row_id in self._shown_rows:
+        if label is None or self._gold_reader is None or label.gold is None or row.row_id in self._shown_rows:
             return None
         try:
-            told = gold_in(row.columns.get(label.gold), multi=label.multi)
+            told = self._gold_reader.labels(row.columns.get(label.gold))
         except ValueError:
             return None
         return told if told is None or self._label_names.issuperset(told) else None

@@ -31,7 +31,7 @@ class Options:
     """What a command adds to its job. `limit` is the number of rows to take at most, from the input's beginning.
 
     `rows` names the only ones to ask now (a pilot's); the others stay for a later run. `gold` is a file of labels that
-    people gave.
+    people gave, `gold_by` the one who decides where they disagree.
     """
 
     limit: int | None = None
@@ -41,6 +41,7 @@ class Options:
     fresh_part: int | None = None
     rows: frozenset[int] | None = None
     gold: str | None = None
+    gold_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,9 @@ def plan_run(job: Job, options: Options, gateway: Gateway, *, clock: Clock, addr
     catalogue = catalogue_of(job, gateway.catalogue)
     model = find_model(job.model, catalogue)
     files = input_files(job.input)
-    labelling = label_run(job, files, model, options.gold, fresh=options.fresh, limit=options.limit)
+    labelling = label_run(
+        job, files, model, options.gold, fresh=options.fresh, limit=options.limit, gold_by=options.gold_by
+    )
     job = labelling.job if labelling else job
     asked = as_asked(job)
     refuse_impossible(asked, model)
