@@ -14,6 +14,9 @@ from rowmill.schemas.section import Part
 VOTES_MOST = 99
 # A stronger model where two of three votes agree or fewer; people where there is no majority.
 ESCALATED_BELOW, REVIEWED_BELOW = 0.67, 0.51
+REVIEWED_MOST = 10_000
+# Keys that no answer depends on.
+NO_IDENTITY = {"column", "gold", "min_accuracy", "min_recall", "min_kappa", "review_below", "review"}
 # Labels of one row, in the order of the list; one alone unless the job is multi-label.
 Labels = tuple[str, ...]
 
@@ -45,6 +48,20 @@ class Escalate(Part):
     votes: int = Field(1, ge=1, le=VOTES_MOST, description="Its votes; they decide, whatever the first model said")
 
 
+class Review(Part):
+    """What people are asked to look at."""
+
+    audit: float = Field(
+        0,
+        ge=0,
+        le=1,
+        description="Share of all rows, drawn at random, to review too: the accuracy is estimated from it",
+    )
+    most: int = Field(
+        REVIEWED_MOST, gt=0, description="Most rows of review.jsonl, the most doubtful first; the audit comes on top"
+    )
+
+
 class Label(Part):
     """Labels from a closed set, by one vote or by many."""
 
@@ -68,7 +85,12 @@ class Label(Part):
     min_accuracy: float | None = Field(
         None, gt=0, le=1, description="Ask the gold rows first; stop before the rest where fewer of them are right"
     )
+    min_recall: dict[str, float] = Field(
+        default_factory=dict, description="The same for single labels: of their gold rows at least this share is found"
+    )
+    min_kappa: float | None = Field(None, gt=0, le=1, description="The same for Cohen's κ against gold")
     review_below: float = Field(REVIEWED_BELOW, ge=0, le=1, description="Rows of less agreement go to review.jsonl")
+    review: Review = Field(default_factory=Review, description="What people are asked to look at")  # type: ignore[arg-type]
 
     @field_validator("labels", mode="before")
     @classmethod
@@ -96,6 +118,14 @@ class Label(Part):
             raise ValueError(f"{len(names)} label leaves nothing to choose: name at least two")
         return told
 
+    @field_validator("min_recall")
+    @classmethod
+    def _shares(cls, told: dict[str, float]) -> dict[str, float]:
+        for name, share in told.items():
+            if not 0 < share <= 1:
+                raise ValueError(f"the recall of {name!r} is a share above 0, at most 1")
+        return told
+
     @field_validator("examples")
     @classmethod
     def _some(cls, told: int | list[Example]) -> int | list[Example]:
@@ -111,6 +141,8 @@ class Label(Part):
             raise ValueError(f"the label {parted[0]!r} holds a |, which parts several labels in gold texts: rename it")
         if isinstance(self.examples, int) and self.examples and self.gold is None:
             raise ValueError("examples are taken from gold rows: name the gold column, or list the examples themselves")
+        if self.labels is not None and (wrong := self.outside(self.min_recall)):
+            raise ValueError(f"min_recall names {wrong[0]!r}, which is not among the labels")
         if self.labels is not None and not isinstance(self.examples, int):
             for example in self.examples:
                 if wrong := self.outside(example.labels):
@@ -129,8 +161,13 @@ class Label(Part):
         return [name for name in told if name not in names]
 
     def identity(self) -> dict[str, Any]:
-        """What the answers depend on."""
-        return self.model_dump(mode="json", exclude={"column", "gold", "min_accuracy", "review_below"})
+        """What the answers depend on. A key that is added here later is left out at its default: outputs go on."""
+        return self.model_dump(mode="json", exclude=NO_IDENTITY)
+
+    @property
+    def has_gate(self) -> bool:
+        """Whether gold rows decide if the rest is asked."""
+        return self.min_accuracy is not None or self.min_kappa is not None or bool(self.min_recall)
 
     @property
     def fewest_votes(self) -> int:

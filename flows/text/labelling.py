@@ -8,6 +8,11 @@ from typing import Any
 from rowmill.flows.text.forecast import usd
 
 LABELS_SHOWN = 12
+BASES = {
+    "gold_column": "against gold",
+    "audit": "on the rows of the audit that people labelled",
+    "chosen_by_people": "on rows that people chose to look at (no sample: it says nothing of the others)",
+}
 Pairs = list[tuple[str, str]]
 Table = tuple[str, list[str], list[list[str]]]
 
@@ -24,22 +29,50 @@ def label_lines(told: Mapping[str, Any]) -> list[str]:
         alpha = agreement["krippendorff_alpha"]
         beyond = f" (α {alpha:.2f} among the first {agreement['votes_compared']})" if alpha is not None else ""
         lines.append(f"votes: {told['votes']:,}, {told['votes_a_row']:.2f} a row{alike}{beyond}")
-    if (gold := told["gold"]) is not None:
-        lines.append(f"against gold: {_accuracy(gold)}{_kappa(gold)}")
+    lines += _accuracy_lines(told)
     if (escalation := told["escalation"]) is not None:
         lines.append(_escalation(escalation))
     if told["corrections"]:
         lines.append(f"corrected by people: {told['corrections']:,} (gold.jsonl)")
+    if (people := told.get("people")) is not None:
+        alpha = people["krippendorff_alpha"]
+        beyond = f", α {alpha:.2f}" if alpha is not None else ""
+        lines.append(
+            f"{people['annotators']:,} people on the same {people['rows']:,} rows: {people['pairs_agree']:.1%} of "
+            f"pairs agree{beyond}; {people['conflicts']:,} rows are undecided"
+        )
+    if wrong := told.get("suspected_gold_errors"):
+        lines.append(
+            f"suspected gold errors: {wrong:,} rows whose votes all contradict gold (`kind: gold` in review.jsonl)"
+        )
     if told["review"]:
-        lines.append(f"to review: {told['review']:,} rows in review.jsonl; fill in `gold` and run with --gold FILE")
+        more = f" (the most doubtful; {told['review_left_out']:,} more)" if told.get("review_left_out") else ""
+        lines.append(
+            f"to review: {told['review']:,} rows in review.jsonl{more}; fill in `gold` and run with --gold FILE"
+        )
+    return lines
+
+
+def _accuracy_lines(told: Mapping[str, Any]) -> list[str]:
+    """The accuracy on each basis by its name: a sample's with its interval, that of chosen rows as what it is."""
+    gold = told["gold"]
+    if gold is None:
+        return []
+    each = told.get("accuracy") or {gold.get("basis", "gold_column"): gold}
+    lines = [f"{BASES[name]}: {_accuracy(one)}{_kappa(gold) if name == gold.get('basis', name) else ''}"
+             for name, one in each.items()]  # fmt: skip
+    if (audit := told.get("audit")) is not None:
+        lines.append(
+            f"estimated for all {audit['rows']:,} answered rows by the audit ({audit['judged']:,} of the {audit['drawn']:,} "
+            f"rows drawn are labelled): {audit['accuracy']:.1%} right, 95 % between "
+            f"{audit['low']:.1%} and {audit['high']:.1%}"
+        )
     return lines
 
 
 def _accuracy(gold: Mapping[str, Any]) -> str:
-    return (
-        f"{gold['right']:,} of {gold['rows']:,} right ({gold['accuracy']:.1%}, 95 % between {gold['low']:.1%} and "
-        f"{gold['high']:.1%})"
-    )
+    told = f"{gold['right']:,} of {gold['rows']:,} right ({gold['accuracy']:.1%}"
+    return f"{told})" if gold["low"] is None else f"{told}, 95 % between {gold['low']:.1%} and {gold['high']:.1%})"
 
 
 def _kappa(gold: Mapping[str, Any]) -> str:
@@ -69,11 +102,13 @@ def label_pairs(told: Mapping[str, Any]) -> Pairs:
         ("to review", f"{told['review']:,}"),
         ("corrected by people", f"{told['corrections']:,}"),
     ]
+    if (audit := told.get("audit")) is not None:
+        pairs.append(("accuracy by the audit", f"{audit['accuracy']:.1%} ({audit['low']:.1%} to {audit['high']:.1%})"))
     if (gold := told["gold"]) is not None:
         pairs += [
             ("gold rows", f"{gold['rows']:,}"),
             ("accuracy", f"{gold['accuracy']:.1%}"),
-            ("95 % interval", f"{gold['low']:.1%} to {gold['high']:.1%}"),
+            ("95 % interval", "none: no sample" if gold["low"] is None else f"{gold['low']:.1%} to {gold['high']:.1%}"),
             ("Cohen's κ", _number(gold["cohen_kappa"])),
             ("macro F1", _number(gold["macro_f1"])),
         ]

@@ -8,9 +8,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from rowmill.schemas.label import Labels
+from rowmill.schemas.outcome import Status
 from rowmill.tasks.labelling.judgements import Corrections
 from rowmill.tasks.output.label_columns import labels_array, labels_of
 from rowmill.tasks.system.durable import published
+
+ANSWERED = frozenset({Status.OK.value, Status.INVALID.value, Status.REFUSED.value})
 
 
 def apply_corrections(part: Path, found: Corrections) -> bool:
@@ -19,19 +23,23 @@ def apply_corrections(part: Path, found: Corrections) -> bool:
     The part is replaced in one step. Returns whether anything was new. Raises StorageError.
     """
     ids = pa.array(sorted(found), pa.string())
-    rows = pq.read_table(part, columns=["row_id", "label", "gold", "voted_label"])
+    rows = pq.read_table(part, columns=["row_id", "status", "label", "gold", "voted_label", "correct"])
     places = pc.indices_nonzero(pc.is_in(rows["row_id"], ids)).to_pylist()
-    labels, gold = ([labels_of(value) for value in rows[name].to_pylist()] for name in ("label", "gold"))
-    new = [at for at in places if (said := found[rows["row_id"][at].as_py()]) != labels[at] or said != gold[at]]
-    if not new:
+    labels, gold, voted = (
+        [labels_of(value) for value in rows[name].to_pylist()] for name in ("label", "gold", "voted_label")
+    )
+    names, status, correct = (rows[name].to_pylist() for name in ("row_id", "status", "correct"))
+    changed = False
+    for at in places:
+        said = found[names[at]]
+        is_correct = is_right(status[at], voted[at], said)
+        changed |= said != labels[at] or said != gold[at] or is_correct != correct[at]
+        labels[at] = gold[at] = said
+        correct[at] = is_correct
+    if not changed:
         return False
     with pq.ParquetFile(part, pre_buffer=False, page_checksum_verification=True) as file:
         table = file.read()
-    correct = table["correct"].to_pylist()
-    voted = [labels_of(value) for value in rows["voted_label"].to_pylist()]
-    for at in new:
-        labels[at] = gold[at] = found[rows["row_id"][at].as_py()]
-        correct[at] = None if voted[at] is None else set(voted[at] or ()) == set(gold[at] or ())
     for name, values in (("label", labels), ("gold", gold)):
         table = _replaced(table, name, labels_array(values, table.schema.field(name).type))
     table = _replaced(table, "correct", pa.array(correct, pa.bool_()))
@@ -41,6 +49,16 @@ def apply_corrections(part: Path, found: Corrections) -> bool:
     ):
         writer.write_table(table, row_group_size=5_000)
     return True
+
+
+def is_right(status: str, voted: Labels | None, gold: Labels) -> bool | None:
+    """Whether the votes had a row's gold labels. None for a row that was never answered.
+
+    A row that was answered and has no voted label (a tie, invalid, refused) is wrong, whoever labels it later.
+    """
+    if status not in ANSWERED:
+        return None
+    return voted is not None and set(voted) == set(gold)
 
 
 def _replaced(table: pa.Table, name: str, values: pa.Array) -> pa.Table:

@@ -37,6 +37,8 @@ class Gold:
     # Rows that people labelled and this input does not have.
     strange: tuple[str, ...] = ()
     is_empty: bool = False
+    # Rows that people labelled and that have gold in the column too.
+    in_column: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -53,6 +55,7 @@ class _Seen:
     # A heap of the FIRST_MOST smallest hashes, negated.
     drawn: list[tuple[int, int]] = field(default_factory=list)
     corrected: set[str] = field(default_factory=set)
+    in_column: set[str] = field(default_factory=set)
 
 
 def find_gold(
@@ -91,6 +94,7 @@ def find_gold(
         frozenset(row for _, row in seen.drawn),
         strange=tuple(row for row in corrections if row not in seen.corrected),
         is_empty=not seen.columns,
+        in_column=frozenset(seen.in_column),
     )
 
 
@@ -119,6 +123,8 @@ def _walk(
         if label.gold is not None:
             gold = _meet(seen.gold, row, label.gold, reader)
             seen.has_gold |= gold is not None
+            if gold is not None and row.row_id in corrections:
+                seen.in_column.add(row.row_id)
         if gold is not None and isinstance(label.examples, int) and label.examples:
             held = seen.rows_of.setdefault(gold, [])
             if len(held) < label.examples and len(seen.rows_of) <= EXAMPLES_MOST:

@@ -20,6 +20,7 @@ from rowmill.schemas.manifest import Termination, TerminationKind
 from rowmill.schemas.request import Request
 from rowmill.schemas.row import Row, Shard, Unreadable
 from rowmill.tasks.input.files import InputFile
+from rowmill.tasks.labelling.audit import estimate
 from rowmill.tasks.labelling.corrections import apply_corrections
 from rowmill.tasks.labelling.gold import Gold, find_gold
 from rowmill.tasks.labelling.judgements import (
@@ -31,7 +32,7 @@ from rowmill.tasks.labelling.judgements import (
     kept_judgements,
     read_judgements,
 )
-from rowmill.tasks.labelling.review import Texts, write_review
+from rowmill.tasks.labelling.review import GOLD, Texts, write_review
 from rowmill.tasks.labelling.scores import wilson
 from rowmill.tasks.output.folder import number_of, read_manifest
 from rowmill.tasks.plan.input_checks import refuse_impossible
@@ -184,11 +185,23 @@ def correct(run: LabelRun, results: Path) -> list[Path]:
 
 def conclude(run: LabelRun, results: Path, texts: Texts) -> dict[str, Any]:
     """After a run's last call: review.jsonl, and what run.json tells under `label`. Raises StorageError."""
-    from rowmill.tasks.labelling.quality import quality
+    from rowmill.tasks.labelling.people import agreement_of_people
+    from rowmill.tasks.labelling.quality import Basis, quality
 
-    written = write_review(results.parent / REVIEW, run.label, parts_in(results), texts, run.corrections)
-    people = {"corrections": len(run.corrections), "corrections_digest": digest_of(run.people)}
-    return {**people, "review": written, **quality(results, run.label)}
+    reviewed = write_review(results.parent / REVIEW, run.label, parts_in(results), texts, run.people)
+    # Rows of people's choice, or of the audit; the gold column's rows stay what they were, whoever corrected them.
+    by_people = frozenset(run.corrections) - run.gold.in_column
+    return {
+        "corrections": len(run.corrections),
+        "corrections_digest": digest_of(run.people),
+        "people": agreement_of_people(run.people),
+        "review": reviewed.written,
+        "review_left_out": reviewed.left_out,
+        "review_kinds": dict(reviewed.kinds),
+        "suspected_gold_errors": reviewed.kinds[GOLD],
+        **quality(results, run.label, Basis(by_people, run.label.review.audit)),
+        "audit": estimate(reviewed.doubtful, reviewed.other),
+    }
 
 
 def texts_of(
