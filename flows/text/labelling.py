@@ -63,7 +63,7 @@ def _accuracy_lines(told: Mapping[str, Any]) -> list[str]:
              for name, one in each.items()]  # fmt: skip
     if (audit := told.get("audit")) is not None:
         lines.append(
-            f"estimated for all {audit['rows']:,} answered rows by the audit ({audit['judged']:,} of the {audit['drawn']:,} "
+            f"estimated for {audit['rows']:,} rows by the audit ({audit['judged']:,} of the {audit['drawn']:,} "
             f"rows drawn are labelled): {audit['accuracy']:.1%} right, 95 % between "
             f"{audit['low']:.1%} and {audit['high']:.1%}"
         )

@@ -22,6 +22,7 @@ from rowmill.schemas.row import Row, Shard, Unreadable
 from rowmill.tasks.input.files import InputFile
 from rowmill.tasks.labelling.audit import estimate
 from rowmill.tasks.labelling.corrections import apply_corrections
+from rowmill.tasks.labelling.gate import Judged, Pair, Verdict, judge, least_rows, look_sizes
 from rowmill.tasks.labelling.gold import Gold, find_gold
 from rowmill.tasks.labelling.judgements import (
     REVIEW,
@@ -33,14 +34,26 @@ from rowmill.tasks.labelling.judgements import (
     read_judgements,
 )
 from rowmill.tasks.labelling.review import GOLD, Texts, write_review
-from rowmill.tasks.labelling.scores import wilson
 from rowmill.tasks.output.folder import number_of, read_manifest
+from rowmill.tasks.output.label_columns import labels_of
 from rowmill.tasks.plan.input_checks import refuse_impossible
 from rowmill.tasks.plan.label_prompt import as_asked
 from rowmill.tasks.plan.planner import Planner, shown_text
 
 log = logging.getLogger("rowmill")
 STRANGE_SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Gold rows that are scored at one look: a sample of all, and those of single labels."""
+
+    sample: frozenset[int]
+    of_label: Mapping[str, frozenset[int]]
+
+    @property
+    def rows(self) -> frozenset[int]:
+        return self.sample.union(*self.of_label.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +79,16 @@ class LabelRun:
         return self.job.label
 
     @property
-    def asked_first(self) -> frozenset[int] | None:
-        """Rows to ask and to score before any other is paid for; None where there is no gate."""
-        return None if self.label.min_accuracy is None or self.gold.is_empty else self.gold.first
+    def looks(self) -> list[Look]:
+        """Gold rows to ask and to score before any other is paid for, more at each look; none without a gate."""
+        if not self.label.has_gate or self.gold.is_empty:
+            return []
+        gold = self.gold
+        longest = max(map(len, [gold.sample, *gold.of_label.values()]), default=0)
+        return [
+            Look(frozenset(gold.sample[:size]), {name: frozenset(rows[:size]) for name, rows in gold.of_label.items()})
+            for size in look_sizes(longest)
+        ]
 
 
 def label_run(
@@ -100,15 +120,37 @@ def label_run(
     if gold.strange:
         shown = ", ".join(gold.strange[:STRANGE_SHOWN]) + (" ..." if len(gold.strange) > STRANGE_SHOWN else "")
         log.warning("%d rows that people labelled are not in this input: %s", len(gold.strange), shown)
-    if job.label.min_accuracy is not None and not gold.rows and not gold.is_empty:
-        raise JobError(
-            "min_accuracy needs rows with gold labels, and there is none"
-            + (f" among the first {limit:,}" if limit is not None else ""),
-            where="label.min_accuracy",
-            hint="name the gold column under label.gold, or hand labels in with --gold FILE",
-        )
+    if job.label.has_gate and not gold.is_empty:
+        _refuse_hopeless_gate(gold, limit)
     known = (before.get("label") or {}).get("corrections_digest", digest_of(Judgements()))
     return LabelRun(gold, people, digest_of(people) != known)
+
+
+def _refuse_hopeless_gate(gold: Gold, limit: int | None) -> None:
+    """Raises JobError where the gold rows could not open the gate, were all of them labelled right."""
+    label = gold.job.label
+    assert label is not None
+    among = f" among the first {limit:,}" if limit is not None else ""
+    key = "min_accuracy" if label.min_accuracy is not None else "min_recall" if label.min_recall else "min_kappa"
+    if not gold.sample:
+        raise JobError(
+            f"{key} needs rows with gold labels, and there is none{among}",
+            where=f"label.{key}",
+            hint="name the gold column under label.gold, or hand labels in with --gold FILE",
+        )
+    looks = len(look_sizes(max(map(len, [gold.sample, *gold.of_label.values()]))))
+    asked = [("min_accuracy", "gold rows", len(gold.sample), label.min_accuracy or 0.0)]
+    asked += [
+        ("min_recall", f"gold rows of {name!r}", len(gold.of_label.get(name, ())), wanted)
+        for name, wanted in label.min_recall.items()
+    ]
+    for key, what, rows, wanted in asked:
+        if rows < (least := least_rows(wanted, looks)):
+            raise JobError(
+                f"{rows:,} {what}{among} cannot show {wanted:.1%}, were all of them right: that takes {least:,}",
+                where=f"label.{key}",
+                hint="add gold rows, or ask for less",
+            )
 
 
 Votes = dict[str, tuple[Model, list[Planner]]]
@@ -149,30 +191,36 @@ def keep(run: LabelRun, root: Path) -> None:
         keep_judgements(root, run.people)
 
 
-def judge_gold(run: LabelRun, results: Path) -> Termination | None:
-    """Whether the gold rows were labelled well enough to pay for the rest; if not, why the run ends here."""
+def judge_gold(run: LabelRun, results: Path, look: int) -> tuple[Judged, Termination | None]:
+    """Whether the gold rows of a look show labels good enough to pay for the rest; if not, why the run ends here.
+
+    Raises StorageError.
+    """
     correct(run, results)
-    first = pa.array(sorted(run.gold.first), pa.int64())
-    right = of = 0
+    looks = run.looks
+    sample: list[Pair] = []
+    of_label: dict[str, list[Pair]] = {name: [] for name in looks[look].of_label}
+    rows = pa.array(sorted(looks[look].rows), pa.int64())
     for part in parts_in(results):
-        table = pq.read_table(part, columns=["row_index", "correct"])
-        scored = table.filter(pc.is_in(table["row_index"], first))["correct"].drop_null()
-        right, of = right + (pc.sum(scored).as_py() or 0), of + len(scored)
-    wanted = run.label.min_accuracy or 0.0
-    if of and right / of >= wanted:
-        return None
-    low, high = wilson(right, of)
-    told = (
-        f"{right:,} of {of:,} gold rows were labelled right ({right / of:.1%}, 95 % between {low:.1%} and {high:.1%})"
-        if of
-        else "no gold row was answered"
-    )
-    return Termination(
+        table = pq.read_table(part, columns=["row_index", "gold", "voted_label", "correct"])
+        scored = table.filter(pc.and_(pc.is_in(table["row_index"], rows), pc.is_valid(table["correct"])))
+        for row in scored.to_pylist():
+            pair = (labels_of(row["gold"]) or (), labels_of(row["voted_label"]))
+            if row["row_index"] in looks[look].sample:
+                sample.append(pair)
+            for name, of_this in looks[look].of_label.items():
+                if row["row_index"] in of_this:
+                    of_label[name].append(pair)
+    judged = judge(run.label, sample, of_label, look, len(looks))
+    log.info("gold, look %d of %d: %s", look + 1, len(looks), judged.words)
+    if judged.verdict is Verdict.PASS or (judged.verdict is Verdict.UNDECIDED and look < len(looks) - 1):
+        return judged, None
+    return judged, Termination(
         TerminationKind.ACCURACY,
         None,
-        f"{told}; label.min_accuracy asks for {wanted:.1%}, so the rest was not asked",
-        "Mend the guidelines or the gold labels (a changed job needs another output or --fresh), "
-        "or lower label.min_accuracy",
+        f"{judged.words}, so the rest was not asked",
+        "Improve the guidelines, correct or add gold labels (a changed job needs another output or --fresh), "
+        "or ask for less",
     )
 
 
