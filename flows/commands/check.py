@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,18 @@ from rowmill.schemas.job import Job
 from rowmill.schemas.outcome import Outcome
 from rowmill.schemas.request import Request
 from rowmill.schemas.row import Row, Unreadable
+from rowmill.schemas.usage import Usage
+from rowmill.tasks.forecast.estimate import guessed_output
+from rowmill.tasks.forecast.tokens import by_script
 from rowmill.tasks.gateway.protocols.registry import PROTOCOLS
 from rowmill.tasks.input import reader as read
 from rowmill.tasks.input.files import InputFile
 from rowmill.tasks.input.key_index import KeyIndex
 from rowmill.tasks.input.survey import Survey, Surveyor
 from rowmill.tasks.job.job_file import catalogue_of, load_job
+from rowmill.tasks.labelling.cascade import cascade_notes
 from rowmill.tasks.labelling.label_run import LabelRun, label_run, planned_votes
+from rowmill.tasks.output.folder import read_manifest
 from rowmill.tasks.plan.input_checks import bad_input, impossible, notes
 from rowmill.tasks.plan.label_prompt import as_asked
 from rowmill.tasks.plan.planner import Planner
@@ -55,7 +60,7 @@ def check_command(args: argparse.Namespace) -> ExitCode:
             labelling = label_run(job, files, model, None, fresh=False)
             told = job if labelling is None else labelling.job
             planned_votes(told, model, catalogue, sandbox=False)
-            rows_wrong = _check_rows(as_asked(told), model, files, labelling, args.show, found)
+            rows_wrong = _check_rows(as_asked(told), model, catalogue, files, labelling, args.show, found)
     # A model that cannot be asked this is refused as such, and again as one that votes.
     for words in dict.fromkeys(map(str, found)):
         print(f"rowmill: {words}", file=sys.stderr)
@@ -72,7 +77,13 @@ def _noted(found: list[RowmillError]) -> Iterator[None]:
 
 
 def _check_rows(
-    job: Job, model: Model, files: list[InputFile], labelling: LabelRun | None, show: int, found: list[RowmillError]
+    job: Job,
+    model: Model,
+    catalogue: Mapping[str, Model],
+    files: list[InputFile],
+    labelling: LabelRun | None,
+    show: int,
+    found: list[RowmillError],
 ) -> int:
     """What the whole input has wrong goes to `found`; else every row is planned. Returns how many cannot be asked."""
     planner = Planner(job, model, sandbox=False)
@@ -82,8 +93,11 @@ def _check_rows(
         return 0
     for note in notes(job, model):
         print(f"note: {note}")
-    problems, shown = _walk(job, planner, survey, files, show)
-    for request in shown:
+    problems, shown = _walk(job, planner, survey, files, max(show, 1))
+    if labelling is not None:
+        for note in _cascade(labelling, model, catalogue, shown):
+            print(f"note: {note}")
+    for request in shown[:show]:
         wire = PROTOCOLS[model.protocol].wire(request.body, stream=job.params.stream)
         print(json.dumps(json.loads(wire), indent=1, ensure_ascii=False))
     if labelling is not None:
@@ -94,6 +108,17 @@ def _check_rows(
     if len(problems) > PROBLEMS_SHOWN:
         print(f"  and {len(problems) - PROBLEMS_SHOWN:,} more")
     return len(problems)
+
+
+def _cascade(labelling: LabelRun, model: Model, catalogue: Mapping[str, Model], shown: Sequence[Request]) -> list[str]:
+    """Whether the cascade of a job can pay, by its first request."""
+    escalate = labelling.label.escalate
+    if escalate is None or not shown:
+        return []
+    wire = PROTOCOLS[model.protocol].wire(shown[0].body, stream=False).decode("utf-8", "replace")
+    usage = Usage(round(by_script(wire)), round(guessed_output(labelling.job, model)))
+    before = read_manifest(Path(labelling.job.output)) or {}
+    return cascade_notes(labelling.label, model, find_model(escalate.model, catalogue), usage, before)
 
 
 def _labels(told: LabelRun) -> str:

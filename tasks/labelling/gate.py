@@ -1,8 +1,8 @@
 """Gate: whether gold rows show that a job's labels are good enough to pay for the rest. Looked at as they come. Pure.
 
-A criterion is a least accuracy, a least recall of one label, or a least κ. At each look its gold rows are tested
-A criterion is a least accuracy, a least recall of one label, or a least κ. At each look its rows are tested (exact
-MARGIN, and missed as soon as it is shown to lie below the least one. The looks share their error rates:
+A criterion is a least accuracy, a least recall of one label, or a least κ. At each look its rows are tested (exactly,
+by the binomial; κ by its asymptotic variance): it is met as soon as the share is shown to lie above the least one less
+a MARGIN, and missed as soon as it is shown to lie below the least one. The looks share their error rates:
 
 - a true share of MARGIN below the least one, or less, passes in at most 5 of 100 runs (FALSE_PASS)
 - a true share of the least one, or more, is stopped early in at most 5 of 100 runs (FALSE_STOP)
