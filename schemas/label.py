@@ -16,7 +16,7 @@ VOTES_MOST = 99
 ESCALATED_BELOW, REVIEWED_BELOW = 0.67, 0.51
 REVIEWED_MOST = 10_000
 # Keys that no answer depends on.
-NO_IDENTITY = {"column", "gold", "min_accuracy", "min_recall", "min_kappa", "review_below", "review"}
+NO_IDENTITY = {"column", "gold", "min_accuracy", "min_recall", "min_kappa", "review_below", "review", "order"}
 # Labels of one row, in the order of the list; one alone unless the job is multi-label.
 Labels = tuple[str, ...]
 
@@ -72,6 +72,11 @@ class Label(Part):
     multi: bool = Field(False, description="A row may have several labels, or none")
     votes: int = Field(1, ge=1, le=VOTES_MOST, description="Most answers asked for a row; fewer where they settle it")
     shuffle: bool = Field(True, description="Show the labels in another order to each vote, against position bias")
+    order: Literal["row", "vote"] | None = Field(
+        None,
+        description="row: shuffle for each row and vote, each label as often in each place; vote: one order for all "
+        "rows of a vote. Unset: row, and in an output that was begun with one order that one",
+    )
     ties: Literal["first", "review"] = Field(
         "first", description="first: of tied labels the one voted for first; review: no label, people decide"
     )
@@ -161,8 +166,14 @@ class Label(Part):
         return [name for name in told if name not in names]
 
     def identity(self) -> dict[str, Any]:
-        """What the answers depend on. A key that is added here later is left out at its default: outputs go on."""
-        return self.model_dump(mode="json", exclude=NO_IDENTITY)
+        """What the answers depend on. A key that came later is left out where it changes nothing: outputs go on."""
+        told = self.model_dump(mode="json", exclude=NO_IDENTITY)
+        return told | {"order": "row"} if self.orders_by_row else told
+
+    @property
+    def orders_by_row(self) -> bool:
+        """Whether each row sees the labels in an order of its own."""
+        return self.shuffle and self.order != "vote"
 
     @property
     def has_gate(self) -> bool:

@@ -8,6 +8,8 @@ from typing import Any
 from rowmill.flows.text.forecast import usd
 
 LABELS_SHOWN = 12
+# A position effect is told where chance alone would make one so seldom.
+NOTED_BELOW = 0.01
 BASES = {
     "gold_column": "against gold",
     "audit": "on the rows of the audit that people labelled",
@@ -30,6 +32,11 @@ def label_lines(told: Mapping[str, Any]) -> list[str]:
         beyond = f" (α {alpha:.2f} among the first {agreement['votes_compared']})" if alpha is not None else ""
         lines.append(f"votes: {told['votes']:,}, {told['votes_a_row']:.2f} a row{alike}{beyond}")
     lines += _accuracy_lines(told)
+    if (place := told.get("position")) is not None and place["p"] < NOTED_BELOW:
+        lines.append(
+            f"position: the label shown first was chosen on {place['share']:.1%} of {place['rows']:,} rows, where "
+            f"{place['expected']:.1%} are due (p {place['p']:.1g}); over all rows the orders are balanced"
+        )
     if (escalation := told["escalation"]) is not None:
         lines.append(_escalation(escalation))
     if told["corrections"]:

@@ -113,6 +113,8 @@ def label_run(
         return None
     root = Path(job.output)
     before: Mapping[str, Any] = {} if fresh else read_manifest(root) or {}
+    job = in_begun_order(job, before)
+    assert job.label is not None
     people = kept_judgements(root, job.label)
     if gold_file is not None:
         people |= read_judgements(Path(gold_file), job.label, job.id, gold_by)
@@ -124,6 +126,18 @@ def label_run(
         _refuse_hopeless_gate(gold, limit)
     known = (before.get("label") or {}).get("corrections_digest", digest_of(Judgements()))
     return LabelRun(gold, people, digest_of(people) != known)
+
+
+def in_begun_order(job: Job, before: Mapping[str, Any]) -> Job:
+    """The job with the order of labels decided: that of the output it goes on with, whose answers were given to it.
+
+    `before` is that output's manifest. One without the key is of a version that had one order for all rows of a vote.
+    """
+    if job.label is None or job.label.order is not None:
+        return job
+    begun = (before.get("job") or {}).get("label")
+    order = "row" if not isinstance(begun, dict) else begun.get("order", "vote")
+    return job.model_copy(update={"label": job.label.model_copy(update={"order": order or "row"})})
 
 
 def _refuse_hopeless_gate(gold: Gold, limit: int | None) -> None:
@@ -234,6 +248,7 @@ def correct(run: LabelRun, results: Path) -> list[Path]:
 def conclude(run: LabelRun, results: Path, texts: Texts) -> dict[str, Any]:
     """After a run's last call: review.jsonl, and what run.json tells under `label`. Raises StorageError."""
     from rowmill.tasks.labelling.people import agreement_of_people
+    from rowmill.tasks.labelling.position import position_effect
     from rowmill.tasks.labelling.quality import Basis, quality
 
     reviewed = write_review(results.parent / REVIEW, run.label, parts_in(results), texts, run.people)
@@ -248,6 +263,7 @@ def conclude(run: LabelRun, results: Path, texts: Texts) -> dict[str, Any]:
         "review_kinds": dict(reviewed.kinds),
         "suspected_gold_errors": reviewed.kinds[GOLD],
         **quality(results, run.label, Basis(by_people, run.label.review.audit)),
+        "position": position_effect(as_asked(run.job), parts_in(results), texts),
         "audit": estimate(reviewed.doubtful, reviewed.other),
     }
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
+from pydantic import PrivateAttr
+
 from rowmill.schemas.job import Job
 from rowmill.schemas.json_text import decode_json
 from rowmill.schemas.label import Choice, Label, Labels
@@ -17,6 +19,31 @@ TASK = {
 CLOSING = "Use the labels exactly as they are written above, and no others."
 
 
+# Orders of the labels that rows see at the most: each takes a planner.
+TURNS_MOST = 60
+
+
+class AskedJob(Job):
+    """A job as one vote asks it, with the labels in their first order. Each row may see them in another (`at_turn`)."""
+
+    _base: Job = PrivateAttr()
+    _vote: int = PrivateAttr(0)
+
+    @property
+    def turns(self) -> int:
+        """How many orders there are."""
+        assert self.label is not None
+        return min(len(self.label.names), TURNS_MOST)
+
+    def turn_of(self, text: str) -> int:
+        """The order that a row sees, by what it asks: equal requests see equal orders, and are paid once."""
+        return int.from_bytes(blake2b(text.encode("utf-8", "replace"), digest_size=8).digest()) % self.turns
+
+    def at_turn(self, turn: int) -> Job:
+        """The job as rows of this order are asked."""
+        return _asked(self._base, shown_order(self._base.label, self._vote, turn))  # type: ignore[arg-type]
+
+
 def as_asked(job: Job, vote: int = 0) -> Job:
     """The job as one vote asks it (the first is number 0): system text and schema are made from its labels.
 
@@ -25,16 +52,32 @@ def as_asked(job: Job, vote: int = 0) -> Job:
     label = job.label
     if label is None:
         return job
-    choices = shown_order(label, vote)
+    asked = _asked(job, shown_order(label, vote))
+    if not label.orders_by_row:
+        return asked
+    by_row = AskedJob.model_construct(**dict(asked))
+    by_row._base, by_row._vote = job, vote
+    return by_row
+
+
+def _asked(job: Job, choices: Sequence[Choice]) -> Job:
+    label = job.label
+    assert label is not None
     system = "\n\n".join(part for part in (job.system, scaffold(label, choices)) if part)
     return job.model_copy(update={"system": system, "output_schema": label_schema(label, choices)})
 
 
-def shown_order(label: Label, vote: int) -> list[Choice]:
+def shown_order(label: Label, vote: int, turn: int = 0) -> list[Choice]:
     """The labels as a vote sees them: as listed, then from the end, then in orders fixed for all time by a hash.
 
-    Every row sees the same order in the same vote, so that equal rows ask for equal requests.
+    A `turn` begins each of these elsewhere: over all turns each label stands in each place as often as any other.
     """
+    order = _order_of_vote(label, vote)
+    start = turn * len(order) // min(len(order), TURNS_MOST)
+    return order[start:] + order[:start]
+
+
+def _order_of_vote(label: Label, vote: int) -> list[Choice]:
     assert label.labels is not None
     if vote == 0 or not label.shuffle:
         return list(label.labels)

@@ -67,7 +67,7 @@ class WireServer:
         headers = {"Content-Type": "application/json", **response.get("headers", {})}
         behaviour = response.get("behaviour")
         chunked = behaviour in ("keepalive-forever", "linger-after-done")
-        if chunked or headers["Content-Type"].startswith("text/event-stream") and behaviour is None:
+        if chunked or (headers["Content-Type"].startswith("text/event-stream") and behaviour is None):
             headers["Transfer-Encoding"], chunked = "chunked", True
         else:
             headers["Content-Length"] = str(len(data) + (64 if behaviour == "close-early" else 0))

@@ -11,7 +11,7 @@ import pytest
 
 from rowmill.schemas.attempt import Failure, FailureKind
 from rowmill.tasks.gateway.failures import FAILURE_POLICIES, Action, Billed
-from rowmill.tasks.gateway.refusals import failure_in_answer, failure_of, retry_after
+from rowmill.tasks.gateway.refusals import failure_of, retry_after
 from rowmill.tasks.gateway.retry import RetryableFailure, until_settled
 from tests.unit.clocks import FakeClock
 
