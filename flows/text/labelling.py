@@ -118,6 +118,11 @@ def label_pairs(told: Mapping[str, Any]) -> Pairs:
             ("95 % interval", "none: no sample" if gold["low"] is None else f"{gold['low']:.1%} to {gold['high']:.1%}"),
             ("Cohen's κ", _number(gold["cohen_kappa"])),
             ("macro F1", _number(gold["macro_f1"])),
+            *(
+                [("micro F1", _number(gold["micro_f1"])), ("Jaccard", _number(gold["jaccard"]))]
+                if "jaccard" in gold
+                else []
+            ),
         ]
     return pairs
 

@@ -154,6 +154,7 @@ def against_gold(rows: pl.LazyFrame, label: Label) -> dict[str, Any] | None:
         "high": high,
         "cohen_kappa": _kappa(confusion),
         "macro_f1": _mean([one["f1"] for one in each]),
+        **(_of_sets(confusion, each, label) if label.multi else {}),
         "labels": each,
         "intervals": _intervals(each, confusion, label),
         "confusion": [{"gold": gold, "label": said, "rows": count} for (gold, said), count in confusion.items()],
@@ -180,6 +181,23 @@ def _each_label(confusion: Mapping[tuple[str, str | None], int], label: Label) -
             right, said, gold = right + count * (is_gold and is_said), said + count * is_said, gold + count * is_gold
         found.append({"label": name, "gold_rows": gold, "labelled_rows": said, **label_scores(right, said, gold)})
     return found
+
+
+def _of_sets(
+    confusion: Mapping[tuple[str, str | None], int], each: list[dict[str, Any]], label: Label
+) -> dict[str, float | None]:
+    """Scores of rows that may have several labels: mean Jaccard similarity (1 where neither has any), and F1 of all
+    labels together. `accuracy` beside them is the share of rows whose whole set is right.
+    """
+    alike = found = 0.0
+    for (gold_text, said_text), count in confusion.items():
+        gold, said = (set(filter(None, _parts(text, label))) for text in (gold_text, said_text))
+        either = gold | said
+        missing = said_text is None
+        alike += count * (0.0 if missing else len(gold & said) / len(either) if either else 1.0)
+        found += count * len(gold & said)
+    total = sum(one["labelled_rows"] + one["gold_rows"] for one in each)
+    return {"jaccard": alike / sum(confusion.values()), "micro_f1": 2 * found / total if total else None}
 
 
 def _intervals(
