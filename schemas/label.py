@@ -16,7 +16,17 @@ VOTES_MOST = 99
 ESCALATED_BELOW, REVIEWED_BELOW = 0.67, 0.51
 REVIEWED_MOST = 10_000
 # Keys that no answer depends on.
-NO_IDENTITY = {"column", "gold", "min_accuracy", "min_recall", "min_kappa", "review_below", "review", "order"}
+NO_IDENTITY = {
+    "column",
+    "gold",
+    "min_accuracy",
+    "min_recall",
+    "min_kappa",
+    "review_below",
+    "review",
+    "order",
+    "hierarchy",
+}
 # Labels of one row, in the order of the list; one alone unless the job is multi-label.
 Labels = tuple[str, ...]
 
@@ -79,6 +89,11 @@ class Label(Part):
     )
     ties: Literal["first", "review"] = Field(
         "first", description="first: of tied labels the one voted for first; review: no label, people decide"
+    )
+    hierarchy: str | None = Field(
+        None,
+        min_length=1,
+        description="What parts a label from its parent (`/` in billing/refund): scores at the parent",
     )
     gold: str | None = Field(None, description="Column with the right labels; never shown to the model")
     guidelines: str | None = Field(None, description="How to label, in your own words")
@@ -159,6 +174,10 @@ class Label(Part):
         """The labels in the job's order. Only of a job whose labels are known (see tasks.plan.label_prompt)."""
         assert self.labels is not None
         return tuple(one.name for one in self.labels)
+
+    def parent(self, name: str) -> str:
+        """The label one level above, or the label itself where it has none."""
+        return name.rpartition(self.hierarchy)[0] or name if self.hierarchy else name
 
     def outside(self, told: Iterable[str]) -> list[str]:
         """Those that are not among the labels."""

@@ -68,6 +68,8 @@ def _accuracy_lines(told: Mapping[str, Any]) -> list[str]:
     each = told.get("accuracy") or {gold.get("basis", "gold_column"): gold}
     lines = [f"{BASES[name]}: {_accuracy(one)}{_kappa(gold) if name == gold.get('basis', name) else ''}"
              for name, one in each.items()]  # fmt: skip
+    if (above := gold.get("at_parent")) is not None:
+        lines.append(f"at the parent label: {_accuracy(above)}")
     if (audit := told.get("audit")) is not None:
         lines.append(
             f"estimated for {audit['rows']:,} rows by the audit ({audit['judged']:,} of the {audit['drawn']:,} "

@@ -155,6 +155,7 @@ def against_gold(rows: pl.LazyFrame, label: Label) -> dict[str, Any] | None:
         "cohen_kappa": _kappa(confusion),
         "macro_f1": _mean([one["f1"] for one in each]),
         **(_of_sets(confusion, each, label) if label.multi else {}),
+        **({"at_parent": _at_parent(confusion, label)} if label.hierarchy else {}),
         "labels": each,
         "intervals": _intervals(each, confusion, label),
         "confusion": [{"gold": gold, "label": said, "rows": count} for (gold, said), count in confusion.items()],
@@ -198,6 +199,19 @@ def _of_sets(
         found += count * len(gold & said)
     total = sum(one["labelled_rows"] + one["gold_rows"] for one in each)
     return {"jaccard": alike / sum(confusion.values()), "micro_f1": 2 * found / total if total else None}
+
+
+def _at_parent(confusion: Mapping[tuple[str, str | None], int], label: Label) -> dict[str, Any]:
+    """How many rows are right one level above their labels: a refund that is taken for another matter of billing."""
+    right = sum(
+        count
+        for (gold, said), count in confusion.items()
+        if said is not None
+        and {label.parent(name) for name in _parts(gold, label)} == {label.parent(name) for name in _parts(said, label)}
+    )
+    rows = sum(confusion.values())
+    low, high = wilson(right, rows)
+    return {"rows": rows, "right": right, "accuracy": right / rows, "low": low, "high": high}
 
 
 def _intervals(

@@ -117,3 +117,16 @@ def test_scores_of_several_labels_are_those_of_scikit_learn(rows):
     assert told["accuracy"] == pytest.approx(metrics.accuracy_score(truth, voted))
     if told["micro_f1"] is not None:
         assert told["micro_f1"] == pytest.approx(metrics.f1_score(truth, voted, average="micro", zero_division=0))
+
+
+def test_right_at_the_parent():
+    """A label taken for another one below the same parent is right there; one without a parent is its own."""
+    names = ["bill/refund", "bill/sum", "ship/late", "other"]
+    label = Label.model_validate({"labels": names, "hierarchy": "/"})
+    gold = ["bill/refund", "bill/refund", "ship/late", "other", "other"]
+    said = ["bill/refund", "bill/sum", "bill/sum", "other", None]
+    frame = pl.LazyFrame({"gold": gold, "voted_label": said, "agreement": [1.0] * 5,
+                          "correct": [one == other for one, other in zip(gold, said, strict=True)]})  # fmt: skip
+    told = against_gold(frame, label)
+    assert told is not None
+    assert (told["right"], told["at_parent"]["right"], told["at_parent"]["rows"]) == (2, 3, 5)
