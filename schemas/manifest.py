@@ -33,9 +33,7 @@ class TerminationKind(StrEnum):
 
 
 # What ends a run for want of money.
-OUT_OF_MONEY = frozenset(
-    {TerminationKind.BUDGET, TerminationKind.SPEND_LIMIT, TerminationKind.INSUFFICIENT_CREDITS}
-)
+OUT_OF_MONEY = frozenset({TerminationKind.BUDGET, TerminationKind.SPEND_LIMIT, TerminationKind.INSUFFICIENT_CREDITS})
 EXIT_CODES = {
     TerminationKind.COMPLETE: ExitCode.OK,
     TerminationKind.SPEND_LIMIT: ExitCode.MONEY,

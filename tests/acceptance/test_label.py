@@ -276,9 +276,7 @@ def test_a_spend_limit_keeps_the_votes_that_were_paid(bench, sandboxes):
     told = ended.manifest
     assert told["termination"]["kind"] == "spend_limit"
     assert told["ledger"]["not_attempted"] > 0
-    assert money(told["totals"]["cost_usd"]) + money(told["beside"]["cost_usd"]) == money(
-        sandbox.books()["billed_usd"]
-    )
+    assert money(told["totals"]["cost_usd"]) + money(told["beside"]["cost_usd"]) == money(sandbox.books()["billed_usd"])
     sandbox.change(spend_limit_usd=None)
     told = labelled(bench, sandbox.base_url)
     assert money(told["totals"]["cost_usd"]) == money(sandbox.books()["billed_usd"])
@@ -346,7 +344,9 @@ def test_what_people_hand_back_is_taken_whole_or_not_at_all(bench, sandboxes):
         ended = bench.run(sandbox.base_url, "label", "job.yaml", "--direct", "--json", "--gold", str(wild / name))
         assert (ended.code, name in ended.err) == (2, True)
         assert not (bench.folder / "out" / "gold.jsonl").exists()
-    ended = bench.run(sandbox.base_url, "label", "job.yaml", "--direct", "--json", "--gold", str(wild / "unknown_row.csv"))
+    ended = bench.run(
+        sandbox.base_url, "label", "job.yaml", "--direct", "--json", "--gold", str(wild / "unknown_row.csv")
+    )
     assert "1 rows that people labelled are not in this input: r99" in ended.err
     labelled(bench, sandbox.base_url, "--gold", str(wild / "excel_de.csv"))
     given = next(case["gives"] for case in corpus["files"] if case["file"] == "excel_de.csv")

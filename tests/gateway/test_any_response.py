@@ -108,7 +108,12 @@ def recorded() -> Iterator[tuple[str, str, int, Any]]:
     prompt = Prompt("gemini-3-pro", "t", "t", "t", 1)
     chat = {"beside": False, "with_usage": True}
     yield "chat", "chat-completions", 200, sandbox_chat.answer(reply, prompt, "1", **chat)
-    yield "chat-stream", "chat-completions", 200, list(events_of("".join(sandbox_chat.stream(reply, prompt, "1", **chat))))
+    yield (
+        "chat-stream",
+        "chat-completions",
+        200,
+        list(events_of("".join(sandbox_chat.stream(reply, prompt, "1", **chat)))),
+    )
     yield "generate", "generate-content", 200, sandbox_generate.answer(reply, prompt, with_usage=True)
     chunks = list(sandbox_generate.chunks(reply, prompt, with_usage=True))
     yield "generate-stream", "generate-content", 200, chunks
@@ -192,7 +197,10 @@ def test_any_bytes_are_decided(content, protocol, status):
 )  # fmt: skip
 def test_counts_that_cannot_be_are_no_bill(counts, usage):
     """A count is a whole number that a call can have used; with any other, the answer stands and its bill is unknown."""
-    names = [("prompt_tokens", "completion_tokens", "total_tokens"), ("promptTokenCount", "candidatesTokenCount", "totalTokenCount")]
+    names = [
+        ("prompt_tokens", "completion_tokens", "total_tokens"),
+        ("promptTokenCount", "candidatesTokenCount", "totalTokenCount"),
+    ]
     told = [{name: value for name, value in zip(of, counts, strict=True) if value is not None} for of in names]
     bodies = {
         "chat-completions": {"choices": [{"message": {"content": "x"}, "finish_reason": "stop"}], "usage": told[0]},

@@ -118,7 +118,9 @@ def check_row(expect: dict[str, Any], row: dict[str, Any], asks: int) -> None:
     if row["status"] == "ok":
         output = row["output"]
         # A struct has all its fields; those that the answer lacks are null.
-        told = {key: value for key, value in output.items() if value is not None} if isinstance(output, dict) else output
+        told = (
+            {key: value for key, value in output.items() if value is not None} if isinstance(output, dict) else output
+        )
         assert told == expect["value"], row
     if expect.get("error_kind"):
         assert row["error_kind"] == expect["error_kind"]
