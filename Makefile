@@ -2,21 +2,31 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: install test demo check bench guard oracle docs pictures nightly clean
-install: $(VENV)/installed
+.PHONY: install demo test coverage check bench guard oracle docs site pictures nightly clean
 
+# What a user has: the command and what it needs. The tools and the tests' dependencies come on top.
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[fast,test,dev]"
+	$(PIP) -e ".[fast]"
 	touch $@
+
+$(VENV)/developing: $(VENV)/installed
+	$(PIP) -e ".[fast,test,dev]"
+	touch $@
+
+install: $(VENV)/developing
+
+demo: $(VENV)/installed
+	$(BIN)/rowmill run sample_data/extraction/job.yaml --sandbox --fresh -o out/demo
+	$(BIN)/python sample_data/show.py out/demo
 
 test: install
 	$(BIN)/pytest -n 2 --dist loadfile -m "not nightly"
 
-demo: install
-	$(BIN)/rowmill run sample_data/extraction/job.yaml --sandbox --fresh -o out/demo
-	$(BIN)/python sample_data/show.py out/demo
+coverage: install
+	$(BIN)/pytest -n 2 --dist loadfile --ignore tests/acceptance --ignore tests/law --cov --cov-report=term -m "not nightly"
 
 check: install
 	$(BIN)/ruff check .
@@ -38,6 +48,9 @@ oracle: install
 docs: install
 	PYTHONPATH=. $(BIN)/python docs/make_reference.py
 
+site: install
+	$(BIN)/mkdocs build --strict
+
 pictures: install
 	PYTHONPATH=. $(BIN)/python docs/make_pictures.py
 
@@ -45,4 +58,4 @@ nightly: install
 	$(BIN)/pytest -m nightly
 
 clean:
-	rm -rf $(VENV) out build *.egg-info
+	rm -rf $(VENV) out build site *.egg-info src/*.egg-info

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+# Where a process of its own finds rowmill and the benchmarks.
+PYTHONPATH = f"{ROOT / 'src'}{os.pathsep}{ROOT}"
 START_S = 60.0
 
 
@@ -45,7 +47,7 @@ def running(workers: int, folder: Path, environment: dict[str, str]) -> Iterator
     """A scheduler and its workers, which know this project and the environment told; ended by their ids."""
     environment = {
         **os.environ,
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": PYTHONPATH,
         "DASK_DISTRIBUTED__WORKER__MEMORY__TERMINATE": "0",
         **environment,
     }

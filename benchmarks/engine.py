@@ -27,7 +27,7 @@ def run(folder: Path, base_url: str, runner: str, address: str) -> None:
         **os.environ,
         "ROWMILL_API_KEY": KEY,
         "ROWMILL_BASE_URL": base_url,
-        "PYTHONPATH": str(dask_cluster.ROOT),
+        "PYTHONPATH": dask_cluster.PYTHONPATH,
     }
     subprocess.run(
         [sys.executable, "-m", "rowmill", "run", "job.json", "--direct", "-q", "--no-report", "--fresh"],

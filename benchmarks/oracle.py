@@ -8,7 +8,7 @@ from benchmarks.measure import ROOT
 from rowmill.tasks.forecast.tokens import by_script, by_tokenizer
 
 TOKENIZER = ROOT / ".bench" / "gemma" / "package" / "models" / "tokenizer.json"
-COUNTS = ROOT / "tests" / "unit" / "token_counts.json"
+COUNTS = ROOT / "tests" / "forecast" / "token_counts.json"
 OBSERVED = 10
 
 

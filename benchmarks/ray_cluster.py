@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.dask_cluster import ROOT
+from benchmarks.dask_cluster import PYTHONPATH
 
 # Ray takes another address of the machine where it is told 127.0.0.1.
 HOST = "127.0.0.2"
@@ -28,7 +28,7 @@ def running(cpus: int, folder: Path, environment: dict[str, str]) -> Iterator[st
             [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--port", "0", "--num-cpus",
              str(cpus), "--include-dashboard", "false", "--object-store-memory", "80000000", "--node-ip-address", HOST,
              "--temp-dir", str(folder)],
-            env={**os.environ, "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0", **environment},
+            env={**os.environ, "PYTHONPATH": PYTHONPATH, "RAY_USAGE_STATS_ENABLED": "0", **environment},
             stdout=file, stderr=file, start_new_session=True,
         )  # fmt: skip
     try:

@@ -16,7 +16,7 @@ from rowmill.tasks.gateway.admission.budget import Budget
 from rowmill.tasks.gateway.admission.concurrency import Concurrency
 from rowmill.tasks.gateway.admission.gate import Gate
 from rowmill.tasks.gateway.admission.limiter import Limiter
-from rowmill.tasks.settle.settler import Expectation
+from rowmill.tasks.settle.token_estimate import TokenEstimate
 from rowmill.tasks.system.clock import Clock
 
 
@@ -90,7 +90,7 @@ async def send(
         limiter=limiter, concurrency=Concurrency(concurrency), budget=Budget(None, 0, lambda _: None),
         clock=clock, outage_s=60,
     )  # fmt: skip
-    began, left, learned = clock.now(), iter(range(calls)), Expectation(output=expected)
+    began, left, learned = clock.now(), iter(range(calls)), TokenEstimate(output=expected)
 
     async def worker() -> None:
         for row in left:

@@ -15,7 +15,7 @@ from rich.text import Text
 from rowmill.flows.commands.report import write_report
 from rowmill.flows.orchestration.opening import opened
 from rowmill.flows.orchestration.pipeline import carry_out
-from rowmill.flows.text.display import lines, traffic
+from rowmill.flows.text.display import lines
 from rowmill.sandbox.process import spawn
 from rowmill.sandbox.settings import Settings, changed
 from rowmill.tasks.gateway.credentials import Gateway
@@ -31,22 +31,22 @@ SHOWN_AT = 0.55
 
 
 async def run(output: Path) -> list[str]:
-    """Label the sample as on a bad day; the display's lines as they stood in the middle."""
+    """Label the sample on a bad day; returns the lines of the display halfway through."""
     settings = json.loads((SAMPLE / "sandbox.json").read_text())
     bad_day = {"latency_ms": 300, "latency_spread": 0.5, "faults": {"upstream_error": 0.02, "wrong_schema": 0.03}}
     shown: list[str] = []
 
-    async def watch(session: OpenRun) -> None:
-        progress = session.progress
+    async def watch(run: OpenRun) -> None:
+        progress = run.progress
         while progress.done < SHOWN_AT * progress.total or not progress.total:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
-        shown.extend(lines(progress, traffic(session), session.clock.now(), WIDTH))
+        shown.extend(lines(progress, run.background.traffic(), run.job.limits, run.clock.now(), WIDTH))
 
     with spawn(changed(Settings(), {**settings, **bad_day})) as sandbox:
         job = load_job(SAMPLE / "job.yaml", {"output": str(output), "limits.rpm": 2_400})
         gateway = Gateway(sandbox.base_url, "sk-sandbox-only-0000", None)
-        async with opened(job, Options(sandbox=True), gateway) as session:
-            await carry_out(session, watch=watch)
+        async with opened(job, Options(sandbox=True), gateway) as labelling:
+            await carry_out(labelling, watch=watch)
     return shown
 
 
@@ -59,7 +59,7 @@ def main() -> None:
         for line in shown:
             console.print(Text(line))
         svg = console.export_svg(title="rowmill label sample_data/labelling/job.yaml")
-        # A picture fetches nothing: the reader's own monospaced font will do.
+        # A picture fetches nothing: the reader's own monospaced font is good enough.
         svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
         (PICTURES / "display.svg").write_text(svg, encoding="utf-8")
         page = write_report(output)

@@ -15,7 +15,7 @@ from rowmill.flows.commands.arguments import parser
 from rowmill.schemas.attempt import FailureKind
 from rowmill.schemas.job import Job
 from rowmill.schemas.manifest import EXIT_CODES, TerminationKind
-from rowmill.schemas.outcome import Status
+from rowmill.schemas.outcome import NEVER_ASKED, Status
 from rowmill.schemas.results import HEAD, OPTIONAL, TAIL, label_columns
 
 TARGET = Path(__file__).parent / "reference.md"
@@ -23,7 +23,7 @@ HEADING = """\
 # Reference
 <!-- Written by docs/make_reference.py (`make docs`) from the code; a test keeps it true. -->
 
-The job file is YAML, TOML or JSON. Paths in it are relative to it. An unknown key is refused.
+A job file is YAML, TOML or JSON. Paths in it are relative to the file. An unknown key is refused.
 """
 
 
@@ -38,15 +38,15 @@ def reference() -> str:
 
 
 def _section(model: type[BaseModel], path: str) -> list[str]:
-    """A table of a section's keys, and after it those of the sections in it."""
+    """A table of the keys of a section, followed by those of its subsections."""
     rows, inner = [], []
     for name, info in model.model_fields.items():
         key = f"{path}{info.alias or name}"
         rows.append(f"| `{key}` | {_type(info.annotation)} | {_default(info)} | {_words(info, key)} |")
         for part in _models(info.annotation):
             inner.append((part, f"{key}."))
-    told = [(model.__doc__ or "").strip().splitlines()[0]] if path else []
-    found = [*told, "\n".join(["| key | holds | default | |", "| --- | --- | --- | --- |", *rows])]
+    about = [(model.__doc__ or "").strip().splitlines()[0]] if path else []
+    found = [*about, "\n".join(["| key | type | default | description |", "| --- | --- | --- | --- |", *rows])]
     for part, inner_path in inner:
         found += [f"### `{inner_path[:-1]}`", *_section(part, inner_path)]
     return found
@@ -59,7 +59,7 @@ def _models(annotation: Any) -> list[type[BaseModel]]:
 
 
 def _type(annotation: Any) -> str:
-    """A type in the words of a job file."""
+    """A type as the author of a job file would call it."""
     origin, inside = get_origin(annotation), get_args(annotation)
     if origin in (Union, UnionType):
         return " or ".join(_type(part) for part in inside if part is not NoneType)
@@ -95,7 +95,7 @@ def _bounds(part: Any) -> list[tuple[str, Any]]:
 
 
 def _commands(root: argparse.ArgumentParser) -> list[str]:
-    told = []
+    pages = []
     action = next(one for one in root._actions if isinstance(one, argparse._SubParsersAction))
     helps = {one.dest: one.help for one in action._choices_actions}
     for name, command in action.choices.items():
@@ -104,12 +104,12 @@ def _commands(root: argparse.ArgumentParser) -> list[str]:
             [f"rowmill {name}", *(str(one.metavar or one.dest) for one in words if not one.option_strings)]
         )
         does = str(helps[name])
-        told += [f"### `{usage}`", f"{does[0].upper()}{does[1:]}."]
+        pages += [f"### `{usage}`", f"{does[0].upper()}{does[1:]}."]
         rows = [f"| `{', '.join(one.option_strings)}{_value(one)}` | {(one.help or '').replace('%%', '%')} |"
                 for one in words if one.option_strings]  # fmt: skip
         if rows:
-            told.append("\n".join(["| flag | |", "| --- | --- |", *rows]))
-    return told
+            pages.append("\n".join(["| flag | description |", "| --- | --- |", *rows]))
+    return pages
 
 
 def _value(action: argparse.Action) -> str:
@@ -123,28 +123,31 @@ def _terminations() -> str:
     rows = [f"| `{kind.value}` | {int(code)} |" for kind, code in EXIT_CODES.items()]
     assert len(rows) == len(TerminationKind)
     return "\n".join(["| `termination.kind` in run.json | exit |", "| --- | --- |", *rows]) + (
-        "\n\n`complete` with rows that are not ok exits with 3; a defect of rowmill with 1."
+        "\n\n`complete` with rows that are not ok exits with 3, a defect of rowmill with 1."
     )
 
 
 def _columns() -> str:
     optional = [*OPTIONAL.items(), *label_columns(multi=False)]
     statuses = " · ".join(f"`{one.value}`" for one in Status)
-    rows = [*HEAD, ("the `keep` columns", "as in the input"), ("status", statuses),
-            ("output", "typed from the schema"), *TAIL]  # fmt: skip
-    told = [f"| {name if ' ' in name else f'`{name}`'} | {kind} |" for name, kind in rows]
+    rows = [*HEAD, ("the `id` column, under its own name", "as in the input"),
+            ("the `keep` columns", "as in the input"), ("status", statuses), ("output", "typed from the schema"),
+            *TAIL]  # fmt: skip
+    lines = [f"| {name if ' ' in name else f'`{name}`'} | {kind} |" for name, kind in rows]
     more = [f"| `{name}` | {kind} |" for name, kind in optional]
     return "\n".join(
-        ["| column | type |", "| --- | --- |", *told, "", "Where the job asks for them:", "", "| column | type |",
+        ["| column | type |", "| --- | --- |", *lines, "", "Only if the job asks for them:", "", "| column | type |",
          "| --- | --- |", *more]
     )  # fmt: skip
 
 
 def _kinds() -> str:
     return (
-        "`error_kind` of a row, and the keys of `totals.retries`: "
+        "`error_kind` of a row, the keys of `totals.retries`, and what `--retry-failed` takes: "
         + ", ".join(f"`{kind.value}`" for kind in FailureKind)
-        + ("; for rows that were never asked `template`, `media`, `kept_column`, `duplicate_id`, `unreadable`.")
+        + "; for rows that were never asked "
+        + ", ".join(f"`{kind}`" for kind in NEVER_ASKED)
+        + "."
     )
 
 

@@ -1,11 +1,13 @@
-"""Command line: arguments → a job → a flow; exit codes. Prefect is imported by `run` alone, and only when needed."""
+"""Command line: arguments to a command, errors to one line and an exit code. Prefect is imported only where needed."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 import gc
+import importlib.util
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -13,12 +15,27 @@ from typing import Any
 from rowmill.flows.commands.arguments import kind_or_job, parser
 from rowmill.schemas.errors import ExitCode, RowmillError
 
-# Rows make many short-lived objects and no cycles: looking for cycles after each 700 took a fifth of a run.
+# Rows make many short-lived objects and no cycles: collecting after every 700 took a fifth of a run.
 COLLECT_AFTER = 50_000
+# Defaults for this process and its children. Prefect reads them when it is first imported.
+PREFECT_DEFAULTS = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_LOGGING_LEVEL": "WARNING",
+    # The embedded server's own default, 20 s, is too short on a slow disk.
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "90",
+}
+# Imports and Prefect's server take seconds: this comes before both.
+STARTING = "rowmill: opening the job, then starting Prefect's server (some seconds; --direct runs without it)"
+NO_WINDOWS = "rowmill: Windows itself is not supported. Run rowmill in WSL (wsl --install), as on Linux"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The console script. Returns the exit code; a user's mistake is one line on stderr."""
+    if importlib.util.find_spec("fcntl") is None:
+        print(NO_WINDOWS, file=sys.stderr)
+        return int(ExitCode.REFUSED)
+    _set_prefect_defaults()
     given = list(sys.argv[1:] if argv is None else argv)
     if given[:1] == ["sandbox"]:
         from rowmill.sandbox.__main__ import main as sandbox_main
@@ -27,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(kind_or_job(given))
     logging.basicConfig(stream=sys.stderr, format="rowmill: %(message)s", level=logging.WARNING)
     for handler in logging.getLogger().handlers:
-        # How a flow run ended is told by the summary; Prefect has its own line for its own logs.
+        # The summary says how a flow run ended; Prefect's own line would repeat it.
         handler.addFilter(lambda record: record.name != "prefect.flow_runs")
     try:
         return int(_dispatch(args))
@@ -40,13 +57,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(ExitCode.OK)
 
 
+def _set_prefect_defaults() -> None:
+    """A quiet, offline Prefect, unless the user's environment says otherwise. A worker's process keeps its settings."""
+    if "PREFECT__FLOW_RUN_ID" not in os.environ:
+        for name, value in PREFECT_DEFAULTS.items():
+            os.environ.setdefault(name, value)
+
+
 def _dispatch(args: argparse.Namespace) -> ExitCode:
     if args.version:
-        from rowmill.tasks.run.manifest_builder import rowmill_version
+        from rowmill import __version__
 
-        print(f"rowmill {rowmill_version()}")
+        print(f"rowmill {__version__}")
         return ExitCode.OK
     if args.command in ("run", "label"):
+        if not (args.direct or args.quiet):
+            print(STARTING, file=sys.stderr, flush=True)
         from rowmill.flows.commands.run import run_command
 
         return asyncio_run(run_command(args))
@@ -74,6 +100,10 @@ def _dispatch(args: argparse.Namespace) -> ExitCode:
         from rowmill.flows.commands.export import export_command
 
         return export_command(args)
+    if args.command == "view":
+        from rowmill.flows.commands.view import view_command
+
+        return view_command(args)
     if args.command == "status":
         from rowmill.flows.commands.status import status_command
 
@@ -82,12 +112,20 @@ def _dispatch(args: argparse.Namespace) -> ExitCode:
         from rowmill.flows.commands.init import init_command
 
         return init_command(args)
+    if args.command == "schema":
+        from rowmill.flows.commands.schema import schema_command
+
+        return schema_command()
+    if args.command == "completion":
+        from rowmill.flows.commands.completion import completion_command
+
+        return completion_command(args)
     parser().print_help()
     return ExitCode.REFUSED
 
 
 def asyncio_run(main_coroutine: Any) -> ExitCode:
-    """Run on uvloop where it is installed, with the collector told that the modules loaded by now will stay."""
+    """Run on uvloop where it is installed. What is loaded by now stays, so the garbage collector skips it."""
     gc.freeze()
     gc.set_threshold(COLLECT_AFTER, 10, 100)
     from rowmill.tasks.system.event_loop import fastest_loop

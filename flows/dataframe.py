@@ -1,62 +1,156 @@
-"""Frame: a polars DataFrame in, a DataFrame with answers and costs out, awaitable in a notebook."""
+"""Data frames: rows in memory in, a frame with answers and costs out; called or awaited, in a script or a notebook."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import polars as pl
+import pyarrow as pa
 from pydantic import BaseModel
 
-from rowmill.flows.commands.report import leave_report
-from rowmill.flows.orchestration.opening import opened
-from rowmill.flows.orchestration.pipeline import carry_out
-from rowmill.schemas.errors import JobError, RowmillError
-from rowmill.schemas.manifest import TerminationKind
-from rowmill.tasks.gateway.credentials import Gateway, gateway_from
+from rowmill.flows.api import Result, Stopped, carry_out_job, options_of
+from rowmill.flows.orchestration.blocking import run_blocking
+from rowmill.flows.text.python_words import told_in_python
+from rowmill.schemas import job as schemas_job
+from rowmill.schemas.errors import JobError
+from rowmill.schemas.label import Label
+from rowmill.tasks.answers.pydantic_model import model_schema, name_of
+from rowmill.tasks.gateway.credentials import Gateway
+from rowmill.tasks.input.frame_file import is_pandas, write_frame
 from rowmill.tasks.job.job_file import job_of, resolve_job
+from rowmill.tasks.output.folder import refuse_in_use
 from rowmill.tasks.run.run_plan import Options
-from rowmill.tasks.system.durable import published
 
-INPUT = "input.parquet"
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Rows", "Stopped", "extract", "extract_async", "extract_frame", "label", "label_async"]
+
+Rows: TypeAlias = "pl.DataFrame | pl.LazyFrame | pa.Table | Iterable[Mapping[str, Any]]"
 
 
-class Stopped(RowmillError):
-    """A run that ended before its last row. `manifest` is its run.json; what was settled stands in its output."""
+@overload
+def extract(rows: pd.DataFrame, output: str | Path, **asked: Any) -> pd.DataFrame: ...
+@overload
+def extract(rows: Rows, output: str | Path, **asked: Any) -> pl.DataFrame: ...
+def extract(rows: Any, output: str | Path, **asked: Any) -> Any:
+    """Ask about every row of a frame and wait for the end; also where an event loop runs, as in a notebook.
 
-    def __init__(self, manifest: Mapping[str, Any]) -> None:
-        self.manifest = manifest
-        told = manifest["termination"]
-        super().__init__(told["message"], where=told["kind"], hint=told["next"])
+    `rows` are a polars DataFrame or LazyFrame, a pandas DataFrame, an Arrow table, or dicts. What comes back has one
+    row for each, in their order, with the columns of the results: a pandas frame for a pandas frame, else a polars one.
+    The rows are kept in the folder `output` beside the results: called again with the same or a grown frame, only new
+    rows are paid for.
+
+    `asked` are the keys of a job file (model, prompt, id, keep, params, limits, max_cost_usd, ...; `schema` may be a
+    pydantic model), and the keywords of `rowmill.run` (limit, sandbox, fresh, retry_failed, progress, report),
+    which also tells what is raised. Address and key come from the environment.
+    """
+    return run_blocking(lambda: extract_async(rows, output, **asked))
+
+
+@overload
+async def extract_async(rows: pd.DataFrame, output: str | Path, **asked: Any) -> pd.DataFrame: ...
+@overload
+async def extract_async(rows: Rows, output: str | Path, **asked: Any) -> pl.DataFrame: ...
+async def extract_async(rows: Any, output: str | Path, **asked: Any) -> Any:
+    """The same, awaited."""
+    return await _answered(rows, output, asked)
+
+
+@overload
+def label(job: schemas_job.Job, /, *, gold: str | Path | None = None, **asked: Any) -> Result: ...
+@overload
+def label(rows: pd.DataFrame, output: str | Path, /, **asked: Any) -> pd.DataFrame: ...
+@overload
+def label(rows: Rows, output: str | Path, /, **asked: Any) -> pl.DataFrame: ...
+def label(rows: Any, output: str | Path | None = None, /, **asked: Any) -> Any:
+    """Label every row of a job's input, or of a frame, and wait for the end.
+
+    Of a job as `rowmill.run`, with `gold` a file of labels that people gave. Of a frame as `rowmill.extract`; the keys
+    of the job's `label` section (labels, votes, multi, guidelines, gold: the column with the right labels, ...) stand
+    beside the others.
+    """
+    return run_blocking(lambda: label_async(rows, output, **asked))  # type: ignore[arg-type]
+
+
+@overload
+async def label_async(job: schemas_job.Job, /, *, gold: str | Path | None = None, **asked: Any) -> Result: ...
+@overload
+async def label_async(rows: pd.DataFrame, output: str | Path, /, **asked: Any) -> pd.DataFrame: ...
+@overload
+async def label_async(rows: Rows, output: str | Path, /, **asked: Any) -> pl.DataFrame: ...
+async def label_async(rows: Any, output: str | Path | None = None, /, **asked: Any) -> Any:
+    """The same, awaited."""
+    if not isinstance(rows, schemas_job.Job):
+        return await _answered(rows, output, _with_label_section(asked), labels=True)
+    with told_in_python():
+        options = options_of(**{key: value for key, value in asked.items() if key not in SHOWN_KEYS})
+        return await carry_out_job(resolve_job(rows, Path.cwd()), options, **_shown(asked), labels=True)
 
 
 async def extract_frame(
     frame: pl.DataFrame, output: str | Path, *, gateway: Gateway | None = None, sandbox: bool = False, **job: Any
 ) -> pl.DataFrame:
-    """Ask about every row of a frame; one results row each, in the frame's order, with the columns of the results.
+    """`extract_async` for a polars frame, silent, and with an address and key of the caller's own where given."""
+    asked = {**job, "sandbox": sandbox, "progress": False}
+    found: pl.DataFrame = await _answered(frame, output, asked, gateway=gateway)
+    return found
 
-    `job` holds the keys of a job file (model, prompt, ...); `schema` may be a pydantic model too. The frame is kept as
-    `output/input.parquet`: called again with the same or a grown frame, only new rows are paid for. Address and key
-    come from the environment unless a `gateway` is given.
 
-    Raises JobError and its like for what is refused before a call, Stopped where the run ended early.
-    """
-    if str(output).startswith("s3:"):
-        raise JobError("a frame's results go to a folder", where=str(output), hint="name one of this machine")
-    root = Path(output).absolute()
-    root.mkdir(parents=True, exist_ok=True)
+# What a call says of its run, beside the keys of its job.
+RUN_KEYS = ("limit", "sandbox", "fresh", "retry_failed")
+SHOWN_KEYS = ("progress", "report")
+
+
+async def _answered(
+    rows: Any,
+    output: str | Path | None,
+    asked: Mapping[str, Any],
+    *,
+    labels: bool = False,
+    gateway: Gateway | None = None,
+) -> Any:
+    """Keep the rows in the output's folder, run the job over them, and return its results as a frame."""
+    with told_in_python():
+        job = {key: value for key, value in asked.items() if key not in (*RUN_KEYS, *SHOWN_KEYS)}
+        options = options_of(**{key: asked[key] for key in RUN_KEYS if key in asked})
+        result = await _run_over(rows, _folder(output), job, options, **_shown(asked), labels=labels, gateway=gateway)
+        return await asyncio.to_thread(result.to_pandas if is_pandas(rows) else result.frame)
+
+
+def _shown(asked: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: asked.get(key, True) for key in SHOWN_KEYS}
+
+
+async def _run_over(rows: Any, root: Path, job: dict[str, Any], options: Options, **how: Any) -> Result:
     schema = job.get("schema")
     if isinstance(schema, type) and issubclass(schema, BaseModel):
-        job["schema"] = schema.model_json_schema()
-    whole = {**job, "input": str(root / INPUT), "output": str(root)}
-    told = resolve_job(job_of(whole, "extract_frame"), Path.cwd())
-    with published(root / INPUT, "the frame") as file:
-        frame.write_parquet(file)
-    async with opened(told, Options(sandbox=sandbox), gateway or gateway_from(os.environ)) as run:
-        manifest = await carry_out(run)
-    leave_report(root)
-    if manifest["termination"]["kind"] != TerminationKind.COMPLETE:
-        raise Stopped(manifest)
-    return pl.read_parquet(root / "results" / "part-*.parquet")
+        job |= {"schema": model_schema(schema, "schema"), "validator": name_of(schema)}
+    if "input" in job:
+        raise JobError("the rows are the input: there is no other", where="input", hint="drop the key")
+    # Wrong keys are told before a row is written.
+    resolve_job(job_of({**job, "input": str(root), "output": str(root)}, "the call"), Path.cwd())
+    root.mkdir(parents=True, exist_ok=True)
+    refuse_in_use(root)
+    file = await asyncio.to_thread(write_frame, rows, root)
+    resolved = resolve_job(job_of({**job, "input": str(file), "output": str(root)}, "the call"), Path.cwd())
+    return await carry_out_job(resolved, options, **how)
+
+
+def _folder(output: str | Path | None) -> Path:
+    if output is None:
+        raise JobError("the rows have no output", where="output", hint='name a folder, as in label(rows, "out", ...)')
+    if "://" in str(output):
+        raise JobError("a frame's results go to a folder", where=str(output), hint="name one of this machine")
+    return Path(output).absolute()
+
+
+def _with_label_section(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Keywords of `label` → keys of a job: those of the label section are put there."""
+    section = {key: value for key, value in asked.items() if key in Label.model_fields}
+    rest = {key: value for key, value in asked.items() if key not in section}
+    told = rest.get("label") or {}
+    return {**rest, "label": {**(told.model_dump() if isinstance(told, Label) else told), **section}}

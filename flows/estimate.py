@@ -10,8 +10,9 @@ from prefect.artifacts import acreate_markdown_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
-from rowmill.flows.commands.estimate import AskOptions, estimate_job, pilot_with, refuse_above
-from rowmill.flows.extract import gateway_of, job_of, run_name
+from rowmill.flows.commands.estimate import EstimateOptions, estimate_job, pilot_with, refuse_above
+from rowmill.flows.extract import job_of, run_name
+from rowmill.flows.orchestration.gateway_access import open_gateway
 from rowmill.flows.text.forecast import forecast_text
 from rowmill.schemas.errors import RowmillError
 from rowmill.schemas.job import Job
@@ -37,14 +38,17 @@ async def estimate(
         job_file: a job file on the machine that runs this, in place of `job`
         pilot: pay for so many random rows first; they are kept as results
         limit: forecast only so many rows from the input's beginning
-        sandbox: ROWMILL_BASE_URL is a sandbox; its answers are never mixed with real ones
+        sandbox: start a sandbox for the pilot and use it; nothing is paid
         require_under: fail where the whole may cost more USD than this (its 99 % bound)
     """
     try:
         told = job_of(job, job_file)
-        ask = AskOptions(pilot=pilot, limit=limit, sandbox=sandbox)
-        runs = pilot_with(await gateway_of(told), ask) if pilot is not None else None
-        forecast = await estimate_job(told, ask, runs)
+        ask = EstimateOptions(pilot=pilot, limit=limit, sandbox=sandbox)
+        if pilot is None:
+            forecast = await estimate_job(told, ask)
+        else:
+            async with open_gateway(told, sandbox=sandbox) as gateway:
+                forecast = await estimate_job(told, ask, pilot_with(gateway, ask))
         text = forecast_text(forecast)
         await acreate_markdown_artifact(
             key="rowmill-estimate", markdown=f"```\n{text}\n```", description=f"What {told.name} will cost"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import Coroutine
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import Any
 from uuid import UUID
 
 from prefect import Flow, flow, tags, task
-from prefect.blocks.system import Secret
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
@@ -21,6 +19,7 @@ from prefect.runtime import deployment, flow_run
 from prefect.states import Completed, Failed, Running, Scheduled
 
 from rowmill.flows.commands.report import leave_report
+from rowmill.flows.orchestration.gateway_access import open_gateway
 from rowmill.flows.orchestration.opening import opened
 from rowmill.flows.orchestration.pipeline import Watch, beside, carry_out
 from rowmill.flows.orchestration.prefect_view import follow_progress, logs_to_prefect, tell_prefect
@@ -30,7 +29,6 @@ from rowmill.schemas.errors import ExitCode, JobError, RowmillError
 from rowmill.schemas.job import Job
 from rowmill.schemas.manifest import TerminationKind
 from rowmill.schemas.row import Shard
-from rowmill.tasks.gateway.credentials import Gateway, gateway_from
 from rowmill.tasks.job.job_file import load_job, resolve_job
 from rowmill.tasks.output.location import output_to_write
 from rowmill.tasks.plan.input_checks import refuse_without_labels
@@ -72,7 +70,7 @@ async def extract(
         limit: take only so many rows from the input's beginning
         fresh: move earlier results aside and start anew
         retry_failed: try rows again that are not ok: `any`, a status or an error kind
-        sandbox: ROWMILL_BASE_URL is a sandbox; its answers are never mixed with real ones
+        sandbox: start a sandbox for this run and use it; nothing is paid
         require_forecast_under: forecast first, and send nothing where the whole may cost more USD than this
     """
     return await run_job(job, job_file, Options(limit, fresh, retry_failed, sandbox), require_forecast_under)
@@ -95,11 +93,11 @@ async def run_job(
             from rowmill.flows.commands.estimate import require_forecast_under as require_under
 
             await require_under(asked, require_forecast_under, limit=options.limit, sandbox=options.sandbox)
-        gateway = await gateway_of(asked)
-        with output_to_write(asked) as (local, mirror):
-            async with opened(local, options, gateway, mirror=mirror) as run:
-                manifest = await carry_out_as_flow(run)
-            await asyncio.to_thread(leave_report, Path(local.output))
+        async with open_gateway(asked, sandbox=options.sandbox) as gateway:
+            with output_to_write(asked) as (local, mirror):
+                async with opened(local, options, gateway, mirror=mirror) as run:
+                    manifest = await carry_out_as_flow(run)
+                await asyncio.to_thread(leave_report, Path(local.output))
         return _state(manifest)
     except RowmillError as error:
         return Failed(name="Refused", message=str(error))
@@ -174,21 +172,6 @@ async def _wait(run: OpenRun, until: float) -> None:
         await client.set_flow_run_state(run_id, Running(name=AWAITING, message=message), force=True)
         await wait_here(run, until)
         await client.set_flow_run_state(run_id, Running(), force=True)
-
-
-async def gateway_of(job: Job) -> Gateway:
-    """Address and key: the environment first, then the Secret block that the job names. Raises JobError for neither."""
-    if job.api_key_block and not os.environ.get("ROWMILL_API_KEY"):
-        try:
-            secret: Secret[str] = await Secret.aload(job.api_key_block)
-        except ValueError:
-            raise JobError(
-                f"there is no Secret block {job.api_key_block!r}",
-                where="api_key_block",
-                hint="create it in Prefect, or set ROWMILL_API_KEY",
-            ) from None
-        return gateway_from({**os.environ, "ROWMILL_API_KEY": str(secret.get())})
-    return gateway_from(os.environ)
 
 
 def _state(manifest: dict[str, Any]) -> State[dict[str, Any]]:

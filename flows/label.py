@@ -36,7 +36,7 @@ async def label(
         limit: take only so many rows from the input's beginning
         fresh: move earlier results aside and start anew
         retry_failed: try rows again that are not ok: `any`, a status or an error kind
-        sandbox: ROWMILL_BASE_URL is a sandbox; its answers are never mixed with real ones
+        sandbox: start a sandbox for this run and use it; nothing is paid
         require_forecast_under: forecast first, and send nothing where the whole may cost more USD than this
         gold_by: the annotator who decides where people disagree, or `majority`
     """

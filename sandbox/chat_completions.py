@@ -52,7 +52,15 @@ def read(body: Any) -> Prompt:
         include_thoughts=body.get("include_thoughts", True) is not False,
         max_tokens=limit,
         stream=body.get("stream", True) is not False,
+        answers=answers(body.get("n"), "n"),
     )
+
+
+def answers(count: Any, name: str) -> int:
+    """How many answers a request asks for. Raises BadRequest."""
+    if count is not None and (not isinstance(count, int) or isinstance(count, bool) or count < 1):
+        raise BadRequest(f"'{name}' must be a positive integer.")
+    return count or 1
 
 
 def _message(message: Any) -> tuple[str, int]:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from rowmill.sandbox.chat_completions import pieces
+from rowmill.sandbox.chat_completions import answers, pieces
 from rowmill.sandbox.prompt import BadRequest, Function, Prompt
 from rowmill.sandbox.reply import Reply
 
@@ -48,6 +48,7 @@ def read(body: Any, model: str, *, stream: bool) -> Prompt:
         include_thoughts=_either(thinking, "includeThoughts") is True,
         max_tokens=limit,
         stream=stream,
+        answers=answers(_either(config, "candidateCount"), "candidateCount"),
     )
 
 

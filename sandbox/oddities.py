@@ -1,7 +1,7 @@
 """Oddities: faults as other gateways, proxies and bridges have them, in the form in which each of them sends them.
 
-`REFUSALS` come in place of an answer, `ODDITIES` change an answer that is billed all the same, `STREAM_FAULTS` change how
-a stream is sent.
+`REFUSALS` come in place of an answer, `ODDITIES` change an answer that is billed all the same, `STREAM_FAULTS` change
+how a stream is sent.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ REFUSALS: Mapping[str, Refusal] = {
     "too_large_413": Refusal(413, _PAGE.format("Too large", "The request is too large.")),
     "too_large_429": _openai(429, "Request too large: reduce the input.", "tokens", "rate_limit_exceeded"),
     "insufficient_quota": _openai(429, "Your quota is used up.", "insufficient_quota", "insufficient_quota"),
-    "billing_hard_limit": _openai(400, "The hard limit is reached.", "invalid_request_error", "billing_hard_limit_reached"),
+    "billing_hard_limit": _openai(400, "The hard limit is reached.", "invalid_request", "billing_hard_limit_reached"),
     "billing_error_403": _openai(403, "Billing is not active.", "billing_error", "rate_limit_exceeded"),
     "budget_exceeded": _openai(429, "Budget has been exceeded!", "budget_exceeded", "429"),
     "budget_exceeded_422": _openai(422, "Budget has been exceeded!", "budget_exceeded", "422"),
@@ -60,7 +60,7 @@ REFUSALS: Mapping[str, Refusal] = {
     "too_early_425": Refusal(425, "Too Early"),
     "client_closed_499": Refusal(499, {"error": {"message": "client closed request"}}),
     "overloaded_529": Refusal(529, {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}),
-    "spend_limit_200": Refusal(200, {"error": {"code": "spend_limit_exceeded", "type": "billing_error", "message": "Used up"}}),
+    "spend_limit_200": Refusal(200, {"error": {"code": "spend_limit_exceeded", "message": "The limit is used up"}}),
     "rate_limit_200": Refusal(200, {"choices": None, "error": {"code": 429, "message": "Too many requests"}}),
     "bad_key_200": Refusal(200, {"error": {"code": "invalid_api_key", "message": "This key was deleted"}}),
     "upstream_200": Refusal(200, {"error": {"code": "upstream_error", "message": "The provider refused"}}),

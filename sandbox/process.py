@@ -1,4 +1,4 @@
-"""Process: a sandbox of its own process, for a run's --sandbox and for tests that kill."""
+"""Process: a sandbox in a process of its own, for `--sandbox` and for tests that kill."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Running:
 @contextmanager
 def spawn(settings: Settings | None = None, *, journal: Path | None = None, port: int = 0) -> Iterator[Running]:
     """Start a sandbox; it ends with the block, and also when this process dies, since its stdin then closes."""
-    command = [sys.executable, "-m", "rowmill.sandbox", "--port", str(port), "--until-stdin-closes"]
+    command = [sys.executable, "-m", "rowmill.sandbox", "--port", str(port), "--json", "--until-stdin-closes"]
     # Over stdin: a map of right labels may be longer than an argument can be.
     command += ["--settings", "-"]
     if journal is not None:

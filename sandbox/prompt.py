@@ -23,7 +23,10 @@ class Function:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One request. `text` holds every turn, `first` and `last` the first and last user text."""
+    """One request. `text` holds every turn, `first` and `last` the first and last user text.
+
+    `answers` is how many it asks for: all are billed, one is given.
+    """
 
     model: str
     text: str
@@ -39,6 +42,7 @@ class Prompt:
     include_thoughts: bool = False
     max_tokens: int | None = None
     stream: bool = False
+    answers: int = 1
 
 
 def schema_in_text(text: str) -> Any:

@@ -54,7 +54,8 @@ def compose(prompt: Prompt, settings: Settings) -> Reply:
         call=call,
         grounding=_grounding(prompt, muse) if prompt.search else None,
     )  # fmt: skip
-    return _cut(reply, prompt, settings)
+    one = _cut(reply, prompt, settings)
+    return replace(one, output=one.output * prompt.answers, reasoning=one.reasoning * prompt.answers)
 
 
 def tokens(text: str) -> int:

@@ -10,6 +10,9 @@ from pydantic import Field, field_validator, model_validator
 from rowmill.schemas.label import Label
 from rowmill.schemas.section import Part
 
+# Money is kept in whole 10⁻¹² USD; a cap beyond this is a slip.
+MONEY_MOST = 10**9
+
 Thinking = Literal["low", "high"]
 Structured = Literal["auto", "native", "prompt"]
 
@@ -86,6 +89,12 @@ class Job(Part):
     output_schema: str | dict[str, Any] | None = Field(
         None, alias="schema", description="JSON Schema file, inline schema, or package.module:PydanticModel"
     )
+    validator: str | None = Field(
+        None,
+        pattern=r"^[^:]*[^:/]:[^:/]+$",
+        description="[FOLDER/]package.module:PydanticModel whose own validators judge each answer that meets the "
+        "schema; `schema: package.module:PydanticModel` sets it",
+    )
     structured: Structured = Field("auto", description="How the schema reaches the model")
     attachments: list[str] = Field(default_factory=list, description="Columns that hold media")
     media_root: str | None = Field(None, description="Folder below which media paths must lie")
@@ -95,7 +104,15 @@ class Job(Part):
     params: Params = Field(default_factory=Params, description="What each call asks of the model")  # type: ignore[arg-type]
     limits: Limits = Field(default_factory=Limits, description="How fast to go")  # type: ignore[arg-type]
     retries: Retries = Field(default_factory=Retries, description="How often a row is tried again")  # type: ignore[arg-type]
-    max_cost_usd: Decimal | None = Field(None, gt=0, description="Cap: no call is sent that could pass it")
+    max_cost_usd: Decimal | None = Field(
+        None,
+        gt=0,
+        le=MONEY_MOST,
+        description="Cap on all that is ever spent for this output: no call is sent that could pass it",
+    )
+    max_run_cost_usd: Decimal | None = Field(
+        None, gt=0, le=MONEY_MOST, description="Cap on what one run spends, for a job that runs every night"
+    )
     on_spend_limit: Literal["stop", "wait"] = Field("stop", description="What a spend limit of the key does")
     runner: Literal["local", "dask", "ray"] = Field(
         "local", description="Where shards are settled: in this process, or by the workers of a Dask or Ray cluster"
@@ -106,7 +123,12 @@ class Job(Part):
     api_key_block: str | None = Field(None, description="Name of a Prefect Secret block that holds the API key")
     catalogue: str | None = Field(None, description="TOML file with models and prices of your own")
 
-    @field_validator("max_cost_usd", mode="before")
+    @property
+    def is_capped(self) -> bool:
+        """Whether each call's worst case must fit a sum of money."""
+        return self.max_cost_usd is not None or self.max_run_cost_usd is not None
+
+    @field_validator("max_cost_usd", "max_run_cost_usd", mode="before")
     @classmethod
     def _exact(cls, value: object) -> object:
         # YAML gives 0.1 as a float; its shortest text is what the user wrote.

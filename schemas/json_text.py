@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -65,6 +67,29 @@ def _without_lone(value: Any) -> Any:
     if isinstance(value, dict):
         return {_without_lone(key): _without_lone(part) for key, part in value.items()}
     return value
+
+
+# Digits enough to be more than a double holds, or an exponent that may be beyond it.
+_LONG_NUMBER = re.compile(r"[\d.]{16}|\d[eE]-?\d{3}")
+
+
+def shortened_number(text: str) -> str | None:
+    """A number with a fraction or an exponent, in a valid JSON text, of which a double makes another one; None for
+    none. The shortest text of a double, and its exact value, are told as they are.
+    """
+    if _LONG_NUMBER.search(text) is None:
+        return None
+    found: list[str] = []
+
+    def note(number: str) -> float:
+        as_double, exact = float(number), Decimal(number)
+        if Decimal(repr(as_double)) != exact and Decimal(as_double) != exact:
+            found.append(number)
+        return as_double
+
+    with suppress(ValueError, RecursionError):
+        json.loads(text, parse_float=note, strict=False)
+    return found[0] if found else None
 
 
 def encode_json(value: Any) -> bytes:

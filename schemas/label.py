@@ -72,6 +72,10 @@ class Review(Part):
     )
 
 
+# What a job file may hold for them.
+WrittenLabels = list[Choice | str | int | float | bool] | dict[str, str | None] | None
+
+
 class Label(Part):
     """Labels from a closed set, by one vote or by many."""
 
@@ -112,7 +116,7 @@ class Label(Part):
     review_below: float = Field(REVIEWED_BELOW, ge=0, le=1, description="Rows of less agreement go to review.jsonl")
     review: Review = Field(default_factory=Review, description="What people are asked to look at")  # type: ignore[arg-type]
 
-    @field_validator("labels", mode="before")
+    @field_validator("labels", mode="before", json_schema_input_type=WrittenLabels)
     @classmethod
     def _named(cls, told: Any) -> Any:
         if isinstance(told, dict):

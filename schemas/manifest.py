@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -46,6 +46,12 @@ EXIT_CODES = {
     TerminationKind.STORAGE: ExitCode.REFUSED,
     TerminationKind.ACCURACY: ExitCode.ROWS_NOT_OK,
 }
+
+
+def is_sandbox(manifest: Mapping[str, Any]) -> bool:
+    """Whether a manifest is that of a run which asked a sandbox."""
+    keys = (manifest.get("fingerprint") or {}).get("keys") or {}
+    return "sandbox" in str(keys.get("gateway"))
 
 
 @dataclass(frozen=True, slots=True)

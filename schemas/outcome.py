@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from enum import StrEnum
 from hashlib import blake2b
-from typing import Any
 
 import msgspec
 
-from rowmill.schemas.attempt import Spent, ToolCall
+from rowmill.schemas.attempt import FailureKind, Spent, ToolCall
 from rowmill.schemas.label import Labelling
 
 
@@ -22,6 +21,17 @@ class Status(StrEnum):
     UNREADABLE = "unreadable"
 
 
+ANY = "any"
+# Error kinds of rows for which no call was made.
+NEVER_ASKED = ("template", "media", "kept_column", "duplicate_id", "unreadable")
+
+
+def retry_kinds() -> tuple[str, ...]:
+    """What `--retry-failed` takes: any row that is not ok, a status, or an error kind."""
+    statuses = (status.value for status in Status if status is not Status.OK)
+    return tuple(dict.fromkeys([ANY, *statuses, *(kind.value for kind in FailureKind), *NEVER_ASKED]))
+
+
 class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
     """One settled row. Times are microseconds since 1970 UTC, money 10⁻¹² units inside `spent`.
 
@@ -33,7 +43,6 @@ class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
     row_id: str
     row_index: int
     status: Status
-    keep: dict[str, Any] = msgspec.field(default_factory=dict)
     output_text: str | None = None
     response_text: str | None = None
     repair: str | None = None

@@ -1,17 +1,27 @@
-"""JSON Schema → Arrow type, and a validated answer → the shape of that type (see docs/decisions.md, 10)."""
+"""JSON Schema → Arrow type, and a validated answer → the shape of that type (see docs/decisions.md, 10).
+
+A field is typed where its schema leaves one kind of value beside null. Everything else is JSON text and is told of, so
+that each answer that meets the schema stands in `output` as it is.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
 
 from rowmill.schemas.json_text import encode_json
+from rowmill.schemas.subschemas import KINDS, Document, Place, strings
 
 EXTRA = "_extra"
 INT64 = range(-(2**63), 2**63)
+# A type of more fields than these, or nested deeper, costs more to write than its answers: the deepest are JSON text.
+FIELDS_MOST = 1_000
+DEPTH_MOST = 24
+# How pydantic begins the pattern of a Decimal.
+DECIMAL_PATTERN = "^(?!^[-+.]*$)"
 
 
 class ShapeError(ValueError):
@@ -19,144 +29,250 @@ class ShapeError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class JsonTextField:
+    """A field that is JSON text: its JSON pointer in `output` (`*` stands for each item of a list), and why."""
+
+    pointer: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Shape:
-    """An Arrow type with the conversion of a validated JSON value into what pyarrow takes for it."""
+    """An Arrow type with the conversion of a validated JSON value into what pyarrow takes for it.
+
+    `json_text_fields` are the fields that hold JSON text because no type holds all that their schema allows.
+    """
 
     type: pa.DataType
     convert: Callable[[Any], Any]
+    json_text_fields: tuple[JsonTextField, ...] = ()
 
 
 def output_shape(schema: Mapping[str, Any] | bool | None) -> Shape:
     """Shape of the `output` column: typed from the schema, text where there is none. Everything is nullable."""
     if schema is None:
         return Shape(pa.string(), str)
-    return _shape(schema, schema, ())
+    document = Document(schema)
+    shape = _bounded(document)
+    convert = shape.convert
+    return replace(shape, convert=lambda value: None if value is None else convert(value))
 
 
-def _shape(schema: Any, root: Any, seen: tuple[str, ...]) -> Shape:
-    """Shape of one schema. `seen` holds the `$ref`s on the way down: meeting one again is recursion."""
-    if not isinstance(schema, Mapping):
-        return JSON
-    if "$ref" in schema or "$dynamicRef" in schema:
-        return _referenced(schema, root, seen)
-    for keyword in ("anyOf", "oneOf"):
-        if keyword in schema:
-            return _union(schema[keyword], root, seen)
-    if "allOf" in schema:
-        parts = schema["allOf"]
-        return _shape(parts[0], root, seen) if len(parts) == 1 and "properties" not in schema else JSON
-    kind = _kind(schema)
-    if kind == "array":
-        return _array(schema, root, seen)
-    if kind == "object":
-        return _object(schema, root, seen)
-    return SCALARS.get(kind, JSON)
+def _bounded(document: Document) -> Shape:
+    """The shape, typed as deep as the most fields allow."""
+    try:
+        return _Mapping(document, DEPTH_MOST).shape([document.root], "", 0, frozenset())
+    except _TooMany:
+        pass
+    found = _json("", _TOO_MANY)
+    for depth in range(1, DEPTH_MOST):
+        try:
+            found = _Mapping(document, depth).shape([document.root], "", 0, frozenset())
+        except _TooMany:
+            break
+    return found
 
 
-def _kind(schema: Mapping[str, Any]) -> str:
-    """The one JSON type a schema allows beside null, or "" where there are several or none is told."""
-    told = schema.get("type")
-    if told is None:
-        values = schema.get("enum", [schema["const"]] if "const" in schema else [])
-        told = [_type_of(value) for value in values] or ["object" if "properties" in schema else ""]
-    kinds = {told} if isinstance(told, str) else set(told)
-    kinds.discard("null")
-    if kinds == {"integer", "number"}:
-        return "number"
-    return kinds.pop() if len(kinds) == 1 else ""
+class _TooMany(Exception):
+    """The type has more fields than may be."""
 
 
-def _type_of(value: Any) -> str:
-    names = {bool: "boolean", int: "integer", float: "number", str: "string", type(None): "null"}
-    return names.get(type(value), "other")
+class _Mapping:
+    """One walk over a schema, down to a depth."""
+
+    def __init__(self, document: Document, depth_most: int) -> None:
+        self._document, self._depth_most = document, depth_most
+        self._fields = 0
+
+    def shape(self, places: list[Place], pointer: str, depth: int, above: frozenset[frozenset[int]]) -> Shape:
+        """Shape of what meets all these schemas. `above` are those on the way down: meeting them again is recursion."""
+        self._fields += 1
+        if self._fields > FIELDS_MOST:
+            raise _TooMany
+        kinds = self._document.kinds(places)
+        named = kinds - {"null"}
+        if named == {"string"}:
+            return STRING
+        if named == {"boolean"}:
+            return BOOLEAN
+        if named and named <= {"integer", "fraction"}:
+            return INTEGER if named == {"integer"} else NUMBER
+        if "string" in named and named <= {"string", "integer", "fraction"} and self._is_decimal(places):
+            return DECIMAL
+        if named not in ({"array"}, {"object"}):
+            return _json(pointer, _several(kinds))
+        kind = next(iter(named))
+        if depth >= self._depth_most:
+            return _json(pointer, _TOO_MANY)
+        conjuncts = self._document.of_kind(places, kind)
+        key = frozenset(id(place.schema) for place in conjuncts if _holds_others(place.schema))
+        if key in above:
+            return _json(pointer, "it holds others of its own kind")
+        make = self._array if kind == "array" else self._object
+        return make(conjuncts, pointer, depth + 1, above | {key})
+
+    def _is_decimal(self, places: list[Place]) -> bool:
+        return any(
+            schema.get("format") == "decimal" or str(schema.get("pattern", "")).startswith(DECIMAL_PATTERN)
+            for schema in strings(places, self._document)
+        )
+
+    def _array(self, places: list[Place], pointer: str, depth: int, above: frozenset[frozenset[int]]) -> Shape:
+        items = []
+        for place in places:
+            told = place.schema.get("items") if isinstance(place.schema, Mapping) else None
+            if isinstance(told, Mapping) and "prefixItems" not in place.schema:
+                items.append(self._document.inside(told, place))
+        if not items:
+            return _json(pointer, "its items have no type of their own")
+        inner = self.shape(items, f"{pointer}/*", depth, above)
+
+        def convert(values: Any) -> list[Any]:
+            if type(values) is not list:
+                raise _misfit(values, "a list")
+            return [None if value is None else inner.convert(value) for value in values]
+
+        return Shape(pa.list_(inner.type), convert, inner.json_text_fields)
+
+    def _object(self, places: list[Place], pointer: str, depth: int, above: frozenset[frozenset[int]]) -> Shape:
+        fields: dict[str, list[Place]] = {}
+        rests: list[Place] = []
+        closed = False
+        for place in places:
+            schema = place.schema if isinstance(place.schema, Mapping) else {}
+            for name, part in (schema.get("properties") or {}).items():
+                fields.setdefault(name, []).append(self._document.inside(part, place))
+            rest, patterns = _rest(schema)
+            closed |= rest is False and not patterns
+            for told in patterns if rest is False else [rest] if not patterns else []:
+                if isinstance(told, Mapping) and told:
+                    rests.append(self._document.inside(told, place))
+        if not fields:
+            if closed or len(rests) != 1:
+                return _json(pointer, "it has no fields" if closed else "its fields have no names of their own")
+            return self._map(rests, pointer, depth, above)
+        if EXTRA in fields and not closed:
+            return _json(
+                pointer, f"a field of it is named {EXTRA}, which holds the fields that the schema does not name"
+            )
+        inner = {name: self.shape(parts, f"{pointer}/{_escaped(name)}", depth, above) for name, parts in fields.items()}
+        return _struct(inner, is_open=not closed)
+
+    def _map(self, places: list[Place], pointer: str, depth: int, above: frozenset[frozenset[int]]) -> Shape:
+        inner = self.shape(places, f"{pointer}/*", depth, above)
+
+        def convert(value: Any) -> list[tuple[str, Any]]:
+            if type(value) is not dict:
+                raise _misfit(value, "an object")
+            return [(key, None if part is None else inner.convert(part)) for key, part in value.items()]
+
+        return Shape(pa.map_(pa.string(), inner.type), convert, inner.json_text_fields)
 
 
-def _referenced(schema: Mapping[str, Any], root: Any, seen: tuple[str, ...]) -> Shape:
-    ref = schema.get("$ref")
-    target = _resolve(ref, root) if isinstance(ref, str) else None
-    if target is None or ref in seen:
-        return JSON
-    return _shape(target, root, (*seen, str(ref)))
+def _holds_others(schema: Any) -> bool:
+    names = ("properties", "items", "additionalProperties", "patternProperties")
+    return isinstance(schema, Mapping) and any(isinstance(schema.get(name), Mapping) for name in names)
 
 
-def _resolve(ref: str, root: Any) -> Any:
-    """A local JSON pointer's target, None for anything else."""
-    if not ref.startswith("#"):
-        return None
-    target = root
-    for step in ref[1:].split("/")[1:]:
-        step = step.replace("~1", "/").replace("~0", "~")
-        if isinstance(target, list) and step.isdigit() and int(step) < len(target):
-            target = target[int(step)]
-        elif isinstance(target, Mapping) and step in target:
-            target = target[step]
-        else:
-            return None
-    return target
+def _rest(schema: Mapping[str, Any]) -> tuple[Any, list[Any]]:
+    """What a schema says of the fields that its `properties` does not name: of all of them, and by their patterns."""
+    patterns = list((schema.get("patternProperties") or {}).values())
+    if "additionalProperties" in schema:
+        return schema["additionalProperties"], patterns
+    # Those that another keyword speaks of count as evaluated: only where there is none are the others forbidden.
+    others = ("$ref", "$dynamicRef", "$recursiveRef", "allOf", "anyOf", "oneOf", "if", "dependentSchemas")
+    if not any(keyword in schema for keyword in others):
+        return schema.get("unevaluatedProperties", True), patterns
+    return True, patterns
 
 
-def _union(options: list[Any], root: Any, seen: tuple[str, ...]) -> Shape:
-    others = [option for option in options if option != {"type": "null"} and option != {"const": None}]
-    return _shape(others[0], root, seen) if len(others) == 1 else JSON
-
-
-def _array(schema: Mapping[str, Any], root: Any, seen: tuple[str, ...]) -> Shape:
-    if "prefixItems" in schema or not isinstance(schema.get("items"), Mapping):
-        return JSON
-    inner = _shape(schema["items"], root, seen)
-
-    def convert(values: list[Any]) -> list[Any]:
-        return [None if value is None else inner.convert(value) for value in values]
-
-    return Shape(pa.list_(inner.type), convert)
-
-
-def _object(schema: Mapping[str, Any], root: Any, seen: tuple[str, ...]) -> Shape:
-    fields = schema.get("properties", {})
-    rest = schema.get("additionalProperties", schema.get("unevaluatedProperties", True))
-    if "patternProperties" in schema or EXTRA in fields:
-        return JSON
-    if not fields:
-        return _map(rest, root, seen) if isinstance(rest, Mapping) and rest else JSON
-    inner = {name: _shape(part, root, seen) for name, part in fields.items()}
+def _struct(inner: Mapping[str, Shape], *, is_open: bool) -> Shape:
     types = [pa.field(name, shape.type) for name, shape in inner.items()]
-    if rest is not False:
+    if is_open:
         types.append(pa.field(EXTRA, pa.string()))
 
-    def convert(value: dict[str, Any]) -> dict[str, Any]:
+    def convert(value: Any) -> dict[str, Any]:
+        if type(value) is not dict:
+            raise _misfit(value, "an object")
         shaped = {name: shape.convert(value[name]) for name, shape in inner.items() if value.get(name) is not None}
         if len(shaped) < len(value) and (extra := {name: value[name] for name in value if name not in inner}):
+            if not is_open:
+                raise ShapeError(f"the field {next(iter(extra))!r} is not one of the schema's")
             shaped[EXTRA] = encode_json(extra).decode()
         return shaped
 
-    return Shape(pa.struct(types), convert)
+    told = tuple(field for shape in inner.values() for field in shape.json_text_fields)
+    return Shape(pa.struct(types), convert, told)
 
 
-def _map(values: Any, root: Any, seen: tuple[str, ...]) -> Shape:
-    inner = _shape(values, root, seen)
-
-    def convert(value: dict[str, Any]) -> list[tuple[str, Any]]:
-        return [(key, None if part is None else inner.convert(part)) for key, part in value.items()]
-
-    return Shape(pa.map_(pa.string(), inner.type), convert)
+def _escaped(name: str) -> str:
+    return name.replace("~", "~0").replace("/", "~1")
 
 
-def _json(value: Any) -> str:
-    return encode_json(value).decode()
+def _json(pointer: str, reason: str) -> Shape:
+    return Shape(pa.string(), lambda value: encode_json(value).decode(), (JsonTextField(pointer, reason),))
+
+
+def _several(kinds: frozenset[str]) -> str:
+    if kinds == KINDS:
+        return "its schema names no type"
+    names = sorted("number" if kind == "fraction" else kind for kind in kinds - {"null"})
+    if "number" in names and "integer" in names:
+        names.remove("integer")
+    return f"it may be {' or '.join(names)}" if names else "it is always null"
+
+
+_TOO_MANY = f"the schema unfolds to more than {FIELDS_MOST:,} fields, or more than {DEPTH_MOST} levels"
+
+
+def _misfit(value: Any, expected: str) -> ShapeError:
+    return ShapeError(f"{encode_json(value)[:60].decode('utf-8', 'ignore')} is not {expected}")
+
+
+def _text(value: Any) -> str:
+    if type(value) is not str:
+        raise _misfit(value, "a string")
+    return value
+
+
+def _truth(value: Any) -> bool:
+    if type(value) is not bool:
+        raise _misfit(value, "true or false")
+    return value
 
 
 def _integer(value: Any) -> int:
-    # JSON Schema calls 3.0 an integer; Arrow would cut 1.5, which the validator has refused before.
-    whole = int(value)
-    if whole not in INT64:
-        raise ShapeError(f"the integer {whole} does not fit 64 bits")
-    return whole
+    # JSON Schema calls 3.0 an integer.
+    if type(value) is float and value.is_integer():
+        value = int(value)
+    if type(value) is not int:
+        raise _misfit(value, "an integer")
+    if value not in INT64:
+        raise ShapeError(f"the integer {value} does not fit 64 bits")
+    return value
 
 
-JSON = Shape(pa.string(), _json)
-SCALARS = {
-    "string": Shape(pa.string(), str),
-    "integer": Shape(pa.int64(), _integer),
-    "number": Shape(pa.float64(), float),
-    "boolean": Shape(pa.bool_(), bool),
-}
+def _number(value: Any) -> float:
+    if type(value) is float:
+        return value
+    if type(value) is not int:
+        raise _misfit(value, "a number")
+    try:
+        as_double = float(value)
+    except OverflowError:
+        as_double = 0.5
+    if as_double != value:
+        raise ShapeError(f"the number {str(value)[:60]} has more digits than a double holds")
+    return as_double
+
+
+def _decimal(value: Any) -> str:
+    return value if type(value) is str else encode_json(value).decode()
+
+
+STRING = Shape(pa.string(), _text)
+INTEGER = Shape(pa.int64(), _integer)
+NUMBER = Shape(pa.float64(), _number)
+BOOLEAN = Shape(pa.bool_(), _truth)
+# As told, so that the zero at the end of 12.50 stays.
+DECIMAL = Shape(pa.string(), _decimal)

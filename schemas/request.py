@@ -74,18 +74,15 @@ class AskOptions:
 class Request(msgspec.Struct, frozen=True):
     """The planned call of one row. `body` is the wire body of its protocol without the stream flag.
 
-    `key` is blake2b-128 of all that affects the answer. `media` counts its media, `media_chars` their base64 text;
-    `by_reference` tells that one is an address, whose size nobody here knows. `gold` are the row's right labels, which
-    are in no body.
+    `key` is blake2b-128 of all that affects the answer. `media` counts its attachments, `media_chars` their base64
+    text. `gold` are the row's right labels, which are in no body.
     """
 
     row: Row
     key: bytes
     body: dict[str, Any]
-    keep: dict[str, Any] = msgspec.field(default_factory=dict)
     media: int = 0
     media_chars: int = 0
-    by_reference: bool = False
     gold: Labels | None = None
 
 

@@ -99,7 +99,7 @@ def results_schema(
 
 @dataclass(slots=True)
 class KeepTypes:
-    """Arrow types of kept JSONL columns, widened as values are met: int → float, anything else mixed → text."""
+    """Arrow types of kept JSON columns, widened as values are met: text where no other type holds all unchanged."""
 
     kinds: dict[str, str] = field(default_factory=dict)
 
@@ -107,17 +107,21 @@ class KeepTypes:
         met = _kind(value)
         had = self.kinds.get(name, "null")
         if met != had and met != "null":
-            numbers = {met, had} == {"int", "float"}
-            self.kinds[name] = met if had == "null" else "float" if numbers else "text"
+            self.kinds[name] = met if had == "null" else _WIDER.get(frozenset((met, had)), "text")
 
     def arrow(self, names: list[str]) -> dict[str, pa.DataType]:
         return {name: _ARROW[self.kinds.get(name, "null")] for name in names}
 
 
+# A double holds whole numbers up to 2⁵³ alone: beyond, they are kept apart from numbers with a fraction.
+_EXACT_IN_DOUBLE = range(-(2**53), 2**53 + 1)
+_INT64 = range(-(2**63), 2**63)
+_WIDER = {frozenset(("int", "float")): "float", frozenset(("int", "long")): "long"}
 _ARROW = {
     "null": pa.string(),
     "bool": pa.bool_(),
     "int": pa.int64(),
+    "long": pa.int64(),
     "float": pa.float64(),
     "text": pa.string(),
 }
@@ -129,23 +133,33 @@ def _kind(value: Any) -> str:
     if isinstance(value, bool):
         return "bool"
     if isinstance(value, int):
-        return "int" if -(2**63) <= value < 2**63 else "text"
+        return "int" if value in _EXACT_IN_DOUBLE else "long" if value in _INT64 else "text"
     return "float" if isinstance(value, float) else "text"
 
 
+_FITS = {
+    "bool": pa.types.is_boolean,
+    "int": lambda type_: pa.types.is_integer(type_) or pa.types.is_floating(type_),
+    "long": pa.types.is_integer,
+    "float": pa.types.is_floating,
+}
+
+
 def kept(value: Any, type_: pa.DataType) -> Any:
-    """A kept value as its column holds it. Raises ValueError where the column cannot hold it without loss."""
+    """A kept JSON value as its column holds it. Raises ValueError where the column cannot hold it unchanged."""
     if value is None:
         return None
-    if pa.types.is_string(type_) or pa.types.is_large_string(type_):
-        return value if isinstance(value, str) else encode_json(value).decode()
-    met = _kind(value)
-    fits = {
-        "bool": pa.types.is_boolean(type_),
-        "int": pa.types.is_integer(type_) or pa.types.is_floating(type_),
-        "float": pa.types.is_floating(type_),
-        "text": not (pa.types.is_primitive(type_) and not pa.types.is_temporal(type_)),
-    }
-    if not fits[met]:
+    if pa.types.is_string(type_):
+        return value if isinstance(value, str) else encode_json(value).decode().strip('"')
+    fits = _FITS.get(_kind(value))
+    if fits is None or not fits(type_):
         raise ValueError(f"the kept column is {type_} in the rows before, here it holds {encode_json(value)[:60]!r}")
     return value
+
+
+def kept_or_null(value: Any, type_: pa.DataType) -> Any:
+    """The same, null where the column cannot hold it: such a row has been refused."""
+    try:
+        return kept(value, type_)
+    except ValueError:
+        return None

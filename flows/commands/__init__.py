@@ -1,1 +1,1 @@
-"""The command line: one module a command, over the parser in `arguments`."""
+"""The commands: one module each, named by its command, and the arguments they share."""

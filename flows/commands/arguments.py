@@ -1,4 +1,4 @@
-"""Arguments: the words of the command line, and what they change in a job."""
+"""Arguments: the parser of the command line, and what its flags override in a job."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-RETRY_KINDS_HELP = "any (default), a status (failed, invalid, refused) or an error kind"
+RETRY_KINDS_HELP = "any (the default), a status (failed, invalid, refused, unreadable) or an error kind"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -15,7 +15,7 @@ def parser() -> argparse.ArgumentParser:
     )
     root.add_argument("--version", action="store_true", help="print the version and exit")
     commands = root.add_subparsers(dest="command", metavar="COMMAND")
-    _add_run(commands.add_parser("run", help="run a job; run it again and it goes on where it stopped"))
+    _add_run(commands.add_parser("run", help="run a job; run it again to resume where it stopped"))
     label = commands.add_parser("label", help="run a labelling job: votes per row, agreement, accuracy against gold")
     _add_run(label)
     label.add_argument(
@@ -29,24 +29,29 @@ def parser() -> argparse.ArgumentParser:
     _add_estimate(commands)
     _add_check(commands)
     _add_models(commands)
-    status = commands.add_parser("status", help="where a run stands, from its files alone, also while it runs")
+    status = commands.add_parser("status", help="how far a run has got, read from its files alone; works while it runs")
     status.add_argument("out", metavar="OUT", help="the output folder")
-    status.add_argument("--verify", action="store_true", help="read every part whole, against its checksums")
-    status.add_argument("--json", action="store_true", help="as one JSON object")
-    report = commands.add_parser("report", help="write OUT/report.html anew")
+    status.add_argument("--verify", action="store_true", help="read every byte of every part and compare checksums")
+    status.add_argument("--json", action="store_true", help="print one JSON object")
+    report = commands.add_parser("report", help="write OUT/report.html again")
     report.add_argument("out", metavar="OUT", help="the output folder")
-    compare = commands.add_parser("compare", help="two outputs side by side: rows that changed, cost, latency")
+    compare = commands.add_parser("compare", help="compare two outputs: changed rows, cost, latency")
     compare.add_argument("a", metavar="OUT_A")
     compare.add_argument("b", metavar="OUT_B")
-    compare.add_argument("--json", action="store_true", help="as one JSON object")
-    export = commands.add_parser("export", help="write labelled rows for a labelling tool or a spreadsheet")
-    export.add_argument("out", metavar="OUT", help="the output folder of a labelling run")
-    export.add_argument("file", metavar="FILE", help="the file to write: .json for Label Studio, or .csv")
-    export.add_argument("--all", action="store_true", help="every answered row, not only those to review")
-    init = commands.add_parser("init", help="write a small job to start from")
-    init.add_argument("dir", metavar="DIR", help="the folder to write it to")
+    compare.add_argument("--json", action="store_true", help="print one JSON object")
+    _add_export(commands)
+    view = commands.add_parser("view", help="show every row in the browser; two outputs side by side")
+    view.add_argument("out", metavar="OUT", help="the output folder")
+    view.add_argument("other", metavar="OUT_B", nargs="?", help="another output of the same rows, to compare with")
+    view.add_argument("--port", type=int, default=0, help="port on 127.0.0.1 (default: a free one)")
+    view.add_argument("--no-browser", action="store_true", help="print the address and open no browser")
+    init = commands.add_parser("init", help="create a small job to start from")
+    init.add_argument("dir", metavar="DIR", help="the folder to create it in")
+    commands.add_parser("schema", help="print the JSON Schema of a job file, for editors")
+    completion = commands.add_parser("completion", help="print a script that completes commands and flags in a shell")
+    completion.add_argument("shell", choices=("bash", "zsh", "fish"), help="the shell to complete in")
     commands.add_parser(
-        "sandbox", help="a local gateway that speaks both protocols, with faults on request", add_help=False
+        "sandbox", help="run a local gateway that speaks both protocols, with faults on request", add_help=False
     )
     return root
 
@@ -59,46 +64,51 @@ def _add_run(run: argparse.ArgumentParser) -> None:
         nargs="?",
         const="any",
         metavar="KIND",
-        help=f"try rows again that are not ok: {RETRY_KINDS_HELP}",
+        help=f"ask rows again that are not ok: {RETRY_KINDS_HELP}",
     )
     run.add_argument(
         "--fresh-part",
         type=int,
         metavar="N",
-        help="move a damaged part N aside; its rows are asked (and paid for) again",
+        help="set the damaged part N aside; its rows are asked, and paid for, again",
     )
     run.add_argument(
         "--require-forecast-under",
         type=float,
         metavar="USD",
-        help="estimate first, and send nothing where the whole may cost more (its 99 %% bound)",
+        help="estimate first, and send nothing if the 99 %% bound of the total cost is higher",
     )
-    run.add_argument("--fresh", action="store_true", help="move earlier results aside and start anew")
-    _add_sandbox(run, "start a sandbox for this run and use it; nothing is paid")
-    run.add_argument("--direct", action="store_true", help="the same pipeline without Prefect's orchestration")
-    run.add_argument("--no-report", action="store_true", help="leave report.html out")
-    run.add_argument("--json", action="store_true", help="one JSON object on stdout at the end, nothing else there")
+    run.add_argument("--fresh", action="store_true", help="set earlier results aside and start over")
+    _add_sandbox(run, "start a sandbox and use it for this run; nothing is paid")
+    run.add_argument("--direct", action="store_true", help="run the same pipeline without Prefect's orchestration")
+    run.add_argument("--no-report", action="store_true", help="do not write report.html")
+    run.add_argument(
+        "--json", action="store_true", help="print one JSON object on stdout at the end, and nothing else there"
+    )
     run.add_argument("-q", "--quiet", action="store_true", help="no progress and no summary")
 
 
 def _add_estimate(commands: Any) -> None:
-    estimate = commands.add_parser("estimate", help="what a job will cost and how sure that is; sends nothing")
+    estimate = commands.add_parser("estimate", help="forecast what a job will cost, with an interval; sends nothing")
     estimate.add_argument("job", metavar="JOB", help="the job file (.yaml, .toml or .json)")
     _add_overrides(estimate)
     estimate.add_argument(
-        "--pilot", type=_pilot, metavar="N", help="pay for N random rows (auto: until ±5 %%), keep them, forecast anew"
+        "--pilot",
+        type=_pilot,
+        metavar="N",
+        help="pay for N random rows (auto: until within 5 %%), keep their results, and forecast from them",
     )
-    estimate.add_argument("--tokenizer", metavar="FILE", help="count input tokens by this tokenizer.json")
+    estimate.add_argument("--tokenizer", metavar="FILE", help="count input tokens with this tokenizer.json")
     estimate.add_argument(
-        "--rows", action="store_true", help="also write each row's tokens and expected cost to Parquet"
+        "--rows", action="store_true", help="also write the tokens and the expected cost of each row to Parquet"
     )
-    estimate.add_argument("--compare", action="store_true", help="also tell what the other models would cost")
-    _add_sandbox(estimate, "start a sandbox for the pilot and use it")
+    estimate.add_argument("--compare", action="store_true", help="also show what the other models would cost")
+    _add_sandbox(estimate, "start a sandbox and use it for the pilot")
     estimate.add_argument(
-        "--direct", action="store_true", help="accepted as in run; an estimate needs no orchestration"
+        "--direct", action="store_true", help="accepted for symmetry with run; an estimate needs no orchestration"
     )
-    estimate.add_argument("--json", action="store_true", help="the forecast as one JSON object on stdout")
-    estimate.add_argument("-q", "--quiet", action="store_true", help="write estimate.json and say nothing")
+    estimate.add_argument("--json", action="store_true", help="print the forecast as one JSON object on stdout")
+    estimate.add_argument("-q", "--quiet", action="store_true", help="write estimate.json and print nothing")
 
 
 def _add_sandbox(command: argparse.ArgumentParser, does: str) -> None:
@@ -107,34 +117,34 @@ def _add_sandbox(command: argparse.ArgumentParser, does: str) -> None:
         "--sandbox-settings",
         metavar="FILE",
         action=_SandboxSettings,
-        help="the same, with settings (JSON): latency, faults, right answers",
+        help="the same, with settings from a JSON file: latency, faults, correct answers",
     )
 
 
 class _SandboxSettings(argparse.Action):
-    """Settings of a sandbox ask for one."""
+    """`--sandbox-settings` implies `--sandbox`."""
 
     def __call__(self, _: Any, namespace: argparse.Namespace, values: Any, __: str | None = None) -> None:
         namespace.sandbox, namespace.sandbox_settings = True, values
 
 
-def _pilot(told: str) -> int | str:
-    if told == "auto":
-        return told
-    if not told.isdigit() or int(told) < 1:
-        raise argparse.ArgumentTypeError(f"{told!r} is neither auto nor a number of rows")
-    return int(told)
+def _pilot(text: str) -> int | str:
+    if text == "auto":
+        return text
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither auto nor a number of rows")
+    return int(text)
 
 
 def _add_overrides(command: argparse.ArgumentParser) -> None:
     command.add_argument("-i", "--input", help="input file, folder or glob (instead of the job's)")
     command.add_argument("-o", "--output", help="output folder (instead of the job's)")
     command.add_argument("-m", "--model", help="model (instead of the job's)")
-    command.add_argument("-n", "--limit", type=_positive, help="take only so many rows from the input's beginning")
-    command.add_argument("--concurrency", type=_positive, help="most calls in flight at a time")
+    command.add_argument("-n", "--limit", type=_positive, metavar="N", help="take only the first N rows of the input")
+    command.add_argument("--concurrency", type=_positive, help="maximum number of calls in flight")
     command.add_argument("--rpm", type=float, help="requests per minute")
     command.add_argument("--tpm", type=float, help="tokens per minute")
-    command.add_argument("--max-cost", metavar="USD", help="cap: no call is sent that could pass it")
+    command.add_argument("--max-cost", metavar="USD", help="cap on the cost: no call is sent that could exceed it")
 
 
 def _add_check(commands: Any) -> None:
@@ -142,13 +152,28 @@ def _add_check(commands: Any) -> None:
     check.add_argument("job", metavar="JOB")
     check.add_argument("-i", "--input", help="input file, folder or glob (instead of the job's)")
     check.add_argument("-m", "--model", help="model (instead of the job's)")
-    check.add_argument("-n", dest="show", type=_positive, default=1, help="rendered requests to show (default 1)")
+    check.add_argument(
+        "-n", dest="show", type=_positive, default=1, help="number of rendered requests to show (default 1)"
+    )
 
 
 def _add_models(commands: Any) -> None:
-    models = commands.add_parser("models", help="the catalogue: protocols, prices, restrictions, date and source")
-    models.add_argument("--catalogue", help="a catalogue of your own, shown beside the built-in one")
-    models.add_argument("--json", action="store_true", help="as one JSON object")
+    models = commands.add_parser("models", help="show the catalogue: protocols, prices, restrictions, date and source")
+    models.add_argument("--catalogue", help="a catalogue of your own, shown along with the built-in one")
+    models.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _add_export(commands: Any) -> None:
+    export = commands.add_parser("export", help="write the rows of an output to .csv, .jsonl, .xlsx or .parquet")
+    export.add_argument("out", metavar="OUT", help="the output folder")
+    export.add_argument("file", metavar="FILE", help="the file to write; labels also as .json, for Label Studio")
+    which = export.add_mutually_exclusive_group()
+    for name, words in (
+        ("ok", "only rows that are ok"),
+        ("all", "every row (the default; of labels in .csv or .json: every answered row)"),
+        ("review", "only rows that somebody should look at: not ok, or labels of little agreement"),
+    ):
+        which.add_argument(f"--{name}", dest="selection", action="store_const", const=name, help=words)
 
 
 def _positive(text: str) -> int:
@@ -162,16 +187,16 @@ _positive.__name__ = "whole number from 1"
 
 
 def overrides(args: argparse.Namespace) -> dict[str, Any]:
-    """Flags as dotted keys of the job; paths on the command line are relative to where the user stands."""
+    """Flags as dotted keys of the job. Paths given on the command line are relative to the working directory."""
     paths = {key: _here(value) for key in ("input", "output") if (value := getattr(args, key, None))}
-    told = {
+    values = {
         "model": getattr(args, "model", None),
         "limits.concurrency": getattr(args, "concurrency", None),
         "limits.rpm": getattr(args, "rpm", None),
         "limits.tpm": getattr(args, "tpm", None),
         "max_cost_usd": getattr(args, "max_cost", None),
     }
-    return paths | {key: value for key, value in told.items() if value is not None}
+    return paths | {key: value for key, value in values.items() if value is not None}
 
 
 def _here(value: str) -> str:
@@ -179,7 +204,7 @@ def _here(value: str) -> str:
 
 
 def kind_or_job(given: list[str]) -> list[str]:
-    """`run --retry-failed JOB`: a word that looks like a job file is the job, not the kind."""
+    """`run --retry-failed JOB`: an argument that looks like a job file is the job, not a kind."""
     if "--retry-failed" in given:
         at = given.index("--retry-failed")
         if given[at + 1 : at + 2] and given[at + 1].endswith((".yaml", ".yml", ".toml", ".json")):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +21,8 @@ from rowmill.schemas.outcome import Outcome
 from rowmill.schemas.request import Request
 from rowmill.schemas.row import Row, Unreadable
 from rowmill.schemas.usage import Usage
+from rowmill.tasks.answers.schema_checks import unknown_keywords
+from rowmill.tasks.answers.validator import Validator
 from rowmill.tasks.forecast.estimate import guessed_output
 from rowmill.tasks.forecast.tokens import by_script
 from rowmill.tasks.gateway.protocols.registry import PROTOCOLS
@@ -29,47 +32,52 @@ from rowmill.tasks.input.key_index import KeyIndex
 from rowmill.tasks.input.survey import Survey, Surveyor
 from rowmill.tasks.job.job_file import catalogue_of, load_job
 from rowmill.tasks.labelling.cascade import cascade_notes
-from rowmill.tasks.labelling.label_run import LabelRun, label_run, planned_votes
+from rowmill.tasks.labelling.label_run import LabelRun, label_run
+from rowmill.tasks.output.columns import columns_of, json_text_notes, kept_names
 from rowmill.tasks.output.folder import read_manifest
 from rowmill.tasks.plan.input_checks import bad_input, impossible, notes
 from rowmill.tasks.plan.label_prompt import as_asked
 from rowmill.tasks.plan.planner import Planner
+from rowmill.tasks.plan.vote_planners import planned_votes
 
 PROBLEMS_SHOWN = 20
 LABELS_SHOWN = 12
+# Encoded media: nobody reads them, and a photo is megabytes.
+ENCODED = re.compile(r"(?:data:[^,]*,)?[A-Za-z0-9+/_-]{200,}={0,2}")
+ENCODED_SHOWN = 60
 
 
 def check_command(args: argparse.Namespace) -> ExitCode:
-    """`rowmill check JOB`: exit 0 where every row can be asked, 2 where the job or a row cannot. Sends nothing.
+    """`rowmill check JOB`: exit 0 if every row can be asked, 2 if the job or a row is refused. Sends nothing.
 
-    What is wrong with the job or the input as a whole is told all at once, a line each, and then row by row.
+    Problems of the job and of the input as a whole are reported together, one line each; otherwise row by row.
     """
     job = load_job(Path(args.job), overrides(args))
     found: list[RowmillError] = []
     files: list[InputFile] = []
     model: Model | None = None
     rows_wrong = 0
-    with _noted(found):
+    with _collecting(found):
         files = read.input_files(job.input)
-    with _noted(found):
+    with _collecting(found):
         catalogue = catalogue_of(job, os.environ.get("ROWMILL_CATALOGUE"))
         model = find_model(job.model, catalogue)
         found += impossible(job, model)
     if model is not None and files:
-        with _noted(found):
+        with _collecting(found):
             labelling = label_run(job, files, model, None, fresh=False)
-            told = job if labelling is None else labelling.job
-            planned_votes(told, model, catalogue, sandbox=False)
-            rows_wrong = _check_rows(as_asked(told), model, catalogue, files, labelling, args.show, found)
-    # A model that cannot be asked this is refused as such, and again as one that votes.
-    for words in dict.fromkeys(map(str, found)):
-        print(f"rowmill: {words}", file=sys.stderr)
+            resolved = job if labelling is None else labelling.job
+            planned_votes(resolved, model, catalogue, sandbox=False)
+            rows_wrong = _check_rows(as_asked(resolved), model, catalogue, files, labelling, args.show, found)
+    # The same refusal can come twice: of the job's model, and of that model as a voter.
+    for message in dict.fromkeys(map(str, found)):
+        print(f"rowmill: {message}", file=sys.stderr)
     return ExitCode.REFUSED if found or rows_wrong else ExitCode.OK
 
 
 @contextmanager
-def _noted(found: list[RowmillError]) -> Iterator[None]:
-    """What a step refuses is told with the rest."""
+def _collecting(found: list[RowmillError]) -> Iterator[None]:
+    """Collect the error of a step, so that the other steps are checked too."""
     try:
         yield
     except RowmillError as error:
@@ -85,13 +93,16 @@ def _check_rows(
     show: int,
     found: list[RowmillError],
 ) -> int:
-    """What the whole input has wrong goes to `found`; else every row is planned. Returns how many cannot be asked."""
+    """Add the input's problems to `found`; if there are none, plan every row. Returns how many cannot be asked."""
     planner = Planner(job, model, sandbox=False)
     survey = _survey(job, files)
     found += bad_input(survey, job, planner)
+    validator = Validator(job.output_schema, job.validator)
+    with _collecting(found):
+        columns_of(job, validator.shape, survey, files)
     if found:
         return 0
-    for note in notes(job, model):
+    for note in [*notes(job, model), *unknown_keywords(job.output_schema), *json_text_notes(validator.shape)]:
         print(f"note: {note}")
     problems, shown = _walk(job, planner, survey, files, max(show, 1))
     if labelling is not None:
@@ -99,7 +110,7 @@ def _check_rows(
             print(f"note: {note}")
     for request in shown[:show]:
         wire = PROTOCOLS[model.protocol].wire(request.body, stream=job.params.stream)
-        print(json.dumps(json.loads(wire), indent=1, ensure_ascii=False))
+        print(json.dumps(_shortened(json.loads(wire)), indent=1, ensure_ascii=False))
     if labelling is not None:
         print(_labels(labelling))
     print(f"{survey.rows:,} rows, {survey.rows - len(problems):,} can be asked, {len(problems):,} cannot")
@@ -108,6 +119,15 @@ def _check_rows(
     if len(problems) > PROBLEMS_SHOWN:
         print(f"  and {len(problems) - PROBLEMS_SHOWN:,} more")
     return len(problems)
+
+
+def _shortened(value: Any) -> Any:
+    """A request's body with its encoded media cut to their beginning and their length."""
+    if isinstance(value, str) and ENCODED.fullmatch(value):
+        return f"{value[:ENCODED_SHOWN]}... ({len(value):,} characters)"
+    if isinstance(value, dict):
+        return {key: _shortened(part) for key, part in value.items()}
+    return [_shortened(part) for part in value] if isinstance(value, list) else value
 
 
 def _cascade(labelling: LabelRun, model: Model, catalogue: Mapping[str, Model], shown: Sequence[Request]) -> list[str]:
@@ -121,14 +141,14 @@ def _cascade(labelling: LabelRun, model: Model, catalogue: Mapping[str, Model], 
     return cascade_notes(labelling.label, model, find_model(escalate.model, catalogue), usage, before)
 
 
-def _labels(told: LabelRun) -> str:
-    label = told.label
+def _labels(labelling: LabelRun) -> str:
+    label = labelling.label
     examples = 0 if isinstance(label.examples, int) else len(label.examples)
     names = ", ".join(label.names[:LABELS_SHOWN]) + (" ..." if len(label.names) > LABELS_SHOWN else "")
-    votes = f"{label.votes} votes" if label.votes > 1 else "1 vote"
+    votes = f"up to {label.votes} votes" if label.votes > 1 else "1 vote"
     stronger = f", then {label.escalate.model} below {label.escalate.below:g}" if label.escalate else ""
     return (
-        f"{len(label.names)} labels ({names}); {votes} a row at most{stronger}; {told.gold.rows:,} rows with gold, "
+        f"{len(label.names)} labels ({names}); {votes} per row{stronger}; {labelling.gold.rows:,} rows with gold, "
         f"{examples} examples shown"
     )
 
@@ -138,7 +158,7 @@ def _survey(job: Job, files: list[InputFile]) -> Survey:
         return Surveyor(
             files,
             id_column=job.id,
-            keep=job.keep,
+            keep=kept_names(job),
             keys=keys,
             sizes={},
             limit=None,
@@ -149,7 +169,7 @@ def _survey(job: Job, files: list[InputFile]) -> Survey:
 def _walk(
     job: Job, planner: Planner, survey: Survey, files: list[InputFile], show: int
 ) -> tuple[list[str], list[Request]]:
-    """Plan every checked row: what is wrong, by file and line, and the first requests."""
+    """Plan every row that was read: problems with file and line, and the first requests."""
     problems: list[str] = []
     shown: list[Request] = []
     for shard in survey.shards:

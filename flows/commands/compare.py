@@ -1,4 +1,4 @@
-"""Compare: the `compare` command, two outputs side by side."""
+"""Compare: the `compare` command puts two outputs side by side."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rowmill.tasks.output.location import output_to_read
 
 
 def compare_command(args: argparse.Namespace) -> ExitCode:
-    """`rowmill compare OUT_A OUT_B`. Raises OutputError where one of them holds no results."""
+    """`rowmill compare OUT_A OUT_B`. Raises OutputError if one of them has no results."""
     with output_to_read(args.a) as a, output_to_read(args.b) as b:
         return _compare(a, b, as_json=args.json)
 
@@ -25,6 +25,6 @@ def _compare(a: Path, b: Path, *, as_json: bool) -> ExitCode:
         folders.append(root / "results")
     from rowmill.tasks.report.compare import compare_text, compared
 
-    told = compared(*folders)
-    print(json.dumps(told, indent=1) if as_json else compare_text(told))
+    comparison = compared(*folders)
+    print(json.dumps(comparison, indent=1) if as_json else compare_text(comparison))
     return ExitCode.OK

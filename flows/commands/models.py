@@ -1,4 +1,4 @@
-"""Models: the `models` command shows the catalogue."""
+"""Models: the `models` command shows the catalogue of models and prices."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ def models_command(args: argparse.Namespace) -> ExitCode:
                 raise CatalogueError(
                     f"cannot be read: {error.strerror}",
                     where=name,
-                    hint="--catalogue and ROWMILL_CATALOGUE name a TOML file",
+                    hint="name a TOML file with --catalogue or ROWMILL_CATALOGUE",
                 ) from None
     if args.json:
-        print(json.dumps({name: told(model) for name, model in models.items()}, indent=1))
+        print(json.dumps({name: model_facts(model) for name, model in models.items()}, indent=1))
     else:
         print("\n\n".join(_text(model) for model in models.values()))
     return ExitCode.OK
 
 
-def told(model: Model) -> dict[str, object]:
-    """A model as JSON: prices per million tokens, what it forbids, where that is from."""
+def model_facts(model: Model) -> dict[str, object]:
+    """A model as JSON: prices per million tokens, restrictions, and the source of both."""
     return {
         "protocol": model.protocol,
         "path": model.path,
@@ -50,7 +50,7 @@ def told(model: Model) -> dict[str, object]:
 def restrictions(model: Model) -> list[str]:
     found = []
     if not model.native_schema:
-        found.append("no documented field for a JSON Schema: structured auto puts it into the prompt")
+        found.append("no documented field for a JSON Schema: `structured: auto` puts it into the prompt")
     elif not model.native_schema_with_tools:
         found.append("tools and a native schema exclude each other")
     if not model.search_with_functions:
@@ -62,9 +62,9 @@ def _text(model: Model) -> str:
     price = model.price_entry
     lines = [model.name, f"  protocol       {model.protocol}  {model.path}"]
     if price is None:
-        lines.append("  price          unknown: cost is null and a cap refuses to start")
+        lines.append("  price          unknown: cost is null, and a job with a cap is refused")
     else:
-        lines.append(f"  input          ${price.input_usd} or {price.input_credits} credits a million tokens")
+        lines.append(f"  input          ${price.input_usd} or {price.input_credits} credits per million tokens")
         lines.append(f"  output         ${price.output_usd} or {price.output_credits} credits, thoughts included")
     lines.append(f"  context        {model.context_window:,} tokens, at most {model.max_output_tokens:,} out")
     lines.extend(f"  restriction    {one}" for one in restrictions(model))

@@ -1,4 +1,4 @@
-"""Report: `rowmill report OUT`, and the page that every run leaves: one file that needs nothing but itself."""
+"""Report: the `report` command, and the page that every run writes: one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from rowmill.flows.text.forecast import usd
 from rowmill.flows.text.labelling import label_pairs, label_tables
 from rowmill.schemas.errors import ExitCode, RowmillError
-from rowmill.schemas.manifest import TerminationKind
+from rowmill.schemas.manifest import TerminationKind, is_sandbox
 from rowmill.tasks.output.folder import manifest_of, write_file
 from rowmill.tasks.output.location import output_held
 
@@ -21,7 +21,7 @@ log = logging.getLogger("rowmill")
 
 
 def report_command(args: argparse.Namespace) -> ExitCode:
-    """`rowmill report OUT`: writes OUT/report.html anew. Raises OutputError where there is no run."""
+    """`rowmill report OUT` writes OUT/report.html again. Raises OutputError if there is no run."""
     with output_held(args.out) as (root, _):
         page = write_report(root)
     print(f"{args.out.rstrip('/')}/{page.name}")
@@ -29,7 +29,7 @@ def report_command(args: argparse.Namespace) -> ExitCode:
 
 
 def leave_report(root: Path) -> None:
-    """The page at a run's end. A run is not lost for want of it: what hinders it is a warning."""
+    """Write the page at a run's end. A page that cannot be written is a warning, never a failed run."""
     try:
         write_report(root)
     except (RowmillError, OSError) as error:
@@ -38,18 +38,18 @@ def leave_report(root: Path) -> None:
 
 def write_report(root: Path) -> Path:
     """Make the page from the output's files alone. Raises OutputError, DamageError, StorageError."""
+    from rowmill.tasks.output.prompts import Prompts
     from rowmill.tasks.report.figures import figures
     from rowmill.tasks.report.page import page
 
     manifest = manifest_of(root)
-    found = figures(root / "results")
     path = root / REPORT
-    write_file(path, page(told_by(manifest), found).encode())
+    write_file(path, page(page_values(manifest), figures(root / "results", Prompts(manifest))).encode())
     return path
 
 
-def told_by(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """What the manifest tells, in the page's words."""
+def page_values(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """The manifest's facts, formatted for the page."""
     termination = manifest.get("termination") or {
         "kind": manifest["state"],
         "message": "the run has not ended",
@@ -62,6 +62,7 @@ def told_by(manifest: Mapping[str, Any]) -> dict[str, Any]:
         outcome = f"complete, {rows['rows'] - rows['ok']:,} rows not ok"
     return {
         "name": manifest["name"],
+        "sandbox": is_sandbox(manifest),
         "outcome": outcome,
         "good": good,
         "model": manifest["model"],
@@ -83,45 +84,44 @@ def told_by(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 def _bill(rows: Mapping[str, int], totals: Mapping[str, Any]) -> list[tuple[str, str]]:
     settled = rows["rows"] - rows["not_attempted"]
-    told: list[tuple[str, str]] = []
     if totals["cost_usd"] is not None:
         cost, wasted = Decimal(totals["cost_usd"]), Decimal(totals["wasted_cost_usd"])
-        told = [
+        pairs = [
             ("cost", usd(float(cost))),
             ("credits", f"{Decimal(totals['cost_credits']).normalize():f}"),
             ("useful", usd(float(cost - wasted))),
-            ("for answers not accepted", usd(float(wasted))),
-            ("for 1,000 rows", usd(float(cost) / settled * 1_000) if settled else "–"),
+            ("for rejected answers", usd(float(wasted))),
+            ("per 1,000 rows", usd(float(cost) / settled * 1_000) if settled else "–"),
         ]
     else:
-        told = [("cost", "unknown (no price)")]
+        pairs = [("cost", "unknown (no price)")]
     if totals["rows_cost_unknown"]:
-        told.append(("may be more, at most", usd(float(totals["unknown_cost_bound_usd"]))))
+        pairs.append(("unknown, at most", usd(float(totals["unknown_cost_bound_usd"]))))
     return [
-        *told,
+        *pairs,
         ("calls", f"{totals['calls']:,}"),
-        ("rows answered by another's call", f"{totals['rows_reused']:,}"),
+        ("rows that reused an answer", f"{totals['rows_reused']:,}"),
         ("input tokens", f"{totals['input_tokens']:,}"),
         ("output tokens", f"{totals['output_tokens']:,}"),
         ("thought tokens", f"{totals['thought_tokens']:,}"),
     ]
 
 
-def _forecast(told: Mapping[str, Any] | None) -> dict[str, Any]:
-    if not told:
+def _forecast(forecast: Mapping[str, Any] | None) -> dict[str, Any]:
+    if not forecast:
         return {"forecast": [], "deciles": []}
-    off = "–" if told["off_by"] is None else f"{told['off_by']:+.1%}"
+    off = "–" if forecast["off_by"] is None else f"{forecast['off_by']:+.1%}"
     pairs = [
-        ("rows forecast", f"{told['rows']:,}"), ("forecast", usd(told["estimate_usd"])),
-        ("95 % interval", f"{usd(told['low_usd'])} to {usd(told['high_usd'])}"), ("actual", usd(told["actual_usd"])),
-        ("off by", off), ("learned from", told["basis"]),
+        ("rows forecast", f"{forecast['rows']:,}"), ("forecast", usd(forecast["estimate_usd"])),
+        ("95 % interval", f"{usd(forecast['low_usd'])} to {usd(forecast['high_usd'])}"),
+        ("actual", usd(forecast["actual_usd"])), ("off by", off), ("learned from", forecast["basis"]),
     ]  # fmt: skip
     deciles = [
         (f"{one['rows']:,}", f"{one['mean_input_tokens']:,.0f}", usd(one["expected_usd"]), usd(one["actual_usd"]))
-        for one in told["deciles"]
+        for one in forecast["deciles"]
     ]
     return {"forecast": pairs, "deciles": deciles}
 
 
-def _time(told: str) -> str:
-    return told.replace("T", " ")[:19] + " UTC"
+def _time(iso: str) -> str:
+    return iso.replace("T", " ")[:19] + " UTC"

@@ -1,4 +1,4 @@
-"""Run: the `run` command. Refuses before Prefect is started, runs the flow or the bare pipeline, tells the end."""
+"""Run: the `run` and `label` commands. What can be refused is refused before Prefect starts."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from rowmill.flows.text.display import watch_bar, watch_lines
 from rowmill.flows.text.summary import summary
 from rowmill.schemas.errors import ExitCode, JobError
 from rowmill.schemas.job import Job
+from rowmill.schemas.outcome import retry_kinds
 from rowmill.tasks.gateway.credentials import SANDBOX_KEY, Gateway, gateway_from
 from rowmill.tasks.job.job_file import load_job
 from rowmill.tasks.output.location import output_to_write
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
 async def run_command(args: argparse.Namespace) -> ExitCode:
     """`rowmill run JOB`. Raises RowmillError for what is refused before the first call."""
+    refuse_unknown_kind(args.retry_failed)
     job = load_job(Path(args.job), overrides(args))
     if args.quiet:
         logging.getLogger("rowmill").setLevel(logging.ERROR)
@@ -54,7 +57,7 @@ async def run_command(args: argparse.Namespace) -> ExitCode:
         from rowmill.flows.commands.estimate import require_forecast_under
 
         await require_forecast_under(job, args.require_forecast_under, limit=args.limit, sandbox=args.sandbox)
-    # Standard output is for the result alone; Ray, for one, prints there.
+    # Standard output is for the result alone, and libraries such as Ray print there.
     with (
         redirect_stdout(sys.stderr),
         gateway_for(job, sandbox=args.sandbox, settings=args.sandbox_settings) as gateway,
@@ -71,8 +74,19 @@ async def run_command(args: argparse.Namespace) -> ExitCode:
         folder = Path(local.output)
         if not args.no_report and not (already and (folder / REPORT).exists()):
             leave_report(folder)
-    _tell(args, job, manifest, run.progress, already=already)
+    _print_result(args, job, manifest, run.progress, already=already)
     return exit_code(manifest)
+
+
+def refuse_unknown_kind(kind: str | None) -> None:
+    """Raises JobError for a `--retry-failed` that no row could have."""
+    if kind is not None and kind not in retry_kinds():
+        close = get_close_matches(kind, retry_kinds(), 1)
+        raise JobError(
+            f"{kind!r} is neither a status nor an error kind" + (f"; did you mean {close[0]}?" if close else ""),
+            where="--retry-failed",
+            hint=f"known: {', '.join(retry_kinds())}",
+        )
 
 
 def _watch(args: argparse.Namespace) -> Watch | None:
@@ -83,7 +97,7 @@ def _watch(args: argparse.Namespace) -> Watch | None:
 
 @contextmanager
 def gateway_for(job: Job, *, sandbox: bool, settings: str | None) -> Iterator[Gateway | None]:
-    """Address and key; None where only the job's Secret block can tell. A sandbox lives as long as its run.
+    """Address and key; None if only the job's Secret block knows the key. A sandbox lives as long as its run.
 
     Raises JobError for sandbox settings that cannot be read.
     """
@@ -91,8 +105,8 @@ def gateway_for(job: Job, *, sandbox: bool, settings: str | None) -> Iterator[Ga
         from rowmill.sandbox.process import spawn
 
         with spawn(_sandbox_settings(settings)) as running:
-            told = (os.environ.get(name) for name in ("ROWMILL_CATALOGUE", "ROWMILL_REDIS_URL"))
-            yield Gateway(running.base_url, SANDBOX_KEY, *told)
+            catalogue, redis_url = (os.environ.get(name) for name in ("ROWMILL_CATALOGUE", "ROWMILL_REDIS_URL"))
+            yield Gateway(running.base_url, SANDBOX_KEY, catalogue, redis_url)
     elif job.api_key_block and not os.environ.get("ROWMILL_API_KEY"):
         yield None
     else:
@@ -107,17 +121,19 @@ def _sandbox_settings(file: str | None) -> Settings:
     try:
         return changed(Settings(), json.loads(Path(file).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
-        raise JobError(f"no settings of a sandbox: {error}", where=file, hint="see rowmill sandbox --help") from None
+        raise JobError(
+            f"not the settings of a sandbox: {error}", where=file, hint="see rowmill sandbox --help"
+        ) from None
 
 
 async def _from_block(job: Job) -> Gateway:
-    from rowmill.flows.extract import gateway_of
+    from rowmill.flows.orchestration.gateway_access import gateway_of
 
     return await gateway_of(job)
 
 
 async def _as_flow(job: Job, options: Options, run: OpenRun, watch: Watch | None, *, labels: bool) -> dict[str, Any]:
-    """The open run, carried out by the Prefect flow on the server that the user's settings name."""
+    """Run the open run as a Prefect flow, on the server that the user's Prefect settings name."""
     from prefect import tags
 
     from rowmill.flows.extract import TAG, flow_over
@@ -133,26 +149,28 @@ async def _as_flow(job: Job, options: Options, run: OpenRun, watch: Watch | None
                 return_state=True,
             )
     except RuntimeError as error:
-        # What Prefect raises before the flow begins, such as an API that does not answer.
+        # Prefect raises this before the flow begins, for example when its API does not answer.
         if run.progress.settled:
             raise
         raise JobError(
             f"Prefect cannot be used: {error}",
             where="PREFECT_API_URL",
-            hint="start that server, unset the address to use the embedded one, or run with --direct",
+            hint="start that server, unset PREFECT_API_URL to use the embedded one, or run with --direct",
         ) from None
     if run.manifest is None:
-        # The flow never came to its end: what it raised is a defect, or Prefect's own failure.
+        # The flow failed on its way: a defect of ours or a failure of Prefect's, raised here.
         await state.aresult()
     assert run.manifest is not None
     return run.manifest
 
 
-def _tell(args: argparse.Namespace, job: Job, manifest: dict[str, Any], progress: Progress, *, already: bool) -> None:
+def _print_result(
+    args: argparse.Namespace, job: Job, manifest: dict[str, Any], progress: Progress, *, already: bool
+) -> None:
     if args.json:
         print(json.dumps({**manifest, "output": job.output, "exit_code": int(exit_code(manifest))}))
     if args.quiet:
         return
     if already:
-        print("rowmill: nothing to do, every row of this input has its outcome already", file=sys.stderr)
+        print("rowmill: nothing to do, every row of this input is settled already", file=sys.stderr)
     print(summary(manifest, job.output, progress), file=sys.stderr)

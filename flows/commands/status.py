@@ -1,4 +1,4 @@
-"""Status: the `status` command tells where a run stands, from its files alone, also while it runs."""
+"""Status: the `status` command shows how far a run has got, from its files alone; it works while the run goes on."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from rowmill.tasks.run.answer_check import wrong_answers
 
 
 def status_command(args: argparse.Namespace) -> ExitCode:
-    """`rowmill status OUT`: exit 0, or 2 where there is no run or a file of it is damaged."""
+    """`rowmill status OUT`: exit 0, or 2 if there is no run or one of its files is damaged."""
     with output_to_read(args.out) as root:
         return _status(root, args)
 
@@ -28,18 +28,18 @@ def status_command(args: argparse.Namespace) -> ExitCode:
 def _status(root: Path, args: argparse.Namespace) -> ExitCode:
     manifest = manifest_of(root)
     damage: list[str] = []
-    told = standing(root, manifest, damage, verify=args.verify)
+    current = current_manifest(root, manifest, damage, verify=args.verify)
     if args.json:
-        print(json.dumps(told | {"damage": damage}, indent=1))
+        print(json.dumps(current | {"damage": damage}, indent=1))
     else:
-        print(_text(told, root))
+        print(_text(current, root))
         for one in damage:
             print(f"damaged: {one}")
     return ExitCode.REFUSED if damage else ExitCode.OK
 
 
-def standing(root: Path, manifest: dict[str, Any], damage: list[str], *, verify: bool) -> dict[str, Any]:
-    """The manifest with ledger and totals as the parts and the journal tell them now."""
+def current_manifest(root: Path, manifest: dict[str, Any], damage: list[str], *, verify: bool) -> dict[str, Any]:
+    """The manifest with ledger and totals recomputed from the parts and the journal. Damage is added to `damage`."""
     tallies: dict[int, Tally] = {}
     unsettled = Spent()
     ledger_file = Ledger(root / LEDGER)
@@ -63,7 +63,7 @@ def standing(root: Path, manifest: dict[str, Any], damage: list[str], *, verify:
             damage.append(str(error))
             continue
         except FileNotFoundError:
-            # The run finished this shard between the listing and the reading; its part is seen the next time.
+            # The run finished this shard after the listing; the next call sees its part.
             continue
         if found is None or ledger_file.holds(found.head.id or path.name):
             continue
@@ -84,12 +84,12 @@ def standing(root: Path, manifest: dict[str, Any], damage: list[str], *, verify:
     }
 
 
-def _text(told: dict[str, Any], root: Path) -> str:
-    if told["termination"] is not None and told["state"] == "ended":
-        return summary(told, str(root))
-    doing = {"kind": told["state"], "message": "", "next": ""}
-    text = summary({**told, "termination": doing}, str(root)).splitlines()
-    kept = [line for line in text if not line.startswith(("stopped:", "next:"))]
-    if told["state"] == "killed":
-        kept.append("next: run the same command again, it goes on where it stopped")
-    return "\n".join(kept)
+def _text(manifest: dict[str, Any], root: Path) -> str:
+    if manifest["termination"] is not None and manifest["state"] == "ended":
+        return summary(manifest, str(root))
+    open_end = {"kind": manifest["state"], "message": "", "next": ""}
+    text = summary({**manifest, "termination": open_end}, str(root)).splitlines()
+    lines = [line for line in text if not line.startswith(("stopped:", "next:"))]
+    if manifest["state"] == "killed":
+        lines.append("next: run the same command again to resume where it stopped")
+    return "\n".join(lines)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -132,9 +133,21 @@ async def _sample(run: OpenRun) -> None:
         await asyncio.sleep(timeline.step_s)
 
 
+# What SIGINT and SIGTERM stop: every run of this process's main thread; and the handlers that stood there before.
+_stops: list[Callable[[], None]] = []
+_handlers_before: dict[signal.Signals, Any] = {}
+
+
 @asynccontextmanager
 async def _interruptible(run: OpenRun) -> AsyncIterator[None]:
-    """The first SIGINT or SIGTERM lets calls in flight end within a grace time, the second gives them up."""
+    """The first SIGINT or SIGTERM lets calls in flight end within a grace time, the second gives them up.
+
+    Runs beside each other share the handlers: the first installs them, the last puts back what stood there.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        # Signals are the main thread's: whoever started this one deals with them.
+        yield
+        return
     loop = asyncio.get_running_loop()
     timers: list[asyncio.TimerHandle] = []
 
@@ -144,20 +157,36 @@ async def _interruptible(run: OpenRun) -> AsyncIterator[None]:
         if first:
             timers.append(loop.call_later(GRACE_S, lambda: run.interrupt(force=True)))
 
-    before: dict[signal.Signals, Any] = {}
-    for number in (signal.SIGINT, signal.SIGTERM):
-        handler = signal.getsignal(number)
-        try:
-            loop.add_signal_handler(number, stop)
-        except (ValueError, RuntimeError, NotImplementedError):
-            # Not the main thread: whoever runs the loop there deals with signals.
-            continue
-        before[number] = handler
+    if not _stops:
+        _install_handlers(loop)
+    _stops.append(stop)
     try:
         yield
     finally:
-        for number, handler in before.items():
-            loop.remove_signal_handler(number)
-            signal.signal(number, handler)
+        _stops.remove(stop)
+        if not _stops:
+            _restore_handlers(loop)
         for timer in timers:
             timer.cancel()
+
+
+def _install_handlers(loop: asyncio.AbstractEventLoop) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        handler = signal.getsignal(number)
+        try:
+            loop.add_signal_handler(number, _stop_all)
+        except NotImplementedError:
+            continue
+        _handlers_before[number] = handler
+
+
+def _restore_handlers(loop: asyncio.AbstractEventLoop) -> None:
+    while _handlers_before:
+        number, handler = _handlers_before.popitem()
+        loop.remove_signal_handler(number)
+        signal.signal(number, handler)
+
+
+def _stop_all() -> None:
+    for stop in list(_stops):
+        stop()

@@ -1,1 +1,1 @@
-"""What people read on a terminal: the live display, summaries, forecasts, label quality."""
+"""What people read: the live display, the summary at a run's end, forecasts and labels in words."""

@@ -1,4 +1,4 @@
-"""Display: what people see of a run while it lives, on stderr. Live lines on a terminal, a plain one every 5 % else."""
+"""Display: a run's progress on stderr while it runs: live lines on a terminal, otherwise a plain line every 5 %."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BAR_MOST = 40
 
 
 async def watch_lines(run: OpenRun, out: TextIO = sys.stderr) -> None:
-    """A plain line at each 5 % of the rows."""
+    """Print a plain line at every 5 % of the rows."""
     shown = -1
     while True:
         await asyncio.sleep(REDRAW_S)
@@ -33,7 +33,7 @@ async def watch_lines(run: OpenRun, out: TextIO = sys.stderr) -> None:
 
 
 async def watch_bar(run: OpenRun) -> None:
-    """Live lines, redrawn five times a second, as wide as the terminal is at that moment."""
+    """Draw live lines five times a second, as wide as the terminal is at that moment."""
     from rich.console import Console, Group
     from rich.live import Live
     from rich.text import Text
@@ -41,21 +41,21 @@ async def watch_bar(run: OpenRun) -> None:
     console = Console(stderr=True)
     with Live(console=console, auto_refresh=False, transient=True) as live:
         while True:
-            told = lines(run.progress, run.background.traffic(), run.job.limits, run.clock.now(), console.width)
-            live.update(Group(*(Text(line, no_wrap=True, overflow="ellipsis") for line in told)), refresh=True)
+            shown = lines(run.progress, run.background.traffic(), run.job.limits, run.clock.now(), console.width)
+            live.update(Group(*(Text(line, no_wrap=True, overflow="ellipsis") for line in shown)), refresh=True)
             await asyncio.sleep(REDRAW_S)
 
 
-def lines(progress: Progress, now_passing: Traffic, limits: Limits, now: float, width: int) -> list[str]:
-    """A bar, and under it as many lines as the parts need at this width."""
-    told = [_bar(progress, width)] if progress.total else []
+def lines(progress: Progress, traffic: Traffic, limits: Limits, now: float, width: int) -> list[str]:
+    """A bar, and below it as many lines as the parts need at this width."""
+    drawn = [_bar(progress, width)] if progress.total else []
     line = ""
-    for part in parts(progress, now_passing, limits, now):
+    for part in parts(progress, traffic, limits, now):
         if line and len(line) + 3 + len(part) > width:
-            told.append(line)
+            drawn.append(line)
             line = ""
         line = f"{line} · {part}" if line else part
-    return [*told, line]
+    return [*drawn, line]
 
 
 def _bar(progress: Progress, width: int) -> str:
@@ -65,39 +65,37 @@ def _bar(progress: Progress, width: int) -> str:
     return "█" * full + "░" * (cells - full) + percent
 
 
-def parts(progress: Progress, now_passing: Traffic, limits: Limits, now: float) -> list[str]:
-    """Rows, speed, time, money, what went wrong, and why it waits: each a part of its own."""
+def parts(progress: Progress, traffic: Traffic, limits: Limits, now: float) -> list[str]:
+    """Rows, speed, time, cost, failures and the reason for waiting, one part each."""
     elapsed = max(now - progress.started_at, 1e-9)
     rate = progress.settled_now / elapsed
     more = "" if progress.total_is_exact else "+"
     percent = progress.done * 100 // progress.total if progress.total else 100
-    told = [f"{progress.done:,}/{progress.total:,}{more} rows", f"{percent} %", f"{rate:,.1f} rows/s", _span(elapsed)]
+    shown = [f"{progress.done:,}/{progress.total:,}{more} rows", f"{percent} %", f"{rate:,.1f} rows/s", _span(elapsed)]
     if rate and progress.done < progress.total:
-        told.append(f"{_span((progress.total - progress.done) / rate)} left")
+        shown.append(f"{_span((progress.total - progress.done) / rate)} left")
     cap = f" of {short_usd(progress.cap_usd)}" if progress.cap_usd is not None else ""
-    told.append(f"{short_usd(progress.spent_usd)}{cap}")
+    shown.append(f"{short_usd(progress.spent_usd)}{cap}")
     if (whole := progress.projected_usd) is not None and progress.done < progress.total:
-        told.append(f"about {short_usd(whole)} in all")
+        shown.append(f"about {short_usd(whole)} in total")
     if progress.failing:
-        told.append(f"{progress.failing:,} not ok")
-    return told + _traffic_parts(now_passing, limits)
+        shown.append(f"{progress.failing:,} not ok")
+    return shown + _traffic_parts(traffic, limits)
 
 
-def _traffic_parts(now_passing: Traffic, limits: Limits) -> list[str]:
-    told = [f"{now_passing.in_flight:,} in flight of {now_passing.limit:,}"]
-    for name, seen, most in (
-        ("calls", now_passing.calls, limits.rpm), ("tokens", now_passing.tokens, limits.tpm)
-    ):  # fmt: skip
-        if most is not None:
-            told.append(f"{seen:,.0f} {name} a minute of {most:,.0f}")
-    if now_passing.retrying:
-        told.append(f"{now_passing.retrying:,} retrying")
-    if now_passing.waiting_for not in USUAL:
-        opens = f", looks again in {_span(now_passing.opens_in)}" if now_passing.opens_in >= 1 else ""
-        told.append(f"waiting: {now_passing.waiting_for}{opens}")
-    if now_passing.lately:
-        told.append("lately " + ", ".join(f"{count:,} {kind}" for kind, count in now_passing.lately))
-    return told
+def _traffic_parts(traffic: Traffic, limits: Limits) -> list[str]:
+    shown = [f"{traffic.in_flight:,} in flight of {traffic.limit:,}"]
+    for name, used, allowed in (("calls", traffic.calls, limits.rpm), ("tokens", traffic.tokens, limits.tpm)):
+        if allowed is not None:
+            shown.append(f"{used:,.0f} {name} a minute of {allowed:,.0f}")
+    if traffic.retrying:
+        shown.append(f"{traffic.retrying:,} retrying")
+    if traffic.waiting_for not in USUAL:
+        opens = f", next try in {_span(traffic.opens_in)}" if traffic.opens_in >= 1 else ""
+        shown.append(f"waiting: {traffic.waiting_for}{opens}")
+    if traffic.lately:
+        shown.append("recently " + ", ".join(f"{count:,} {kind}" for kind, count in traffic.lately))
+    return shown
 
 
 def _span(seconds: float) -> str:

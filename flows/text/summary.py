@@ -1,4 +1,4 @@
-"""Summary: the end of a run in a few lines."""
+"""Summary: the result of a run in a few lines."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from rowmill.flows.text.labelling import label_lines
 from rowmill.schemas.price import parse_amount, short_usd
 from rowmill.tasks.run.progress import Progress
 
-WORDS_SHOWN = 160
+MESSAGE_SHOWN = 160
 
 
 def summary(manifest: Mapping[str, Any], output: str, progress: Progress | None = None) -> str:
-    """Ledger, bill, failures with examples, latency, where the results are and what to do next.
+    """Ledger, cost, failures with examples, latency, where the results are and what to do next.
 
-    `progress` is what this process saw of the run; from files alone there is none.
+    `progress` is what this process saw of the run; None when the summary is made from files alone.
     """
     rows, totals, termination = manifest["ledger"], manifest["totals"], manifest["termination"]
     counts = ", ".join(
@@ -33,12 +33,14 @@ def summary(manifest: Mapping[str, Any], output: str, progress: Progress | None 
         lines += _seen(progress)
     if totals["rows_cost_unknown"]:
         bound = short_usd(parse_amount(totals["unknown_cost_bound_usd"]))
-        lines.append(f"{totals['rows_cost_unknown']:,} rows may have cost more than was told, at most {bound} together")
-    if (told := manifest.get("forecast")) and termination["kind"] == "complete":
         lines.append(
-            f"forecast of the {told['rows']:,} rows that were still to ask ({told['basis']}): "
-            f"${told['estimate_usd']:.4g}, 95 % between ${told['low_usd']:.4g} and ${told['high_usd']:.4g}; "
-            f"it was ${told['actual_usd']:.4g}"
+            f"{totals['rows_cost_unknown']:,} rows may have cost more than was reported, at most {bound} in total"
+        )
+    if (forecast := manifest.get("forecast")) and termination["kind"] == "complete":
+        lines.append(
+            f"forecast of the {forecast['rows']:,} rows that remained ({forecast['basis']}): "
+            f"${forecast['estimate_usd']:.4g}, 95 % interval ${forecast['low_usd']:.4g} to "
+            f"${forecast['high_usd']:.4g}; actual ${forecast['actual_usd']:.4g}"
         )
     if manifest.get("label"):
         lines += label_lines(manifest["label"])
@@ -48,26 +50,26 @@ def summary(manifest: Mapping[str, Any], output: str, progress: Progress | None 
         lines.append(f"next: {termination['next']}")
     elif rows["ok"] < rows["rows"]:
         lines.append(
-            "next: look at error_kind and error_message of the rows that are not ok; --retry-failed tries them again"
+            "next: see error_kind and error_message of the rows that are not ok; --retry-failed asks them again"
         )
     return "\n".join(lines)
 
 
 def _beside(beside: Mapping[str, Any]) -> str:
-    """What was paid that no row of the results tells of."""
+    """What was paid for and is in no row of the results."""
     calls, cost = beside["calls"], beside["cost_usd"]
     known = "an unknown amount" if cost is None else short_usd(parse_amount(cost))
     bound = parse_amount(beside["unknown_cost_bound_usd"])
-    unknown = f" and at most {short_usd(bound)} that was not told" if bound else ""
-    return f"beside that: {calls:,} calls of rows without an outcome, or that left the input: {known}{unknown}"
+    unknown = f" and at most {short_usd(bound)} that was not reported" if bound else ""
+    return f"in addition: {calls:,} calls for rows that are not settled or have left the input: {known}{unknown}"
 
 
 def _seen(progress: Progress) -> list[str]:
-    """Each kind of error with some of its rows, and how long answers took."""
+    """Each error kind with some of its rows, and how long answers took."""
     lines = []
     for kind, count in sorted(progress.failures.items(), key=lambda one: -one[1]):
         lines.append(f"{count:,} {kind}:")
-        lines += [f"  {row}: {words[:WORDS_SHOWN]}" for row, words in progress.examples[kind]]
+        lines += [f"  {row}: {message[:MESSAGE_SHOWN]}" for row, message in progress.examples[kind]]
     middle, slow = progress.latency_s(0.5), progress.latency_s(0.95)
     if middle is not None and slow is not None:
         lines.append(f"latency: p50 {_span(middle)}, p95 {_span(slow)}")
@@ -86,8 +88,8 @@ def _bill(totals: Mapping[str, Any], settled: int) -> str:
     if totals["cost_usd"] is None:
         return f"cost: unknown (the catalogue has no price); {tokens}"
     wasted = parse_amount(totals["wasted_cost_usd"])
-    waste = f", {short_usd(wasted)} of it for answers that were not accepted" if wasted else ""
+    waste = f", {short_usd(wasted)} of it for rejected answers" if wasted else ""
     credits = Decimal(totals["cost_credits"]).normalize()
     cost = parse_amount(totals["cost_usd"])
-    each = f", {short_usd(cost * 1_000 // settled)} for 1,000 rows" if settled else ""
+    each = f", {short_usd(cost * 1_000 // settled)} per 1,000 rows" if settled else ""
     return f"cost: {short_usd(cost)} ({credits:f} credits){waste}{each}; {tokens}"

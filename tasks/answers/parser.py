@@ -1,25 +1,39 @@
-"""Answer: the model's text → one JSON value. Mends only what cannot change meaning, and says what it mended."""
+"""Parse an answer: the model's text → one JSON value. Fixes only what cannot change meaning, and says what it fixed.
+
+Every step reads the text a bounded number of times, whatever stands in it.
+"""
 
 from __future__ import annotations
 
 import json
 import re
+from decimal import Decimal
 from typing import Any
 
 import msgspec
 
 from rowmill.schemas.json_text import JsonTextError, decode_json
 
-# A text larger than this is taken as it is or not at all: mending is for slips, not for novels.
-MEND_MOST_CHARS = 1 << 20
-STARTS_MOST = 200
-_THINK = re.compile(r"\A\s*<(think|thinking)>.*?</\1>", re.DOTALL)
-_FENCE = re.compile(r"```[A-Za-z0-9_-]*[ \t]*\r?\n(.*?)\r?\n?[ \t]*```", re.DOTALL)
+# A text larger than this is taken as it is or not at all: fixing is for slips, not for novels.
+FIXED_MOST_CHARS = 1 << 20
+FENCE = "```"
 _scan = json.JSONDecoder(strict=True).raw_decode
+_THINK_OPEN = re.compile(r"\s*+<(think|thinking)>")
+_THINK_TAG = re.compile(r"<(/?)(?:think|thinking)>")
+_FENCE_HEAD = re.compile(r"[A-Za-z0-9_-]*+[ \t]*+\r?\n")
+_START = re.compile(r"[{\[]")
+# What begins as JSON does, or as what is written in its place (single quotes, bare names): no word of prose in braces.
+_BEGUN = re.compile(
+    r"""\{\s*+(?:["'}/]|[A-Za-z_$][\w$-]*+\s*+:|\Z)"""
+    r"""|\[\s*+(?:["'{\[\]/]|-?\d[\d.eE+-]*+\s*+(?:[,\]]|\Z)|(?:true|false|null|None|True|False)\s*+(?:[,\]]|\Z)|\Z)"""
+)
+_KEY = re.compile(r'"[ \t\r\n]*+:')
+# Numbers that a double may not tell as they were written.
+_LONG_NUMBER = re.compile(r"\d[\d.]{16,}|\d[eE]-?\d{3}")
 
 
 class Parsed(msgspec.Struct, frozen=True):
-    """A JSON value, the exact JSON text it was read from, and what was mended to get at it."""
+    """A JSON value, the exact JSON text it was read from, and what was fixed to get at it."""
 
     value: Any
     text: str
@@ -27,55 +41,105 @@ class Parsed(msgspec.Struct, frozen=True):
 
 
 def parse_answer(text: str) -> Parsed:
-    """The one JSON value of an answer. Raises JsonTextError where there is none, or more than one to choose from."""
+    """The one JSON value of an answer.
+
+    Raises JsonTextError where there is none, where there is a choice between several or the beginning of another, and
+    where the value would not be kept as it was written: a key that stands twice with different values, a number of
+    more digits than a double holds.
+    """
     try:
-        return Parsed(decode_json(text), text, None)
+        return _faithful(decode_json(text), text, ())
+    except Unfaithful:
+        raise
     except JsonTextError as error:
         first = error
-    if len(text) > MEND_MOST_CHARS:
+    if len(text) > FIXED_MOST_CHARS:
         raise first
-    for candidate, mends in _candidates(text):
-        for body, more in ((candidate, ()), *_cleaned(candidate)):
-            try:
-                value = decode_json(body)
-            except JsonTextError:
-                continue
-            return Parsed(value, body.strip(), ", ".join((*mends, *more)))
-    found = _only_value(_without_think(text)[0])
-    if found is not None:
-        return Parsed(decode_json(found), found, "prose around the value")
-    raise first
-
-
-def _without_think(text: str) -> tuple[str, tuple[str, ...]]:
-    mends: list[str] = []
-    if text.startswith("\ufeff"):
-        text, mends = text[1:], ["byte order mark"]
-    shorter = _THINK.sub("", text, count=1)
-    if shorter != text:
-        mends.append("think block")
-    return shorter, tuple(mends)
-
-
-def _candidates(text: str) -> list[tuple[str, tuple[str, ...]]]:
-    """The whole text without what comes before an answer, and the content of its one code fence."""
-    bare, mends = _without_think(text)
-    found = [(bare, mends)]
-    fences = _FENCE.findall(bare)
-    if len(fences) == 1:
-        found.append((fences[0], (*mends, "code fence")))
+    bare, fixes = _without_think(text)
+    found = _fixed(bare, fixes) or _in_fence(bare, fixes) or _in_prose(bare, fixes)
+    if found is None:
+        raise first
     return found
 
 
-def _cleaned(text: str) -> list[tuple[str, tuple[str, ...]]]:
-    clean, mends = clean_slips(text)
-    return [(clean, mends)] if mends else []
+class Unfaithful(JsonTextError):
+    """The text is a JSON value, of which something would be lost."""
+
+
+def _fixed(text: str, fixes: tuple[str, ...]) -> Parsed | None:
+    """The text as a value, as it stands or without slips; None where it is none."""
+    for body, more in ((text, ()), clean_slips(text)):
+        try:
+            value = decode_json(body)
+        except JsonTextError:
+            continue
+        return _faithful(value, body.strip(), (*fixes, *more))
+    return None
+
+
+def _without_think(text: str) -> tuple[str, tuple[str, ...]]:
+    """The text behind a byte order mark and the think blocks it begins with."""
+    fixes: list[str] = []
+    if text.startswith("\ufeff"):
+        text, fixes = text[1:], ["byte order mark"]
+    at = 0
+    while (opened := _THINK_OPEN.match(text, at)) is not None:
+        closing = f"</{opened[1]}>"
+        end = text.find(closing, opened.end())
+        if end < 0:
+            raise JsonTextError("the think block does not end, so there is no answer behind it")
+        at = end + len(closing)
+    if at:
+        fixes.append("think block")
+    return text[at:], tuple(fixes)
+
+
+def _in_fence(text: str, fixes: tuple[str, ...]) -> Parsed | None:
+    """The content of the one code fence in a text, where nothing outside it looks like a value too."""
+    pieces = text.split(FENCE, 4)
+    if len(pieces) != 3 or (head := _FENCE_HEAD.match(pieces[1])) is None:
+        return None
+    found = _fixed(pieces[1][head.end() :], (*fixes, "code fence"))
+    if found is not None and (_holds_value(pieces[0]) or _holds_value(pieces[2]) or _is_thought(pieces[0], pieces[2])):
+        raise JsonTextError("several values stand in the answer, in a code fence and outside of it")
+    return found
+
+
+def _holds_value(prose: str) -> bool:
+    return any(_BEGUN.match(prose, start.start()) for start in _START.finditer(prose))
+
+
+def _in_prose(text: str, fixes: tuple[str, ...]) -> Parsed | None:
+    """The one object or array in a text of prose; None where there is none, a choice, or the beginning of another."""
+    found: tuple[int, int] | None = None
+    at = 0
+    while (start := _START.search(text, at)) is not None:
+        at = start.end()
+        if _BEGUN.match(text, start.start()) is None:
+            continue
+        try:
+            _, at = _scan(text, start.start())
+        except (ValueError, RecursionError):
+            return None
+        if found is not None:
+            return None
+        found = start.start(), at
+    if found is None or _is_thought(text[: found[0]], text[found[1] :]):
+        return None
+    body = text[slice(*found)]
+    return _faithful(decode_json(body), body, (*fixes, "prose around the value"))
+
+
+def _is_thought(before: str, after: str) -> bool:
+    """Whether what stands between two texts belongs to a think block: a draft, not the answer."""
+    tags = [tag[1] for tag in _THINK_TAG.finditer(before)]
+    return bool(tags and not tags[-1]) or _THINK_TAG.search(after) is not None
 
 
 def clean_slips(text: str) -> tuple[str, tuple[str, ...]]:
     """JSON text without comments and trailing commas, raw control characters in strings escaped; and what was done."""
     out: list[str] = []
-    mends: dict[str, None] = {}
+    fixes: dict[str, None] = {}
     at, end, in_string = 0, len(text), False
     while at < end:
         char = text[at]
@@ -85,7 +149,7 @@ def clean_slips(text: str) -> tuple[str, tuple[str, ...]]:
                 at += 2
                 continue
             if char < " ":
-                mends["control characters"] = None
+                fixes["control characters"] = None
                 char = json.dumps(char)[1:-1]
             in_string = text[at] != '"'
             out.append(char)
@@ -93,17 +157,21 @@ def clean_slips(text: str) -> tuple[str, tuple[str, ...]]:
             in_string = True
             out.append(char)
         elif text.startswith(("//", "/*"), at):
-            mends["comments"] = None
-            close = text.find("\n", at) if text[at + 1] == "/" else text.find("*/", at + 2)
-            at = end if close < 0 else close + (0 if text[at + 1] == "/" else 2)
+            is_line = text[at + 1] == "/"
+            close = text.find("\n", at) if is_line else text.find("*/", at + 2)
+            if close < 0 and not is_line:
+                # A comment that does not end is a cut answer.
+                return text, ()
+            fixes["comments"] = None
+            at = end if close < 0 else close + (0 if is_line else 2)
             continue
         elif char in "]}" and _drop_comma(out):
-            mends["trailing comma"] = None
+            fixes["trailing comma"] = None
             out.append(char)
         else:
             out.append(char)
         at += 1
-    return "".join(out), tuple(mends)
+    return "".join(out), tuple(fixes)
 
 
 def _drop_comma(out: list[str]) -> bool:
@@ -123,25 +191,67 @@ def _drop_comma(out: list[str]) -> bool:
     return True
 
 
-def _only_value(text: str) -> str | None:
-    """The one object or array in a text of prose; None where there is none, or a choice between several."""
-    found: str | None = None
-    at = starts = 0
-    while (start := _next_start(text, at)) >= 0:
-        starts += 1
-        if starts > STARTS_MOST:
-            return None
-        try:
-            _, end = _scan(text, start)
-        except (ValueError, RecursionError):
-            at = start + 1
-            continue
-        if found is not None:
-            return None
-        found, at = text[start:end], end
-    return found
+def _faithful(value: Any, text: str, fixes: tuple[str, ...]) -> Parsed:
+    """The parsed answer. Raises Unfaithful where the value is not all that the text says."""
+    keys = _keys(value)
+    if len(_KEY.findall(text)) != keys or _LONG_NUMBER.search(text):
+        exact = read_exactly(text)
+        if _keys(exact) != keys:
+            raise Unfaithful("two keys differ only in characters that no file can hold")
+    return Parsed(value, text, ", ".join(fixes) or None)
 
 
-def _next_start(text: str, at: int) -> int:
-    starts = [place for place in (text.find("{", at), text.find("[", at)) if place >= 0]
-    return min(starts, default=-1)
+def _keys(value: Any) -> int:
+    """How many keys a value has, at all levels."""
+    count, stack = 0, [value]
+    while stack:
+        one = stack.pop()
+        if isinstance(one, dict):
+            count += len(one)
+            stack.extend(one.values())
+        elif isinstance(one, list):
+            stack.extend(one)
+    return count
+
+
+class _Number(str):
+    """A number as it is written."""
+
+    __slots__ = ()
+
+
+def read_exactly(text: str) -> Any:
+    """A JSON text's value, its numbers as they are written.
+
+    Raises Unfaithful for a key that stands twice with different values, and for a number that a double rounds.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_object, parse_int=_Number, parse_float=_double, strict=False)
+    except RecursionError:
+        raise Unfaithful("nested too deeply") from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in made and not _same(made[key], value):
+            raise Unfaithful(f"the key {json.dumps(key, ensure_ascii=False)[:100]} stands twice with different values")
+        made[key] = value
+    return made
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two values are the same, also in their types: 1, 1.0, true and "1" are four."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(_same, one, other))
+    return bool(one == other)
+
+
+def _double(written: str) -> _Number:
+    if Decimal(written) != Decimal(repr(float(written))):
+        raise Unfaithful(f"the number {written[:60]} has more digits than can be kept")
+    return _Number(written)

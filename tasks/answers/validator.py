@@ -1,23 +1,22 @@
-"""Validate: the job's schema compiled once, and an answer's text → accepted, or the reasons why not."""
+"""Validator: the job's schema compiled once, and an answer's text → accepted, or the reasons why not."""
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import jsonschema_rs
 import msgspec
-from pydantic import BaseModel
 
 from rowmill.schemas.attempt import FailureKind
 from rowmill.schemas.errors import SchemaError
-from rowmill.schemas.json_text import JsonTextError, decode_json, encode_json
+from rowmill.schemas.json_text import JsonTextError, decode_json, encode_json, shortened_number
 from rowmill.schemas.output_schema import Shape, ShapeError, output_shape
-from rowmill.tasks.answers.parser import parse_answer
+from rowmill.tasks.answers.dialects import Compiled, validator_class
+from rowmill.tasks.answers.parser import Unfaithful, parse_answer
+from rowmill.tasks.answers.pydantic_model import load_model, model_reasons
+from rowmill.tasks.answers.schema_checks import faulty_hint
 
 REASONS_MOST = 8
 REASON_CHARS = 300
@@ -25,7 +24,7 @@ BACKTRACKS_MOST = 100_000
 
 
 class Accepted(msgspec.Struct, frozen=True):
-    """An answer that meets the schema: its JSON text (plain text without a schema) and what was mended."""
+    """An answer that meets the schema: its JSON text (plain text without a schema) and what was fixed in it."""
 
     text: str
     repair: str | None
@@ -43,55 +42,11 @@ class Rejected:
         return "; ".join(self.reasons)
 
 
-def load_schema(told: str | dict[str, Any], base: Path) -> Any:
-    """The JSON Schema a job names: inline, a file below `base`, or `package.module:PydanticModel`.
-
-    Raises SchemaError where there is none or where it is no schema.
-    """
-    if isinstance(told, dict):
-        schema: Any = told
-        where = "schema"
-    elif ":" in told and not Path(base, told).exists():
-        schema, where = _pydantic_schema(told, base), f"schema {told}"
-    else:
-        schema, where = _schema_file(base / told), str(base / told)
-    compile_schema(schema, where)
-    return schema
-
-
-def _schema_file(path: Path) -> Any:
+def compile_schema(schema: Any, where: str) -> Compiled:
+    """A validator of the schema's draft that fetches nothing and whose patterns cannot run away. Raises SchemaError."""
+    validator = validator_class(schema, where)
     try:
-        return decode_json(path.read_bytes())
-    except OSError as error:
-        raise SchemaError(
-            f"cannot be read: {error.strerror}", where=f"schema {path}", hint="`schema` is relative to the job file"
-        ) from None
-    except JsonTextError as error:
-        raise SchemaError(f"not valid JSON: {error}", where=f"schema {path}", hint="mend it there") from None
-
-
-def _pydantic_schema(told: str, base: Path) -> Any:
-    module_name, _, name = told.partition(":")
-    where = f"schema {told}"
-    if str(base) not in sys.path:
-        sys.path.insert(0, str(base))
-    try:
-        model = getattr(importlib.import_module(module_name), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise SchemaError(
-            f"cannot be imported: {error}",
-            where=where,
-            hint="write a schema file's path, or package.module:PydanticModel",
-        ) from None
-    if not (isinstance(model, type) and issubclass(model, BaseModel)):
-        raise SchemaError(f"{name} is no pydantic model", where=where, hint="name a class that derives from BaseModel")
-    return model.model_json_schema()
-
-
-def compile_schema(schema: Any, where: str) -> jsonschema_rs.Draft202012Validator:
-    """A validator that fetches nothing and whose patterns cannot run away. Raises SchemaError."""
-    try:
-        return jsonschema_rs.Draft202012Validator(
+        return validator(
             schema,
             validate_formats=True,
             offline=True,
@@ -105,11 +60,11 @@ def compile_schema(schema: Any, where: str) -> jsonschema_rs.Draft202012Validato
                 where=where,
                 hint="nothing is fetched: copy what it points to under $defs",
             ) from None
-        told = getattr(error, "message", None) or str(error)
+        message = str(getattr(error, "message", None) or error)[:REASON_CHARS]
         path = "/".join(str(step) for step in getattr(error, "instance_path", []))
         place = f" at /{path}" if path else ""
         raise SchemaError(
-            f"not a JSON Schema{place}: {str(told)[:REASON_CHARS]}", where=where, hint="JSON Schema 2020-12 is expected"
+            f"not a JSON Schema{place}: {message}", where=where, hint=faulty_hint(schema, error)
         ) from None
 
 
@@ -129,8 +84,10 @@ def _outside_references(schema: Any) -> Iterator[str]:
 class Validator:
     """Judges answers against one schema; without a schema every text that says something is accepted."""
 
-    def __init__(self, schema: Any) -> None:
+    def __init__(self, schema: Any, model: str | None = None) -> None:
+        """`model` names a pydantic model whose own validators judge what meets the schema. Raises SchemaError."""
         self.shape: Shape = output_shape(schema)
+        self._model = load_model(model) if model is not None else None
         self._compiled = compile_schema(schema, "schema") if schema is not None else None
 
     @property
@@ -146,14 +103,16 @@ class Validator:
             return Rejected(FailureKind.EMPTY_ANSWER, ("the answer is empty; one JSON value is expected",))
         try:
             parsed = parse_answer(text)
+        except Unfaithful as error:
+            return Rejected(FailureKind.INVALID_JSON, (str(error),))
         except JsonTextError as error:
             return Rejected(FailureKind.INVALID_JSON, (f"the answer is not one JSON value: {error}",))
-        reasons = self._reasons(parsed.value)
+        reasons = self._reasons(parsed.value, parsed.text)
         if reasons:
             return Rejected(FailureKind.SCHEMA_VIOLATION, reasons)
         return Accepted(parsed.text, parsed.repair)
 
-    def _reasons(self, value: Any) -> tuple[str, ...]:
+    def _reasons(self, value: Any, text: str) -> tuple[str, ...]:
         assert self._compiled is not None
         try:
             if not self._compiled.is_valid(value):
@@ -161,7 +120,9 @@ class Validator:
             self.shape.convert(value)
         except (ShapeError, ValueError, OverflowError, RecursionError) as error:
             return (str(error)[:REASON_CHARS],)
-        return ()
+        if (number := shortened_number(text)) is not None:
+            return (f"the number {number[:60]} has more digits than a double holds",)
+        return model_reasons(self._model, value) if self._model is not None else ()
 
     def _violations(self, value: Any) -> tuple[str, ...]:
         assert self._compiled is not None

@@ -28,11 +28,11 @@ from rowmill.tasks.input.files import InputFile
 from rowmill.tasks.input.key_index import KeyIndex
 from rowmill.tasks.input.survey import digest_of
 from rowmill.tasks.journal.group_commit import Syncer
-from rowmill.tasks.labelling.label_run import planned_votes
 from rowmill.tasks.output.answer_cache import AnswerCache
 from rowmill.tasks.plan.label_answer import validator_of
 from rowmill.tasks.plan.label_prompt import as_asked
 from rowmill.tasks.plan.planner import Planner
+from rowmill.tasks.plan.vote_planners import planned_votes
 from rowmill.tasks.run.callers import Callers
 from rowmill.tasks.run.manifest_builder import rowmill_version
 from rowmill.tasks.run.progress import Progress
@@ -178,6 +178,7 @@ class _Holder:
                 ledger=None,
                 syncer=syncer,
                 results_schema=None,
+                kept=None,
                 concurrency=job.limits.concurrency,
                 reads_media=bool(job.attachments),
                 run_id=work.run_id,

@@ -28,10 +28,10 @@ from rowmill.tasks.input import reader as read
 from rowmill.tasks.input.files import InputFile
 from rowmill.tasks.input.key_index import KeyIndex
 from rowmill.tasks.input.survey import Survey, Surveyor
-from rowmill.tasks.labelling.label_run import Votes
 from rowmill.tasks.plan.label_answer import validator_of
 from rowmill.tasks.plan.planner import Planner
-from rowmill.tasks.settle.settler import worst_usd
+from rowmill.tasks.plan.vote_planners import Votes
+from rowmill.tasks.plan.worst_case import worst_case
 
 # Rows that a forecast may be learned from: those whose hashes are the smallest, so that which they are depends on
 # nothing but their position. Their order is the order in which a pilot takes them.
@@ -216,7 +216,7 @@ class DryRun:
         size = len(protocol.wire(request.body, stream=False))
         total = dearest = 0
         for _ in range(1 + retries.content):
-            dearest = worst_usd(model, request, size, bound, search=self._job.params.search)
+            dearest = worst_case(model, request.body, size, output_tokens=bound).usd
             total += dearest
             size, bound = size + bound + COMPLAINT_BYTES, min(model.max_output_tokens, 2 * bound)
         return (total + dearest * retries.transport) / PICO

@@ -13,7 +13,7 @@ import msgspec
 from rowmill.schemas.attempt import Answer, Failure, FailureKind
 from rowmill.schemas.catalogue import Model
 from rowmill.schemas.errors import JobError
-from rowmill.tasks.gateway.protocols.event_stream import is_complete
+from rowmill.tasks.gateway.protocols.event_stream import is_complete, is_silence
 from rowmill.tasks.gateway.protocols.registry import PROTOCOLS
 from rowmill.tasks.gateway.response import read_response
 from rowmill.tasks.gateway.transport import Cut, TooLarge, Transport
@@ -67,7 +67,7 @@ class Client:
             "timeout": {"connect": CONNECT_S, "read": timeout_s, "write": timeout_s, "pool": None}
         }
         if stream:
-            self._extensions["is_complete"] = is_complete
+            self._extensions |= {"is_complete": is_complete, "is_silence": is_silence}
         self._timeout_s = timeout_s
 
     async def send(self, content: bytes) -> Exchange:

@@ -50,16 +50,17 @@ def _plain(name: str) -> str:
 # Words that decide under every status; the first line that has one of an error's words wins.
 DECISIVE = _table(
     {
-        K.INSUFFICIENT_CREDITS: "insufficient_credits insufficient_balance insufficient_user_quota credit_balance_too_low "
-        "not_enough_credits",
+        K.INSUFFICIENT_CREDITS: "insufficient_credits insufficient_balance insufficient_user_quota "
+        "credit_balance_too_low not_enough_credits",
         K.SPEND_LIMIT: "spend_limit_exceeded billing_error insufficient_quota billing_hard_limit_reached "
-        "billing_limit_exceeded billing_not_active budget_exceeded budget_exceeded_error exceeded_budget BILLING_DISABLED",
+        "billing_limit_exceeded billing_not_active BILLING_DISABLED "
+        "budget_exceeded budget_exceeded_error exceeded_budget",
         K.INVALID_API_KEY: "invalid_api_key incorrect_api_key API_KEY_INVALID API_KEY_EXPIRED api_key_disabled "
         "API_KEY_SERVICE_BLOCKED API_KEY_HTTP_REFERRER_BLOCKED ACCESS_TOKEN_EXPIRED CREDENTIALS_MISSING "
         "CONSUMER_INVALID CONSUMER_SUSPENDED account_deactivated token_expired token_not_found_in_db",
         K.IP_NOT_ALLOWED: "ip_not_allowed ip_not_authorized API_KEY_IP_ADDRESS_BLOCKED",
-        K.MODEL_NOT_FOUND: "model_not_found unknown_model invalid_model no_such_model model_not_exist model_not_found_error "
-        "DeploymentNotFound model_not_supported",
+        K.MODEL_NOT_FOUND: "model_not_found unknown_model invalid_model no_such_model model_not_exist "
+        "model_not_found_error DeploymentNotFound model_not_supported",
         K.CONTENT_FILTER: "content_filter content_filtered content_policy_violation ContentPolicyViolationError "
         "ResponsibleAIPolicyViolation content_blocked moderation_blocked data_inspection_failed "
         "sensitive_words_detected prompt_blocked PROHIBITED_CONTENT",
@@ -72,8 +73,8 @@ CODES = _table(
         K.INVALID_API_KEY: "authentication_error UNAUTHENTICATED unauthorized",
         K.FORBIDDEN: "permission_error PERMISSION_DENIED FAILED_PRECONDITION unsupported_country_region_territory",
         K.WRONG_ADDRESS: "not_found_error NOT_FOUND UNIMPLEMENTED",
-        K.RATE_LIMIT: "rate_limit_exceeded rate_limit_error RESOURCE_EXHAUSTED too_many_requests RateLimitError throttled "
-        "ThrottlingException",
+        K.RATE_LIMIT: "rate_limit_exceeded rate_limit_error RESOURCE_EXHAUSTED too_many_requests "
+        "RateLimitError throttled ThrottlingException",
         K.UPSTREAM_ERROR: "upstream_error overloaded_error overloaded UNAVAILABLE service_unavailable "
         "ServiceUnavailableError engine_overloaded_error",
         K.TIMEOUT: "DEADLINE_EXCEEDED timeout timeout_error",
@@ -103,7 +104,7 @@ STATUSES: Mapping[int, FailureKind] = {
     503: K.UPSTREAM_ERROR,
     529: K.UPSTREAM_ERROR,
 }
-# Where both are told, these say more than the status they come with.
+# These say more than the status they come with.
 OVER_STATUS: Mapping[int, frozenset[FailureKind]] = {
     400: frozenset({K.FORBIDDEN, K.INVALID_API_KEY, K.RATE_LIMIT}),
     403: frozenset({K.RATE_LIMIT, K.INVALID_API_KEY}),

@@ -7,15 +7,13 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from rowmill.schemas.errors import InputError
 from rowmill.schemas.results import KeepTypes
 from rowmill.schemas.row import Cursor, Row, Shard, Unreadable
-from rowmill.tasks.input.files import InputFile, parquet_source, size_of
+from rowmill.tasks.input.files import COMPRESSED, InputFile, Line, kind_of, size_of
+from rowmill.tasks.input.kept_types import is_parquet
 from rowmill.tasks.input.key_index import KeyIndex
-from rowmill.tasks.input.reader import COMPRESSED, Line, judge, kind_of, lines, shard_lines
+from rowmill.tasks.input.parquet import parquet_rows
+from rowmill.tasks.input.reader import judge, lines, shard_lines
 
 CHECKED_ROWS = 1_000_000
 SMALL_SHARD = 5_000
@@ -30,8 +28,8 @@ PEEK_BYTES = 256 * 1024
 class Survey:
     """What one streamed pass told: shards, readable sample rows, columns, ids that stand twice.
 
-    `duplicates` maps the second row with an id to the first. `complete` is False while rows beyond the checked
-    million are still to be met.
+    `duplicates` maps the second row with an id to the first, `file_rows` counts the rows met in each file. `complete`
+    is False while rows beyond the checked million are still to be met.
     """
 
     shards: list[Shard] = field(default_factory=list)
@@ -42,6 +40,7 @@ class Survey:
     columns: set[str] = field(default_factory=set)
     duplicates: dict[int, int] = field(default_factory=dict)
     keep_types: KeepTypes = field(default_factory=KeepTypes)
+    file_rows: dict[str, int] = field(default_factory=dict)
     complete: bool = False
 
 
@@ -83,7 +82,9 @@ class Surveyor:
         max_line_bytes: int,
     ) -> None:
         self.survey = Survey()
-        self._files, self._id, self._keep = files, id_column, keep
+        self._files, self._id = files, id_column
+        # Parquet files state the types of their columns themselves.
+        self._keep = () if is_parquet(files) else tuple(keep)
         self._keys, self._sizes = keys, sizes
         self._limit, self._max_line_bytes = limit, max_line_bytes
         self._shard_rows = shard_size(files)
@@ -112,6 +113,7 @@ class Surveyor:
             cut.add(line)
             self._note(judge(line, self.survey.rows, file, self._id))
             self.survey.rows += 1
+            self.survey.file_rows[file] = line.number
             if cut.rows == self._size(number):
                 yield cut.shard()
                 cut, number = None, number + 1
@@ -164,14 +166,7 @@ def shard_size(files: Sequence[InputFile]) -> int:
     rows = 0
     for file in files:
         if kind_of(file) == "parquet":
-            try:
-                rows += pq.read_metadata(parquet_source(file)).num_rows
-            except (OSError, pa.ArrowException) as error:
-                raise InputError(
-                    f"no readable Parquet file: {error}",
-                    where=str(file),
-                    hint="write it anew: it is cut, or no Parquet file",
-                ) from None
+            rows += parquet_rows(file)
         else:
             rows += _rows_guess(file)
     return max(SMALL_SHARD, -(-rows // MAX_SHARDS))
@@ -186,11 +181,3 @@ def _rows_guess(file: InputFile) -> int:
         if seen >= PEEK_BYTES:
             break
     return count if seen < PEEK_BYTES else size * count // seen
-
-
-def parquet_keep_types(files: Sequence[InputFile], keep: Sequence[str]) -> dict[str, pa.DataType]:
-    """Types of the keep columns as the first Parquet file states them; empty where the input is JSONL."""
-    if not files or any(kind_of(file) != "parquet" for file in files):
-        return {}
-    schema = pq.read_schema(parquet_source(files[0]))
-    return {name: schema.field(name).type for name in keep if name in schema.names}

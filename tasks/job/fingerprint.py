@@ -11,7 +11,7 @@ from rowmill.schemas.job import Job
 
 # A change of one of these needs another output, or --fresh. The input, limits, retries and money may change.
 AFFECTS_RESULTS = (
-    "model", "id", "prompt", "system", "output_schema", "structured", "attachments", "keep", "tools",
+    "model", "id", "prompt", "system", "output_schema", "structured", "attachments", "tools",
 )  # fmt: skip
 SHOWN_AS = {"output_schema": "schema"}
 SHORT = 40
@@ -25,6 +25,8 @@ def job_fingerprint(job: Job, *, sandbox: bool) -> tuple[str, dict[str, str]]:
     keys["params"] = {name: value for name, value in told["params"].items() if name != "stream"}
     if job.label is not None:
         keys["label"] = job.label.identity() | {"gold": job.label.gold}
+    if job.validator is not None:
+        keys["validator"] = job.validator.rpartition("/")[2]
     keys["gateway"] = "sandbox" if sandbox else "gateway"
     shown = {key: _short(value) for key, value in keys.items()}
     return _hash(shown), shown

@@ -8,43 +8,46 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from rowmill.schemas.catalogue import Model, builtin_catalogue, parse_catalogue
 from rowmill.schemas.errors import CatalogueError, JobError
 from rowmill.schemas.job import Job
 from rowmill.schemas.json_text import JsonTextError, decode_json
-from rowmill.tasks.answers.validator import load_schema
+from rowmill.tasks.answers.parser import read_exactly
+from rowmill.tasks.answers.schema_file import load_schema, names_model
+from rowmill.tasks.job.yaml_text import Place, YamlTextError, read_yaml
 
-# The steps from a job's top to one of its keys.
-Place = tuple[int | str, ...]
 PATHS = ("input", "output", "media_root", "catalogue")
+# What Linux and macOS take for one name, and for a whole path.
+NAME_MOST_BYTES, PATH_MOST_BYTES = 255, 4_095
+
+Places = Callable[[], Mapping[Place, str]]
 
 
 def load_job(path: Path, overrides: Mapping[str, Any] | None = None) -> Job:
     """The job of a file, flags applied. `overrides` holds dotted keys, such as `limits.rpm`.
 
-    Raises JobError naming the file, the key and the mend; SchemaError for its schema.
+    Raises JobError naming the file, the key and what to do; SchemaError for its schema.
     """
-    told = _parse(path)
-    if not isinstance(told, dict):
+    keys, places = _parse(path)
+    if not isinstance(keys, dict):
         raise JobError(
             "a job is a mapping of keys to values",
             where=str(path),
             hint="begin with a key, as in `model: gemini-3-pro`",
         )
     base = path.resolve().parent
-    told = _with_absolute_paths(told, base)
+    keys = _with_absolute_paths(keys, base)
     for key, value in (overrides or {}).items():
-        _set(told, key, value)
-    return resolve_job(job_of(told, str(path), lambda: _places(path)), base)
+        _set(keys, key, value)
+    return resolve_job(job_of(keys, str(path), places), base)
 
 
-def job_of(told: Mapping[str, Any], where: str, places: Callable[[], Mapping[Place, str]] = dict) -> Job:
+def job_of(keys: Mapping[str, Any], where: str, places: Places = dict) -> Job:
     """A mapping → a Job. Raises JobError with every wrong key at once, each with its place where that is known."""
     try:
-        return Job.model_validate(told)
+        return Job.model_validate(keys)
     except ValidationError as error:
         known = places()
         found = [_explain(one) + _at(one["loc"], known) for one in error.errors(include_url=False)]
@@ -52,13 +55,38 @@ def job_of(told: Mapping[str, Any], where: str, places: Callable[[], Mapping[Pla
 
 
 def resolve_job(job: Job, base: Path) -> Job:
-    """The job as it travels: absolute paths, the schema itself in place of its name. Idempotent."""
-    told: dict[str, Any] = {
+    """The job as it travels: absolute paths, the schema itself in place of its name. Idempotent.
+
+    Raises JobError for a path that no file system takes, SchemaError for its schema.
+    """
+    resolved: dict[str, Any] = {
         name: _absolute(getattr(job, name), base) for name in PATHS if getattr(job, name) is not None
     }
+    for name, path in resolved.items():
+        _must_be_a_path(name, path)
     if job.output_schema is not None:
-        told["output_schema"] = load_schema(job.output_schema, base)
-    return job.model_copy(update=told)
+        resolved["output_schema"] = load_schema(job.output_schema, base)
+        if isinstance(job.output_schema, str) and names_model(job.output_schema, base) and job.validator is None:
+            resolved["validator"] = job.output_schema
+    validator = resolved.get("validator") or job.validator
+    if validator is not None and "/" not in validator:
+        resolved["validator"] = f"{base}/{validator}"
+    return job.model_copy(update=resolved)
+
+
+def _must_be_a_path(key: str, path: str) -> None:
+    reason = None
+    if "\0" in path:
+        reason = "it holds a NUL character"
+    elif "://" not in path:
+        raw = path.encode("utf-8", "surrogateescape")
+        longest = max(map(len, raw.split(b"/")))
+        if longest > NAME_MOST_BYTES:
+            reason = f"one of its names has {longest:,} bytes, and a name has at most {NAME_MOST_BYTES}"
+        elif len(raw) > PATH_MOST_BYTES:
+            reason = f"it has {len(raw):,} bytes, and a path has at most {PATH_MOST_BYTES:,}"
+    if reason is not None:
+        raise JobError(f"the path {path[:60]!r}... cannot be one: {reason}", where=key, hint="name a shorter one")
 
 
 def catalogue_of(job: Job, extra: str | None) -> dict[str, Model]:
@@ -69,9 +97,9 @@ def catalogue_of(job: Job, extra: str | None) -> dict[str, Model]:
             continue
         try:
             text = Path(name).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, ValueError) as error:
             raise CatalogueError(
-                f"cannot be read: {error}",
+                f"cannot be read: {getattr(error, 'strerror', None) or error}",
                 where=f"catalogue {name}",
                 hint="`catalogue` and ROWMILL_CATALOGUE name a TOML file",
             ) from None
@@ -79,62 +107,37 @@ def catalogue_of(job: Job, extra: str | None) -> dict[str, Model]:
     return models
 
 
-def _parse(path: Path) -> Any:
+def _parse(path: Path) -> tuple[Any, Places]:
+    """What a job file holds, and where its keys stand (known of YAML alone). Raises JobError."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise JobError(
             "no such job file", where=str(path), hint="`rowmill init DIR` makes a small job to start from"
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise JobError(f"cannot be read: {reason}", where=str(path), hint="a job file is text in UTF-8") from None
     ending = path.suffix.lower()
     try:
         if ending == ".toml":
-            return tomllib.loads(text)
+            return tomllib.loads(text), dict
         if ending == ".json":
-            return decode_json(text)
+            value = decode_json(text)
+            read_exactly(text)
+            return value, dict
         if ending in (".yaml", ".yml"):
-            return yaml.safe_load(text)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        place = f"{path}, line {mark.line + 1}, column {mark.column + 1}" if mark else str(path)
-        raise JobError(
-            f"not valid YAML: {error.problem or error.context}",
-            where=place,
-            hint="text with a colon, a brace or a hash in it needs quotes",
-        ) from None
-    except (tomllib.TOMLDecodeError, JsonTextError, yaml.YAMLError) as error:
-        raise JobError(f"not valid {ending[1:].upper()}: {error}", where=str(path), hint="mend it there") from None
+            document = read_yaml(text)
+            return document.value, document.places
+    except YamlTextError as error:
+        place = f"{path}, line {error.line}, column {error.column}" if error.line else str(path)
+        raise JobError(f"not valid YAML: {error}", where=place, hint=error.hint) from None
+    except (tomllib.TOMLDecodeError, JsonTextError, RecursionError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else error
+        raise JobError(f"not valid {ending[1:].upper()}: {reason}", where=str(path), hint="correct it there") from None
     raise JobError(
         f"unknown kind of job file {ending or '(no ending)'}", where=str(path), hint="use .yaml, .toml or .json"
     )
-
-
-def _places(path: Path) -> dict[Place, str]:
-    """Line and column of each key of a YAML file; of other kinds nothing is known."""
-    if path.suffix.lower() not in (".yaml", ".yml"):
-        return {}
-    found: dict[Place, str] = {}
-    walked: set[int] = set()
-
-    def walk(node: yaml.Node | None, loc: Place) -> None:
-        if id(node) in walked:
-            # An alias, which may hold itself.
-            return
-        walked.add(id(node))
-        if isinstance(node, yaml.MappingNode):
-            for key, value in node.value:
-                found[(*loc, str(key.value))] = f"line {key.start_mark.line + 1}, column {key.start_mark.column + 1}"
-                walk(value, (*loc, str(key.value)))
-        elif isinstance(node, yaml.SequenceNode):
-            for at, value in enumerate(node.value):
-                found[(*loc, at)] = f"line {value.start_mark.line + 1}, column {value.start_mark.column + 1}"
-                walk(value, (*loc, at))
-
-    walk(yaml.compose(path.read_text(encoding="utf-8"), yaml.SafeLoader), ())
-    return found
 
 
 def _at(loc: Place, places: Mapping[Place, str]) -> str:
@@ -145,26 +148,26 @@ def _at(loc: Place, places: Mapping[Place, str]) -> str:
     return ""
 
 
-def _with_absolute_paths(told: dict[str, Any], base: Path) -> dict[str, Any]:
+def _with_absolute_paths(keys: dict[str, Any], base: Path) -> dict[str, Any]:
     return {
-        key: _absolute(value, base) if key in PATHS and isinstance(value, str) else value for key, value in told.items()
+        key: _absolute(value, base) if key in PATHS and isinstance(value, str) else value for key, value in keys.items()
     }
 
 
 def _absolute(value: str, base: Path) -> str:
-    if "://" in value:
+    if "://" in value or "\0" in value:
         return value
     path = base / value
     return str(path.resolve() if ".." in path.parts else path.absolute())
 
 
-def _set(told: dict[str, Any], key: str, value: Any) -> None:
+def _set(keys: dict[str, Any], key: str, value: Any) -> None:
     *outer, last = key.split(".")
     for name in outer:
-        inner = told.get(name)
-        told[name] = dict(inner) if isinstance(inner, dict) else {}
-        told = told[name]
-    told[last] = value
+        inner = keys.get(name)
+        keys[name] = dict(inner) if isinstance(inner, dict) else {}
+        keys = keys[name]
+    keys[last] = value
 
 
 def _explain(error: Any) -> str:
@@ -177,8 +180,8 @@ def _explain(error: Any) -> str:
         return f"unknown key {place!r}: {hint}"
     if error["type"] == "missing":
         return f"the key {place!r} is missing"
-    said = str(error["msg"]).removeprefix("Value error, ")
-    return f"{place}: {said[0].lower()}{said[1:]}" if place else said
+    message = str(error["msg"]).removeprefix("Value error, ")
+    return f"{place}: {message[0].lower()}{message[1:]}" if place else message
 
 
 def _keys_at(loc: tuple[Any, ...]) -> list[str]:

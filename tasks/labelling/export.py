@@ -1,9 +1,7 @@
-"""Export: labelled rows with their texts, in forms that labelling tools and spreadsheets import."""
+"""Export: labelled rows with their texts, and the form that Label Studio imports."""
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,14 +18,11 @@ from rowmill.schemas.row import Row
 from rowmill.tasks.input.reader import input_files, shard_rows
 from rowmill.tasks.labelling.judgements import REVIEW
 from rowmill.tasks.labelling.label_studio import as_task, interface
-from rowmill.tasks.labelling.people_file import shielded
 from rowmill.tasks.labelling.review import reason
 from rowmill.tasks.output.part_writer import read_footer
-from rowmill.tasks.plan.label_gold import SEVERAL
 from rowmill.tasks.plan.planner import Planner, shown_text
 from rowmill.tasks.system.durable import published
 
-COLUMNS = ("row_id", "text", "suggested", "agreement", "votes", "why", "gold")
 RESULTS = ["row_id", "row_index", "status", "error_message", "voted_label", "agreement", "votes", "gold"]
 
 
@@ -63,31 +58,6 @@ def every_row(root: Path, job: Job, model: Model, label: Label) -> Iterator[Mapp
             planned = planner.plan(row)
             text = shown_text(planned, model) if isinstance(planned, Request) else ""
             yield {**told, "text": text, "suggested": told["voted_label"], "why": reason(told, label)}
-
-
-def write_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
-    """One line a row; `gold` is for people to fill in. Returns how many rows. Raises StorageError.
-
-    It begins with a mark, by which Excel knows UTF-8, and no cell is a formula.
-    """
-    count = 0
-    with published(path, "the export") as file:
-        text = io.TextIOWrapper(file, "utf-8-sig", newline="")
-        writer = csv.writer(text)
-        writer.writerow(COLUMNS)
-        for row in rows:
-            votes = "; ".join(_text(vote["label"]) for vote in row["votes"])
-            cells = {**row, "votes": votes}
-            writer.writerow([cells[name] if name == "agreement" else _text(cells[name]) for name in COLUMNS])
-            count += 1
-        text.detach()
-    return count
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return ""
-    return shielded(SEVERAL.join(value) if isinstance(value, list) else str(value))
 
 
 def write_label_studio(path: Path, rows: Iterable[Mapping[str, Any]], label: Label) -> int:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from rowmill.schemas.catalogue import Model, find_model
+from rowmill.schemas.catalogue import Model
 from rowmill.schemas.errors import JobError
 from rowmill.schemas.job import Job
 from rowmill.schemas.label import Label
@@ -36,7 +36,6 @@ from rowmill.tasks.labelling.judgements import (
 from rowmill.tasks.labelling.review import GOLD, Texts, write_review
 from rowmill.tasks.output.folder import number_of, read_manifest
 from rowmill.tasks.output.label_columns import labels_of
-from rowmill.tasks.plan.input_checks import refuse_impossible
 from rowmill.tasks.plan.label_prompt import as_asked
 from rowmill.tasks.plan.planner import Planner, shown_text
 
@@ -165,38 +164,6 @@ def _look_at_gate(gold: Gold, limit: int | None) -> None:
                 "them. Add gold rows, or ask for less",
                 key, rows, what, among, 100 * wanted, least,
             )  # fmt: skip
-
-
-Votes = dict[str, tuple[Model, list[Planner]]]
-
-
-def planned_votes(job: Job, model: Model, catalogue: Mapping[str, Model], *, sandbox: bool) -> Votes:
-    """Who votes, and a planner for each vote, by model name; empty for a job without labels.
-
-    Raises JobError, CatalogueError for a stronger model that is unknown or cannot be asked this.
-    """
-    label = job.label
-    if label is None:
-        return {}
-    asked = [(model, label.votes)]
-    if label.escalate is not None:
-        asked.append((_stronger(label.escalate.model, model, catalogue), label.escalate.votes))
-    found: Votes = {}
-    for one, votes in asked:
-        told = job.model_copy(update={"model": one.name})
-        refuse_impossible(as_asked(told), one)
-        found[one.name] = (one, [Planner(as_asked(told, vote), one, sandbox=sandbox) for vote in range(votes)])
-    return found
-
-
-def _stronger(name: str, model: Model, catalogue: Mapping[str, Model]) -> Model:
-    if name == model.name:
-        raise JobError(
-            f"the rows on which {name} disagrees cannot be escalated to {name} itself",
-            where="label.escalate.model",
-            hint="name a stronger model, or ask for more votes",
-        )
-    return find_model(name, catalogue)
 
 
 def keep(run: LabelRun, root: Path) -> None:

@@ -29,8 +29,7 @@ MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"),
 )  # fmt: skip
 WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
-# What a spreadsheet would take for a formula; an apostrophe before it makes it text, and is taken away again.
-FORMULA = re.compile(r"'*[=+\-@\t\r]")
+# An export puts an apostrophe before what a spreadsheet would run as a formula; it is taken away again.
 _SHIELDED = re.compile(r"'+[=+\-@\t\r]")
 _SEPARATOR_LINE = re.compile(r"\Asep=(.)\r?\n", re.IGNORECASE)
 
@@ -67,11 +66,6 @@ def read_people_file(path: Path, known: Sequence[str]) -> PeopleFile:
         entries = tuple(_json_entries(text, path))
         return PeopleFile(entries, frozenset(name for entry in entries for name in entry.values))
     return _table(text, path, known)
-
-
-def shielded(text: str) -> str:
-    """A cell's text as a spreadsheet shows it, and never runs it."""
-    return f"'{text}" if FORMULA.match(text) else text
 
 
 def _unshielded(text: str) -> str:

@@ -1,32 +1,56 @@
-"""Columns: the results schema of a job, the same for every part its output will ever have."""
+"""Columns: the results schema of a job, the same for every part of its output."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 import pyarrow as pa
 
+from rowmill.schemas.errors import InputError
 from rowmill.schemas.job import Job
 from rowmill.schemas.output_schema import Shape
-from rowmill.schemas.results import OPTIONAL, label_columns, results_schema
+from rowmill.schemas.results import OPTIONAL, RESERVED, label_columns, results_schema
 from rowmill.tasks.input.files import InputFile
-from rowmill.tasks.input.survey import Survey, parquet_keep_types
+from rowmill.tasks.input.kept_types import kept_types
+from rowmill.tasks.input.survey import Survey
 from rowmill.tasks.output.part_writer import output_metadata
+
+# Fields that are named one by one.
+NOTED = 10
+
+
+def kept_names(job: Job) -> list[str]:
+    """The input columns that stand in the results: the id under its own name, then those of `keep`.
+
+    An id whose name the results use themselves stands in `row_id` alone, unless `keep` asks for it: that is refused.
+    """
+    own_id = [job.id] if job.id is not None and job.id not in RESERVED and job.id not in job.keep else []
+    return [*own_id, *job.keep]
 
 
 def columns_of(
-    job: Job, shape: Shape, survey: Survey, files: Sequence[InputFile], standing: pa.Schema | None
+    job: Job, shape: Shape, survey: Survey, files: Sequence[InputFile]
 ) -> tuple[pa.Schema, Mapping[str, pa.DataType]]:
-    """The schema, and the types of the kept columns: those of a part that stands, else the input's.
+    """The schema, and the types of the kept columns.
 
-    Raises JobError where a kept column bears the name of a results column.
+    Raises JobError where a kept column bears the name of a results column, InputError where it differs between files
+    so that no type holds both unchanged, or cannot be written.
     """
-    types = survey.keep_types.arrow(job.keep) | parquet_keep_types(files, job.keep)
-    if standing is not None:
-        types |= {name: standing.field(name).type for name in job.keep if name in standing.names}
-    keep = {name: types[name] for name in job.keep}
+    keep = kept_types(files, job.keep, survey.keep_types)
+    if len(names := kept_names(job)) > len(keep):
+        # Nobody asked for the id: where it drifts from file to file, it stands in `row_id` alone.
+        with suppress(InputError):
+            keep = kept_types(files, names[:1], survey.keep_types) | keep
     asked = {"thoughts": job.params.include_thoughts, "grounding": job.params.search, "tool_calls": bool(job.tools)}
     optional = [(name, OPTIONAL[name]) for name, wanted in asked.items() if wanted]
     if job.label is not None:
         optional += label_columns(multi=job.label.multi)
-    return results_schema(keep, shape.type, optional, output_metadata(job.output_schema)), keep
+    return results_schema(keep, shape.type, optional, output_metadata(job.output_schema, shape)), keep
+
+
+def json_text_notes(shape: Shape) -> list[str]:
+    """What a user should know of the fields of `output` that are JSON text."""
+    fields = shape.json_text_fields
+    notes = [f"output{field.pointer} is JSON text, not a typed field: {field.reason}" for field in fields[:NOTED]]
+    return notes if len(fields) <= NOTED else [*notes, f"and {len(fields) - NOTED:,} more fields of output like these"]

@@ -216,6 +216,12 @@ def is_locked(root: Path) -> bool:
     return False
 
 
+def refuse_in_use(root: Path) -> None:
+    """Raises OutputError where a run holds this output now."""
+    if is_locked(root):
+        raise in_use(str(root), (root / LOCK).read_text(encoding="utf-8", errors="replace").strip())
+
+
 def read_manifest(root: Path) -> dict[str, Any] | None:
     """run.json of an output, None where there is none. Raises DamageError where it is no JSON object."""
     path = root / MANIFEST

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import islice
@@ -22,6 +23,7 @@ from rowmill.schemas.output_schema import Shape
 from rowmill.schemas.results import TIME, TOOL_CALLS, money_array
 from rowmill.schemas.row import Shard
 from rowmill.tasks.answers.validator import output_value
+from rowmill.tasks.input.kept_columns import Pick
 from rowmill.tasks.output.label_columns import LABEL_COLUMNS, label_column
 from rowmill.tasks.output.part_reader import DETAILS, Details, details_of
 from rowmill.tasks.system.durable import published
@@ -50,22 +52,31 @@ def write_part(
     shape: Shape | None,
     batches: Iterable[Sequence[Outcome]],
     footer: Footer,
+    kept: Pick | None = None,
 ) -> None:
     """Write, sync, rename, sync the folder. Outcomes come in row order, some (best BATCH_ROWS) at a time.
 
-    Raises StorageError, leaving nothing half.
+    `kept` gives the kept columns of rows. Raises StorageError, leaving nothing half; InputError where the rows are not
+    in the input any more.
     """
-    told = {**(schema.metadata or {}), FOOTER.encode(): msgspec.json.encode(footer)}
-    with (
-        published(path, "the part") as file,
-        pq.ParquetWriter(file, schema.with_metadata(told), compression="zstd", write_page_checksum=True) as writer,
-    ):
+    metadata = {**(schema.metadata or {}), FOOTER.encode(): msgspec.json.encode(footer)}
+    with writing(path, schema.with_metadata(metadata)) as writer:
         details: Details = []
-        encoded = (encode_batch(_noted(outcomes, details), schema, shape) for outcomes in batches)
+        encoded = (encode_batch(_noted(outcomes, details), schema, shape, kept) for outcomes in batches)
         while group := list(islice(encoded, GROUP_ROWS // BATCH_ROWS)):
-            writer.write_table(pa.Table.from_batches(group))
+            writer.write_table(pa.concat_tables(group))
         if details:
             writer.add_key_value_metadata({DETAILS: msgspec.json.encode(details)})
+
+
+@contextmanager
+def writing(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
+    """A part in the making, published when all of it is written. Raises StorageError."""
+    with (
+        published(path, "the part") as file,
+        pq.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True) as writer,
+    ):
+        yield writer
 
 
 def _noted(outcomes: Sequence[Outcome], details: Details) -> Sequence[Outcome]:
@@ -77,9 +88,12 @@ def _noted(outcomes: Sequence[Outcome], details: Details) -> Sequence[Outcome]:
 Column = Callable[[Sequence[Outcome]], pa.Array]
 
 
-def encode_batch(outcomes: Sequence[Outcome], schema: pa.Schema, shape: Shape | None) -> pa.RecordBatch:
-    """Outcomes → one record batch of the results schema."""
-    arrays = []
+def encode_batch(
+    outcomes: Sequence[Outcome], schema: pa.Schema, shape: Shape | None, kept: Pick | None = None
+) -> pa.Table:
+    """Outcomes → some rows of the results."""
+    picked = None if kept is None else kept([outcome.row_index for outcome in outcomes])
+    arrays: list[pa.Array | pa.ChunkedArray] = []
     for column in schema:
         if column.name == "output":
             arrays.append(_outputs(outcomes, column.type, shape))
@@ -88,8 +102,8 @@ def encode_batch(outcomes: Sequence[Outcome], schema: pa.Schema, shape: Shape | 
         elif column.name in LABEL_COLUMNS:
             arrays.append(label_column(column.name, column.type, [outcome.labelling for outcome in outcomes]))
         else:
-            arrays.append(_kept(outcomes, column.name, column.type))
-    return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(list(schema)))
+            arrays.append(pa.nulls(len(outcomes), column.type) if picked is None else picked.column(column.name))
+    return pa.Table.from_arrays(arrays, schema=pa.schema(list(schema)))
 
 
 def _outputs(outcomes: Sequence[Outcome], type_: pa.DataType, shape: Shape | None) -> pa.Array:
@@ -97,14 +111,6 @@ def _outputs(outcomes: Sequence[Outcome], type_: pa.DataType, shape: Shape | Non
     if shape is None:
         return pa.array(texts, type_)
     return pa.array([None if text is None else output_value(text, shape) for text in texts], type_)
-
-
-def _kept(outcomes: Sequence[Outcome], name: str, type_: pa.DataType) -> pa.Array:
-    """A kept column. What JSON has no word for stands in the journal as text, and is read back by Arrow."""
-    values = [outcome.keep.get(name) for outcome in outcomes]
-    if pa.types.is_temporal(type_) or pa.types.is_decimal(type_):
-        return pa.array([None if value is None else str(value) for value in values], pa.string()).cast(type_)
-    return pa.array(values, type_)
 
 
 def _plain(type_: pa.DataType, path: str) -> Column:
@@ -211,6 +217,9 @@ def tally_value(tally: Tally) -> dict[str, Any]:
     return value
 
 
-def output_metadata(schema: Any) -> dict[str, str]:
-    """The job's own schema, kept in the file that was typed from it."""
-    return {} if schema is None else {"rowmill.schema": encode_json(schema).decode()}
+def output_metadata(schema: Any, shape: Shape) -> dict[str, str]:
+    """The job's own schema, kept in the file that was typed from it, and which fields of `output` are JSON text."""
+    if schema is None:
+        return {}
+    fields = encode_json([field.pointer for field in shape.json_text_fields]).decode()
+    return {"rowmill.schema": encode_json(schema).decode(), "rowmill.json_text_fields": fields}

@@ -8,13 +8,16 @@ from rowmill.schemas.catalogue import Model
 from rowmill.schemas.errors import InputError, JobError
 from rowmill.schemas.job import Job
 from rowmill.schemas.outcome import Outcome, Status
+from rowmill.schemas.request import AskOptions, Text, Turn
+from rowmill.tasks.gateway.protocols.registry import PROTOCOLS
 from rowmill.tasks.input.reader import without_id
 from rowmill.tasks.input.survey import Survey
 from rowmill.tasks.plan.planner import Planner, goes_native
+from rowmill.tasks.plan.worst_case import refusal
 
 
 def refuse_impossible(job: Job, model: Model) -> None:
-    """Raises JobError for what this model does not offer, or what a cap needs and the catalogue does not tell."""
+    """Raises JobError for what this model does not offer, or what a cap needs and the catalogue is missing."""
     for error in impossible(job, model):
         raise error
 
@@ -23,16 +26,16 @@ def impossible(job: Job, model: Model) -> Iterator[JobError]:
     """All of that at once."""
     if job.params.search and job.tools and not model.search_with_functions:
         yield JobError(f"search and functions cannot be used together on {model.name}", where="tools", hint="drop one")
-    if job.max_cost_usd is not None and model.price is None:
+    if job.is_capped and model.price is None:
         yield JobError(
             f"the price of {model.name} is unknown, so the cap cannot be held",
-            where="max_cost_usd",
+            where="max_cost_usd" if job.max_cost_usd is not None else "max_run_cost_usd",
             hint="add the price to your catalogue, or run without a cap: cost is then null",
         )
-    most = job.params.max_output_tokens
-    if most is not None and most > model.max_output_tokens:
+    limit = job.params.max_output_tokens
+    if limit is not None and limit > model.max_output_tokens:
         yield JobError(
-            f"{model.name} gives at most {model.max_output_tokens:,} output tokens, {most:,} are asked for",
+            f"{model.name} gives at most {model.max_output_tokens:,} output tokens, {limit:,} are asked for",
             where="params.max_output_tokens",
             hint=f"ask for {model.max_output_tokens:,} or fewer, or leave it out",
         )
@@ -42,6 +45,21 @@ def impossible(job: Job, model: Model) -> Iterator[JobError]:
             where="params.thinking",
             hint=f"it has: {', '.join(model.thinking_levels) or 'none'}",
         )
+    if (reason := _refused_params(job, model)) is not None:
+        yield reason
+
+
+def _refused_params(job: Job, model: Model) -> JobError | None:
+    """What `params.extra` adds to every body and no body may have, told once and not by each row."""
+    if not job.params.extra:
+        return None
+    ask = AskOptions(params=job.params, tools=tuple(job.tools))
+    codec = PROTOCOLS[model.protocol]
+    body = codec.body([Turn("user", (Text("a prompt"),))], ask, model)
+    reason = codec.excluded(body, model) or refusal(model, body, capped=job.is_capped)
+    if reason is None:
+        return None
+    return JobError(reason, where="params.extra", hint="params.extra is part of every request body")
 
 
 def refuse_without_labels(job: Job) -> None:
@@ -60,10 +78,10 @@ def notes(job: Job, model: Model) -> list[str]:
     if job.output_schema is not None and (job.tools or job.params.search) and not goes_native(job, model):
         what = "search" if job.params.search else "tools"
         found.append(f"{what} and a native schema exclude each other on {model.name}: the schema goes into the prompt")
-    if job.max_cost_usd is not None and job.params.max_output_tokens is None:
+    if job.is_capped and job.params.max_output_tokens is None:
         found.append(
             f"without params.max_output_tokens each call may cost what {model.max_output_tokens:,} output tokens cost; "
-            "under max_cost_usd this narrows how many fly at a time"
+            "under a cap this limits how many calls are in flight at a time"
         )
     return found
 
@@ -112,7 +130,7 @@ def _no_row_can_be_asked(survey: Survey, planner: Planner) -> InputError | None:
     return InputError(
         f"no request can be made of these rows: {first.error_message}",
         where=f"{row.file}, line {row.line}",
-        hint="mend the prompt or the input",
+        hint="fix the prompt or the input",
     )
 
 

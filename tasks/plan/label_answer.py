@@ -27,8 +27,8 @@ _FENCE = re.compile(r"\A\s*```[A-Za-z0-9_-]*[ \t]*\r?\n(.*?)\r?\n?[ \t]*```\s*\Z
 def validator_of(asked: Job) -> Validator:
     """What judges the answers of a job as it is asked (see label_prompt.as_asked)."""
     if asked.label is None:
-        return Validator(asked.output_schema)
-    return LabelValidator(asked.label, asked.output_schema)
+        return Validator(asked.output_schema, asked.validator)
+    return LabelValidator(asked.label, asked.output_schema, asked.validator)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +42,8 @@ class _Read:
 class LabelValidator(Validator):
     """Judges the answers of a labelling job: by its schema, and where they break it by what label they can mean."""
 
-    def __init__(self, label: Label, schema: Any) -> None:
-        super().__init__(schema)
+    def __init__(self, label: Label, schema: Any, model: str | None = None) -> None:
+        super().__init__(schema, model)
         self._label, self._matcher = label, LabelMatcher(label)
 
     def judge(self, text: str) -> Accepted | Rejected:
@@ -52,7 +52,7 @@ class LabelValidator(Validator):
         if isinstance(verdict, Accepted) or not text.strip():
             return verdict
         repaired = self._repaired(text)
-        return verdict if repaired is None or self._reasons(decode_json(repaired.text)) else repaired
+        return verdict if repaired is None or self._reasons(decode_json(repaired.text), repaired.text) else repaired
 
     def _repaired(self, text: str) -> Accepted | None:
         reason: str | None = None

@@ -24,11 +24,9 @@ from rowmill.tasks.gateway.protocols.registry import PROTOCOLS
 from rowmill.tasks.plan.label_gold import GoldReader
 from rowmill.tasks.plan.label_prompt import AskedJob, without_gold
 from rowmill.tasks.plan.media import MediaError, read_media
+from rowmill.tasks.plan.own_request import own_body, own_request
 from rowmill.tasks.plan.template import Template, TemplateError
-
-# Which protocol a row's own request speaks, by the column that holds it.
-OWN_REQUESTS = {"messages": "chat-completions", "contents": "generate-content"}
-BATCH_LINES = {"body": "chat-completions", "request": "generate-content"}
+from rowmill.tasks.plan.worst_case import refusal
 
 
 class Planner:
@@ -55,6 +53,7 @@ class Planner:
         self._shown_rows = _rows_shown(job.label)
         self._label_names = frozenset(job.label.names if job.label else ())
         self._gold_reader = GoldReader(job.label) if job.label else None
+        # Kept columns of JSON rows, whose values are only known as they are met.
         self.keep_types: Mapping[str, pa.DataType] = {}
 
     def plan(self, row: Row) -> Request | Outcome:
@@ -62,29 +61,28 @@ class Planner:
         if isinstance(self._job, AskedJob):
             return self._turned(self._job, row).plan(row)
         try:
-            keep = {name: kept(row.columns.get(name), type_) for name, type_ in self.keep_types.items()}
+            for name, type_ in self.keep_types.items():
+                kept(row.columns.get(name), type_)
         except ValueError as error:
-            return self._never_asked(row, Status.UNREADABLE, "kept_column", str(error), {})
+            return self._never_asked(row, Status.UNREADABLE, "kept_column", str(error))
         columns = without_gold(row.columns, self._job.label)
         try:
             media = self._media(columns)
             body = self._body(columns, media)
             key = request_key(self._salt, body)
         except TemplateError as error:
-            return self._never_asked(row, Status.FAILED, "template", str(error), keep)
+            return self._never_asked(row, Status.FAILED, "template", str(error))
         except MediaError as error:
-            return self._never_asked(row, Status.FAILED, "media", str(error), keep)
-        except (JsonTextError, ValueError, TypeError, KeyError, AttributeError) as error:
-            told = f"the row's own request cannot be sent: {error}"
-            return self._never_asked(row, Status.FAILED, FailureKind.INVALID_REQUEST.value, told, keep)
+            return self._never_asked(row, Status.FAILED, "media", str(error))
+        except (JsonTextError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            message = f"the row's own request cannot be sent: {error}"
+            return self._never_asked(row, Status.FAILED, FailureKind.INVALID_REQUEST.value, message)
         return Request(
             row,
             key,
             body,
-            keep,
             media=len(media),
             media_chars=sum(len(medium.base64 or "") for medium in media),
-            by_reference=any(medium.url for medium in media),
             gold=self._gold(row),
         )
 
@@ -113,21 +111,21 @@ class Planner:
         if label is None or self._gold_reader is None or label.gold is None or row.row_id in self._shown_rows:
             return None
         try:
-            told = self._gold_reader.labels(row.columns.get(label.gold))
+            gold = self._gold_reader.labels(row.columns.get(label.gold))
         except ValueError:
             return None
-        return told if told is None or self._label_names.issuperset(told) else None
+        return gold if gold is None or self._label_names.issuperset(gold) else None
 
     def _media(self, columns: Mapping[str, Any]) -> list[Media]:
         """The media of a row's attachment columns, read now and held by its request alone."""
         found: list[Media] = []
         room = self._job.limits.max_media_bytes
         for name in self._job.attachments:
-            told = read_media(
+            media = read_media(
                 columns.get(name), self._job.media_root, room, by_reference=self._model.media_by_reference
             )
-            room -= sum(len(medium.base64 or "") * 3 // 4 for medium in told)
-            found.extend(told)
+            room -= sum(len(medium.base64 or "") * 3 // 4 for medium in media)
+            found.extend(media)
         return found
 
     def _body(self, columns: Mapping[str, Any], media: list[Media]) -> dict[str, Any]:
@@ -135,8 +133,8 @@ class Planner:
             body = self._from_text(self._prompt.render(columns), media)
         else:
             body = self._own(columns, media)
-        if (why := self._protocol.excluded(body, self._model)) is not None:
-            raise ValueError(why)
+        if (reason := self._protocol.excluded(body, self._model)) is not None:
+            raise ValueError(reason)
         return self._protocol.add_text(body, self._instruction) if self._instruction else body
 
     def _from_text(self, text: str, media: list[Media]) -> dict[str, Any]:
@@ -148,23 +146,16 @@ class Planner:
         return self._protocol.body(turns, self._ask, self._model)
 
     def _own(self, columns: Mapping[str, Any], media: list[Media]) -> dict[str, Any]:
-        """The body of a row that carries its own request, in its own protocol or turned into the model's."""
-        own, protocol = own_request(columns)
+        """The body of a row that carries its own request."""
+        request, protocol = own_request(columns)
         if protocol is None:
-            return self._from_text(own["prompt"], media)
+            return self._from_text(request["prompt"], media)
         if media:
             raise ValueError("attachments go with a prompt; this row brings its own turns, which can hold its media")
-        if protocol == self._model.protocol:
-            body = self._protocol.adopt(own, self._ask, self._model)
-            self._protocol.turns(body)
-        else:
-            beside = set(own) - {*OWN_REQUESTS, "systemInstruction", "system_instruction", "model", "stream"}
-            if beside:
-                raise ValueError(
-                    f"it is written for {protocol} and {sorted(beside)[0]!r} has no place in {self._model.protocol}; "
-                    f"use a {protocol} model, or params of the job"
-                )
-            body = self._protocol.body(PROTOCOLS[protocol].turns(own), self._ask, self._model)
+        body = own_body(request, protocol, self._ask, self._model)
+        # What the job itself adds to a body is checked once, before the first row.
+        if (reason := refusal(self._model, body, capped=self._job.is_capped)) is not None:
+            raise ValueError(reason)
         return self._protocol.add_system(body, self._job.system) if self._job.system else body
 
     def never_read(self, row: Unreadable) -> Outcome:
@@ -173,7 +164,6 @@ class Planner:
             row.row_id,
             row.index,
             Status.UNREADABLE,
-            keep=dict.fromkeys(self.keep_types),
             error_kind="unreadable",
             error_message=row.message,
             response_text=None,
@@ -182,35 +172,19 @@ class Planner:
 
     def stands_twice(self, row: Row, first: int) -> Outcome:
         """The outcome of a row whose id an earlier row has."""
-        told = f"{row.file}, line {row.line}: the id {row.row_id!r} stands in row {first} too"
-        return self._never_asked(row, Status.UNREADABLE, "duplicate_id", told, {}, row_id=f"#{row.index}")
+        message = f"{row.file}, line {row.line}: the id {row.row_id!r} stands in row {first} too"
+        return self._never_asked(row, Status.UNREADABLE, "duplicate_id", message, row_id=f"#{row.index}")
 
-    def _never_asked(
-        self, row: Row, status: Status, kind: str, message: str, keep: dict[str, Any], row_id: str | None = None
-    ) -> Outcome:
+    def _never_asked(self, row: Row, status: Status, kind: str, message: str, row_id: str | None = None) -> Outcome:
         return Outcome(
             row_id or row.row_id,
             row.index,
             status,
-            keep=keep or dict.fromkeys(self.keep_types),
             error_kind=kind,
             error_message=message,
             wasted_usd=ZERO.usd,
             run_id=self._run_id,
         )
-
-
-def own_request(columns: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
-    """A row's own request and its protocol (None for a plain `prompt`). Raises ValueError where it carries none."""
-    for column, protocol in BATCH_LINES.items():
-        if isinstance(columns.get(column), dict):
-            return columns[column], protocol
-    for column, protocol in OWN_REQUESTS.items():
-        if isinstance(columns.get(column), list):
-            return {column: columns[column]}, protocol
-    if isinstance(columns.get("prompt"), str):
-        return {"prompt": columns["prompt"]}, None
-    raise ValueError("the job has no `prompt`, and the row has no prompt, messages, contents, body or request")
 
 
 def shown_text(request: Request, model: Model) -> str:
@@ -248,11 +222,11 @@ def _schema_name(schema: Any) -> str:
 
 
 def _salt(model: Model, schema: Any, label: Label | None, *, sandbox: bool) -> bytes:
-    told = [model.protocol, model.wire_name, schema, "sandbox" if sandbox else "gateway"]
+    identity = [model.protocol, model.wire_name, schema, "sandbox" if sandbox else "gateway"]
     if label is not None:
         # The answer that is kept is that of all votes together.
-        told.append(label.identity())
-    return blake2b(encode_json(told), digest_size=16).digest()
+        identity.append(label.identity())
+    return blake2b(encode_json(identity), digest_size=16).digest()
 
 
 def _rows_shown(label: Label | None) -> frozenset[str]:

@@ -8,8 +8,10 @@ from typing import Any
 
 import polars as pl
 
+from rowmill.tasks.output.results_frame import scan_results
 from rowmill.tasks.report.figures import shown
 from rowmill.tasks.report.flips import flips, flips_text
+from rowmill.tasks.report.inputs import compared_inputs, inputs_text
 
 EXAMPLES = 5
 
@@ -29,6 +31,7 @@ def compared(before: Path, after: Path) -> dict[str, Any]:
     changed = answered.filter(differs)
     return {
         **counts,
+        "inputs": compared_inputs(before.parent, after.parent),
         "status_changes": [
             {"from": row[0], "to": row[1], "rows": row[2]}
             for row in turned.sort("len", descending=True).collect().iter_rows()
@@ -51,7 +54,7 @@ def compared(before: Path, after: Path) -> dict[str, Any]:
 
 
 def _rows(results: Path) -> pl.LazyFrame:
-    rows = pl.scan_parquet(results / "part-*.parquet")
+    rows = scan_results(results)
     output = rows.collect_schema()["output"]
     answer = (
         pl.col("output").struct.json_encode() if isinstance(output, pl.Struct) else pl.col("output").cast(pl.String)
@@ -80,7 +83,7 @@ def _sums(rows: pl.LazyFrame) -> dict[str, Any]:
 
 def _fields(before: Path, after: Path) -> list[dict[str, Any]]:
     """How often each field that both outputs have differs, where both rows are ok."""
-    left, right = (pl.scan_parquet(path / "part-*.parquet") for path in (before, after))
+    left, right = (scan_results(path) for path in (before, after))
     of_a, of_b = (rows.collect_schema()["output"] for rows in (left, right))
     if not (isinstance(of_a, pl.Struct) and isinstance(of_b, pl.Struct)):
         return []
@@ -97,6 +100,7 @@ def _fields(before: Path, after: Path) -> list[dict[str, Any]]:
 def compare_text(told: Mapping[str, Any]) -> str:
     """The comparison as people read it."""
     lines = [f"rows: {told['in_both']:,} in both, {told['only_a']:,} only in A, {told['only_b']:,} only in B"]
+    lines += inputs_text(told["inputs"])
     share = told["answers_changed"] / told["answers_in_both"] if told["answers_in_both"] else 0.0
     lines.append(f"answers: {told['answers_changed']:,} of {told['answers_in_both']:,} changed ({share:.1%})")
     lines += [f"  {one['field']}: {one['changed']:,} changed" for one in told["fields"] if one["changed"]]

@@ -8,6 +8,10 @@ from typing import Any
 
 import polars as pl
 
+from rowmill.tasks.output.part_writer import read_footer
+from rowmill.tasks.output.prompts import Prompts
+from rowmill.tasks.output.results_frame import result_parts, scan_results
+
 SAMPLES = 12
 FAILED_SAMPLES = 3
 VALUES_SHOWN = 8
@@ -63,11 +67,11 @@ class Figures:
     keep: list[str] = field(default_factory=list)
 
 
-def figures(results: Path) -> Figures:
-    """The figures of an output's parts. Empty where there is none."""
-    if not any(results.glob("part-*.parquet")):
+def figures(results: Path, prompts: Prompts | None = None) -> Figures:
+    """The figures of an output's parts. Empty where there is none. Sample rows show their prompts where told."""
+    if not result_parts(results):
         return Figures()
-    rows = pl.scan_parquet(results / "part-*.parquet")
+    rows = scan_results(results)
     names = rows.collect_schema().names()
     found = Figures(rows=rows.select(pl.len()).collect().item())
     found.keep = names[2 : names.index("status")]
@@ -78,7 +82,7 @@ def figures(results: Path) -> Figures:
             found.histograms[name] = histogram
     found.failures = _failures(rows)
     found.fields = _fields(rows)
-    found.samples = _samples(rows, found)
+    found.samples = _samples(results, rows, found, prompts)
     return found
 
 
@@ -172,13 +176,35 @@ def _fields(rows: pl.LazyFrame) -> list[Field]:
     return found
 
 
-def _samples(rows: pl.LazyFrame, found: Figures) -> list[dict[str, Any]]:
-    """Some rows from everywhere: what was kept of them, beside what came out."""
+def _samples(results: Path, rows: pl.LazyFrame, found: Figures, prompts: Prompts | None) -> list[dict[str, Any]]:
+    """Some rows from everywhere: what was asked and kept of them, beside what came out."""
     every = max(1, found.rows // SAMPLES)
-    columns = ["row_id", *found.keep, "status", "response_text", "error_message", "cost_usd"]
-    told = rows.select(columns).gather_every(every).head(SAMPLES).collect()
-    return [{name: shown(str(value)) if value is not None else "" for name, value in row.items()}
-            for row in told.iter_rows(named=True)]  # fmt: skip
+    told = ["status", "response_text", "error_message", "cost_usd"]
+    sampled = rows.select("row_id", "row_index", "request_key", *found.keep, *told)
+    sampled_rows = sampled.gather_every(every).head(SAMPLES).collect().to_dicts()
+    asked = _prompts(results, sampled_rows, prompts)
+    return [
+        {**{name: _cell(row[name]) for name in ("row_id", *found.keep)}, "prompt": shown(asked.get(row["row_index"])),
+         **{name: _cell(row[name]) for name in told}}
+        for row in sampled_rows
+    ]  # fmt: skip
+
+
+def _prompts(results: Path, sampled: list[dict[str, Any]], prompts: Prompts | None) -> dict[int, str | None]:
+    """Prompts of sampled rows by row_index; none where the input is not at hand."""
+    found: dict[int, str | None] = {}
+    if prompts is None or not prompts.is_quick:
+        return found
+    for part in result_parts(results):
+        shard = read_footer(part).shard
+        some = [row for row in sampled if shard.first_row <= row["row_index"] <= shard.last_row]
+        if some:
+            found |= {index: prompt.text or prompt.note for index, prompt in prompts.of(part, some).items()}
+    return found
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else shown(str(value))
 
 
 def shown(text: str | None, most: int = SHOWN_CHARS) -> str:

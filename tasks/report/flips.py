@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from rowmill.tasks.labelling.scores import mcnemar
+from rowmill.tasks.output.results_frame import scan_results
 
 FLIPS_SHOWN = 20
 EXAMPLES = 3
@@ -38,7 +39,7 @@ def flips(before: Path, after: Path) -> dict[str, Any] | None:
 
 
 def _labels(results: Path) -> pl.LazyFrame | None:
-    rows = pl.scan_parquet(results / "part-*.parquet")
+    rows = scan_results(results)
     schema = rows.collect_schema()
     if "label" not in schema or "votes" not in schema:
         return None

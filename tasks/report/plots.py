@@ -1,80 +1,137 @@
-"""Plots: figures → SVG that stands in a page, takes the page's colours and tells in words what it shows."""
+"""Plots: figures to SVG elements of a page, in the page's colours, each with a description in words.
+
+Drawn by hand: three kinds of plot over axes that start at zero need no plotting library.
+"""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from html import escape
-from typing import Any
-
-import matplotlib as mpl
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from rowmill.tasks.report.figures import Histogram
 
-# Colours that the page replaces by its own, light or dark.
-INK, LINE = "#123456", "#654321"
-STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none", "svg.hashsalt": "rowmill", "font.family": "sans-serif", "font.size": 9,
-    "axes.edgecolor": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK, "text.color": INK,
-    "axes.spines.top": False, "axes.spines.right": False,
-}  # fmt: skip
-SIZE = (5.2, 2.3)
-# Marks nearer than this share of the width are written as one.
+WIDTH, HEIGHT = 520.0, 230.0
+LEFT, RIGHT, TOP, BOTTOM = 62.0, 14.0, 18.0, 42.0
+BAR, GAP = 20.0, 10.0
+# Room for the names of lying bars, a character each about this wide.
+CHARACTER = 6.2
+TICKS = 6
+# Marks closer than this share of the width are written as one.
 CLOSE = 0.06
+AXIS = 'stroke="currentColor" fill="none"'
+DOTTED = f'{AXIS} stroke-dasharray="2 3"'
 
 
 def curve(
-    x: Sequence[float], y: Sequence[float], *, across: str, up: str, told: str, limit: Sequence[float] = ()
+    x: Sequence[float], y: Sequence[float], *, across: str, up: str, words: str, limit: Sequence[float] = ()
 ) -> str:
-    """A line over time, and what limits it as a dotted one."""
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=SIZE, layout="constrained")
-        axes = figure.add_subplot()
-        axes.fill_between(x, y, color=LINE, alpha=0.25, linewidth=0, step="post")
-        axes.step(x, y, color=LINE, where="post")
-        if limit:
-            axes.step(x, limit, color=INK, where="post", linestyle=":", linewidth=1.2)
-        axes.set(xlabel=across, ylabel=up, ylim=(0, None), xlim=(0, None))
-        return _svg(figure, told)
+    """A step line over time, and its limit as a dotted one. `x` rises; no value is negative."""
+    frame = _Frame(max(x), 1.05 * max([*y, *limit]))
+    line = _steps(frame, x, y)
+    drawn = [
+        f'<path d="{line} V{frame.y(0):.1f} H{frame.x(x[0]):.1f} Z" fill="var(--line)" opacity="0.25"/>',
+        f'<path d="{line}" fill="none" stroke="var(--line)" stroke-width="1.5"/>',
+    ]
+    if limit:
+        drawn.append(f'<path d="{_steps(frame, x, limit)}" {DOTTED}/>')
+    return _svg([*drawn, *frame.axes(across, up)], words)
 
 
-def bars(histogram: Histogram, *, across: str, told: str) -> str:
-    """A histogram with its middle and its 95th percentile marked."""
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=SIZE, layout="constrained")
-        axes = figure.add_subplot()
-        axes.stairs(histogram.counts, histogram.edges, fill=True, color=LINE, alpha=0.8)
-        marks = [("p50", histogram.middle), ("p95", histogram.p95)]
-        if histogram.p95 - histogram.middle < CLOSE * histogram.edges[-1]:
-            marks = [("p50, p95", histogram.p95)]
-        for name, at in marks:
-            axes.axvline(at, color=INK, linestyle=":", linewidth=1)
-            axes.annotate(name, (at, 1), xycoords=("data", "axes fraction"), ha="center", va="bottom", fontsize=8)
-        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set(xlabel=across, ylabel="rows", xlim=(0, None))
-        return _svg(figure, told)
+def bars(histogram: Histogram, *, across: str, words: str) -> str:
+    """A histogram with its median and its 95th percentile marked."""
+    frame = _Frame(histogram.edges[-1], 1.05 * max(histogram.counts))
+    drawn = []
+    for left, right, count in zip(histogram.edges, histogram.edges[1:], histogram.counts, strict=False):
+        if count:
+            box = _box(frame.x(left), frame.y(count), frame.x(right), frame.y(0))
+            drawn.append(f'<path d="{box}" fill="var(--line)" opacity="0.8"/>')
+    marks = [("p50", histogram.middle), ("p95", histogram.p95)]
+    if histogram.p95 - histogram.middle < CLOSE * histogram.edges[-1]:
+        marks = [("p50, p95", histogram.p95)]
+    for name, at in marks:
+        drawn.append(f'<path d="M{frame.x(at):.1f} {frame.y(0):.1f} V{TOP:.1f}" {DOTTED}/>')
+        drawn.append(_text(frame.x(at), TOP - 5, name, "middle"))
+    return _svg([*drawn, *frame.axes(across, "rows", whole=True)], words)
 
 
-def lying_bars(counts: Sequence[tuple[str, int]], *, across: str, told: str) -> str:
-    """Named counts, the largest on top."""
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(SIZE[0], 0.7 + 0.3 * len(counts)), layout="constrained")
-        axes = figure.add_subplot()
-        names, values = [name for name, _ in reversed(counts)], [count for _, count in reversed(counts)]
-        drawn = axes.barh(names, values, color=LINE, alpha=0.8)
-        axes.bar_label(drawn, labels=[f"{value:,}" for value in values], padding=3)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set(xlabel=across)
-        axes.margins(x=0.15)
-        return _svg(figure, told)
+def lying_bars(counts: Sequence[tuple[str, int]], *, across: str, words: str) -> str:
+    """Named counts as horizontal bars, in their order from the top."""
+    left = 16 + CHARACTER * max(len(name) for name, _ in counts)
+    height = TOP + BOTTOM + len(counts) * (BAR + GAP)
+    frame = _Frame(1.15 * max(count for _, count in counts), 1, left=left, height=height)
+    drawn = []
+    for number, (name, count) in enumerate(counts):
+        top = TOP + number * (BAR + GAP)
+        box = _box(left, top, frame.x(count), top + BAR)
+        drawn.append(f'<path d="{box}" fill="var(--line)" opacity="0.8"/>')
+        drawn.append(_text(left - 6, top + BAR - 6, name, "end"))
+        drawn.append(_text(frame.x(count) + 5, top + BAR - 6, f"{count:,}", "start"))
+    return _svg([*drawn, *frame.across(across, whole=True)], words, height)
 
 
-def _svg(figure: Figure, told: str) -> str:
-    """The figure as an element of a page, its colours taken from the page, its words for those who cannot see it."""
-    out = io.StringIO()
-    figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    text = out.getvalue()
-    text = text[text.index("<svg") :].replace(INK, "currentColor").replace(LINE, "var(--line)")
-    return text.replace("<svg", f'<svg role="img" aria-label="{escape(told)}"', 1)
+class _Frame:
+    """Axes from zero to the largest values, and where a value lies in the picture."""
+
+    def __init__(self, most_x: float, most_y: float, *, left: float = LEFT, height: float = HEIGHT) -> None:
+        self._most_x, self._most_y = most_x or 1.0, most_y or 1.0
+        self._left, self._bottom = left, height - BOTTOM
+
+    def x(self, value: float) -> float:
+        return self._left + (WIDTH - RIGHT - self._left) * value / self._most_x
+
+    def y(self, value: float) -> float:
+        return self._bottom - (self._bottom - TOP) * value / self._most_y
+
+    def axes(self, across: str, up: str, *, whole: bool = False) -> Iterator[str]:
+        """Both axes; the upward one in whole numbers where `whole` is set."""
+        yield from self.across(across)
+        yield f'<path d="M{self._left:.1f} {TOP:.1f} V{self._bottom:.1f}" {AXIS}/>'
+        for value in ticks(self._most_y, whole=whole):
+            at = self.y(value)
+            yield f'<path d="M{self._left - 4:.1f} {at:.1f} h4" {AXIS}/>'
+            yield _text(self._left - 7, at + 4, _number(value), "end")
+        middle = (self._bottom + TOP) / 2
+        yield _text(12, middle, up, "middle", f' transform="rotate(-90 12 {middle:.1f})"')
+
+    def across(self, name: str, *, whole: bool = False) -> Iterator[str]:
+        yield f'<path d="M{self._left:.1f} {self._bottom:.1f} H{WIDTH - RIGHT:.1f}" {AXIS}/>'
+        for value in ticks(self._most_x, whole=whole):
+            at = self.x(value)
+            yield f'<path d="M{at:.1f} {self._bottom:.1f} v4" {AXIS}/>'
+            yield _text(at, self._bottom + 16, _number(value), "middle")
+        yield _text((self._left + WIDTH - RIGHT) / 2, self._bottom + 34, name, "middle")
+
+
+def ticks(most: float, *, whole: bool = False) -> list[float]:
+    """Round values from 0 up to `most`, at most seven: steps of 1, 2 or 5 times a power of ten."""
+    step = 10.0 ** math.floor(math.log10(most / TICKS))
+    step *= next(factor for factor in (1, 2, 5, 10) if most / (step * factor) <= TICKS)
+    if whole:
+        step = max(1.0, step)
+    return [number * step for number in range(int(most / step) + 1)]
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value == int(value) else f"{value:.3g}"
+
+
+def _steps(frame: _Frame, x: Sequence[float], y: Sequence[float]) -> str:
+    """Each value holds until the next one."""
+    path = f"M{frame.x(x[0]):.1f} {frame.y(y[0]):.1f}"
+    return path + "".join(f" H{frame.x(at):.1f} V{frame.y(value):.1f}" for at, value in zip(x[1:], y[1:], strict=False))
+
+
+def _box(left: float, top: float, right: float, bottom: float) -> str:
+    return f"M{left:.1f} {bottom:.1f} V{top:.1f} H{right:.1f} V{bottom:.1f} Z"
+
+
+def _text(x: float, y: float, text: str, anchor: str, more: str = "") -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{more}>{escape(text)}</text>'
+
+
+def _svg(elements: Sequence[str], words: str, height: float = HEIGHT) -> str:
+    return (
+        f'<svg role="img" aria-label="{escape(words)}" viewBox="0 0 {WIDTH:.0f} {height:.0f}" '
+        f'font-family="system-ui, sans-serif" font-size="12" fill="currentColor">{"".join(elements)}</svg>'
+    )

@@ -16,7 +16,7 @@ from rowmill.tasks.gateway.admission.gate import Gate
 from rowmill.tasks.gateway.admission.limiter import Limiter
 from rowmill.tasks.gateway.client import Client
 from rowmill.tasks.gateway.credentials import Gateway
-from rowmill.tasks.labelling.label_run import Votes
+from rowmill.tasks.plan.vote_planners import Votes
 from rowmill.tasks.settle.settler import Settler
 from rowmill.tasks.settle.voter import Panel, Voter
 from rowmill.tasks.system.clock import Clock
@@ -48,7 +48,7 @@ class Callers:
         self._job, self._gateway, self._validator = job, gateway, validator
         self._clock, self._rng, self._run_id = clock, rng, run_id
         self._sending: set[int] = set()
-        self.cap_usd = None if job.max_cost_usd is None else parse_amount(str(job.max_cost_usd))
+        self.cap_usd = cap_usd(job, spent_usd)
         limits = job.limits
         sliding = limits.window == "sliding" and not is_quota
         self.gate = Gate(
@@ -84,7 +84,6 @@ class Callers:
             validator=self._validator,
             retries=job.retries,
             stream=job.params.stream,
-            search=job.params.search,
             clock=self._clock,
             rng=self._rng,
             run_id=self._run_id,
@@ -94,3 +93,16 @@ class Callers:
     async def aclose(self) -> None:
         for client in self.clients.values():
             await client.aclose()
+
+
+def cap_usd(job: Job, spent_usd: int) -> int | None:
+    """What may have been spent for the output when this run ends, in 10⁻¹² USD; None where nothing caps it.
+
+    `max_cost_usd` caps all that is ever spent, `max_run_cost_usd` what this run adds to it.
+    """
+    caps = []
+    if job.max_cost_usd is not None:
+        caps.append(parse_amount(str(job.max_cost_usd)))
+    if job.max_run_cost_usd is not None:
+        caps.append(spent_usd + parse_amount(str(job.max_run_cost_usd)))
+    return min(caps, default=None)

@@ -58,6 +58,7 @@ class ManifestBuilder:
         self.before = before
         self.input_files: list[dict[str, Any]] = []
         self.limit: int | None = None
+        self.json_text_fields: list[dict[str, str]] = []
         self.unsettled: dict[int, Spent] = {}
         self.digests: dict[str, dict[str, Any]] = {}
         self.forecast: dict[str, Any] | None = None
@@ -83,6 +84,10 @@ class ManifestBuilder:
             where=where,
             hint="name another output, or use --fresh (the earlier results are then moved aside, not deleted)",
         )
+
+    def kept_before(self) -> list[str]:
+        """The `keep` columns of the parts that stand."""
+        return list((self.before.get("job") or {}).get("keep") or [])
 
     def was_complete(self, rows_in_parts: int) -> bool:
         """A complete run over the very same files and at least as many rows, with every part in place."""
@@ -152,6 +157,7 @@ class ManifestBuilder:
             "prices": _prices(self._models[0]),
             "prices_escalated": _prices(self._models[1]) if len(self._models) > 1 else None,
             "job": self._job.model_dump(mode="json", by_alias=True, exclude_defaults=True),
+            "json_text_fields": self.json_text_fields,
             "fingerprint": {"hash": self.fingerprint, "keys": self._keys},
             "input": {
                 "files": self.input_files,

@@ -12,13 +12,13 @@ from contextlib import AsyncExitStack, asynccontextmanager, closing
 from functools import partial
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 from rowmill.schemas.attempt import Spent
 from rowmill.schemas.manifest import WITHOUT_LEDGER, Termination
 from rowmill.schemas.price import Cost, parse_amount
 from rowmill.schemas.row import Row, Shard, Unreadable
 from rowmill.tasks.input.files import input_state
+from rowmill.tasks.input.kept_columns import KeptColumns
+from rowmill.tasks.input.kept_types import is_parquet
 from rowmill.tasks.input.key_index import KeyIndex
 from rowmill.tasks.input.reader import shard_rows
 from rowmill.tasks.input.survey import Survey, Surveyor
@@ -27,10 +27,11 @@ from rowmill.tasks.journal.ledger import LEDGER, Ledger
 from rowmill.tasks.labelling.label_run import keep
 from rowmill.tasks.output.answer_cache import AnswerCache, bound_usd
 from rowmill.tasks.output.bucket.mirror import Mirror
-from rowmill.tasks.output.columns import columns_of
+from rowmill.tasks.output.columns import columns_of, kept_names
 from rowmill.tasks.output.folder import Output
 from rowmill.tasks.output.inventory import Inventory, claims, take_inventory
 from rowmill.tasks.output.part_writer import Footer, tally_of
+from rowmill.tasks.output.reprojection import keep_anew
 from rowmill.tasks.plan.input_checks import refuse_bad_input
 from rowmill.tasks.run.background import Background
 from rowmill.tasks.run.balance_check import preflight
@@ -84,6 +85,9 @@ class _Opening:
         builder = ManifestBuilder(
             told, plan.models, plan.run_id, plan.fingerprint, dict(plan.fingerprint_keys), self._clock, before
         )
+        builder.json_text_fields = [
+            {"field": field.pointer, "reason": field.reason} for field in plan.validator.shape.json_text_fields
+        ]
         builder.refuse_another_job(str(output.root))
         if plan.labelling is not None:
             keep(plan.labelling, output.root)
@@ -99,7 +103,8 @@ class _Opening:
         # A limit below what stands already takes nothing away: rows that were paid for stay.
         builder.limit = None if options.limit is None else max(options.limit, standing_rows)
         corrected = plan.labelling is not None and plan.labelling.is_new
-        if options.retry_failed is None and not corrected and builder.was_complete(standing_rows):
+        is_same = builder.kept_before() == plan.job.keep and not corrected and options.retry_failed is None
+        if is_same and builder.was_complete(standing_rows):
             return FinishedRun(plan, self._clock, builder)
         return await self._opened(output, parts, builder, ledger)
 
@@ -111,15 +116,23 @@ class _Opening:
         surveyor = Surveyor(
             plan.files,
             id_column=job.id,
-            keep=job.keep,
+            keep=kept_names(job),
             keys=keys,
             sizes=output.part_sizes(parts),
             limit=builder.limit,
             max_line_bytes=job.limits.max_line_bytes,
         )
         survey = await asyncio.to_thread(surveyor.run_checked)
-        first = pq.read_schema(output.part_path(min(parts))) if parts else None
-        schema, plan.planner.keep_types = columns_of(job, plan.validator.shape, survey, plan.files, first)
+        schema, types = columns_of(job, plan.validator.shape, survey, plan.files)
+        if not is_parquet(plan.files):
+            plan.planner.keep_types = {name: types[name] for name in job.keep}
+        kept = KeptColumns(
+            plan.files,
+            types,
+            file_rows=survey.file_rows,
+            states=builder.input_files,
+            max_line_bytes=job.limits.max_line_bytes,
+        )
         refuse_bad_input(survey, job, plan.planner)
         cache = self._stack.enter_context(
             closing(AnswerCache(output.journal, plan.validator, plan.options.retry_failed))
@@ -135,6 +148,7 @@ class _Opening:
             survey_complete=survey.complete,
         )
         cache.open()
+        builder.digests |= await asyncio.to_thread(keep_anew, survey.shards, output, schema, kept)
         append = self._mirror.append if self._mirror is not None else None
         syncer = self._stack.enter_context(closing(Syncer(asyncio.get_running_loop(), keep=append)))
         callers = Callers(
@@ -163,6 +177,7 @@ class _Opening:
             ledger=ledger,
             syncer=syncer,
             results_schema=schema,
+            kept=kept,
             concurrency=job.limits.concurrency,
             reads_media=bool(job.attachments),
             run_id=plan.run_id,

@@ -17,6 +17,7 @@ from rowmill.tasks.input.survey import Survey, Surveyor
 from rowmill.tasks.labelling.gate import Verdict
 from rowmill.tasks.labelling.label_run import judge_gold
 from rowmill.tasks.output.folder import Output
+from rowmill.tasks.output.reprojection import keep_anew
 from rowmill.tasks.run.background import Background
 from rowmill.tasks.run.closing import close_output, conclude_labelling
 from rowmill.tasks.run.manifest_builder import ManifestBuilder
@@ -118,9 +119,16 @@ class OpenRun:
             if shard_or_none is not None:
                 # Remembered, so that a shard that is not settled now is met again after a wait.
                 self._survey.shards.append(shard_or_none)
+                await asyncio.to_thread(self._keep_anew, shard_or_none)
                 if self._is_wanted(shard_or_none):
                     yield shard_or_none
         self.progress.total_is_exact = True
+
+    def _keep_anew(self, shard: Shard) -> None:
+        context = self._context
+        if context.kept is not None:
+            digests = keep_anew([shard], context.output, context.results_schema, context.kept)
+            self.manifest_builder.digests |= digests
 
     def _is_wanted(self, shard: Shard) -> bool:
         if shard.number in self._standing:

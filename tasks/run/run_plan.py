@@ -16,11 +16,12 @@ from rowmill.tasks.input.files import InputFile
 from rowmill.tasks.input.reader import input_files
 from rowmill.tasks.job.fingerprint import job_fingerprint
 from rowmill.tasks.job.job_file import catalogue_of
-from rowmill.tasks.labelling.label_run import LabelRun, Votes, label_run, planned_votes
+from rowmill.tasks.labelling.label_run import LabelRun, label_run
 from rowmill.tasks.plan.input_checks import notes, refuse_impossible
 from rowmill.tasks.plan.label_answer import validator_of
 from rowmill.tasks.plan.label_prompt import as_asked
 from rowmill.tasks.plan.planner import Planner
+from rowmill.tasks.plan.vote_planners import Votes, planned_votes
 from rowmill.tasks.system.clock import Clock
 
 log = logging.getLogger("rowmill")

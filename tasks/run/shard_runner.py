@@ -22,6 +22,7 @@ from rowmill.schemas.request import Request
 from rowmill.schemas.row import Row, Shard, Unreadable
 from rowmill.tasks.answers.validator import Validator
 from rowmill.tasks.gateway.admission.gate import Halted, refused_storage
+from rowmill.tasks.input.kept_columns import KeptColumns
 from rowmill.tasks.input.key_index import KeyIndex
 from rowmill.tasks.journal.entries import VERSION, Bill, Head
 from rowmill.tasks.journal.group_commit import Syncer
@@ -65,6 +66,7 @@ class ShardContext:
     ledger: Ledger | None
     syncer: Syncer
     results_schema: pa.Schema
+    kept: KeptColumns | None
     concurrency: int
     reads_media: bool
     run_id: str
@@ -417,7 +419,8 @@ class ShardRun:
         shape = context.validator.shape if context.validator.has_schema else None
         path = context.output.part_path(shard.number)
         batches = (list(segment.outcomes(rows[at : at + BATCH_ROWS])) for at in range(0, len(rows), BATCH_ROWS))
-        write_part(path, context.results_schema, shape, batches, footer)
+        kept = None if context.kept is None else context.kept.of(shard)
+        write_part(path, context.results_schema, shape, batches, footer, kept)
         context.output.keep(path)
         return part_digest(path)
 
@@ -434,13 +437,12 @@ class ShardRun:
 
 
 def carried(found: Outcome, request: Request) -> Outcome:
-    """An outcome that is this row's too: the row tells its id, its place, what is kept of it, and its gold."""
+    """An outcome that is this row's too: the row tells its id, its place and its gold."""
     told = found.labelling
     return msgspec.structs.replace(
         found,
         row_id=request.row.row_id,
         row_index=request.row.index,
-        keep=request.keep,
         labelling=None if told is None else msgspec.structs.replace(told, gold=request.gold),
     )
 

@@ -34,7 +34,6 @@ def plan_row(planner: Planner, row: Row, run_id: str) -> Request | Outcome:
             row.row_id,
             row.index,
             Status.FAILED,
-            keep=dict.fromkeys(planner.keep_types),
             error_kind=failure.kind.value,
             error_message=failure.message,
             failures={failure.kind.value: 1},

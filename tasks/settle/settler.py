@@ -2,102 +2,35 @@
 
 from __future__ import annotations
 
-import math
 import random
 from collections import Counter
-from dataclasses import dataclass, field
-from typing import Any
 
 from rowmill.schemas.account import Account
 from rowmill.schemas.attempt import Answer, Failure, FailureKind, Spent
 from rowmill.schemas.catalogue import Model
 from rowmill.schemas.errors import StorageError
 from rowmill.schemas.job import Retries
-from rowmill.schemas.manifest import Termination, TerminationKind
 from rowmill.schemas.outcome import Outcome, Status, answer_digest
 from rowmill.schemas.price import ZERO, Cost
 from rowmill.schemas.request import Request
-from rowmill.schemas.usage import Usage
 from rowmill.tasks.answers.validator import Accepted, Rejected, Validator
-from rowmill.tasks.gateway.admission.gate import RUN_AGAIN, Gate, Halted, Permit, refused_storage
+from rowmill.tasks.gateway.admission.gate import Gate, Halted, Permit, refused_storage
 from rowmill.tasks.gateway.client import Client, Exchange
 from rowmill.tasks.gateway.failures import FAILURE_POLICIES, Action, Billed
 from rowmill.tasks.gateway.protocols.registry import PROTOCOLS
 from rowmill.tasks.gateway.retry import RetryableFailure, until_settled
 from rowmill.tasks.journal.entries import Bill, Intent
 from rowmill.tasks.journal.segment import Segment
+from rowmill.tasks.plan.worst_case import worst_case
 from rowmill.tasks.settle.defect import defect
-from rowmill.tasks.settle.evidence import Evidence, is_alone
+from rowmill.tasks.settle.retry_budget import RetryBudget
+from rowmill.tasks.settle.row_state import RowState
+from rowmill.tasks.settle.token_estimate import TokenEstimate
 from rowmill.tasks.system.clock import Clock
 
-BYTES_A_TOKEN = 4.0
-FIRST_OUTPUT_GUESS = 256.0
-# Answers are spread widely: their mean is taken over so many, so that one long answer does not slow the fleet.
-LEARNED_FROM = 200
-# Standard deviations of the tokens in flight that are held back, so that a run of long answers draws no 429.
-SPREADS_HELD = 3.0
 # What a medium may be counted as beyond its bytes at the most.
 MEDIA_MOST_TOKENS = 4_096
 CONTENT_KINDS = frozenset(kind for kind, policy in FAILURE_POLICIES.items() if policy.action is Action.ASK_AGAIN)
-# No connection was made: that says nothing of the row.
-NOT_CONNECTED = frozenset({FailureKind.UNREACHABLE, FailureKind.UNKNOWN_HOST, FailureKind.UNTRUSTED_CERTIFICATE})
-# A row may be throttled alone by chance so often, uncharged.
-ALONE_BY_CHANCE = 2
-# A limit that says when it ends may be waited for so long, uncharged, by a row that nobody is beside.
-TOLD_WAIT_MOST_S = 600.0
-
-
-@dataclass(slots=True)
-class Expectation:
-    """What a call will use, learned from those before: input tokens by its bytes, output tokens by their mean."""
-
-    bytes_a_token: float = BYTES_A_TOKEN
-    output: float = FIRST_OUTPUT_GUESS
-    variance: float = 0.0
-    seen: int = 0
-
-    def tokens(self, size: int, bound: int, in_flight: int) -> float:
-        """What to reserve: the mean, and a share of how far all that are in flight may stray from it together."""
-        straying = SPREADS_HELD * math.sqrt(self.variance / (in_flight + 1))
-        return size / self.bytes_a_token + min(self.output + straying, bound)
-
-    def learn(self, size: int, usage: Usage) -> None:
-        self.seen = min(self.seen + 1, LEARNED_FROM)
-        if usage.input:
-            self.bytes_a_token += (size / usage.input - self.bytes_a_token) / self.seen
-        off = usage.billed_output - self.output
-        self.output += off / self.seen
-        self.variance += (off * (usage.billed_output - self.output) - self.variance) / self.seen
-
-
-@dataclass(slots=True)
-class RowState:
-    """A row on its way: the body to send next, and what happened so far.
-
-    `upstream_at` are the times of its upstream failures, `unconnected`, `incomplete`, `refused` and `alone` numbers of
-    its other failures. `answers_seen` and `throttled_seen` are what the evidence counted when it was last sent or
-    throttled.
-    """
-
-    request: Request
-    body: dict[str, Any]
-    spent: Spent
-    failures: Counter[str]
-    upstream_at: list[float] = field(default_factory=list)
-    unconnected: int = 0
-    incomplete: int = 0
-    refused: int = 0
-    alone: int = 0
-    answers_seen: int | None = None
-    throttled_seen: int = 0
-    throttled_since: float | None = None
-    transport: int = 0
-    content: int = 0
-    answer: Answer | None = None
-    last: Failure | None = None
-    hopeless: bool = False
-    started_at: int | None = None
-    seconds: float = 0.0
 
 
 class Settler:
@@ -112,7 +45,6 @@ class Settler:
         validator: Validator,
         retries: Retries,
         stream: bool,
-        search: bool,
         clock: Clock,
         rng: random.Random,
         run_id: str,
@@ -123,10 +55,10 @@ class Settler:
         self.sending: set[int] = set() if sending is None else sending
         self._model, self._client, self._validator = model, client, validator
         self._protocol = PROTOCOLS[model.protocol]
-        self._retries, self._stream, self._search = retries, stream, search
+        self._stream = stream
         self._clock, self._rng, self._run_id = clock, rng, run_id
-        self._expectation = Expectation()
-        self._evidence = Evidence(gate.concurrency.most)
+        self._estimate = TokenEstimate()
+        self._budget = RetryBudget(gate, retries, clock)
 
     async def settle(self, request: Request, segment: Segment, account: Account) -> Outcome:
         """The outcome of a request. Raises Halted where the run ended first; what was spent is in the journal.
@@ -139,7 +71,7 @@ class Settler:
             outcome = await self._attempt(state, segment)
         except RetryableFailure as first:
             outcome = await self._again(state, segment, first)
-            self._evidence.settled(request.row.index)
+            self._budget.evidence.settled(request.row.index)
         self.gate.breaker.settled(request.row.index)
         return outcome
 
@@ -150,7 +82,7 @@ class Settler:
             return await until_settled(
                 first,
                 lambda: self._next_attempt(state, segment),
-                exhausted=lambda failure: self._exhausted(state, failure),
+                exhausted=lambda failure: self._budget.exhausted(state, failure),
                 charged=lambda: state.transport + state.unconnected,
                 clock=self._clock,
                 rng=self._rng,
@@ -159,8 +91,8 @@ class Settler:
             policy = FAILURE_POLICIES[last.failure.kind]
             if policy.action is Action.HALT:
                 raise Halted from None
-            if policy.every_row_halts_as and policy.action is Action.RETRY and not self._evidence.answers:
-                self._halt(policy.every_row_halts_as, last.failure)
+            if policy.every_row_halts_as and policy.action is Action.RETRY and not self._budget.evidence.answers:
+                self._budget.halt(policy.every_row_halts_as, last.failure)
                 raise Halted from None
             return self._given_up(state, last.failure)
         finally:
@@ -172,48 +104,27 @@ class Settler:
         if (
             last is not None
             and FAILURE_POLICIES[last.kind].action is Action.ROW_OR_RUN
-            and self._others_answered(state)
+            and self._budget.others_answered(state)
         ):
             raise RetryableFailure(last)
         return await self._attempt(state, segment)
-
-    def _exhausted(self, state: RowState, failure: Failure) -> bool:
-        """Whether the row is given up after this failure."""
-        action = FAILURE_POLICIES[failure.kind].action
-        if action is Action.WAIT:
-            return state.alone > ALONE_BY_CHANCE + self._retries.transport
-        if action is Action.RETRY:
-            state.transport = self.gate.breaker.charged(state.upstream_at) + state.incomplete
-            return state.transport > self._retries.transport
-        if action is Action.ASK_AGAIN:
-            return state.hopeless or state.content > self._retries.content
-        if action is Action.ROW_OR_RUN:
-            # Alone at the end of a run in which others were answered before, it is asked once more.
-            return self._others_answered(state) or (state.refused > 1 and self._evidence.answers > 0)
-        return True
-
-    def _others_answered(self, state: RowState) -> bool:
-        """Whether anybody was answered since this row's last call was sent."""
-        return state.answers_seen is not None and self._evidence.answers > state.answers_seen
 
     async def _attempt(self, state: RowState, segment: Segment) -> Outcome:
         """One exchange. Returns the outcome it settles, raises RetryableFailure for a failure."""
         try:
             content = self._protocol.wire(state.body, stream=self._stream)
-            bound = self._protocol.output_limit(state.body) or self._model.max_output_tokens
-            worst = worst_usd(self._model, state.request, len(content), bound, search=self._search)
+            worst = worst_case(self._model, state.body, len(content))
         except Exception as error:
             state.last = defect(error, state.request.row.row_id)
             state.failures[state.last.kind.value] += 1
             return self._given_up(state, state.last)
         size = len(content) - state.request.media_chars
-        tokens = (
-            self._expectation.tokens(size, bound, self.gate.in_flight) + self._model.media_tokens * state.request.media
-        )
-        permit = await self.gate.enter(state.request.row.index, tokens, worst)
+        text_tokens = self._estimate.tokens(size, worst.output_tokens, self.gate.in_flight)
+        tokens = text_tokens + self._model.media_tokens * state.request.media
+        permit = await self.gate.enter(state.request.row.index, tokens, worst.usd)
         self.sending.add(state.request.row.index)
         if state.answers_seen is None or state.refused:
-            state.answers_seen, state.throttled_seen = self._evidence.answers, self._evidence.throttled
+            state.answers_seen, state.throttled_seen = self._budget.evidence.answers, self._budget.evidence.throttled
         exchange = await self._send(state, segment, permit, content)
         return await self._judge(state, segment, permit, exchange, size)
 
@@ -252,11 +163,11 @@ class Settler:
         cost = (spent.cost.usd if spent.cost else 0) + spent.unknown_usd
         self.gate.release(permit, used_tokens=used, cost_usd=cost, failure=failure)
         if used is not None and not state.request.media:
-            self._expectation.learn(size, spent.usage)
+            self._estimate.learn(size, spent.usage)
         state.spent = state.spent + spent
         segment.bill(Bill(permit.row, state.spent.attempts, failure.kind.value if failure else None, spent))
         if exchange.answer is not None:
-            self._evidence.answered()
+            self._budget.evidence.answered()
         if isinstance(verdict, Accepted):
             return self._outcome(state, Status.OK, accepted=verdict, bought=spent.cost)
         await self._note(state, segment, permit, verdict, spent)
@@ -302,8 +213,8 @@ class Settler:
         state.hopeless = limit is not None and limit >= most
         raised = min(most, max(2 * (limit or 0), 2 * used, 256))
         state.body = self._protocol.with_output_limit(state.request.body, raised)
-        told = f"cut at {limit} output tokens" if limit else "cut at the model's output limit"
-        return Failure(FailureKind.CUT, f"the answer was {told}")
+        where = f"{limit} output tokens" if limit else "the model's output limit"
+        return Failure(FailureKind.CUT, f"the answer was cut at {where}")
 
     def _spent(self, exchange: Exchange, failure: Failure | None, worst_usd: int) -> Spent:
         """What the exchange cost, or may have cost at most where it did not tell."""
@@ -320,52 +231,9 @@ class Settler:
         """Write down a failed attempt, count it against the row, and end the run where its verdict says so."""
         state.last = failure
         state.failures[failure.kind.value] += 1
-        self._count(state, failure)
+        self._budget.count(state, failure)
         if spent.usage.total or spent.unknown:
             await segment.durable()
-
-    def _count(self, state: RowState, failure: Failure) -> None:
-        """Count a failure against its row, or against the run, which ends where it is every row's."""
-        policy = FAILURE_POLICIES[failure.kind]
-        now = self._clock.now()
-        if policy.halts_as is not None:
-            self._halt(policy.halts_as, failure)
-        elif policy.action is Action.WAIT:
-            self._count_wait(state, failure, now)
-        elif policy.action is Action.ASK_AGAIN:
-            state.content += 1
-        elif failure.kind in NOT_CONNECTED:
-            state.unconnected += 1
-            if self._evidence.unreachable(now) >= self._retries.outage_s:
-                self._halt(TerminationKind.OUTAGE, failure)
-        elif policy.upstream:
-            state.upstream_at.append(now)
-        elif policy.action is Action.RETRY:
-            state.incomplete += 1
-        elif policy.action is Action.ROW_OR_RUN:
-            state.refused += 1
-        elif failure.kind is not FailureKind.DEFECT:
-            # A refusal of this row's request: the gateway has looked at it.
-            self._evidence.answered()
-        if policy.every_row_halts_as is not None and self._evidence.refused():
-            self._halt(policy.every_row_halts_as, failure)
-
-    def _count_wait(self, state: RowState, failure: Failure, now: float) -> None:
-        """Everyone who is refused as too fast waits without charge; a row that is refused alone is charged."""
-        evidence = self._evidence
-        answered = evidence.answers - (state.answers_seen or 0)
-        throttled = evidence.throttled - state.throttled_seen
-        state.throttled_since = state.throttled_since or now
-        ends_by_itself = failure.retry_after is not None and now - state.throttled_since < TOLD_WAIT_MOST_S
-        if is_alone(answered, throttled) and (answered or not ends_by_itself):
-            state.alone += 1
-            evidence.suspect(state.request.row.index)
-        if evidence.throttle(state.request.row.index, now):
-            self._halt(TerminationKind.OUTAGE, failure)
-        state.answers_seen, state.throttled_seen = evidence.answers, evidence.throttled
-
-    def _halt(self, kind: TerminationKind, failure: Failure) -> None:
-        self.gate.halt(Termination(kind, failure.kind.value, failure.message, NEXT[kind.value]))
 
     def _given_up(self, state: RowState, failure: Failure) -> Outcome:
         action = FAILURE_POLICIES[failure.kind].action
@@ -388,7 +256,6 @@ class Settler:
             row_id=row.row_id,
             row_index=row.index,
             status=status,
-            keep=state.request.keep,
             output_text=accepted.text or None if accepted else None,
             response_text=answer.text if answer else None,
             repair=accepted.repair if accepted else None,
@@ -412,29 +279,7 @@ class Settler:
         )
 
 
-def worst_usd(model: Model, request: Request, size: int, bound: int, *, search: bool) -> int:
-    """Worst case of a call in 10⁻¹² USD: a body of so many bytes, an answer of so many tokens; 0 without a price.
-
-    No token is shorter than a byte, but a small medium has a least number of them. A search, or a medium that only its
-    address tells of, may fill the context window.
-    """
-    if model.price is None:
-        return 0
-    most = model.context_window
-    tokens = most if search or request.by_reference else min(size + MEDIA_MOST_TOKENS * request.media, most)
-    return model.price.of(Usage(input=tokens, output=bound)).usd
-
-
 def complaint(rejected: Rejected) -> str:
     """What the model is told when it is asked again."""
     reasons = "\n".join(f"- {reason}" for reason in rejected.reasons)
     return f"That answer was not accepted:\n{reasons}\nAnswer again with the corrected JSON value and nothing else."
-
-
-NEXT = {
-    "auth": "Check ROWMILL_API_KEY and the key's allowed addresses, then run the same command again",
-    "model_not_found": "Check the model's name and ROWMILL_BASE_URL, then run the same command again",
-    "insufficient_credits": f"Top up the balance. {RUN_AGAIN}",
-    "outage": f"{RUN_AGAIN}; retries.outage_s sets how long an outage is waited for",
-    "spend_limit": f"Raise the key's spend limit, or wait until its hour or day turns. {RUN_AGAIN}",
-}

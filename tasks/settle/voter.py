@@ -72,8 +72,8 @@ class Voter:
         if isinstance(planned, Outcome):
             # The stronger model cannot be asked this way; what was spent before stays with the vote.
             return msgspec.structs.replace(planned, spent=account.spent, failures=account.failures)
-        # Votes need neither what is kept of the row nor its gold: both stand once, in its outcome.
-        bare = msgspec.structs.replace(planned, keep={}, gold=None)
+        # The row's gold stands once, in its outcome.
+        bare = msgspec.structs.replace(planned, gold=None)
         return await panel.settler.settle(bare, segment, account)
 
     def _vote(self, cast: Voted) -> Vote:
@@ -104,7 +104,6 @@ class Voter:
             chosen,
             row_id=request.row.row_id,
             row_index=request.row.index,
-            keep=request.keep,
             spent=sum((outcome.spent for outcome in outcomes), account.spent),
             wasted_usd=None if None in wasted else sum(usd or 0 for usd in wasted),
             started_at=min((one.started_at for one in outcomes if one.started_at), default=None),

@@ -65,3 +65,24 @@ def test_answers_without_a_schema_are_compared_as_text(bench, sandboxes):
     told = bench.run("", "compare", "a", "b", "--json").manifest
     assert told["answers_in_both"] == 39
     assert told["fields"] == []
+
+
+def test_inputs_that_share_ids_but_not_rows_are_told(bench, sandboxes):
+    """Other rows under the same ids are told before what changed; a copy of the same rows is not; a changed file is."""
+    sandbox = sandboxes()
+    two_outputs(bench, sandbox.base_url)
+    assert "inputs:" not in bench.run("", "compare", "a", "b").out
+    bench.rows([{"id": f"r{n}", "text": f"person {n if n % 4 else n + 100}"} for n in range(40)], "others.jsonl")
+    bench.rows(
+        [{"id": f"r{n}", "text": f"person {n}" + ("[[fault:invalid_request]]" if n == 7 else "")} for n in range(40)],
+        "copy.jsonl",
+    )
+    for name in ("others", "copy"):
+        bench.run(sandbox.base_url, "run", "job.yaml", "--direct", "--no-report", "-i", f"{name}.jsonl", "-o", name)
+    told = bench.run("", "compare", "a", "others", "--json").manifest["inputs"]
+    assert (told["rows_compared"], told["rows_differ"]) == (40, 11)
+    assert "11 of 40 rows that share an id are other rows" in bench.run("", "compare", "a", "others").out
+    assert "inputs:" not in bench.run("", "compare", "a", "copy").out
+    with open(bench.folder / "copy.jsonl", "a") as file:
+        file.write('{"id": "more", "text": "x"}\n')
+    assert "has changed since" in bench.run("", "compare", "a", "copy").out

@@ -1,51 +1,68 @@
-"""The documentation does what it says: every file it shows is written, every command and every program in it is run."""
+"""The documentation does what it says: every file it shows is written, every command and program in it is run."""
 
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import re
 import shlex
 import subprocess
 import sys
+import tomllib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from rowmill.schemas.job import Job
 from tests.acceptance.test_prefect import prefect_environment, server  # noqa: F401
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 NOT_RUN = re.compile(r"<!-- not run: (?P<why>.+) -->")
 EXIT = re.compile(r"#\s*exit (\d+)\s*$")
+# The line above a block names it: the block is then that file.
+FILE = re.compile(r"`(?P<name>[\w.-]+)`:")
 LANGUAGES = {"sh", "python"}
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block: its language, its content, the file it is, and why it is not run."""
+
+    language: str
+    body: str
+    file: str | None
+    not_run: str | None
+
+
 # A program of a page, with `await` at its top as in a notebook.
 RUN_PYTHON = """
 import ast, asyncio, inspect, sys
 code = compile(open(sys.argv[1]).read(), sys.argv[1], "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-told = eval(code, {"__name__": "__main__"})
-if inspect.iscoroutine(told):
-    asyncio.run(told)
+result = eval(code, {"__name__": "__main__"})
+if inspect.iscoroutine(result):
+    asyncio.run(result)
 """
 
 
-def blocks(text: str) -> list[tuple[str, str, str | None]]:
-    """Language and info, content, and why it is not run, of each fenced block."""
-    found: list[tuple[str, str, str | None]] = []
+def blocks(text: str) -> list[Block]:
+    """The fenced blocks of a page."""
+    found: list[Block] = []
     inside: list[str] | None = None
-    info = before = ""
+    language = before = ""
     for line in text.splitlines():
         if inside is not None and line == "```":
-            told = NOT_RUN.search(before)
-            found.append((info, "".join(inside), told["why"] if told else None))
+            file, why = FILE.fullmatch(before), NOT_RUN.search(before)
+            found.append(Block(language, "".join(inside), file and file["name"], why and why["why"]))
             inside, line = None, ""
         elif inside is not None:
             inside.append(line + "\n")
             continue
         elif line.startswith("```"):
-            inside, info = [], line[3:]
+            inside, language = [], line[3:]
             continue
         before = line
     assert inside is None, "a block without an end"
@@ -55,15 +72,14 @@ def blocks(text: str) -> list[tuple[str, str, str | None]]:
 def script(text: str, folder: Path) -> str:
     """One shell script of all that a page writes and runs, in its order."""
     lines = ["set -u"]
-    for number, (info, body, why) in enumerate(blocks(text)):
-        language, _, file = info.partition(" file=")
-        if file:
-            (folder / f"block{number}").write_text(body)
-            lines.append(f"cp {shlex.quote(f'block{number}')} {shlex.quote(file)}")
-        elif language == "sh" and why is None:
-            lines += _commands(body)
-        elif language == "python" and why is None:
-            (folder / f"block{number}.py").write_text(body)
+    for number, block in enumerate(blocks(text)):
+        if block.file:
+            (folder / f"block{number}").write_text(block.body)
+            lines.append(f"cp {shlex.quote(f'block{number}')} {shlex.quote(block.file)}")
+        elif block.language == "sh" and block.not_run is None:
+            lines += _commands(block.body)
+        elif block.language == "python" and block.not_run is None:
+            (folder / f"block{number}.py").write_text(block.body)
             lines.append(f"python run_python.py block{number}.py || {{ echo block {number} failed >&2; exit 99; }}")
     return "\n".join(lines)
 
@@ -73,8 +89,8 @@ def _commands(body: str) -> list[str]:
     for line in body.replace("\\\n", " ").splitlines():
         if not line.strip() or line.startswith("#"):
             continue
-        told = EXIT.search(line)
-        wanted = told[1] if told else "0"
+        expected = EXIT.search(line)
+        wanted = expected[1] if expected else "0"
         made += [line, f"code=$?; [ $code = {wanted} ] || {{ echo {shlex.quote(line)}: exit $code >&2; exit 99; }}"]
     return made
 
@@ -82,25 +98,27 @@ def _commands(body: str) -> list[str]:
 def test_every_page_is_known() -> None:
     """Each fenced block is a file, is run, shows output, or says why it is not run."""
     for page in DOCS:
-        for info, _, why in blocks(page.read_text()):
-            language = info.split(" ")[0]
-            assert language in {*LANGUAGES, "", "yaml", "json", "csv", "toml"}, (page, info)
-            assert why is None or len(why) > 10
+        for block in blocks(page.read_text()):
+            assert block.language in {*LANGUAGES, "", "yaml", "json", "csv", "toml"}, (page, block)
+            assert block.not_run is None or len(block.not_run) > 10
 
 
-@pytest.mark.parametrize("page", [page for page in DOCS if any(info in LANGUAGES for info, _, _ in blocks(page.read_text()))],
-                         ids=lambda page: page.name)  # fmt: skip
+def is_run(page: Path) -> bool:
+    return any(block.language in LANGUAGES for block in blocks(page.read_text()))
+
+
+@pytest.mark.parametrize("page", [page for page in DOCS if is_run(page)], ids=lambda page: page.name)
 def test_a_page_does_what_it_says(page: Path, tmp_path: Path, sandboxes: Any, server: dict[str, str]) -> None:  # noqa: F811
     """Its files, commands and programs work one after the other in an empty folder beside the sample data."""
     for name in ("sample_data", "prefect.yaml", "flows"):
         (tmp_path / name).symlink_to(ROOT / name)
     bin_folder = tmp_path / "bin"
     bin_folder.mkdir()
-    for name, words in (("rowmill", "-m flows.cli"), ("python", ""), ("prefect", "-m prefect")):
+    for name, words in (("rowmill", "-m rowmill"), ("python", ""), ("prefect", "-m prefect")):
         (bin_folder / name).write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {words} "$@"\n')
         (bin_folder / name).chmod(0o755)
     (tmp_path / "run_python.py").write_text(RUN_PYTHON)
-    told = prefect_environment(
+    environment = prefect_environment(
         tmp_path / "home",
         ROWMILL_BASE_URL=sandboxes().base_url,
         ROWMILL_API_KEY="sk-docs",
@@ -109,7 +127,7 @@ def test_a_page_does_what_it_says(page: Path, tmp_path: Path, sandboxes: Any, se
     )
     done = subprocess.run(
         ["bash", "-c", script(page.read_text(), tmp_path)],
-        cwd=tmp_path, env=told, capture_output=True, text=True, timeout=300, check=False,
+        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3_000:]
     assert "Traceback" not in done.stderr
@@ -134,12 +152,51 @@ def test_the_pages_point_to_what_is_there() -> None:
 
 def test_the_jobs_of_the_readme_are_jobs() -> None:
     """Each YAML block of the README that is a whole job is one that the model takes."""
-    import yaml
+    for block in blocks((ROOT / "README.md").read_text()):
+        job = yaml.safe_load(block.body) if block.language == "yaml" else None
+        if isinstance(job, dict) and "model" in job:
+            Job.model_validate(job)
 
-    from rowmill.schemas.job import Job
 
-    for info, body, _ in blocks((ROOT / "README.md").read_text()):
-        told = yaml.safe_load(body) if info == "yaml" else None
-        if isinstance(told, dict) and "model" in told:
-            Job.model_validate(told)
-            json.dumps(told, default=str)
+def test_the_site_builds_strictly(tmp_path: Path) -> None:
+    """Every page is in the navigation, every link and anchor leads somewhere, every block is a block, and nothing is fetched."""
+    pytest.importorskip("mkdocs")
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)],
+        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    pages = sorted(tmp_path.rglob("index.html"))
+    assert len(pages) == len(DOCS) - 1
+    for page in pages:
+        text = page.read_text()
+        assert "```" not in text, page
+        assert not re.search(r'<(?:script|link|img)[^>]+(?:src|href)="(?:https?:)?//', text), page
+
+
+def test_the_container_is_made_of_what_is_there() -> None:
+    """Each path that the Dockerfile copies exists, all of the package is among them, and each extra it installs is one."""
+    lines = (ROOT / "Dockerfile").read_text().replace("\\\n", " ").splitlines()
+    copied = [path for line in lines if line.startswith("COPY ") for path in line.split()[1:-1]]
+    assert all((ROOT / path).exists() for path in copied), copied
+    assert {"src", "flows", "tasks", "schemas", "sandbox", "pyproject.toml", "constraints.txt"} <= set(copied)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    (installed,) = (line for line in lines if line.startswith("RUN pip install"))
+    assert "-c constraints.txt" in installed
+    extras = re.search(r"\.\[([\w,]+)\]", installed)
+    assert extras is not None
+    assert set(extras[1].split(",")) <= set(project["optional-dependencies"])
+    assert project["requires-python"] == ">=" + lines[0].removeprefix("FROM python:").removesuffix("-slim")
+
+
+def test_the_hooks_are_the_checks_of_make() -> None:
+    """What runs before a commit is what `make check` runs, by the same commands."""
+    hooks = [
+        hook
+        for repo in yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+        for hook in repo["hooks"]
+    ]
+    recipe = (ROOT / "Makefile").read_text().partition("\ncheck: ")[2].partition("\n\n")[0]
+    made = [line.strip().replace("$(BIN)", ".venv/bin") for line in recipe.splitlines()[1:]]
+    assert [hook["entry"] for hook in hooks] == made
+    assert all(hook["language"] == "system" for hook in hooks)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import signal
@@ -289,7 +288,7 @@ class TurningClock(Clock):
         return super().wall() + self.turned_s
 
 
-def test_a_wait_for_the_spend_limit_holds_no_worker(bench, sandboxes, clusters):
+async def test_a_wait_for_the_spend_limit_holds_no_worker(bench, sandboxes, clusters):
     """While the run waits for the turn of the hour no worker has work of its; lifted, it completes by itself, one call
     going first.
     """
@@ -314,13 +313,10 @@ def test_a_wait_for_the_spend_limit_holds_no_worker(bench, sandboxes, clusters):
         sandbox.change(spend_limit_usd=None)
         clock.turned_s = 7_200
 
-    async def scenario() -> dict[str, Any]:
-        async with opened(load_job(told), Options(), Gateway(sandbox.base_url, KEY), clock=clock) as session:
-            return await carry_out(session)
-
     with ThreadPoolExecutor(1) as pool:
         meddling = pool.submit(meddle)
-        manifest = asyncio.run(scenario())
+        async with opened(load_job(told), Options(), Gateway(sandbox.base_url, KEY), clock=clock) as run:
+            manifest = await carry_out(run)
         meddling.result()
     met, held, probed = refused
     assert held == []
@@ -393,7 +389,7 @@ def test_a_worker_that_cannot_work_for_the_run_is_refused(bench, sandboxes, clus
         other = tmp_path / "other" / "rowmill-9.9.dist-info"
         other.mkdir(parents=True)
         (other / "METADATA").write_text("Metadata-Version: 2.1\nName: rowmill\nVersion: 9.9\n")
-        more, said = {"PYTHONPATH": f"{other.parent}:{dask_cluster.ROOT}"}, "rowmill 9.9 is installed there"
+        more, said = {"PYTHONPATH": f"{other.parent}:{dask_cluster.PYTHONPATH}"}, "rowmill 9.9 is installed there"
     elif case == "key":
         more, said = {"ROWMILL_API_KEY": "sk-another-0123456789abcdef"}, "ROWMILL_API_KEY is another one there"
     elif case == "missing":

@@ -274,6 +274,7 @@ def test_a_spend_limit_keeps_the_votes_that_were_paid(bench, sandboxes):
     ended = bench.run(sandbox.base_url, "label", "job.yaml", "--direct", "--json")
     assert ended.code == 4, ended.err
     told = ended.manifest
+    assert "calls for rows that are not settled" in ended.err
     assert told["termination"]["kind"] == "spend_limit"
     assert told["ledger"]["not_attempted"] > 0
     assert money(told["totals"]["cost_usd"]) + money(told["beside"]["cost_usd"]) == money(sandbox.books()["billed_usd"])

@@ -26,47 +26,43 @@ def people(count: int) -> pl.DataFrame:
 JOB = {"model": "gemini-3-pro", "id": "id", "prompt": "Say {{ text }}", "schema": Person, "keep": ["text"]}
 
 
-def test_a_frame_comes_back_with_answers_and_a_grown_one_costs_its_new_rows(sandboxes, tmp_path):
+async def test_a_frame_comes_back_with_answers_and_a_grown_one_costs_its_new_rows(sandboxes, tmp_path):
     """Rows come back typed, in order and with their cost; the same frame with ten rows more asks ten times more."""
     sandbox = sandboxes()
     gateway = Gateway(sandbox.base_url, KEY, None)
-    found = asyncio.run(extract_frame(people(30), tmp_path / "out", gateway=gateway, **JOB))
+    found = await extract_frame(people(30), tmp_path / "out", gateway=gateway, **JOB)
     assert found["row_id"].to_list() == people(30)["id"].to_list()
     assert found["text"].to_list() == people(30)["text"].to_list()
     assert found["output"].struct.field("n").dtype == pl.Int64
     assert found["cost_usd"].sum() > 0
     assert sandbox.books()["calls"] == 30
-    grown = asyncio.run(extract_frame(people(40), tmp_path / "out", gateway=gateway, **JOB))
+    grown = await extract_frame(people(40), tmp_path / "out", gateway=gateway, **JOB)
     assert grown.height == 40
     assert sandbox.books()["calls"] == 40
     assert grown.head(30).equals(found)
     assert (tmp_path / "out/report.html").exists()
 
 
-def test_a_run_that_stops_early_raises_with_its_manifest(sandboxes, tmp_path):
+async def test_a_run_that_stops_early_raises_with_its_manifest(sandboxes, tmp_path):
     """A spend limit raises Stopped, which says why and what to do; what was settled stands."""
     gateway = Gateway(sandboxes(spend_limit_usd="0.02").base_url, KEY, None)
     with pytest.raises(Stopped, match="spend_limit") as caught:
-        asyncio.run(extract_frame(people(200), tmp_path / "out", gateway=gateway, **JOB))
+        await extract_frame(people(200), tmp_path / "out", gateway=gateway, **JOB)
     assert caught.value.manifest["ledger"]["ok"] > 0
     assert pl.read_parquet(tmp_path / "out/results/*.parquet").height == caught.value.manifest["ledger"]["ok"]
 
 
-def test_a_wrong_key_is_named(tmp_path):
+async def test_a_wrong_key_is_named(tmp_path):
     """A misspelt key of the job is refused before anything is sent."""
     with pytest.raises(JobError, match="did you mean 'prompt'"):
-        asyncio.run(extract_frame(people(1), tmp_path / "out", **{**JOB, "promt": "x"}))
+        await extract_frame(people(1), tmp_path / "out", **{**JOB, "promt": "x"})
 
 
-def test_inside_a_running_loop_as_in_a_notebook(sandboxes, tmp_path):
+async def test_inside_a_running_loop_as_in_a_notebook(sandboxes, tmp_path):
     """Awaited where a loop runs already, beside other work."""
-
-    async def notebook() -> tuple[int, int]:
-        gateway = Gateway(sandboxes().base_url, KEY, None)
-        frames = await asyncio.gather(
-            extract_frame(people(5), tmp_path / "a", gateway=gateway, **JOB),
-            extract_frame(people(7), tmp_path / "b", gateway=gateway, **JOB),
-        )
-        return frames[0].height, frames[1].height
-
-    assert asyncio.run(notebook()) == (5, 7)
+    gateway = Gateway(sandboxes().base_url, KEY, None)
+    five, seven = await asyncio.gather(
+        extract_frame(people(5), tmp_path / "a", gateway=gateway, **JOB),
+        extract_frame(people(7), tmp_path / "b", gateway=gateway, **JOB),
+    )
+    assert (five.height, seven.height) == (5, 7)

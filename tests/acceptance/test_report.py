@@ -80,6 +80,22 @@ def test_a_report_tells_the_run(bench, sandboxes):
     assert page.tags.count("svg") >= 6
 
 
+def test_a_report_shows_prompts_and_says_that_a_run_was_a_sandboxs(bench, sandboxes):
+    """Sample rows stand with what was asked of them; a run with --sandbox says so, another does not."""
+    rows = [{"id": f"r{n}", "text": f"person {n} <i>"} for n in range(30)]
+    page = reported(bench, sandboxes().base_url, rows, keep=["text"])
+    told = Outline(page).text
+    assert "Say person 0 <i>" in told
+    assert told.count("promptSay person") == 12
+    assert "answers are made up" not in told
+    bench.run("", "run", "job.yaml", "--direct", "-q", "--sandbox", "-o", "tried")
+    tried = (bench.folder / "tried/report.html").read_text()
+    assert "answers are made up" in Outline(tried).text
+    (bench.folder / "rows.jsonl").unlink()
+    assert bench.run("", "report", "out").code == 0
+    assert "not there any more" in Outline((bench.folder / "out/report.html").read_text()).text
+
+
 def test_a_report_needs_nothing_but_itself(bench, sandboxes):
     """No script, no address but those inside the page, and a policy that forbids the rest."""
     page = reported(bench, sandboxes().base_url, [{"id": f"r{n}", "text": f"person {n}"} for n in range(30)])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import signal
 import time
@@ -41,23 +40,20 @@ class SkippingClock(Clock):
             self.when.pop(after)()
 
 
-def run_in_process(bench: Bench, sandbox: Running, clock: SkippingClock) -> dict[str, Any]:
-    async def scenario() -> dict[str, Any]:
-        job = load_job(bench.folder / "job.yaml")
-        async with opened(job, Options(), Gateway(sandbox.base_url, KEY), clock=clock, seed=1) as session:
-            return await carry_out(session)
-
-    return asyncio.run(scenario())
+async def run_in_process(bench: Bench, sandbox: Running, clock: SkippingClock) -> dict[str, Any]:
+    job = load_job(bench.folder / "job.yaml")
+    async with opened(job, Options(), Gateway(sandbox.base_url, KEY), clock=clock, seed=1) as session:
+        return await carry_out(session)
 
 
-def test_it_goes_on_by_itself_when_the_limit_turns(bench, sandboxes):
+async def test_it_goes_on_by_itself_when_the_limit_turns(bench, sandboxes):
     """After three hours of a spend limit, three single probes later, the run completes; nothing is paid twice."""
     sandbox = sandboxes(spend_limit_usd="0.02", latency_ms=5)
     bench.rows(numbered(120))
     bench.job(id="id", limits={"concurrency": 8}, on_spend_limit="wait")
     clock = SkippingClock()
     clock.when[2.5 * 3600] = lambda: sandbox.change(spend_limit_usd=None)
-    manifest = run_in_process(bench, sandbox, clock)
+    manifest = await run_in_process(bench, sandbox, clock)
     assert manifest["termination"]["kind"] == "complete"
     assert manifest["ledger"]["ok"] == 120
     assert_balanced(manifest, bench.results())
@@ -68,13 +64,13 @@ def test_it_goes_on_by_itself_when_the_limit_turns(bench, sandboxes):
     assert sandbox.books()["prompts_billed_twice"] == 0
 
 
-def test_it_gives_up_after_25_hours(bench, sandboxes):
+async def test_it_gives_up_after_25_hours(bench, sandboxes):
     """A limit that never turns ends the run as a spend limit after 25 hours and at most one probe an hour."""
     sandbox = sandboxes(spend_limit_usd="0")
     bench.rows(numbered(20))
     bench.job(id="id", on_spend_limit="wait")
     clock = SkippingClock()
-    manifest = run_in_process(bench, sandbox, clock)
+    manifest = await run_in_process(bench, sandbox, clock)
     assert manifest["termination"]["kind"] == "spend_limit"
     assert manifest["waiting"]["reason"] == "spend_limit"
     assert manifest["ledger"]["not_attempted"] == 20

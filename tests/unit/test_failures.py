@@ -11,7 +11,7 @@ import pytest
 
 from rowmill.schemas.attempt import Failure, FailureKind
 from rowmill.tasks.gateway.failures import FAILURE_POLICIES, Action, Billed
-from rowmill.tasks.gateway.refusals import failure_of, retry_after
+from rowmill.tasks.gateway.refusals import failure_in_answer, failure_of, retry_after
 from rowmill.tasks.gateway.retry import RetryableFailure, until_settled
 from tests.unit.clocks import FakeClock
 
@@ -76,6 +76,97 @@ def test_every_failure_kind_has_one_verdict():
 def test_failures_are_told_by_status_code_and_type(status, content, kind):
     """Each answer of the gateway is the one failure that its status, code and type make it."""
     assert failure_of(status, {}, content, 0.0).kind is kind
+
+
+def error(**fields) -> bytes:
+    return json.dumps({"error": {"message": "words", **fields}}).encode()
+
+
+def google(status: str, *reasons: str) -> bytes:
+    return error(code=400, status=status, details=[{"reason": reason} for reason in reasons])
+
+
+@pytest.mark.parametrize(
+    ("status", "content", "kind"),
+    [
+        # money, in any status and spelling
+        *((status, error(type="billing_error", code="rate_limit_exceeded"), K.SPEND_LIMIT) for status in (400, 403, 429, 500)),
+        *((status, error(type="budget_exceeded", code=str(status)), K.SPEND_LIMIT) for status in (400, 402, 422, 429)),
+        (429, error(type="BudgetExceededError"), K.SPEND_LIMIT),
+        (429, error(type="insufficient_quota", code="insufficient_quota"), K.SPEND_LIMIT),
+        (400, error(code="billing_hard_limit_reached"), K.SPEND_LIMIT),
+        (402, error(type="billing_error"), K.INSUFFICIENT_CREDITS),
+        (403, error(code="insufficient_user_quota"), K.INSUFFICIENT_CREDITS),
+        (429, error(type="billing_error", code="insufficient_credits"), K.INSUFFICIENT_CREDITS),
+        (429, b'{"error": "insufficient_quota"}', K.SPEND_LIMIT),
+        (429, b'{"detail": {"error": {"code": "spend_limit_exceeded"}}}', K.SPEND_LIMIT),
+        # key, region and model
+        (400, google("INVALID_ARGUMENT", "API_KEY_INVALID"), K.INVALID_API_KEY),
+        (403, google("PERMISSION_DENIED", "API_KEY_SERVICE_BLOCKED"), K.INVALID_API_KEY),
+        (400, error(message="API key not valid. Please pass a valid API key.", status="INVALID_ARGUMENT"), K.INVALID_API_KEY),
+        (400, google("FAILED_PRECONDITION"), K.FORBIDDEN),
+        (403, google("PERMISSION_DENIED"), K.FORBIDDEN),
+        (403, error(code="ip_not_allowed"), K.IP_NOT_ALLOWED),
+        (400, error(code="model_not_found"), K.MODEL_NOT_FOUND),
+        (400, error(type="invalid_request_error", param="model", code=None), K.MODEL_NOT_FOUND),
+        (404, error(code="DeploymentNotFound"), K.MODEL_NOT_FOUND),
+        (404, google("NOT_FOUND"), K.WRONG_ADDRESS),
+        # one row's content
+        (400, error(code="content_filter"), K.CONTENT_FILTER),
+        (403, error(innererror={"code": "ResponsibleAIPolicyViolation"}), K.CONTENT_FILTER),
+        (413, error(type="tokens", code="rate_limit_exceeded"), K.INVALID_REQUEST),
+        (429, error(type="tokens", code="rate_limit_exceeded"), K.RATE_LIMIT),
+        # what passes
+        (409, error(type="conflict_error"), K.TEMPORARY), (425, b"Too Early", K.TEMPORARY), (499, b"", K.DISCONNECT),
+        (529, b'{"type": "error", "error": {"type": "overloaded_error"}}', K.UPSTREAM_ERROR),
+        (403, error(code="rate_limit_exceeded"), K.RATE_LIMIT), (503, error(status="UNAVAILABLE"), K.UPSTREAM_ERROR),
+    ],
+)  # fmt: skip
+def test_errors_of_other_gateways_are_known_by_their_words(status, content, kind):
+    """A word that means the same everywhere decides in every status, spelling and position; the status decides the rest."""
+    assert failure_of(status, {}, content, 0.0).kind is kind
+
+
+@pytest.mark.parametrize(
+    ("payload", "kind"),
+    [
+        ({"error": {"type": "billing_error"}}, K.SPEND_LIMIT), ({"error": {"code": 402}}, K.INSUFFICIENT_CREDITS),
+        ({"error": {"code": 429}}, K.RATE_LIMIT), ({"error": {"code": "429"}}, K.RATE_LIMIT),
+        ({"error": {"type": "rate_limit_error"}}, K.RATE_LIMIT), ({"error": {"code": 401}}, K.INVALID_API_KEY),
+        ({"error": {"type": "authentication_error"}}, K.INVALID_API_KEY), ({"error": {"code": 403}}, K.FORBIDDEN),
+        ({"error": {"status": "UNAVAILABLE"}}, K.UPSTREAM_ERROR), ({"error": {"code": 502}}, K.INTERNAL_ERROR),
+        ({"type": "error", "message": "overloaded", "code": 529}, K.UPSTREAM_ERROR), ({"error": "text"}, K.INTERNAL_ERROR),
+        ({"error": {"code": "content_filter"}}, K.CONTENT_FILTER), ({"error": {"code": 400}}, K.INVALID_REQUEST),
+        ({"error": {"code": "spend_limit_exceeded"}}, K.SPEND_LIMIT), ({"error": True}, K.INTERNAL_ERROR),
+    ],
+)  # fmt: skip
+def test_an_error_under_200_is_the_error_it_would_be_by_itself(payload, kind):
+    """In a 200 and in a stream the code, a number for one, or the type alone decide."""
+    assert failure_in_answer(payload).kind is kind
+
+
+def test_the_catalogue_may_name_its_gateways_own_errors():
+    """`[models.x.errors]` decides before every table, by code or type, under the status it names."""
+    errors = {
+        "400:team_month": "spend_limit",
+        "429:T-17": "upstream",
+        "403:blocked": "row",
+        "200:gone": "model_not_found",
+    }
+    named = [
+        (400, error(type="team_month", code="x"), K.SPEND_LIMIT), (429, error(code="T-17"), K.UPSTREAM_ERROR),
+        (403, error(code="blocked"), K.INVALID_REQUEST), (422, error(type="team_month"), K.INVALID_REQUEST),
+    ]  # fmt: skip
+    for status, content, kind in named:
+        assert failure_of(status, {}, content, 0.0, errors).kind is kind
+    assert failure_in_answer({"error": {"code": "gone"}}, errors).kind is K.MODEL_NOT_FOUND
+
+
+def test_a_wait_is_read_from_the_body_too():
+    """Google's RetryInfo holds for a 429 without Retry-After; the header is the more exact where both are there."""
+    body = error(code=429, status="RESOURCE_EXHAUSTED", details=[{"retryDelay": "2.5s"}])
+    assert failure_of(429, {}, body, 0.0).retry_after == 2.5
+    assert failure_of(429, {"retry-after": "7"}, body, 0.0).retry_after == 7
 
 
 def test_the_table_says_what_the_contract_says():

@@ -18,7 +18,7 @@ from rowmill.schemas.request import AskOptions, FunctionCall, FunctionResult, Me
 from rowmill.schemas.usage import Usage
 from rowmill.tasks.gateway.protocols import chat_completions, generate_content
 from rowmill.tasks.gateway.protocols.body import read
-from rowmill.tasks.gateway.protocols.event_stream import ErrorInAnswer, StreamCut
+from rowmill.tasks.gateway.protocols.event_stream import ErrorInAnswer, StreamCut, is_complete, is_silence
 from rowmill.tasks.gateway.protocols.fields import Unreadable
 
 PRO, FLASH = builtin_catalogue()["gemini-3-pro"], builtin_catalogue()["gemini-3-flash"]
@@ -198,3 +198,37 @@ def test_snake_case_of_gemini_batch_lines_is_read_as_the_page_writes_it():
     assert body["generationConfig"]["thinkingConfig"] == {"thinkingLevel": "low"}
     assert body["systemInstruction"] == {"parts": [{"text": "s"}]}
     assert generate_content.add_system(body, "other") == body
+
+
+@pytest.mark.parametrize(
+    ("end", "complete"),
+    [
+        (b"data: [DONE]\n\n", True), (b"data:[DONE]", True), (b"", False), (b": waiting\n\n", False),
+        (b'data: {"choices": [], "usage": {"prompt_tokens": 1}}\n\n', True),
+        (b'data: {"choices": [], "usage": null}\n\n', False), (b'data: {"choices": [], "usage": {"prompt_tokens": 1}}', False),
+    ],
+)  # fmt: skip
+def test_a_stream_is_complete_at_its_end_or_with_its_usage(end, complete):
+    """[DONE] ends a stream, and so does the usage after a finish reason; what says so inside a text does not."""
+    text = json.dumps({"choices": [{"delta": {"content": "data: [DONE]\n\n"}, "finish_reason": None}]})
+    before = f"data: {text}\n\n".encode()
+    finished = before + b'data: {"choices": [{"delta": {}, "finish_reason": "stop"}]}\n\n'
+    assert is_complete(finished + end) is complete
+    assert is_complete(before) is False
+
+
+def test_the_last_chunk_of_gemini_completes_its_stream():
+    """Finish reason and usage come together in this protocol: nothing need be waited for after them."""
+    for piece, last in ((b"", False), (b', "finishReason": "STOP"', True)):
+        body = (
+            b'data: {"candidates": [{"content": {"parts": [{"text": "a"}]}'
+            + piece
+            + b'}], "usageMetadata": {"x": 1}}\r\n\r\n'
+        )
+        assert is_complete(body) is last
+
+
+def test_comments_alone_are_silence():
+    """A piece of a stream that holds only comments and blank lines brings nothing."""
+    assert is_silence(b": waiting\n\n: waiting\r\n\r\n")
+    assert not is_silence(b': waiting\n\ndata: {"choices": []}\n\n')

@@ -333,7 +333,7 @@ def test_https_is_spoken_and_its_certificate_checked(tmp_path, monkeypatch, loop
     [
         (gzip.compress(b"x" * (ANSWER_MOST_BYTES + 1), mtime=0), FailureKind.UNREADABLE_BODY),
         (b"no gzip at all", FailureKind.UNREADABLE_BODY),
-        (gzip.compress(b'{"error": {"code": "upstream_error"}}', mtime=0), FailureKind.UNREADABLE_BODY),
+        (gzip.compress(b'{"error": {"code": "upstream_error"}}', mtime=0), FailureKind.UPSTREAM_ERROR),
     ],
 )
 def test_an_encoded_answer_is_unfolded_within_bounds(told, kind):

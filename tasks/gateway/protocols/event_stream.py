@@ -111,3 +111,8 @@ def is_complete(received: bytes) -> bool:
         return False
     start = max(bare.rfind(b"\ndata:"), bare.rfind(b"\rdata:"), 0)
     return _USAGE.search(bare, start) is not None and _FINISH.search(received) is not None
+
+
+def is_silence(piece: bytes) -> bool:
+    """Whether a piece of a stream brings nothing: comments, which some gateways send to keep a connection open."""
+    return not any(line and not line.startswith(b":") for line in piece.splitlines())

@@ -5,8 +5,8 @@
 | id, model, finish reason | text | none | a number is kept as text, anything else is none |
 | text of the answer | text, or a list of parts | nothing | `Broken`: half an answer is no answer |
 | thoughts | text, or a list of parts | none | ignored: they are no part of the answer |
-| token count | whole number | none of that sort | text and floats that are whole numbers count; else the bill is unknown |
-| arguments of a tool call | JSON text, or a value | `{}` | text that is no JSON is `Broken`, a value becomes JSON text |
+| token count | whole number | none of that sort | text and floats of whole numbers count; else the bill is unknown |
+| arguments of a tool call | JSON text, or a value | `{}` | text that is no JSON is `Broken`, a value becomes text |
 | flag | true or false | false | as JSON writes it, text too |
 """
 

@@ -6,26 +6,13 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from rowmill.schemas.attempt import Answer, ToolCall
+from rowmill.schemas.attempt import Answer
 from rowmill.schemas.catalogue import Model
 from rowmill.schemas.job import Tool
 from rowmill.schemas.json_text import encode_json
 from rowmill.schemas.request import AskOptions, FunctionCall, FunctionResult, Media, Part, Text, Turn
-from rowmill.schemas.usage import Usage, split_usage
-from rowmill.tasks.gateway.protocols.event_stream import ErrorInAnswer, StreamCut, no_answer
-from rowmill.tasks.gateway.protocols.fields import (
-    Broken,
-    NoCount,
-    Unreadable,
-    arguments,
-    count,
-    flag,
-    is_first,
-    side_text,
-    thoughts,
-    word,
-)
-from rowmill.tasks.gateway.protocols.finish import Ending, ending
+from rowmill.tasks.gateway.protocols.generated_answers import assemble as assemble
+from rowmill.tasks.gateway.protocols.generated_answers import decode as decode
 
 ROLES = {"user": "user", "model": "model", "tool": "user"}
 OWN_FIELDS = frozenset({"model"})
@@ -63,12 +50,12 @@ def adopt(own: dict[str, Any], ask: AskOptions, model: Model) -> dict[str, Any]:
 
 
 def _declaration(tool: Tool) -> dict[str, Any]:
-    told: dict[str, Any] = tool.model_dump(exclude_defaults=True)
-    return {**told, "parameters": google_schema(tool.parameters)} if tool.parameters else told
+    declared: dict[str, Any] = tool.model_dump(exclude_defaults=True)
+    return {**declared, "parameters": google_schema(tool.parameters)} if tool.parameters else declared
 
 
 def google_schema(schema: Any) -> Any:
-    """JSON Schema → the form the page's example has: type names in capitals, null told by `nullable`."""
+    """JSON Schema → the form the page's example has: type names in capitals, null as `nullable`."""
     if isinstance(schema, list):
         return [google_schema(part) for part in schema]
     if not isinstance(schema, dict):
@@ -98,9 +85,9 @@ def excluded(made: dict[str, Any], model: Model) -> str | None:
     return None
 
 
-def _camel(told: dict[str, Any]) -> dict[str, Any]:
+def _camel(fields: dict[str, Any]) -> dict[str, Any]:
     """Field names as the page writes them: Google's protocol reads snake case too, and its batch examples use it."""
-    return {re.sub(r"_([a-z])", lambda found: found[1].upper(), key): value for key, value in told.items()}
+    return {re.sub(r"_([a-z])", lambda found: found[1].upper(), key): value for key, value in fields.items()}
 
 
 def _with_ask(made: dict[str, Any], ask: AskOptions) -> dict[str, Any]:
@@ -226,161 +213,9 @@ def offers_functions(made: dict[str, Any]) -> bool:
 
 
 def output_limit(made: dict[str, Any]) -> int | None:
-    told = (made.get("generationConfig") or {}).get("maxOutputTokens")
-    return told if isinstance(told, int) else None
+    limit = (made.get("generationConfig") or {}).get("maxOutputTokens")
+    return limit if isinstance(limit, int) else None
 
 
 def with_output_limit(made: dict[str, Any], tokens: int) -> dict[str, Any]:
     return {**made, "generationConfig": {**(made.get("generationConfig") or {}), "maxOutputTokens": tokens}}
-
-
-def decode(payload: Any) -> Answer:
-    """A 200's JSON → answer. Raises Unreadable where it holds neither an answer nor a bill, ErrorInAnswer."""
-    if not isinstance(payload, dict):
-        raise Unreadable("the answer is no JSON object")
-    told, model = usage(payload.get("usageMetadata")), word(payload.get("modelVersion"))
-    candidates = payload.get("candidates")
-    if not candidates:
-        if reason := _block_reason(payload):
-            return Answer("", told, finish_reason=reason, model=model, blocked=reason)
-        if told is None:
-            raise no_answer(payload, "`candidates`")
-        return Answer("", told, model=model)
-    candidate = candidates[0] if isinstance(candidates, list) and isinstance(candidates[0], dict) else {}
-    if not candidate and told is None:
-        raise no_answer(payload, "`candidates`")
-    if candidate.get("error"):
-        raise ErrorInAnswer(candidate)
-    finish = word(candidate.get("finishReason"))
-    ended = ending(finish)
-    text, thought, broken = "", "", None
-    calls: tuple[ToolCall, ...] = ()
-    try:
-        text, thought, calls = _parts(candidate)
-    except Broken as error:
-        if told is None:
-            raise Unreadable(f"no answer in it: {error}") from None
-        broken = str(error)
-    if ended is Ending.BROKEN:
-        broken = f"the finish reason is {finish!r}"
-    grounding = candidate.get("groundingMetadata")
-    return Answer(
-        text=text,
-        usage=told,
-        finish_reason=finish,
-        model=model,
-        thoughts=thought or None,
-        cut=ended is Ending.CUT,
-        blocked=finish if ended is Ending.BLOCKED else None,
-        broken=broken,
-        unfinished=ended is Ending.NOT_SAID,
-        tool_calls=calls,
-        grounding=side_text(grounding),
-    )
-
-
-def _block_reason(payload: dict[str, Any]) -> str | None:
-    feedback = payload.get("promptFeedback")
-    return word(feedback.get("blockReason")) if isinstance(feedback, dict) else None
-
-
-def _parts(candidate: dict[str, Any]) -> tuple[str, str, tuple[ToolCall, ...]]:
-    """Text, thoughts and tool calls of a candidate. Raises Broken."""
-    content = candidate.get("content")
-    if content is None:
-        return "", "", ()
-    parts = content.get("parts") if isinstance(content, dict) else content
-    if parts is None:
-        return "", "", ()
-    if not isinstance(parts, list):
-        raise Broken("`parts` is no list")
-    texts: list[str] = []
-    thought: list[str] = []
-    calls: list[ToolCall] = []
-    for part in parts:
-        if isinstance(part, dict):
-            if flag(part.get("thought")):
-                thought.append(thoughts(part.get("text")))
-            elif call := part.get("functionCall"):
-                calls.append(_tool_call(call))
-            else:
-                texts.append(_text(part.get("text")))
-        elif part is not None:
-            texts.append(_text(part))
-    return "".join(texts), "".join(thought), tuple(calls)
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise Broken("the text of a part is none")
-    return value
-
-
-def assemble(events: list[Any], *, ended: bool) -> Any:
-    """Chunks of a stream → the answer as it would have come whole. Raises StreamCut where its end is missing.
-
-    [DONE] and the array's closing bracket end a stream here too, but only a finish reason ends an answer.
-    """
-    made: dict[str, Any] = {}
-    candidate: dict[str, Any] = {}
-    parts: list[Any] = []
-    for chunk in events:
-        if not isinstance(chunk, dict):
-            raise Unreadable("no JSON object in an event of the stream")
-        made |= {key: chunk[key] for key in ("modelVersion", "usageMetadata", "promptFeedback") if chunk.get(key)}
-        found = _first_candidate(chunk)
-        if found is None:
-            continue
-        candidate |= {key: found[key] for key in ("finishReason", "groundingMetadata", "error") if found.get(key)}
-        content = found.get("content")
-        more = content.get("parts") if isinstance(content, dict) else content
-        if isinstance(more, list):
-            parts.extend(more)
-        elif more is not None:
-            parts.append({"text": {"unknown": more}})
-    finished = word(candidate.get("finishReason")) is not None or "error" in candidate
-    if not finished and not (
-        _block_reason(made) or (ended and "usageMetadata" in made and not candidate and not parts)
-    ):
-        raise StreamCut("the stream ended before the answer was complete")
-    if not candidate and not parts:
-        return made
-    return {**made, "candidates": [{**candidate, "content": {"parts": parts}}]}
-
-
-def _first_candidate(chunk: dict[str, Any]) -> dict[str, Any] | None:
-    """What a chunk adds to the first of the candidates, which is the answer."""
-    candidates = chunk.get("candidates")
-    for found in candidates if isinstance(candidates, list) else ():
-        if isinstance(found, dict) and is_first(found.get("index")):
-            return found
-    return None
-
-
-def _tool_call(call: Any) -> ToolCall:
-    name = word(call.get("name")) if isinstance(call, dict) else None
-    if name is None:
-        raise Broken("a function call has no name")
-    return ToolCall(name, arguments(call.get("args")), word(call.get("id")))
-
-
-def usage(told: Any) -> Usage | None:
-    """Usage as this protocol reports it; None where it is missing, or counts what cannot be counted.
-
-    A search's own prompt tokens are input too; a blocked prompt has no candidate tokens.
-    """
-    if not isinstance(told, dict) or told.get("promptTokenCount") is None:
-        return None
-    total = told.get("totalTokenCount")
-    try:
-        return split_usage(
-            count(told["promptTokenCount"]) + count(told.get("toolUsePromptTokenCount")),
-            count(told.get("candidatesTokenCount")),
-            count(told.get("thoughtsTokenCount")),
-            None if total is None else count(total),
-            inside=False,
-        )
-    except NoCount:
-        return None

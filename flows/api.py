@@ -1,0 +1,255 @@
+"""Python's door: jobs, runs and their results, without Prefect's server. `import rowmill` offers what stands here.
+
+The same pipeline as `rowmill run JOB --direct`. Inside a Prefect flow call `rowmill.flows.extract.extract(job)`, which
+is a flow of its own and shows its shards as task runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import polars as pl
+from pydantic import BaseModel, ValidationError, field_validator, model_validator
+
+from rowmill.flows.commands.estimate import EstimateOptions, estimate_job, pilot_with
+from rowmill.flows.commands.report import REPORT, leave_report
+from rowmill.flows.commands.run import refuse_unknown_kind
+from rowmill.flows.orchestration.blocking import run_blocking
+from rowmill.flows.orchestration.gateway_access import open_gateway
+from rowmill.flows.orchestration.opening import opened
+from rowmill.flows.orchestration.pipeline import carry_out
+from rowmill.flows.text.display import watch_bar
+from rowmill.flows.text.notebook import NotebookDisplay, in_notebook
+from rowmill.flows.text.python_words import in_python, told_in_python
+from rowmill.schemas import job as schemas_job
+from rowmill.schemas.errors import JobError, RowmillError
+from rowmill.schemas.forecast import Forecast
+from rowmill.schemas.manifest import TerminationKind
+from rowmill.tasks.answers.pydantic_model import model_schema, name_of
+from rowmill.tasks.gateway.credentials import Gateway
+from rowmill.tasks.job.job_file import job_of, load_job, resolve_job
+from rowmill.tasks.output.folder import manifest_of
+from rowmill.tasks.output.location import output_to_read, output_to_write
+from rowmill.tasks.output.results_frame import scan_results
+from rowmill.tasks.plan.input_checks import refuse_without_labels
+from rowmill.tasks.run.manifest_builder import exit_code
+from rowmill.tasks.run.run_plan import Options
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Job(schemas_job.Job):
+    """What to ask about which rows, of which model, and where the results go: the keys of a job file.
+
+    Paths are relative to the working directory; `schema` may be a pydantic model too. It never changes:
+    `job.model_copy(update={...})` makes another one. Raises JobError with every wrong key at once.
+    """
+
+    if not TYPE_CHECKING:  # so that the keys stay typed
+
+        def __init__(self, **keys: Any) -> None:
+            try:
+                super().__init__(**keys)
+            except ValidationError:
+                job_of(keys, "rowmill.Job")
+                raise
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """The job of a file (.yaml, .toml, .json); its paths are relative to the file. Raises JobError, SchemaError."""
+        with told_in_python():
+            return cls.model_validate(load_job(Path(path)).model_dump(by_alias=True))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_model(cls, keys: Any) -> Any:
+        schema = keys.get("schema") if isinstance(keys, dict) else None
+        if isinstance(schema, type) and issubclass(schema, BaseModel):
+            return {**keys, "schema": model_schema(schema, "schema"), "validator": name_of(schema)}
+        return keys
+
+    @field_validator("input", "output", "media_root", "catalogue", mode="before")
+    @classmethod
+    def _as_text(cls, value: object) -> object:
+        return str(value) if isinstance(value, Path) else value
+
+
+class Stopped(RowmillError):
+    """A run that ended before its last row. `manifest` is its run.json; what was settled stands in its output."""
+
+    def __init__(self, manifest: Mapping[str, Any]) -> None:
+        self.manifest = manifest
+        termination = manifest["termination"]
+        super().__init__(
+            in_python(termination["message"]), where=termination["kind"], hint=in_python(termination["next"])
+        )
+        self.exit_code = exit_code(manifest)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (dict(self.manifest),)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The results of a run, read from its output when they are asked for. `manifest` is its run.json."""
+
+    manifest: Mapping[str, Any]
+    folder: Path
+
+    @classmethod
+    def load(cls, output: str | Path) -> Self:
+        """The results that stand in an output, of whatever run. Raises OutputError where there is no run."""
+        with told_in_python(), output_to_read(str(output)) as folder:
+            return cls(manifest_of(folder), folder.absolute())
+
+    def frame(self) -> pl.DataFrame:
+        """All rows, in the input's order."""
+        return self.lazy().collect()
+
+    def lazy(self) -> pl.LazyFrame:
+        """The same, unread: select and filter before `.collect()`, for results larger than memory."""
+        return scan_results(self.folder / "results")
+
+    def to_pandas(self) -> pd.DataFrame:
+        """The same as a pandas frame: `output` holds dicts, money is Decimal."""
+        return self.frame().to_pandas()
+
+
+def run(
+    job: schemas_job.Job,
+    *,
+    limit: int | None = None,
+    sandbox: bool = False,
+    fresh: bool = False,
+    retry_failed: str | bool | None = None,
+    progress: bool = True,
+    report: bool = True,
+) -> Result:
+    """Ask about every row of the job's input and wait for the end; also where an event loop runs, as in a notebook.
+
+    Called again it goes on where it stopped, and pays for nothing twice. `limit`: only the first rows of the input.
+    `sandbox`: start a sandbox and ask that; nothing is paid. `fresh`: move earlier results aside. `retry_failed`: ask
+    rows again that are not ok: True for all, or a status or an error kind. `progress`: show how far it is, on a
+    terminal or in a notebook. `report`: write report.html.
+
+    Raises Stopped where the run ended early, JobError, InputError and their like for what is refused before a call.
+    """
+    return run_blocking(
+        lambda: run_async(job, limit=limit, sandbox=sandbox, fresh=fresh, retry_failed=retry_failed, progress=progress)
+    )
+
+
+async def run_async(
+    job: schemas_job.Job,
+    *,
+    limit: int | None = None,
+    sandbox: bool = False,
+    fresh: bool = False,
+    retry_failed: str | bool | None = None,
+    progress: bool = True,
+    report: bool = True,
+) -> Result:
+    """The same, awaited."""
+    with told_in_python():
+        options = options_of(limit=limit, sandbox=sandbox, fresh=fresh, retry_failed=retry_failed)
+        return await carry_out_job(resolve_job(job, Path.cwd()), options, progress=progress, report=report)
+
+
+def estimate(
+    job: schemas_job.Job,
+    *,
+    limit: int | None = None,
+    pilot: int | Literal["auto"] | None = None,
+    sandbox: bool = False,
+    compare: bool = False,
+) -> Forecast:
+    """Forecast what a job costs and how long it takes. Sends nothing, unless a pilot is asked for.
+
+    `pilot`: pay for so many random rows first ("auto": until the forecast is within 5 %); they are kept as results.
+    `sandbox`: start a sandbox for the pilot. `compare`: what other models would cost, too. Raises as `run`.
+    """
+    return run_blocking(lambda: estimate_async(job, limit=limit, pilot=pilot, sandbox=sandbox, compare=compare))
+
+
+async def estimate_async(
+    job: schemas_job.Job,
+    *,
+    limit: int | None = None,
+    pilot: int | Literal["auto"] | None = None,
+    sandbox: bool = False,
+    compare: bool = False,
+) -> Forecast:
+    """The same, awaited."""
+    with told_in_python():
+        resolved = resolve_job(job, Path.cwd())
+        ask = EstimateOptions(pilot=pilot, compare=compare, limit=_positive(limit, "limit"), sandbox=sandbox)
+        if pilot is None:
+            return await estimate_job(resolved, ask)
+        if pilot != "auto":
+            _positive(pilot, "pilot")
+        async with open_gateway(resolved, sandbox=sandbox) as gateway:
+            return await estimate_job(resolved, ask, pilot_with(gateway, ask))
+
+
+def options_of(
+    *,
+    limit: int | None = None,
+    sandbox: bool = False,
+    fresh: bool = False,
+    retry_failed: str | bool | None = None,
+    gold: str | Path | None = None,
+) -> Options:
+    """Keywords of a run → its options. Raises JobError for a limit that is no number of rows, an unknown kind."""
+    kind = ("any" if retry_failed else None) if isinstance(retry_failed, bool) else retry_failed
+    refuse_unknown_kind(kind)
+    return Options(
+        limit=_positive(limit, "limit"),
+        sandbox=sandbox,
+        fresh=fresh,
+        retry_failed=kind,
+        gold=None if gold is None else str(gold),
+    )
+
+
+def _positive(number: int | None, name: str) -> int | None:
+    if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 1):
+        raise JobError(f"{number!r} is no number of rows", where=name, hint="give a whole number from 1, or None")
+    return number
+
+
+async def carry_out_job(
+    job: schemas_job.Job,
+    options: Options,
+    *,
+    progress: bool,
+    report: bool,
+    labels: bool = False,
+    gateway: Gateway | None = None,
+) -> Result:
+    """Run a resolved job in this process, write its report, and return its results. Raises as `run`."""
+    if labels:
+        refuse_without_labels(job)
+    display = NotebookDisplay() if progress and in_notebook() else None
+    watch = display.watch if display is not None else watch_bar if progress and _on_terminal() else None
+    async with open_gateway(job, sandbox=options.sandbox, known=gateway) as access:
+        with output_to_write(job) as (local, mirror):
+            async with opened(local, options, access, mirror=mirror) as this_run:
+                manifest = await carry_out(this_run, watch=watch)
+            folder = Path(local.output)
+            if report and not (this_run.nothing_to_do and (folder / REPORT).exists()):
+                await asyncio.to_thread(leave_report, folder)
+    if display is not None:
+        display.end(this_run, manifest)
+    if manifest["termination"]["kind"] != TerminationKind.COMPLETE:
+        raise Stopped(manifest)
+    return Result(manifest, folder)
+
+
+def _on_terminal() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty()

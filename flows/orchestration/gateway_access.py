@@ -1,0 +1,49 @@
+"""Gateway access: where a run in this process calls, and with which key: the environment's, a Secret block's, or a
+sandbox's that lives as long as the run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
+
+from rowmill.schemas.errors import JobError
+from rowmill.schemas.job import Job
+from rowmill.tasks.gateway.credentials import Gateway, gateway_from
+
+
+@asynccontextmanager
+async def open_gateway(job: Job, *, sandbox: bool, known: Gateway | None = None) -> AsyncIterator[Gateway]:
+    """Address and key for a run, unless they are known; `sandbox` starts one, and ends it with the block.
+
+    Raises JobError without a key.
+    """
+    from rowmill.flows.commands.run import gateway_for
+
+    if known is not None:
+        yield known
+        return
+
+    with ExitStack() as stack:
+        # A sandbox takes a second to start: others on this event loop go on meanwhile.
+        gateway = await asyncio.to_thread(stack.enter_context, gateway_for(job, sandbox=sandbox, settings=None))
+        yield gateway or await gateway_of(job)
+
+
+async def gateway_of(job: Job) -> Gateway:
+    """Address and key: the environment first, then the Secret block that the job names. Raises JobError for neither."""
+    if job.api_key_block and not os.environ.get("ROWMILL_API_KEY"):
+        from prefect.blocks.system import Secret
+
+        try:
+            secret: Secret[str] = await Secret.aload(job.api_key_block)
+        except ValueError:
+            raise JobError(
+                f"there is no Secret block {job.api_key_block!r}",
+                where="api_key_block",
+                hint="create it in Prefect, or set ROWMILL_API_KEY",
+            ) from None
+        return gateway_from({**os.environ, "ROWMILL_API_KEY": str(secret.get())})
+    return gateway_from(os.environ)

@@ -1,0 +1,67 @@
+"""Rows of an output for an export: which of them, as batches of flat cells, never all in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from rowmill.schemas.errors import DamageError, OutputError, first_line
+from rowmill.schemas.outcome import Status
+from rowmill.tasks.output.flat_columns import FlatColumn, flat_batch, flat_columns, flat_schema
+from rowmill.tasks.output.results_frame import part_schema, result_parts
+
+BATCH_ROWS = 8_192
+
+
+class Selection(StrEnum):
+    """Which rows: all, those that are ok, or those that somebody should look at."""
+
+    ALL = "all"
+    OK = "ok"
+    REVIEW = "review"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """What is to be written: the columns, and batches of rows that have them."""
+
+    schema: pa.Schema
+    batches: Iterator[pa.RecordBatch]
+
+
+def flat_table(root: Path, selection: Selection) -> Table:
+    """The rows of an output as flat cells. Raises OutputError where there is none yet, DamageError."""
+    parts = result_parts(root / "results")
+    if not parts:
+        raise OutputError("there are no results here yet", where=str(root), hint="run the job first")
+    columns = flat_columns(part_schema(part) for part in parts)
+    return Table(flat_schema(columns), _batches(parts, columns, selection))
+
+
+def _batches(parts: Sequence[Path], columns: list[FlatColumn], selection: Selection) -> Iterator[pa.RecordBatch]:
+    for part in parts:
+        try:
+            with pq.ParquetFile(part, pre_buffer=False) as file:
+                for batch in file.iter_batches(BATCH_ROWS, use_threads=False):
+                    chosen = _chosen(batch, selection)
+                    if chosen.num_rows:
+                        yield flat_batch(chosen, columns)
+        except (OSError, pa.ArrowException) as error:
+            raise DamageError(
+                f"the part cannot be read: {first_line(error)}",
+                where=str(part),
+                hint="`rowmill status OUT --verify` names every damaged part and how to make it afresh",
+            ) from None
+
+
+def _chosen(batch: pa.RecordBatch, selection: Selection) -> pa.RecordBatch:
+    if selection is Selection.ALL:
+        return batch
+    is_ok = pc.equal(batch.column("status"), Status.OK.value)
+    return batch.filter(is_ok if selection is Selection.OK else pc.invert(is_ok))

@@ -1,0 +1,45 @@
+"""Results frame: all parts of an output as one lazy polars frame."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rowmill.schemas.errors import DamageError, OutputError
+
+
+def result_parts(results: Path) -> list[Path]:
+    """The parts of an output, in the input's order; none where nothing is settled yet."""
+    return sorted(results.glob("part-*.parquet"))
+
+
+def scan_results(results: Path) -> pl.LazyFrame:
+    """The results, a row for each settled row of the input, in its order. Nothing is read before it is asked for.
+
+    Parts of one output may have different columns: those of an earlier version, or of a job that kept others then.
+    A column that a part lacks is null in its rows. Raises OutputError where there is no part, DamageError.
+    """
+    parts = result_parts(results)
+    if not parts:
+        raise OutputError(
+            "there are no results here", where=str(results.parent), hint="name the output folder of a run"
+        )
+    schemas = [part_schema(part) for part in parts]
+    if all(schema.equals(schemas[0]) for schema in schemas):
+        return pl.scan_parquet(parts)
+    return pl.concat([pl.scan_parquet(part) for part in parts], how="diagonal_relaxed")
+
+
+def part_schema(part: Path) -> pa.Schema:
+    """The columns of a part. Raises DamageError where it cannot be read."""
+    try:
+        return pq.read_schema(part)
+    except (OSError, pa.ArrowException) as error:
+        raise DamageError(
+            f"the part cannot be read: {(str(error).splitlines() or ['unreadable'])[0][:200]}",
+            where=str(part),
+            hint="`rowmill status OUT --verify` names every damaged part and how to make it afresh",
+        ) from None

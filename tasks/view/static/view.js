@@ -1,0 +1,366 @@
+// The page over /api/rows. What rows and models say is only ever written as text (textContent), never as markup.
+"use strict";
+
+const LIMIT = 50, SHOWN_CHARS = 160, NOT_SHOWN_FIRST = new Set([
+  "row_index", "response_text", "repair", "finish_reason", "model", "input_tokens", "output_tokens", "thought_tokens",
+  "cost_credits", "wasted_cost_usd", "cost_unknown", "reused_from", "started_at", "finished_at", "request_key",
+  "answer_digest", "price_version", "run_id", "votes", "thoughts", "grounding", "tool_calls", "voted_label", "evidence",
+  "error_kind",
+]);
+const FIELDS_FIRST = 8;
+const $ = (id) => document.getElementById(id);
+let about = null, page = null, asking = 0;
+
+// The view is its address: a link to it is the view.
+const view = () => new URLSearchParams(location.search);
+function go(change, { replace = false } = {}) {
+  const next = view();
+  change(next);
+  const address = "?" + next.toString();
+  if (replace) history.replaceState(null, "", address); else history.pushState(null, "", address);
+  show();
+}
+const afresh = (change) => go((next) => { change(next); next.delete("offset"); next.delete("row"); });
+
+function make(tag, text = "", attributes = {}) {
+  const made = document.createElement(tag);
+  if (text !== "" && text !== null && text !== undefined) made.textContent = text;
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  return made;
+}
+const asText = (value) => value === null || value === undefined ? "" : typeof value === "object" ? JSON.stringify(value) : String(value);
+const pretty = (value) => typeof value === "string" ? value : JSON.stringify(value, null, 2);
+const isNumber = (kind) => /^(u?int|float|double|decimal|halffloat)/.test(kind);
+const isField = (name) => name === "output" || name.startsWith("output.") || name.startsWith("output[");
+const brief = (text) => text.length > SHOWN_CHARS ? text.slice(0, SHOWN_CHARS) + "…" : text;
+
+// A column is named by its path; a name may hold dots itself.
+function at(row, name) {
+  let value = row, rest = name;
+  while (value !== null && typeof value === "object") {
+    if (Object.hasOwn(value, rest)) return value[rest];
+    const bracket = rest.match(/^\[("(?:[^"\\]|\\.)*")\](.*)$/s);
+    if (bracket) { value = value[JSON.parse(bracket[1])]; rest = bracket[2]; if (!rest) return value; continue; }
+    const step = Object.keys(value).find((key) => rest.startsWith(key + ".") || rest.startsWith(key + "["));
+    if (step === undefined) return undefined;
+    value = value[step];
+    rest = rest.slice(step.length).replace(/^\./, "");
+  }
+  return undefined;
+}
+function cell(name, value) {
+  if (value === null || value === undefined) return "";
+  if (/cost/.test(name) && /^-?\d/.test(String(value))) return String(Number(Number(value).toPrecision(6)));
+  return asText(value);
+}
+
+async function ask(path) {
+  const answer = await fetch(path);
+  const told = await answer.json();
+  if (!answer.ok) throw new Error(told.what ? `${told.what}. ${told.hint ?? ""}` : JSON.stringify(told));
+  return told;
+}
+
+function apiAddress() {
+  const asked = new URLSearchParams();
+  for (const name of ["search", "filter", "contains", "sort", "offset"]) for (const value of view().getAll(name)) asked.append(name, value);
+  asked.set("limit", LIMIT);
+  return "/api/rows?" + asked;
+}
+
+function chosenColumns() {
+  const told = view().getAll("column");
+  if (told.length) return told;
+  const names = about.outputs[0].columns.map((one) => one.name);
+  const fields = names.filter(isField).slice(0, FIELDS_FIRST);
+  const others = names.filter((name) => !isField(name) && !NOT_SHOWN_FIRST.has(name));
+  const at = others.indexOf("status") + 1;
+  const chosen = [...others.slice(0, at), ...fields, ...others.slice(at)];
+  return about.outputs.length === 2 ? ["row_id", "status", ...fields.concat(names.filter((name) => name === "label"))] : chosen;
+}
+
+async function show() {
+  const turn = ++asking;
+  const told = view();
+  $("search").value = told.get("search") ?? "";
+  drawChips();
+  $("where").textContent = "reading …";
+  try {
+    const found = await ask(apiAddress());
+    if (turn !== asking) return;
+    page = found;
+  } catch (error) {
+    if (turn !== asking) return;
+    page = { total: 0, rows: [] };
+    drawRows();
+    $("where").textContent = error.message;
+    $("where").className = "bad";
+    return;
+  }
+  $("where").className = "";
+  drawRows();
+  drawDetail();
+}
+
+function drawHead() {
+  const head = $("head");
+  head.replaceChildren();
+  const two = about.outputs.length === 2;
+  about.outputs.forEach((one, side) => {
+    const line = make("p");
+    line.append(make("h1", (two ? "AB"[side] + ": " : "") + one.name));
+    if (one.sandbox) line.append(make("span", "sandbox: nothing was paid, answers are made up", { class: "badge" }));
+    const ended = one.termination ? one.termination.kind.replaceAll("_", " ") : one.state;
+    const rows = Object.entries(one.ledger).filter(([name, count]) => count && name !== "rows").map(([name, count]) => `${count.toLocaleString("en")} ${name.replaceAll("_", " ")}`);
+    const cost = one.totals.cost_usd === null ? "cost unknown" : `$${Number(Number(one.totals.cost_usd).toPrecision(5))}`;
+    line.append(make("span", `  ${ended} · ${rows.join(", ")} · ${cost} · ${one.model} · ${one.path}`, { class: "soft" }));
+    head.append(line);
+  });
+  if (two) {
+    const line = make("p", `${about.in_both.toLocaleString("en")} rows in both, ${about.changed.toLocaleString("en")} changed, ${about.only_a.toLocaleString("en")} only in A, ${about.only_b.toLocaleString("en")} only in B. `);
+    const pick = (words, filter) => { const made = make("button", words, { type: "button" }); made.onclick = () => afresh((next) => next.append("filter", filter)); line.append(made, " "); };
+    pick("Changed only", "changed:true");
+    for (const one of about.fields) if (one.changed) pick(`${one.field}: ${one.changed.toLocaleString("en")}`, `changed.${one.field}:true`);
+    if (about.only_a) pick("Only in A", "only:a");
+    if (about.only_b) pick("Only in B", "only:b");
+    head.append(line);
+  }
+  document.title = about.outputs.map((one) => one.name).join(" and ") + ": rowmill view";
+}
+
+function drawForm() {
+  const select = $("column");
+  const names = about.outputs.flatMap((one, side) => one.columns.map((column) => (side ? "b." : "") + column.name));
+  if (about.outputs.length === 2) names.push("changed", "only", ...about.fields.map((one) => `changed.${one.field}`));
+  select.replaceChildren(...names.map((name) => make("option", name, { value: name })));
+  select.value = names.includes("status") ? "status" : names[0] ?? "";
+  const choices = $("choices"), chosen = new Set(chosenColumns());
+  choices.replaceChildren();
+  for (const { name } of about.outputs[0].columns) {
+    const line = make("label"), box = make("input", "", { type: "checkbox" });
+    box.checked = chosen.has(name);
+    box.onchange = () => {
+      if (box.checked) chosen.add(name); else chosen.delete(name);
+      go((next) => { next.delete("column"); for (const one of chosen) next.append("column", one); }, { replace: true });
+    };
+    line.append(box, " " + name);
+    choices.append(line);
+  }
+}
+
+function drawChips() {
+  const chips = $("chips");
+  chips.replaceChildren();
+  const drop = (name, value) => afresh((next) => {
+    const left = next.getAll(name).filter((one) => one !== value);
+    next.delete(name);
+    for (const one of left) next.append(name, one);
+  });
+  for (const name of ["filter", "contains"]) for (const value of view().getAll(name)) {
+    const chip = make("button", `${name === "contains" ? "contains " : ""}${value}  ×`, { class: "chip", type: "button", title: "Take this filter away" });
+    chip.onclick = () => drop(name, value);
+    chips.append(chip);
+  }
+}
+
+function drawRows() {
+  const [head, body] = [$("rows").tHead, $("rows").tBodies[0]], two = about.outputs.length === 2;
+  const kinds = Object.fromEntries(about.outputs[0].columns.map((one) => [one.name, one.kind]));
+  const columns = chosenColumns(), sort = view().get("sort") ?? "";
+  const line = make("tr");
+  for (const name of columns) {
+    const mark = sort === name ? " ▲" : sort === "-" + name ? " ▼" : "";
+    const heading = make("th", "", { scope: "col", class: isNumber(kinds[name] ?? "") ? "n" : "", "aria-sort": mark ? (mark === " ▲" ? "ascending" : "descending") : "none" });
+    const button = make("button", name.replace(/^output\./, "") + mark, { type: "button", title: name });
+    button.onclick = () => go((next) => { const was = next.get("sort"); next.delete("offset"); next.delete("row"); if (was === name) next.set("sort", "-" + name); else if (was === "-" + name) next.delete("sort"); else next.set("sort", name); });
+    heading.append(button);
+    line.append(heading);
+  }
+  head.replaceChildren(line);
+  body.replaceChildren(...page.rows.map((row) => two ? drawPair(row, columns, kinds) : drawRow(row, columns, kinds)));
+  const first = Number(view().get("offset") ?? 0);
+  $("where").textContent = page.total ? `${(first + 1).toLocaleString("en")} to ${(first + page.rows.length).toLocaleString("en")} of ${page.total.toLocaleString("en")}` : "no rows";
+  $("before").disabled = first === 0;
+  $("after").disabled = first + page.rows.length >= page.total;
+}
+
+function openable(line, row) {
+  line.dataset.row = row.row_id;
+  if (view().get("row") === row.row_id) line.className = "chosen";
+  line.onclick = () => go((next) => next.set("row", row.row_id));
+  return line;
+}
+
+function drawRow(row, columns, kinds) {
+  const line = make("tr");
+  for (const name of columns) {
+    const text = name === "error_message" && row.error_kind ? `${row.error_kind}: ${row.error_message ?? ""}` : cell(name, at(row, name));
+    const made = make("td", brief(text), { class: isNumber(kinds[name] ?? "") ? "n" : "" });
+    if (name === "status") made.className = text === "ok" ? "good" : "bad";
+    line.append(made);
+  }
+  return openable(line, row);
+}
+
+function drawPair(row, columns, kinds) {
+  const line = make("tr");
+  for (const name of columns) {
+    const [a, b] = [row.a, row.b].map((one) => one === null ? "–" : cell(name, at(one, name)));
+    const made = make("td", brief(a === b ? a : `${a || "∅"} → ${b || "∅"}`), { class: isNumber(kinds[name] ?? "") ? "n" : "" });
+    if (name === "row_id") made.textContent = row.row_id + (row.b === null ? " (only A)" : row.a === null ? " (only B)" : "");
+    else if (row.changed.includes(name)) made.classList.add("changed");
+    line.append(made);
+  }
+  return openable(line, row);
+}
+
+async function drawDetail() {
+  const id = view().get("row"), detail = $("detail");
+  for (const line of $("rows").tBodies[0].rows) line.classList.toggle("chosen", line.dataset.row === id);
+  detail.hidden = id === null;
+  if (id === null) return;
+  let told;
+  try {
+    told = await ask("/api/rows/" + encodeURIComponent(id));
+  } catch (error) {
+    detail.replaceChildren(make("p", error.message, { class: "bad" }));
+    return;
+  }
+  if (view().get("row") !== id) return;
+  const head = make("header"), close = make("button", "Close", { type: "button" });
+  close.onclick = () => go((next) => next.delete("row"));
+  head.append(make("h1", id), close);
+  detail.replaceChildren(head);
+  if (about.outputs.length === 2) drawBoth(detail, told.a, told.b);
+  else if (told === null) detail.append(make("p", "No row has this id."));
+  else drawSections(detail, told);
+  detail.scrollTop = 0;
+}
+
+function section(into, title, ...parts) {
+  into.append(make("h2", title), ...parts);
+}
+
+function drawSections(into, row) {
+  const status = make("p", "", {});
+  status.append(make("span", row.status, { class: row.status === "ok" ? "good" : "bad" }));
+  if (row.error_kind) status.append(`  ${row.error_kind}: ${row.error_message ?? ""}`);
+  into.append(status);
+  if (row.label !== undefined) section(into, "Label", make("p", `${asText(row.label)}${row.agreement === null || row.agreement === undefined ? "" : `, ${Math.round(row.agreement * 100)} % of the votes`}`));
+  const prompt = row.prompt_turns.flatMap((turn) => [make("p", turn.role, { class: "role" }), make("pre", turn.text)]);
+  if (row.prompt_note) prompt.unshift(make("p", row.prompt_note, { class: "soft" }));
+  section(into, "Prompt as sent", ...prompt);
+  if (row.output !== null && row.output !== undefined) section(into, "Answer", make("pre", pretty(row.output)));
+  if (row.evidence && row.evidence.length) section(into, "Evidence", table(row.evidence));
+  if (row.votes && row.votes.length) section(into, "Votes", table(row.votes.map(({ model, label, status, attempts, cost_usd, latency_ms, response_text }) => ({ label, model, status, attempts, cost_usd: cell("cost_usd", cost_usd), latency_ms, response_text }))));
+  if (row.thoughts) section(into, "Thoughts", make("pre", row.thoughts));
+  if (row.response_text !== null) section(into, row.status === "ok" ? "Raw answer" : "Last raw answer", make("pre", row.response_text));
+  const rest = Object.entries(row).filter(([name]) => !["output", "votes", "thoughts", "response_text", "evidence", "prompt", "prompt_turns", "prompt_note", "row_id"].includes(name));
+  section(into, "Columns", columnsTable(rest));
+}
+
+function columnsTable(pairs) {
+  const made = make("table"), known = new Set(about.outputs[0].columns.map((one) => one.name));
+  for (const [name, value] of pairs) {
+    const line = make("tr"), held = make("td");
+    line.append(make("th", name, { scope: "row" }), held);
+    if (known.has(name) && (value === null || typeof value !== "object") && asText(value).length < 200) {
+      const pick = make("button", value === null ? "–" : asText(value), { class: "pick", type: "button", title: "Only rows like this" });
+      pick.onclick = () => afresh((next) => next.append("filter", `${name}:${asText(value)}`));
+      held.append(pick);
+    } else held.textContent = value === null ? "–" : asText(value);
+    made.append(line);
+  }
+  return made;
+}
+
+function table(rows) {
+  const made = make("table"), head = make("tr"), names = [...new Set(rows.flatMap(Object.keys))];
+  head.append(...names.map((name) => make("th", name, { scope: "col" })));
+  made.append(head);
+  for (const row of rows) {
+    const line = make("tr");
+    line.append(...names.map((name) => make("td", asText(row[name]))));
+    made.append(line);
+  }
+  return made;
+}
+
+function drawBoth(into, a, b) {
+  const fields = make("table"), head = make("tr");
+  head.append(make("th", "field"), make("th", "A"), make("th", "B"));
+  fields.append(head);
+  for (const { field } of about.fields) {
+    const [one, other] = [a, b].map((side) => side === null ? "–" : asText(at(side, field)));
+    const line = make("tr", "", one === other ? {} : { class: "changed" });
+    line.append(make("th", field, { scope: "row" }), make("td", one), make("td", other));
+    fields.append(line);
+  }
+  section(into, "Fields", fields);
+  const sides = make("div", "", { class: "sides" });
+  for (const [name, side] of [["A", a], ["B", b]]) {
+    const column = make("div");
+    column.append(make("h2", name));
+    if (side === null) column.append(make("p", "This output has no such row."));
+    else drawSections(column, side);
+    sides.append(column);
+  }
+  into.append(sides);
+}
+
+function turn(by) {
+  const first = Number(view().get("offset") ?? 0) + by;
+  if (first < 0 || (by > 0 && first >= page.total)) return;
+  go((next) => { if (first) next.set("offset", first); else next.delete("offset"); next.delete("row"); });
+}
+
+function step(by) {
+  const ids = page.rows.map((row) => row.row_id), at = ids.indexOf(view().get("row"));
+  const next = at < 0 ? (by > 0 ? 0 : ids.length - 1) : Math.min(ids.length - 1, Math.max(0, at + by));
+  if (ids[next] === undefined) return;
+  history.replaceState(null, "", "?" + (() => { const told = view(); told.set("row", ids[next]); return told; })());
+  drawDetail();
+  $("rows").tBodies[0].rows[next].scrollIntoView({ block: "nearest" });
+}
+
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  const typing = event.target.matches("input:not([type=checkbox]), select, textarea");
+  if (event.key === "Escape") {
+    if (typing) event.target.blur(); else if (view().get("row") !== null) go((next) => next.delete("row"));
+    $("columns").open = false;
+    return;
+  }
+  if (typing) return;
+  const does = { "/": () => $("search").focus(), j: () => step(1), k: () => step(-1), ArrowDown: () => step(1), ArrowUp: () => step(-1), n: () => turn(LIMIT), p: () => turn(-LIMIT) }[event.key];
+  if (does && !(event.key.startsWith("Arrow") && event.target.closest("#detail"))) { event.preventDefault(); does(); }
+});
+
+let waiting = 0;
+$("search").addEventListener("input", () => {
+  clearTimeout(waiting);
+  waiting = setTimeout(() => afresh((next) => { const text = $("search").value; if (text) next.set("search", text); else next.delete("search"); }), 300);
+});
+$("asked").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const [column, how, value] = [$("column").value, $("how").value, $("value").value];
+  if (event.submitter === null && document.activeElement === $("search")) return;
+  const told = `${column}:${how === ">" || how === "<" ? how : ""}${value}`;
+  afresh((next) => next.append(how === "contains" ? "contains" : "filter", (how === "not" ? "-" : "") + told));
+  $("value").value = "";
+});
+$("before").addEventListener("click", () => turn(-LIMIT));
+$("after").addEventListener("click", () => turn(LIMIT));
+addEventListener("popstate", show);
+
+(async () => {
+  try {
+    about = await ask("/api/about");
+  } catch (error) {
+    $("head").append(make("p", error.message, { class: "bad" }));
+    return;
+  }
+  drawHead();
+  drawForm();
+  show();
+})();

@@ -1,0 +1,43 @@
+"""Syncs are shared."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+from rowmill.schemas.attempt import Spent
+from rowmill.schemas.outcome import Outcome, Status
+from rowmill.schemas.price import Cost
+from rowmill.schemas.row import Cursor, Shard
+from rowmill.schemas.usage import Usage
+from rowmill.tasks.journal.entries import VERSION, Head
+from rowmill.tasks.journal.group_commit import Syncer
+from rowmill.tasks.journal.segment import Segment
+
+HEAD = Head(VERSION, "job", Shard(0, 0, 100, Cursor("rows.jsonl", 0, 0), "digest"))
+
+
+def shard_segment(path: Path, syncer: Syncer) -> Segment:
+    return Segment(path, HEAD, syncer, 1 << 16)
+
+
+def outcome(row: int) -> Outcome:
+    return Outcome(f"r{row}", row, Status.OK, output_text='{"a": 1}', spent=Spent(1, Usage(1, 2, 3), Cost(4, 5)))
+
+
+async def test_many_settle_in_few_syncs(tmp_path):
+    """Outcomes that wait together share a sync: natural group commit."""
+    syncs = 0
+
+    def sync(fd: int) -> None:
+        nonlocal syncs
+        syncs += 1
+        os.fdatasync(fd)
+
+    syncer = Syncer(asyncio.get_running_loop(), sync)
+    segment = shard_segment(tmp_path / "s", syncer)
+    await asyncio.gather(*(segment.settle(outcome(row)) for row in range(100)))
+    segment.close()
+    syncer.close()
+    assert syncs < 50

@@ -1,0 +1,118 @@
+"""Reading a journal back: every cut recovers, every flipped bit is seen, every attempt counts once."""
+
+from __future__ import annotations
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from rowmill.schemas.account import Account, Voted
+from rowmill.schemas.attempt import Spent, ToolCall
+from rowmill.schemas.errors import DamageError
+from rowmill.schemas.outcome import Outcome, Status
+from rowmill.schemas.price import Cost
+from rowmill.schemas.row import Cursor, Shard
+from rowmill.schemas.usage import Usage
+from rowmill.tasks.journal.entries import VERSION, Bill, Head, Intent, Opened, encode_line
+from rowmill.tasks.journal.replay import Replay, replay
+
+HEAD = Head(VERSION, "job", Shard(0, 0, 100, Cursor("rows.jsonl", 0, 0), "digest"))
+counts = st.integers(0, 2**40)
+text = st.none() | st.text(st.characters(codec="utf-8"), max_size=40)
+spents = st.builds(
+    Spent,
+    attempts=st.integers(0, 9),
+    usage=st.builds(Usage, counts, counts, counts),
+    cost=st.none() | st.builds(Cost, counts, counts),
+    unknown=st.booleans(),
+    unknown_usd=counts,
+)
+outcomes = st.builds(
+    Outcome,
+    row_id=st.text(st.characters(codec="utf-8"), max_size=20),
+    row_index=st.integers(0, 99),
+    status=st.sampled_from(Status),
+    output_text=text,
+    response_text=text,
+    spent=spents,
+    wasted_usd=st.none() | counts,
+    started_at=st.none() | counts,
+    tool_calls=st.lists(st.builds(ToolCall, st.just("f"), st.just("{}"), text), max_size=2).map(tuple),
+    failures=st.dictionaries(st.sampled_from(["cut", "timeout"]), st.integers(1, 9)),
+)
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.lists(outcomes, max_size=6))
+def test_every_cut_of_the_tail_recovers(tmp_path, written):
+    """A segment cut at any byte replays to the entries that were whole, and nothing else."""
+    path = tmp_path / "segment"
+    lines = [encode_line(HEAD), *(encode_line(outcome) for outcome in written)]
+    whole = b"".join(lines)
+    ends = [sum(map(len, lines[: n + 1])) for n in range(len(lines))]
+    for cut in range(0, len(whole) + 1, max(1, len(whole) // 60)):
+        path.write_bytes(whole[:cut] + b"\0" * 64)
+        found: list[Outcome] = []
+        replayed = replay(path, found.append)
+        complete = sum(end <= cut for end in ends)
+        assert (replayed is None) == (complete == 0)
+        assert found == written[: max(0, complete - 1)]
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.lists(outcomes, min_size=2, max_size=4), st.data())
+def test_every_flipped_bit_is_seen(tmp_path, written, data):
+    """A flipped bit never changes what is read: the line is refused as damage, or cut off where it is the last."""
+    path = tmp_path / "segment"
+    whole = bytearray(b"".join([encode_line(HEAD), *(encode_line(outcome) for outcome in written)]))
+    place = data.draw(st.integers(0, len(whole) - 1))
+    whole[place] ^= 1 << data.draw(st.integers(0, 7))
+    path.write_bytes(whole)
+    found: list[Outcome] = []
+    try:
+        replay(path, found.append)
+    except DamageError as error:
+        assert "segment" in str(error)
+        return
+    assert found == written[: len(found)]
+    assert len(found) < len(written)
+
+
+def test_votes_of_a_row_are_read_back_until_it_is_settled(tmp_path):
+    """A segment gives back the votes of rows that have no outcome yet, with what they cost and what was tried since."""
+    path = tmp_path / "segment"
+    cost = Spent(1, Usage(10, 2, 3), Cost(7, 70))
+    vote = Outcome("r1", 1, Status.OK, output_text="{}", spent=cost)
+    lines = [HEAD, Bill(1, 1, "timeout", Spent(1)), Voted(1, "m", vote), Bill(1, 1, "cut", cost), Voted(2, "m", vote)]
+    path.write_bytes(b"".join(map(encode_line, [*lines, Outcome("r2", 2, Status.OK, spent=cost)])))
+    found = replay(path)
+    assert found is not None
+    assert found.accounts == {
+        1: Account(spent=cost, failures={"cut": 1}, charged={"cut": 1}, votes=(Voted(1, "m", vote),))
+    }
+    assert found.unsettled == cost + cost
+
+
+def outcome(row: int) -> Outcome:
+    return Outcome(f"r{row}", row, Status.OK, output_text='{"a": 1}', spent=Spent(1, Usage(1, 2, 3), Cost(4, 5)))
+
+
+@given(st.lists(st.tuples(st.sampled_from("IBVOA"), st.integers(0, 3), spents), max_size=40))
+def test_what_was_sent_is_the_sum_of_bills_and_open_intents(told):
+    """Whatever becomes of its rows, a segment's attempts are counted once each: by their bill, or at their worst case."""
+    found, expected, flying = Replay(HEAD), Spent(), {}
+    for kind, row, spent in told:
+        match kind:
+            case "I" if row not in flying:
+                flying[row] = Intent(row, 1, 7, "k")
+                found.see(flying[row], 0, 0)
+            case "B" if flying.pop(row, None) is not None:
+                found.see(Bill(row, 1, None, spent), 0, 0)
+                expected = expected + spent
+            case "V" if row not in flying:
+                found.see(Voted(row, "m", Outcome(f"r{row}", row, Status.OK, spent=spent)), 0, 0)
+            case "O" if row not in flying:
+                found.see(Outcome(f"r{row}", row, Status.OK, spent=spent), 0, 0)
+            case "A" if row not in flying:
+                found.see(Opened(row, Account("k", spent)), 0, 0)
+    lost = Spent(len(flying), unknown=bool(flying), unknown_usd=7 * len(flying))
+    assert found.sent == expected + lost
