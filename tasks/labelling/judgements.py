@@ -43,6 +43,8 @@ class Judgements:
 
     labels: Corrections = field(default_factory=dict)
     opinions: dict[str, Opinions] = field(default_factory=dict)
+    # Rows on which people disagree and most of them say the label.
+    majorities: tuple[str, ...] = ()
 
     @property
     def conflicts(self) -> dict[str, Opinions]:
@@ -77,8 +79,6 @@ def read_judgements(path: Path, label: Label, id_column: str | None = None, gold
         said.setdefault(row, {}).setdefault(person, []).append(labels)
         if entry.values.get("ground_truth") is True:
             final.setdefault(row, set()).add(labels)
-    if not said:
-        log.warning("%s holds no label: nothing was taken from it", path)
     return _decided(_one_opinion_each(said), final, gold_by, path)
 
 
@@ -159,7 +159,7 @@ def _decided(
             hint=f"name one of these, or {MAJORITY}",
         )
     labels: Corrections = {}
-    majorities = 0
+    majorities: list[str] = []
     for row, said in opinions.items():
         meant = {frozenset(one): one for one in said.values()}
         if len(meant) == 1:
@@ -171,10 +171,8 @@ def _decided(
             labels[row] = next(iter(final[row]))
         elif gold_by in (None, MAJORITY) and (most := _majority(said)) is not None:
             labels[row] = most
-            majorities += 1
-    found = Judgements(labels, dict(opinions))
-    _tell(found, majorities, path)
-    return found
+            majorities.append(row)
+    return Judgements(labels, dict(opinions), tuple(majorities))
 
 
 def _majority(said: Opinions) -> Labels | None:
@@ -184,9 +182,15 @@ def _majority(said: Opinions) -> Labels | None:
     return next(one for one in said.values() if frozenset(one) == most) if 2 * count > len(said) else None
 
 
-def _tell(found: Judgements, majorities: int, path: Path) -> None:
-    if majorities:
-        log.warning("%s: people disagree on %d rows where most of them say the same; that was taken", path, majorities)
+def log_what_was_found(found: Judgements, path: Path) -> None:
+    """Say of a file that was handed in what its labels alone do not show."""
+    if not found.opinions:
+        log.warning("%s holds no label: nothing was taken from it", path)
+    if found.majorities:
+        log.warning(
+            "%s: people disagree on %d rows where most of them say the same, which was taken (%s)",
+            path, len(found.majorities), ", ".join(found.majorities[:NAMED]),
+        )  # fmt: skip
     if conflicts := found.conflicts:
         shown = "; ".join(f"{row}: {opinions_text(said)}" for row, said in list(conflicts.items())[:NAMED])
         more = f"; and {len(conflicts) - NAMED:,} more" if len(conflicts) > NAMED else ""

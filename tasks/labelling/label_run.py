@@ -31,6 +31,7 @@ from rowmill.tasks.labelling.judgements import (
     digest_of,
     keep_judgements,
     kept_judgements,
+    log_what_was_found,
     read_judgements,
 )
 from rowmill.tasks.labelling.review import GOLD, Texts, write_review
@@ -116,7 +117,9 @@ def label_run(
     assert job.label is not None
     people = kept_judgements(root, job.label)
     if gold_file is not None:
-        people |= read_judgements(Path(gold_file), job.label, job.id, gold_by)
+        handed_in = read_judgements(Path(gold_file), job.label, job.id, gold_by)
+        log_what_was_found(handed_in, Path(gold_file))
+        people |= handed_in
     gold = find_gold(job, files, model, before, people.labels, limit)
     if gold.strange:
         shown = ", ".join(gold.strange[:STRANGE_SHOWN]) + (" ..." if len(gold.strange) > STRANGE_SHOWN else "")

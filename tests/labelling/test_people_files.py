@@ -21,6 +21,7 @@ from rowmill.tasks.labelling.judgements import (
     digest_of,
     keep_judgements,
     kept_judgements,
+    log_what_was_found,
     read_judgements,
 )
 from rowmill.tasks.plan.label_gold import GoldReader
@@ -43,6 +44,7 @@ def test_each_file_of_the_corpus_gives_what_its_table_says(case, caplog):
         return
     with caplog.at_level(logging.WARNING, logger="rowmill"):
         found = read_judgements(path, label)
+        log_what_was_found(found, path)
     given_labels = {row: said[0] if is_single else list(said) for row, said in found.labels.items() if row != "r99"}
     assert given_labels == case["gives"]
     assert sorted(found.conflicts) == case.get("conflicts", [])
