@@ -22,6 +22,7 @@ async def label(
     retry_failed: str | None = None,
     sandbox: bool = False,
     require_forecast_under: float | None = None,
+    gold_by: str | None = None,
 ) -> State[dict[str, Any]]:
     """Label every row of the job's input by votes; write labels, votes, agreement and their cost, and tell how good.
 
@@ -37,6 +38,7 @@ async def label(
         retry_failed: try rows again that are not ok: `any`, a status or an error kind
         sandbox: start a sandbox for this run and use it; nothing is paid
         require_forecast_under: forecast first, and send nothing where the whole may cost more USD than this
+        gold_by: the annotator who decides where people disagree, or `majority`
     """
-    options = Options(limit, fresh, retry_failed, sandbox, gold=gold)
+    options = Options(limit, fresh, retry_failed, sandbox, gold=gold, gold_by=gold_by)
     return await run_job(job, job_file, options, require_forecast_under, labels=True)

@@ -14,6 +14,7 @@ from rowmill.schemas.section import Affects, ForAnswers, ForNothing, ForResults,
 VOTES_MOST = 99
 # A stronger model where two of three votes agree or fewer; people where there is no majority.
 ESCALATED_BELOW, REVIEWED_BELOW = 0.67, 0.51
+REVIEWED_MOST = 10_000
 # Labels of one row, in the order of the list; one alone unless the job is multi-label.
 Labels = tuple[str, ...]
 
@@ -45,6 +46,20 @@ class Escalate(Part):
     votes: int = Field(1, ge=1, le=VOTES_MOST, description="Its votes; they decide, whatever the first model said")
 
 
+class Review(Part):
+    """What people are asked to look at."""
+
+    audit: float = Field(
+        0,
+        ge=0,
+        le=1,
+        description="Share of all rows, drawn at random, to review too: the accuracy is estimated from it",
+    )
+    most: int = Field(
+        REVIEWED_MOST, gt=0, description="Most rows of review.jsonl, the most doubtful first; the audit comes on top"
+    )
+
+
 # What a job file may hold for them.
 WrittenLabels = list[Choice | str | int | float | bool] | dict[str, str | None] | None
 
@@ -65,8 +80,18 @@ class Label(Part):
     shuffle: ForAnswers[bool] = Field(
         True, description="Show the labels in another order to each vote, against position bias"
     )
+    order: ForNothing[Literal["row", "vote"] | None] = Field(
+        None,
+        description="row: shuffle for each row and vote, each label as often in each place; vote: one order for all "
+        "rows of a vote. Unset: row, and in an output that was begun with one order that one",
+    )
     ties: ForAnswers[Literal["first", "review"]] = Field(
         "first", description="first: of tied labels the one voted for first; review: no label, people decide"
+    )
+    hierarchy: ForNothing[str | None] = Field(
+        None,
+        min_length=1,
+        description="What parts a label from its parent (`/` in billing/refund): scores at the parent",
     )
     gold: ForResults[str | None] = Field(None, description="Column with the right labels; never shown to the model")
     guidelines: ForAnswers[str | None] = Field(None, description="How to label, in your own words")
@@ -78,9 +103,14 @@ class Label(Part):
     min_accuracy: ForNothing[float | None] = Field(
         None, gt=0, le=1, description="Ask the gold rows first; stop before the rest where fewer of them are right"
     )
+    min_recall: ForNothing[dict[str, float]] = Field(
+        default_factory=dict, description="The same for single labels: of their gold rows at least this share is found"
+    )
+    min_kappa: ForNothing[float | None] = Field(None, gt=0, le=1, description="The same for Cohen's κ against gold")
     review_below: ForNothing[float] = Field(
         REVIEWED_BELOW, ge=0, le=1, description="Rows of less agreement go to review.jsonl"
     )
+    review: ForNothing[Review] = Field(default_factory=Review, description="What people are asked to look at")  # type: ignore[arg-type]
 
     @field_validator("labels", mode="before", json_schema_input_type=WrittenLabels)
     @classmethod
@@ -108,6 +138,14 @@ class Label(Part):
             raise ValueError(f"{len(names)} label leaves nothing to choose: name at least two")
         return told
 
+    @field_validator("min_recall")
+    @classmethod
+    def _shares(cls, told: dict[str, float]) -> dict[str, float]:
+        for name, share in told.items():
+            if not 0 < share <= 1:
+                raise ValueError(f"the recall of {name!r} is a share above 0, at most 1")
+        return told
+
     @field_validator("examples")
     @classmethod
     def _some(cls, told: int | list[Example]) -> int | list[Example]:
@@ -123,6 +161,8 @@ class Label(Part):
             raise ValueError(f"the label {parted[0]!r} holds a |, which parts several labels in gold texts: rename it")
         if isinstance(self.examples, int) and self.examples and self.gold is None:
             raise ValueError("examples are taken from gold rows: name the gold column, or list the examples themselves")
+        if self.labels is not None and (wrong := self.outside(self.min_recall)):
+            raise ValueError(f"min_recall names {wrong[0]!r}, which is not among the labels")
         if self.labels is not None and not isinstance(self.examples, int):
             for example in self.examples:
                 if wrong := self.outside(example.labels):
@@ -135,14 +175,29 @@ class Label(Part):
         assert self.labels is not None
         return tuple(one.name for one in self.labels)
 
+    def parent(self, name: str) -> str:
+        """The label one level above, or the label itself where it has none."""
+        return name.rpartition(self.hierarchy)[0] or name if self.hierarchy else name
+
     def outside(self, told: Iterable[str]) -> list[str]:
         """Those that are not among the labels."""
         names = frozenset(self.names)
         return [name for name in told if name not in names]
 
     def identity(self) -> dict[str, Any]:
-        """What the answers depend on."""
-        return identity(self, {Affects.ANSWERS})
+        """What the answers depend on. A key that came later is left out where it changes nothing: outputs go on."""
+        told = identity(self, {Affects.ANSWERS})
+        return told | {"order": "row"} if self.orders_by_row else told
+
+    @property
+    def orders_by_row(self) -> bool:
+        """Whether each row sees the labels in an order of its own."""
+        return self.shuffle and self.order != "vote"
+
+    @property
+    def has_gate(self) -> bool:
+        """Whether gold rows decide if the rest is asked."""
+        return self.min_accuracy is not None or self.min_kappa is not None or bool(self.min_recall)
 
     @property
     def fewest_votes(self) -> int:

@@ -21,7 +21,10 @@ def parser() -> argparse.ArgumentParser:
     label.add_argument(
         "--gold",
         metavar="FILE",
-        help="labels given by people: a filled-in review.jsonl, JSONL, CSV, or a Label Studio export",
+        help="labels that people gave: review.jsonl filled in, JSONL, CSV, TSV, Label Studio's JSON or CSV",
+    )
+    label.add_argument(
+        "--gold-by", metavar="NAME", help="the annotator who decides where people disagree, or: majority (default)"
     )
     _add_estimate(commands)
     _add_check(commands)

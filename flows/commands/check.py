@@ -8,7 +8,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,11 @@ from rowmill.schemas.job import Job
 from rowmill.schemas.outcome import Outcome
 from rowmill.schemas.request import Request
 from rowmill.schemas.row import Row, Unreadable
+from rowmill.schemas.usage import Usage
 from rowmill.tasks.answers.schema_checks import unknown_keywords
 from rowmill.tasks.answers.validator import Validator
+from rowmill.tasks.forecast.estimate import guessed_output
+from rowmill.tasks.forecast.tokens import by_script
 from rowmill.tasks.gateway.protocols.registry import PROTOCOLS
 from rowmill.tasks.input import reader as read
 from rowmill.tasks.input.files import InputFile
@@ -30,8 +33,10 @@ from rowmill.tasks.input.key_index import KeyIndex
 from rowmill.tasks.input.survey import Survey, Surveyor
 from rowmill.tasks.job.checks import notes
 from rowmill.tasks.job.job_file import catalogue_of, load_job
+from rowmill.tasks.labelling.cascade import cascade_notes
 from rowmill.tasks.labelling.label_run import LabelRun, label_run
 from rowmill.tasks.output.columns import columns_of, json_text_notes, kept_names
+from rowmill.tasks.output.folder import read_manifest
 from rowmill.tasks.plan.input_checks import bad_input, impossible
 from rowmill.tasks.plan.label_prompt import as_asked
 from rowmill.tasks.plan.planner import Planner
@@ -65,7 +70,7 @@ def check_command(args: argparse.Namespace) -> ExitCode:
             labelling = label_run(job, files, model, None, fresh=False)
             resolved = job if labelling is None else labelling.job
             planned_votes(resolved, model, catalogue, sandbox=False)
-            rows_wrong = _check_rows(as_asked(resolved), model, files, labelling, args.show, found)
+            rows_wrong = _check_rows(as_asked(resolved), model, catalogue, files, labelling, args.show, found)
     # The same refusal can come twice: of the job's model, and of that model as a voter.
     for message in dict.fromkeys(map(str, found)):
         print(f"rowmill: {message}", file=sys.stderr)
@@ -82,7 +87,13 @@ def _collecting(found: list[RowmillError]) -> Iterator[None]:
 
 
 def _check_rows(
-    job: Job, model: Model, files: list[InputFile], labelling: LabelRun | None, show: int, found: list[RowmillError]
+    job: Job,
+    model: Model,
+    catalogue: Mapping[str, Model],
+    files: list[InputFile],
+    labelling: LabelRun | None,
+    show: int,
+    found: list[RowmillError],
 ) -> int:
     """Add the input's problems to `found`; if there are none, plan every row. Returns how many cannot be asked."""
     planner = Planner(job, model, sandbox=False)
@@ -95,8 +106,11 @@ def _check_rows(
         return 0
     for note in [*notes(job, model), *unknown_keywords(job.output_schema), *json_text_notes(validator.shape)]:
         print(one_line(f"note: {note}"))
-    problems, shown = _walk(job, planner, survey, files, show)
-    for request in shown:
+    problems, shown = _walk(job, planner, survey, files, max(show, 1))
+    if labelling is not None:
+        for note in _cascade(labelling, model, catalogue, shown):
+            print(one_line(f"note: {note}"))
+    for request in shown[:show]:
         wire = PROTOCOLS[model.protocol].wire(request.body, stream=job.params.stream)
         print(several_lines(json.dumps(_shortened(json.loads(wire)), indent=1, ensure_ascii=False)))
     if labelling is not None:
@@ -116,6 +130,17 @@ def _shortened(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _shortened(part) for key, part in value.items()}
     return [_shortened(part) for part in value] if isinstance(value, list) else value
+
+
+def _cascade(labelling: LabelRun, model: Model, catalogue: Mapping[str, Model], shown: Sequence[Request]) -> list[str]:
+    """Whether the cascade of a job can pay, by its first request."""
+    escalate = labelling.label.escalate
+    if escalate is None or not shown:
+        return []
+    wire = PROTOCOLS[model.protocol].wire(shown[0].body, stream=False).decode("utf-8", "replace")
+    usage = Usage(round(by_script(wire)), round(guessed_output(labelling.job, model)))
+    before = read_manifest(Path(labelling.job.output)) or {}
+    return cascade_notes(labelling.label, model, find_model(escalate.model, catalogue), usage, before)
 
 
 def _labels(labelling: LabelRun) -> str:

@@ -27,7 +27,7 @@ from rowmill.schemas.manifest import TerminationKind
 from rowmill.schemas.price import PICO
 from rowmill.schemas.usage import Usage
 from rowmill.tasks.forecast.counting_pass import DryRun, Tally
-from rowmill.tasks.forecast.estimate import Learned, forecast, learned_from
+from rowmill.tasks.forecast.estimate import Learned, forecast, guessed_output, learned_from
 from rowmill.tasks.forecast.files import keep_learned, kept_ratio, write_forecast, write_rows
 from rowmill.tasks.forecast.settled_rows import SettledRows, settled_rows
 from rowmill.tasks.forecast.tokens import Count, by_script, by_tokenizer
@@ -35,6 +35,7 @@ from rowmill.tasks.gateway.credentials import Gateway
 from rowmill.tasks.input.reader import input_files
 from rowmill.tasks.job.fingerprint import job_fingerprint
 from rowmill.tasks.job.job_file import catalogue_of, load_job
+from rowmill.tasks.labelling.cascade import cascade_notes
 from rowmill.tasks.labelling.label_run import label_run
 from rowmill.tasks.output.answer_cache import bound_usd
 from rowmill.tasks.output.bucket.mirror import Mirror
@@ -109,13 +110,25 @@ def _forecast(
     learned = learned_from(tally.candidates, paid)
     if learned is None and (ratio := kept_ratio(Path(job.output), model.name)) is not None:
         tally.tokens *= ratio
-    return _forecast_from(job, model, tally, learned, fingerprint), tally
+    return _forecast_from(job, model, catalogue, tally, learned, fingerprint), tally
 
 
-def _forecast_from(job: Job, model: Model, tally: Tally, learned: Learned | None, fingerprint: str) -> Forecast:
+def _forecast_from(
+    job: Job, model: Model, catalogue: Mapping[str, Model], tally: Tally, learned: Learned | None, fingerprint: str
+) -> Forecast:
     spent, note = _spent(Path(job.output), fingerprint)
     result = forecast(job, model, tally, learned, fingerprint=fingerprint, spent_usd=spent, now=time.time())
-    return msgspec.structs.replace(result, notes=[*result.notes, note]) if note else result
+    notes = [*result.notes, *([note] if note else []), *_cascade(job, model, catalogue, tally)]
+    return msgspec.structs.replace(result, notes=notes)
+
+
+def _cascade(job: Job, model: Model, catalogue: Mapping[str, Model], tally: Tally) -> list[str]:
+    """Whether a labelling job that escalates can cost less than the stronger model alone."""
+    if job.label is None or job.label.escalate is None or not tally.to_ask:
+        return []
+    usage = Usage(round(tally.tokens / tally.to_ask), round(guessed_output(job, model)))
+    stronger = find_model(job.label.escalate.model, catalogue)
+    return cascade_notes(job.label, model, stronger, usage, read_manifest(Path(job.output)) or {})
 
 
 def _spent(output: Path, fingerprint: str) -> tuple[float, str | None]:

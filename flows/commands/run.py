@@ -47,7 +47,13 @@ async def run_command(args: argparse.Namespace) -> ExitCode:
     if labels:
         refuse_without_labels(job)
     options = Options(
-        args.limit, args.fresh, args.retry_failed, args.sandbox, args.fresh_part, gold=args.gold if labels else None
+        args.limit,
+        args.fresh,
+        args.retry_failed,
+        args.sandbox,
+        args.fresh_part,
+        gold=args.gold if labels else None,
+        gold_by=args.gold_by if labels else None,
     )
     if args.require_forecast_under is not None:
         from rowmill.flows.commands.estimate import require_forecast_under

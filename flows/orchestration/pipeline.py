@@ -56,14 +56,15 @@ async def carry_out(
 
 
 async def _settle_gold_first(run: OpenRun, settle: SettleShard, wait: Wait) -> None:
-    """Settle every row; where the job asks for it the gold rows first, and the others only if those are good enough."""
-    if (gold := run.gold_rows) is not None:
-        run.take_only(gold)
+    """Settle every row; where the job asks for it the gold rows first, the others only if those show good labels."""
+    for look, rows in enumerate(looks := run.gold_looks):
+        run.take_only(rows)
         await _settle_and_wait(run, settle, wait)
-        if not run.halted:
-            await run.judge_gold()
-        if run.halted:
-            return
+        if run.halted or await run.judge_gold(look):
+            break
+    if run.halted:
+        return
+    if looks:
         run.take_only(None)
     await _settle_and_wait(run, settle, wait)
 

@@ -8,6 +8,13 @@ from typing import Any
 from rowmill.flows.text.forecast import usd
 
 LABELS_SHOWN = 12
+# A position effect is reported where chance alone would produce one this rarely.
+NOTED_BELOW = 0.01
+BASES = {
+    "gold_column": "against gold",
+    "audit": "on the rows of the audit that people labelled",
+    "chosen_by_people": "on rows that people chose to look at (no sample: it says nothing of the others)",
+}
 Pairs = list[tuple[str, str]]
 Table = tuple[str, list[str], list[list[str]]]
 
@@ -24,24 +31,59 @@ def label_lines(labels: Mapping[str, Any]) -> list[str]:
         alpha = agreement["krippendorff_alpha"]
         chance = f" (α {alpha:.2f} over the first {agreement['votes_compared']})" if alpha is not None else ""
         lines.append(f"votes: {labels['votes']:,}, {labels['votes_a_row']:.2f} per row{alike}{chance}")
-    if (gold := labels["gold"]) is not None:
-        lines.append(f"against gold: {_accuracy(gold)}{_kappa(gold)}")
+    lines += _accuracy_lines(labels)
+    if (position := labels.get("position")) is not None and position["p"] < NOTED_BELOW:
+        lines.append(
+            f"position: the label shown first was chosen on {position['share']:.1%} of {position['rows']:,} rows, not "
+            f" {position['expected']:.1%} (p {position['p']:.1g}); the orders are balanced over all rows"
+        )
     if (escalation := labels["escalation"]) is not None:
         lines.append(_escalation(escalation))
     if labels["corrections"]:
         lines.append(f"corrected by people: {labels['corrections']:,} (gold.jsonl)")
-    if labels["review"]:
+    if (people := labels.get("people")) is not None:
+        alpha = people["krippendorff_alpha"]
+        chance = f", α {alpha:.2f}" if alpha is not None else ""
         lines.append(
-            f"to review: {labels['review']:,} rows in review.jsonl; fill in `gold` and run again with --gold FILE"
+            f"{people['annotators']:,} people labelled the same {people['rows']:,} rows: {people['pairs_agree']:.1%} "
+            f"of pairs agree{chance}; {people['conflicts']:,} rows are undecided"
+        )
+    if suspects := labels.get("suspected_gold_errors"):
+        lines.append(
+            f"suspected gold errors: {suspects:,} rows whose votes all contradict gold (`kind: gold` in review.jsonl)"
+        )
+    if labels["review"]:
+        more = f" (the most doubtful; {labels['review_left_out']:,} more)" if labels.get("review_left_out") else ""
+        lines.append(
+            f"to review: {labels['review']:,} rows in review.jsonl{more}; fill in `gold` and run again with --gold FILE"
+        )
+    return lines
+
+
+def _accuracy_lines(labels: Mapping[str, Any]) -> list[str]:
+    """The accuracy on each basis by its name: a sample's with its interval, that of chosen rows without one."""
+    gold = labels["gold"]
+    if gold is None:
+        return []
+    basis = gold.get("basis", "gold_column")
+    lines = [
+        f"{BASES[name]}: {_accuracy(scores)}{_kappa(gold) if name == basis else ''}"
+        for name, scores in (labels.get("accuracy") or {basis: gold}).items()
+    ]
+    if (at_parent := gold.get("at_parent")) is not None:
+        lines.append(f"at the parent label: {_accuracy(at_parent)}")
+    if (audit := labels.get("audit")) is not None:
+        lines.append(
+            f"estimated from the audit for all {audit['rows']:,} answered rows: {audit['accuracy']:.1%} correct, 95 % "
+            f"interval {audit['low']:.1%} to {audit['high']:.1%} ({audit['judged']:,} of {audit['drawn']:,} drawn rows "
+            f"are labelled)"
         )
     return lines
 
 
 def _accuracy(gold: Mapping[str, Any]) -> str:
-    return (
-        f"{gold['right']:,} of {gold['rows']:,} correct ({gold['accuracy']:.1%}, 95 % interval {gold['low']:.1%} to "
-        f"{gold['high']:.1%})"
-    )
+    share = f"{gold['right']:,} of {gold['rows']:,} correct ({gold['accuracy']:.1%}"
+    return f"{share})" if gold["low"] is None else f"{share}, 95 % interval {gold['low']:.1%} to {gold['high']:.1%})"
 
 
 def _kappa(gold: Mapping[str, Any]) -> str:
@@ -72,14 +114,18 @@ def label_pairs(labels: Mapping[str, Any]) -> Pairs:
         ("to review", f"{labels['review']:,}"),
         ("corrected by people", f"{labels['corrections']:,}"),
     ]
+    if (audit := labels.get("audit")) is not None:
+        pairs.append(("accuracy by the audit", f"{audit['accuracy']:.1%} ({audit['low']:.1%} to {audit['high']:.1%})"))
     if (gold := labels["gold"]) is not None:
         pairs += [
             ("gold rows", f"{gold['rows']:,}"),
             ("accuracy", f"{gold['accuracy']:.1%}"),
-            ("95 % interval", f"{gold['low']:.1%} to {gold['high']:.1%}"),
+            ("95 % interval", "none: no sample" if gold["low"] is None else f"{gold['low']:.1%} to {gold['high']:.1%}"),
             ("Cohen's κ", _number(gold["cohen_kappa"])),
             ("macro F1", _number(gold["macro_f1"])),
         ]
+        if "jaccard" in gold:
+            pairs += [("micro F1", _number(gold["micro_f1"])), ("Jaccard", _number(gold["jaccard"]))]
     return pairs
 
 

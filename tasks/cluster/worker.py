@@ -29,6 +29,7 @@ from rowmill.tasks.input.key_index import KeyIndex
 from rowmill.tasks.input.survey import digest_of
 from rowmill.tasks.journal.group_commit import Syncer
 from rowmill.tasks.output.answer_cache import AnswerCache
+from rowmill.tasks.plan.label_answer import validator_of
 from rowmill.tasks.plan.label_prompt import as_asked
 from rowmill.tasks.plan.planner import Planner
 from rowmill.tasks.plan.vote_planners import planned_votes
@@ -159,7 +160,7 @@ class _Holder:
         model = work.models[job.model]
         planner = Planner(asked, model, sandbox=work.sandbox, run_id=work.run_id)
         planner.keep_types = work.keep_types
-        validator = Validator(asked.output_schema, asked.validator)
+        validator = validator_of(asked)
         callers = Callers(
             job, model, planned_votes(job, model, work.models, sandbox=work.sandbox),
             Gateway(work.base_url, _key(work, os.environ) or ""), validator=validator, spent_usd=0, clock=self._clock,

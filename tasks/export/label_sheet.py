@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from rowmill.tasks.export.rows import Table
-from rowmill.tasks.plan.label_prompt import SEVERAL
+from rowmill.tasks.plan.label_gold import SEVERAL
 
 SHEET = pa.schema(
     [(name, pa.float64() if name == "agreement" else pa.string())

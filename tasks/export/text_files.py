@@ -17,8 +17,9 @@ from rowmill.tasks.export.rows import Table
 from rowmill.tasks.output.flat_columns import plain_value
 from rowmill.tasks.system.durable import published
 
-# A spreadsheet runs a cell that begins so as a formula, in a CSV too. A plain number is none.
-FORMULA = r"^[=+\-@\t\r]"
+# A spreadsheet runs a cell that begins so as a formula, in a CSV too. A plain number is none. A cell that has the
+# apostrophe already gets another one, so that what people hand back loses only ours.
+FORMULA = r"^'*[=+\-@\t\r]"
 NUMBER = r"^[+-]?[0-9]+([.,][0-9]+)*$"
 AS_TEXT = "'"
 # Without it Excel reads UTF-8 as the machine's own code page; plain ASCII is the same in both.

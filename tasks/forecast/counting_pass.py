@@ -20,7 +20,7 @@ from rowmill.schemas.outcome import Outcome
 from rowmill.schemas.price import PICO
 from rowmill.schemas.request import Request, Text
 from rowmill.schemas.row import Row, Shard, Unreadable
-from rowmill.tasks.answers.validator import REASON_CHARS, REASONS_MOST, Validator
+from rowmill.tasks.answers.validator import REASON_CHARS, REASONS_MOST
 from rowmill.tasks.forecast.settled_rows import SettledRows
 from rowmill.tasks.forecast.tokens import Count
 from rowmill.tasks.gateway.protocols.registry import PROTOCOLS
@@ -28,6 +28,7 @@ from rowmill.tasks.input import reader as read
 from rowmill.tasks.input.files import InputFile
 from rowmill.tasks.input.key_index import KeyIndex
 from rowmill.tasks.input.survey import Survey, Surveyor
+from rowmill.tasks.plan.label_answer import validator_of
 from rowmill.tasks.plan.planner import Planner
 from rowmill.tasks.plan.vote_planners import Votes
 from rowmill.tasks.plan.worst_case import worst_case
@@ -111,7 +112,7 @@ class DryRun:
             survey = self._survey(files, keys)
             threshold = (1 << 64) * CANDIDATES // max(survey.rows, CANDIDATES)
             if any(self._settled.of(shard) is not None for shard in survey.shards):
-                validator = Validator(self._job.output_schema)
+                validator = validator_of(self._job)
                 keys.claim_all((key, PAID_ALREADY) for key in self._settled.paid_keys(validator))
             for shard in survey.shards:
                 self._walk_shard(shard, survey, files, keys, threshold, see)

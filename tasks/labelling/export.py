@@ -16,15 +16,14 @@ from rowmill.schemas.label import Label
 from rowmill.schemas.request import Request
 from rowmill.schemas.row import Row
 from rowmill.tasks.input.reader import input_files, shard_rows
-from rowmill.tasks.labelling.corrections import REVIEW
+from rowmill.tasks.labelling.judgements import REVIEW
+from rowmill.tasks.labelling.label_studio import as_task, interface
 from rowmill.tasks.labelling.review import reason
 from rowmill.tasks.output.part_writer import read_footer
 from rowmill.tasks.plan.planner import Planner, shown_text
 from rowmill.tasks.system.durable import published
 
 RESULTS = ["row_id", "row_index", "status", "error_message", "voted_label", "agreement", "votes", "gold"]
-# The names that a Label Studio interface for these tasks uses.
-FROM, TO = "label", "text"
 
 
 def to_review(root: Path) -> Iterator[Mapping[str, Any]]:
@@ -42,7 +41,7 @@ def to_review(root: Path) -> Iterator[Mapping[str, Any]]:
                 raise OutputError(
                     f"not valid JSON: {error}",
                     where=f"{path}, line {number}",
-                    hint="mend the line, or delete the file and run again",
+                    hint="correct the line, or delete the file and run again",
                 ) from None
 
 
@@ -70,44 +69,9 @@ def write_label_studio(path: Path, rows: Iterable[Mapping[str, Any]], label: Lab
     with published(path, "the export") as file:
         file.write(b"[")
         for row in rows:
-            file.write((b",\n" if count else b"\n") + encode_json(_task(row)))
+            file.write((b",\n" if count else b"\n") + encode_json(as_task(row)))
             count += 1
         file.write(b"\n]\n")
     with published(path.with_suffix(".xml"), "the labelling interface") as file:
         file.write(interface(label).encode())
     return count
-
-
-def _task(row: Mapping[str, Any]) -> dict[str, Any]:
-    data = {name: row[name] for name in ("row_id", "text", "why")}
-    task: dict[str, Any] = {"data": data, "predictions": [], "annotations": []}
-    if row["suggested"] is not None:
-        model = row["votes"][-1]["model"] if row["votes"] else "rowmill"
-        task["predictions"] = [
-            {"model_version": model, "score": row["agreement"], "result": [_choices(row["suggested"])]}
-        ]
-    if row["gold"] is not None:
-        task["annotations"] = [{"ground_truth": True, "result": [_choices(row["gold"])]}]
-    return task
-
-
-def _choices(labels: Any) -> dict[str, Any]:
-    told = labels if isinstance(labels, list) else [labels]
-    return {"from_name": FROM, "to_name": TO, "type": "choices", "value": {"choices": told}}
-
-
-def interface(label: Label) -> str:
-    """The XML of a Label Studio project that shows the text and offers the labels."""
-    from xml.sax.saxutils import quoteattr
-
-    choices = "\n".join(
-        f"    <Choice value={quoteattr(one.name)}"
-        + (f" hint={quoteattr(one.description)}" if one.description else "")
-        + "/>"
-        for one in label.labels or ()
-    )
-    kind = "multiple" if label.multi else "single-radio"
-    return (
-        f'<View>\n  <Text name="{TO}" value="$text"/>\n  <Choices name="{FROM}" toName="{TO}" choice="{kind}">\n'
-        f"{choices}\n  </Choices>\n</View>\n"
-    )

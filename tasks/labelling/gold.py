@@ -16,12 +16,14 @@ from rowmill.schemas.request import Request
 from rowmill.schemas.row import Cursor, Row
 from rowmill.tasks.input.files import InputFile, name_of
 from rowmill.tasks.input.reader import judge, lines
-from rowmill.tasks.plan.label_prompt import gold_in
+from rowmill.tasks.plan.label_gold import GoldReader
 from rowmill.tasks.plan.planner import Planner, shown_text
 
 LABELS_MOST = 500
 # Gold rows that are asked before all others, drawn by a hash of their position: more of them say nothing more.
 FIRST_MOST = 2_000
+# The same of one label whose recall the job asks for.
+LABEL_MOST = 500
 EXAMPLES_MOST = 200
 # Wrong gold labels that one message names.
 SHOWN = 5
@@ -33,10 +35,43 @@ class Gold:
 
     job: Job
     rows: int = 0
-    first: frozenset[int] = frozenset()
-    # Corrections of rows that this input does not have.
-    strange: int = 0
+    # Gold rows that are asked before all others, in order: a random sample, balanced by label in every part.
+    sample: tuple[int, ...] = ()
+    # The same for each label whose recall the job asks for.
+    of_label: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    # Rows that people labelled and this input does not have.
+    strange: tuple[str, ...] = ()
     is_empty: bool = False
+    # Rows that people labelled and that have gold in the column too.
+    in_column: frozenset[str] = frozenset()
+
+
+@dataclass(slots=True)
+class Draw:
+    """A random sample of rows of a fixed size, by a hash of their position: the same whenever it is drawn."""
+
+    most: int
+    # A heap of the smallest hashes, negated, with the row and its labels.
+    heap: list[tuple[int, int, Labels]] = field(default_factory=list)
+
+    def meet(self, row: int, labels: Labels) -> None:
+        order = -int.from_bytes(blake2b(row.to_bytes(8, "little"), digest_size=8).digest(), "little")
+        if len(self.heap) < self.most:
+            heapq.heappush(self.heap, (order, row, labels))
+        else:
+            heapq.heappushpop(self.heap, (order, row, labels))
+
+    def in_order(self) -> tuple[int, ...]:
+        """The rows so that the first of them, however many, have each label about as often as all do."""
+        by_label: dict[Labels, list[tuple[int, int]]] = {}
+        for order, row, labels in sorted(self.heap, reverse=True):
+            by_label.setdefault(labels, []).append((-order, row))
+        placed = [
+            ((rank + 0.5) / len(rows), order, row)
+            for rows in by_label.values()
+            for rank, (order, row) in enumerate(rows)
+        ]
+        return tuple(row for _, _, row in sorted(placed))
 
 
 @dataclass(slots=True)
@@ -50,9 +85,10 @@ class _Seen:
     columns: set[str] = field(default_factory=set)
     # Of each label the first rows that have it alone.
     rows_of: dict[Labels, list[Row]] = field(default_factory=dict)
-    # A heap of the FIRST_MOST smallest hashes, negated.
-    drawn: list[tuple[int, int]] = field(default_factory=list)
+    drawn: Draw = field(default_factory=lambda: Draw(FIRST_MOST))
+    of_label: dict[str, Draw] = field(default_factory=dict)
     corrected: set[str] = field(default_factory=set)
+    in_column: set[str] = field(default_factory=set)
 
 
 def find_gold(
@@ -88,9 +124,11 @@ def find_gold(
     return Gold(
         job.model_copy(update={"label": label}),
         seen.rows,
-        frozenset(row for _, row in seen.drawn),
-        strange=len(corrections) - len(seen.corrected),
+        seen.drawn.in_order(),
+        {name: draw.in_order() for name, draw in seen.of_label.items()},
+        strange=tuple(row for row in corrections if row not in seen.corrected),
         is_empty=not seen.columns,
+        in_column=frozenset(seen.in_column),
     )
 
 
@@ -108,33 +146,39 @@ def _walk(
     job: Job, files: Sequence[InputFile], label: Label, corrections: Mapping[str, Labels], limit: int | None
 ) -> _Seen:
     seen = _Seen()
+    reader, names = GoldReader(label), GoldReader(label.model_copy(update={"multi": True}))
     for row in _rows(job, files):
         seen.columns.update(row.columns)
         if label.column is not None:
-            _meet(seen.names, row, label.column, multi=True)
+            _meet(seen.names, row, label.column, names)
         if row.row_id in corrections:
             seen.corrected.add(row.row_id)
         gold = None
         if label.gold is not None:
-            gold = _meet(seen.gold, row, label.gold, multi=label.multi)
+            gold = _meet(seen.gold, row, label.gold, reader)
             seen.has_gold |= gold is not None
+            if gold is not None and row.row_id in corrections:
+                seen.in_column.add(row.row_id)
         if gold is not None and isinstance(label.examples, int) and label.examples:
             held = seen.rows_of.setdefault(gold, [])
             if len(held) < label.examples and len(seen.rows_of) <= EXAMPLES_MOST:
                 held.append(row)
-        if (gold is not None or row.row_id in corrections) and (limit is None or row.index < limit):
+        labels = corrections.get(row.row_id, gold)
+        if labels is not None and (limit is None or row.index < limit):
             seen.rows += 1
-            _draw(seen, row.index)
+            # Beside a gold column, rows that people chose to label are no sample.
+            if gold is not None or label.gold is None:
+                _draw(seen, row.index, labels, label)
     return seen
 
 
-def _meet(found: dict[str, str], row: Row, column: str, *, multi: bool) -> Labels | None:
+def _meet(found: dict[str, str], row: Row, column: str, reader: GoldReader) -> Labels | None:
     """The labels of a row's column, each noted with the place where it was met first."""
     where = f"{row.file}, line {row.line}, column {column!r}"
     try:
-        labels = gold_in(row.columns.get(column), multi=multi)
+        labels = reader.labels(row.columns.get(column))
     except ValueError as error:
-        raise InputError(str(error), where=where, hint="mend the row, or name another column") from None
+        raise InputError(str(error), where=where, hint="correct the row, or name another column") from None
     for name in labels or ():
         if name not in found:
             found[name] = where
@@ -147,12 +191,11 @@ def _meet(found: dict[str, str], row: Row, column: str, *, multi: bool) -> Label
     return labels
 
 
-def _draw(seen: _Seen, row: int) -> None:
-    order = -int.from_bytes(blake2b(row.to_bytes(8, "little"), digest_size=8).digest(), "little")
-    if len(seen.drawn) < FIRST_MOST:
-        heapq.heappush(seen.drawn, (order, row))
-    else:
-        heapq.heappushpop(seen.drawn, (order, row))
+def _draw(seen: _Seen, row: int, labels: Labels, label: Label) -> None:
+    seen.drawn.meet(row, labels)
+    for name in label.min_recall:
+        if name in labels:
+            seen.of_label.setdefault(name, Draw(LABEL_MOST)).meet(row, labels)
 
 
 def _labels_of_column(seen: _Seen, column: str) -> list[Choice]:
@@ -183,7 +226,7 @@ def _refuse_wrong_gold(seen: _Seen, label: Label) -> None:
         raise InputError(
             f"the gold label {wrong[0][0]!r} is not among the labels ({', '.join(label.names[:20])}){others}{more}",
             where=wrong[0][1],
-            hint="mend the rows, or add the labels under label.labels",
+            hint="correct the rows, or add the labels under label.labels",
         )
 
 

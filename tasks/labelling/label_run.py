@@ -20,22 +20,40 @@ from rowmill.schemas.manifest import Termination, TerminationKind
 from rowmill.schemas.request import Request
 from rowmill.schemas.row import Row, Shard, Unreadable
 from rowmill.tasks.input.files import InputFile
-from rowmill.tasks.labelling.corrections import (
+from rowmill.tasks.labelling.audit import estimate
+from rowmill.tasks.labelling.corrections import apply_corrections
+from rowmill.tasks.labelling.gate import Judged, Pair, Verdict, judge, least_rows, look_sizes
+from rowmill.tasks.labelling.gold import Gold, find_gold
+from rowmill.tasks.labelling.judgements import (
     REVIEW,
     Corrections,
-    apply_corrections,
+    Judgements,
     digest_of,
-    keep_corrections,
-    kept_corrections,
-    read_corrections,
+    keep_judgements,
+    kept_judgements,
+    log_what_was_found,
+    read_judgements,
 )
-from rowmill.tasks.labelling.gold import Gold, find_gold
-from rowmill.tasks.labelling.review import Texts, write_review
-from rowmill.tasks.labelling.scores import wilson
+from rowmill.tasks.labelling.review import GOLD, Texts, write_review
 from rowmill.tasks.output.folder import number_of, read_manifest
+from rowmill.tasks.output.label_columns import labels_of
+from rowmill.tasks.plan.label_prompt import as_asked
 from rowmill.tasks.plan.planner import Planner, shown_text
 
 log = logging.getLogger("rowmill")
+STRANGE_SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Gold rows that are scored at one look: a sample of all, and those of single labels."""
+
+    sample: frozenset[int]
+    of_label: Mapping[str, frozenset[int]]
+
+    @property
+    def rows(self) -> frozenset[int]:
+        return self.sample.union(*self.of_label.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +61,13 @@ class LabelRun:
     """Gold and corrections of one run. `is_new` where a person's label came in since the last run."""
 
     gold: Gold
-    corrections: Corrections
+    people: Judgements
     is_new: bool
+
+    @property
+    def corrections(self) -> Corrections:
+        """What people decided, by row."""
+        return self.people.labels
 
     @property
     def job(self) -> Job:
@@ -56,17 +79,31 @@ class LabelRun:
         return self.job.label
 
     @property
-    def asked_first(self) -> frozenset[int] | None:
-        """Rows to ask and to score before any other is paid for; None where there is no gate."""
-        return None if self.label.min_accuracy is None or self.gold.is_empty else self.gold.first
+    def looks(self) -> list[Look]:
+        """Gold rows to ask and to score before any other is paid for, more at each look; none without a gate."""
+        if not self.label.has_gate or self.gold.is_empty:
+            return []
+        gold = self.gold
+        longest = max(map(len, [gold.sample, *gold.of_label.values()]), default=0)
+        return [
+            Look(frozenset(gold.sample[:size]), {name: frozenset(rows[:size]) for name, rows in gold.of_label.items()})
+            for size in look_sizes(longest)
+        ]
 
 
 def label_run(
-    job: Job, files: Sequence[InputFile], model: Model, gold_file: str | None, *, fresh: bool, limit: int | None = None
+    job: Job,
+    files: Sequence[InputFile],
+    model: Model,
+    gold_file: str | None,
+    *,
+    fresh: bool,
+    limit: int | None = None,
+    gold_by: str | None = None,
 ) -> LabelRun | None:
     """The labelling side of a run; None for a job that labels nothing. Reads, writes nothing.
 
-    `limit` is the number of rows that the run will take.
+    `limit` is the number of rows that the run will take, `gold_by` the annotator who decides where people disagree.
 
     Raises JobError, InputError for labels, gold or corrections that cannot be right.
     """
@@ -76,53 +113,98 @@ def label_run(
         return None
     root = Path(job.output)
     before: Mapping[str, Any] = {} if fresh else read_manifest(root) or {}
-    kept = kept_corrections(root, job.label)
-    handed_in = read_corrections(Path(gold_file), job.label, job.id) if gold_file is not None else {}
-    corrections = kept | handed_in
-    gold = find_gold(job, files, model, before, corrections, limit)
+    job = in_begun_order(job, before)
+    assert job.label is not None
+    people = kept_judgements(root, job.label)
+    if gold_file is not None:
+        handed_in = read_judgements(Path(gold_file), job.label, job.id, gold_by)
+        log_what_was_found(handed_in, Path(gold_file))
+        people |= handed_in
+    gold = find_gold(job, files, model, before, people.labels, limit)
     if gold.strange:
-        log.warning("%d rows that people labelled are not in this input", gold.strange)
-    if job.label.min_accuracy is not None and not gold.rows and not gold.is_empty:
+        shown = ", ".join(gold.strange[:STRANGE_SHOWN]) + (" ..." if len(gold.strange) > STRANGE_SHOWN else "")
+        log.warning("%d rows that people labelled are not in this input: %s", len(gold.strange), shown)
+    if job.label.has_gate and not gold.is_empty:
+        _look_at_gate(gold, limit)
+    known = (before.get("label") or {}).get("corrections_digest", digest_of(Judgements()))
+    return LabelRun(gold, people, digest_of(people) != known)
+
+
+def in_begun_order(job: Job, before: Mapping[str, Any]) -> Job:
+    """The job with the order of labels decided: that of the output it goes on with, whose answers were given to it.
+
+    `before` is that output's manifest. One without the key is of a version that had one order for all rows of a vote.
+    """
+    if job.label is None or job.label.order is not None:
+        return job
+    begun = (before.get("job") or {}).get("label")
+    order = "row" if not isinstance(begun, dict) else begun.get("order", "vote")
+    return job.model_copy(update={"label": job.label.model_copy(update={"order": order or "row"})})
+
+
+def _look_at_gate(gold: Gold, limit: int | None) -> None:
+    """Raises JobError for a gate without gold rows; says where there are too few, were all of them labelled right."""
+    label = gold.job.label
+    assert label is not None
+    among = f" among the first {limit:,}" if limit is not None else ""
+    key = "min_accuracy" if label.min_accuracy is not None else "min_recall" if label.min_recall else "min_kappa"
+    if not gold.sample:
         raise JobError(
-            "min_accuracy needs rows with gold labels, and there is none"
-            + (f" among the first {limit:,}" if limit is not None else ""),
-            where="label.min_accuracy",
+            f"{key} needs rows with gold labels, and there is none{among}",
+            where=f"label.{key}",
             hint="name the gold column under label.gold, or hand labels in with --gold FILE",
         )
-    known = (before.get("label") or {}).get("corrections_digest", digest_of({}))
-    return LabelRun(gold, corrections, digest_of(corrections) != known)
+    looks = len(look_sizes(max(map(len, [gold.sample, *gold.of_label.values()]))))
+    asked = [("min_accuracy", "gold rows", len(gold.sample), label.min_accuracy or 0.0)]
+    asked += [
+        ("min_recall", f"gold rows of {name!r}", len(gold.of_label.get(name, ())), wanted)
+        for name, wanted in label.min_recall.items()
+    ]
+    for key, what, rows, wanted in asked:
+        if rows < (least := least_rows(wanted, looks)):
+            log.warning(
+                "label.%s: %d %s%s cannot show %.1f%%, were all of them right (that takes %d): the run will stop after "
+                "them. Add gold rows, or ask for less",
+                key, rows, what, among, 100 * wanted, least,
+            )  # fmt: skip
 
 
 def keep(run: LabelRun, root: Path) -> None:
     """Write people's labels down beside the results, before anything else is done."""
-    if run.corrections:
-        keep_corrections(root, run.corrections)
+    if run.people.labels or run.people.opinions:
+        keep_judgements(root, run.people)
 
 
-def judge_gold(run: LabelRun, results: Path) -> Termination | None:
-    """Whether the gold rows were labelled well enough to pay for the rest; if not, why the run ends here."""
+def judge_gold(run: LabelRun, results: Path, look: int) -> tuple[Judged, Termination | None]:
+    """Whether the gold rows of a look show labels good enough to pay for the rest; if not, why the run ends here.
+
+    Raises StorageError.
+    """
     correct(run, results)
-    first = pa.array(sorted(run.gold.first), pa.int64())
-    right = of = 0
+    looks = run.looks
+    sample: list[Pair] = []
+    of_label: dict[str, list[Pair]] = {name: [] for name in looks[look].of_label}
+    rows = pa.array(sorted(looks[look].rows), pa.int64())
     for part in parts_in(results):
-        table = pq.read_table(part, columns=["row_index", "correct"])
-        scored = table.filter(pc.is_in(table["row_index"], first))["correct"].drop_null()
-        right, of = right + (pc.sum(scored).as_py() or 0), of + len(scored)
-    wanted = run.label.min_accuracy or 0.0
-    if of and right / of >= wanted:
-        return None
-    low, high = wilson(right, of)
-    told = (
-        f"{right:,} of {of:,} gold rows were labelled right ({right / of:.1%}, 95 % between {low:.1%} and {high:.1%})"
-        if of
-        else "no gold row was answered"
-    )
-    return Termination(
+        table = pq.read_table(part, columns=["row_index", "gold", "voted_label", "correct"])
+        scored = table.filter(pc.and_(pc.is_in(table["row_index"], rows), pc.is_valid(table["correct"])))
+        for row in scored.to_pylist():
+            pair = (labels_of(row["gold"]) or (), labels_of(row["voted_label"]))
+            if row["row_index"] in looks[look].sample:
+                sample.append(pair)
+            for name, of_this in looks[look].of_label.items():
+                if row["row_index"] in of_this:
+                    of_label[name].append(pair)
+    judged = judge(run.label, sample, of_label, look, len(looks))
+    log.info("gold, look %d of %d: %s", look + 1, len(looks), judged.words)
+    if judged.verdict is Verdict.PASS or (judged.verdict is Verdict.UNDECIDED and look < len(looks) - 1):
+        return judged, None
+    return judged, Termination(
         TerminationKind.ACCURACY,
         None,
-        f"{told}; label.min_accuracy asks for {wanted:.1%}, so the rest was not asked",
-        "Mend the guidelines or the gold labels (a changed job needs another output or --fresh), "
-        "or lower label.min_accuracy",
+        f"{judged.words}, so the rest was not asked",
+        "Improve the guidelines, correct or add gold labels (a changed job needs another output or --fresh), "
+        "or ask for less",
     )
 
 
@@ -135,11 +217,25 @@ def correct(run: LabelRun, results: Path) -> list[Path]:
 
 def conclude(run: LabelRun, results: Path, texts: Texts) -> dict[str, Any]:
     """After a run's last call: review.jsonl, and what run.json tells under `label`. Raises StorageError."""
-    from rowmill.tasks.labelling.quality import quality
+    from rowmill.tasks.labelling.people import agreement_of_people
+    from rowmill.tasks.labelling.position import position_effect
+    from rowmill.tasks.labelling.quality import Basis, quality
 
-    written = write_review(results.parent / REVIEW, run.label, parts_in(results), texts, run.corrections)
-    people = {"corrections": len(run.corrections), "corrections_digest": digest_of(run.corrections)}
-    return {**people, "review": written, **quality(results, run.label)}
+    reviewed = write_review(results.parent / REVIEW, run.label, parts_in(results), texts, run.people)
+    # Rows of people's choice, or of the audit; the gold column's rows stay what they were, whoever corrected them.
+    by_people = frozenset(run.corrections) - run.gold.in_column
+    return {
+        "corrections": len(run.corrections),
+        "corrections_digest": digest_of(run.people),
+        "people": agreement_of_people(run.people),
+        "review": reviewed.written,
+        "review_left_out": reviewed.left_out,
+        "review_kinds": dict(reviewed.kinds),
+        "suspected_gold_errors": reviewed.kinds[GOLD],
+        **quality(results, run.label, Basis(by_people, run.label.review.audit)),
+        "position": position_effect(as_asked(run.job), parts_in(results), texts),
+        "audit": estimate(reviewed.doubtful, reviewed.other),
+    }
 
 
 def texts_of(

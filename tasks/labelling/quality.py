@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from rowmill.schemas.label import Label
+from rowmill.tasks.labelling.audit import is_drawn
 from rowmill.tasks.labelling.scores import Counts, cohen_kappa, fleiss_kappa, krippendorff_alpha, label_scores, wilson
 from rowmill.tasks.output.label_columns import labelling_in
 from rowmill.tasks.plan.vote_rules import stages, winner
@@ -20,9 +22,25 @@ BATCH_ROWS = 8_192
 # Escalated rows whose votes are weighed again to tell what the stronger model changed: enough for any share.
 WEIGHED_MOST = 200_000
 PARTS = "part-*.parquet"
+# Where gold comes from.
+GOLD_COLUMN, AUDIT, CHOSEN = "gold_column", "audit", "chosen_by_people"
 
 
-def quality(results: Path, label: Label) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """Whose gold a row has: a column's, people's on rows that the audit drew, or people's on rows of their choice."""
+
+    by_people: frozenset[str] = frozenset()
+    audit: float = 0.0
+
+    def parts(self) -> dict[str, pl.Expr]:
+        """The rows of each basis, the soundest first."""
+        theirs = pl.col("row_id").is_in(sorted(self.by_people))
+        drawn = pl.col("row_id").is_in(sorted(row for row in self.by_people if is_drawn(row, self.audit)))
+        return {GOLD_COLUMN: ~theirs, AUDIT: drawn, CHOSEN: theirs & ~drawn}
+
+
+def quality(results: Path, label: Label, basis: Basis) -> dict[str, Any]:
     """What `run.json` tells under `label`: labels, votes, agreement, and against gold where there is any."""
     rows = pl.scan_parquet(results / PARTS)
     answered = rows.filter(pl.col("votes").list.len() > 0)
@@ -39,9 +57,28 @@ def quality(results: Path, label: Label) -> dict[str, Any]:
         "votes": told["votes"],
         "votes_a_row": told["votes"] / told["rows"] if told["rows"] else None,
         "agreement": {"mean": told["agreement"], **_among_votes(answered, label)},
-        "gold": against_gold(rows, label),
+        **_by_basis(rows, label, basis),
         "escalation": _escalation(results, rows, label) if label.escalate else None,
     }
+
+
+def _by_basis(rows: pl.LazyFrame, label: Label, basis: Basis) -> dict[str, Any]:
+    """Scores against gold of the soundest basis there is, named, and beside them the share right of each.
+
+    Rows that people chose to look at are no sample: their share has no interval, and theirs are the scores only where
+    there is no other gold.
+    """
+    found: dict[str, Any] = {}
+    accuracy: dict[str, Any] = {}
+    for name, part in basis.parts().items() if basis.by_people else [(GOLD_COLUMN, pl.lit(True))]:
+        scores = against_gold(rows.filter(part), label)
+        if scores is None:
+            continue
+        if name == CHOSEN:
+            scores |= {"low": None, "high": None}
+        accuracy[name] = {key: scores[key] for key in ("rows", "right", "accuracy", "low", "high")}
+        found = found or {"basis": name, **scores}
+    return {"gold": found or None, "accuracy": accuracy}
 
 
 def _label_counts(rows: pl.LazyFrame, label: Label) -> dict[str, int]:
@@ -117,7 +154,10 @@ def against_gold(rows: pl.LazyFrame, label: Label) -> dict[str, Any] | None:
         "high": high,
         "cohen_kappa": _kappa(confusion),
         "macro_f1": _mean([one["f1"] for one in each]),
+        **(_of_sets(confusion, each, label) if label.multi else {}),
+        **({"at_parent": _at_parent(confusion, label)} if label.hierarchy else {}),
         "labels": each,
+        "intervals": _intervals(each, confusion, label),
         "confusion": [{"gold": gold, "label": said, "rows": count} for (gold, said), count in confusion.items()],
         "calibration": _calibration(pairs),
     }
@@ -141,6 +181,56 @@ def _each_label(confusion: Mapping[tuple[str, str | None], int], label: Label) -
             is_gold, is_said = (name in _parts(text, label) for text in (gold_text, said_text))
             right, said, gold = right + count * (is_gold and is_said), said + count * is_said, gold + count * is_gold
         found.append({"label": name, "gold_rows": gold, "labelled_rows": said, **label_scores(right, said, gold)})
+    return found
+
+
+def _of_sets(
+    confusion: Mapping[tuple[str, str | None], int], each: list[dict[str, Any]], label: Label
+) -> dict[str, float | None]:
+    """Scores of rows that may have several labels: mean Jaccard similarity (1 where neither has any), and F1 of all
+    labels together. `accuracy` beside them is the share of rows whose whole set is right.
+    """
+    alike = found = 0.0
+    for (gold_text, said_text), count in confusion.items():
+        gold, said = (set(filter(None, _parts(text, label))) for text in (gold_text, said_text))
+        either = gold | said
+        missing = said_text is None
+        alike += count * (0.0 if missing else len(gold & said) / len(either) if either else 1.0)
+        found += count * len(gold & said)
+    total = sum(one["labelled_rows"] + one["gold_rows"] for one in each)
+    return {"jaccard": alike / sum(confusion.values()), "micro_f1": 2 * found / total if total else None}
+
+
+def _at_parent(confusion: Mapping[tuple[str, str | None], int], label: Label) -> dict[str, Any]:
+    """How many rows are right one level above their labels: a refund that is taken for another matter of billing."""
+    right = sum(
+        count
+        for (gold, said), count in confusion.items()
+        if said is not None
+        and {label.parent(name) for name in _parts(gold, label)} == {label.parent(name) for name in _parts(said, label)}
+    )
+    rows = sum(confusion.values())
+    low, high = wilson(right, rows)
+    return {"rows": rows, "right": right, "accuracy": right / rows, "low": low, "high": high}
+
+
+def _intervals(
+    each: list[dict[str, Any]], confusion: Mapping[tuple[str, str | None], int], label: Label
+) -> list[dict[str, Any]]:
+    """95 % intervals of precision and recall, label by label."""
+    found = []
+    for one in each:
+        name = one["label"]
+        right = sum(
+            count
+            for (gold, said), count in confusion.items()
+            if name in _parts(gold, label) and name in _parts(said, label)
+        )
+        found.append({
+            "label": name,
+            "precision": wilson(right, one["labelled_rows"]) if one["labelled_rows"] else None,
+            "recall": wilson(right, one["gold_rows"]) if one["gold_rows"] else None,
+        })  # fmt: skip
     return found
 
 

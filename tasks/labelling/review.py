@@ -1,8 +1,11 @@
-"""Review: the rows that people should look at, one JSON line each, ready to be filled in and handed back."""
+"""Review: the rows that people should look at, the most doubtful first, ready to be filled in and handed back."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -13,50 +16,142 @@ import pyarrow.parquet as pq
 from rowmill.schemas.json_text import encode_json
 from rowmill.schemas.label import Label
 from rowmill.schemas.outcome import Status
+from rowmill.tasks.labelling.audit import Stratum, is_drawn
+from rowmill.tasks.labelling.corrections import ANSWERED
+from rowmill.tasks.labelling.judgements import Judgements, opinions_text
 from rowmill.tasks.system.durable import published
 
-COLUMNS = ["row_id", "row_index", "status", "error_message", "voted_label", "agreement", "votes"]
+COLUMNS = [
+    "row_id", "row_index", "status", "error_message", "voted_label", "agreement", "votes", "gold", "correct",
+]  # fmt: skip
 BATCH_ROWS = 2_048
 # Rows without an answer that people can give in the model's place. A failed call is for --retry-failed.
 ANSWERED_BY_PEOPLE = frozenset({Status.INVALID.value, Status.REFUSED.value})
+# Why a row is to review, in the order in which people see them; the random ones come last.
+PEOPLE, NO_LABEL, GOLD, DOUBT, AUDIT = "people", "no_label", "gold", "doubt", "audit"
+RANK = {PEOPLE: 0, NO_LABEL: 1, GOLD: 2, DOUBT: 3, AUDIT: 9}
 
 # For a part: what finds a row's text by its index, as the model read it, for rows in their order.
 Texts = Callable[[Path], Callable[[int], str]]
 
 
-def write_review(path: Path, label: Label, parts: Iterable[Path], texts: Texts, done: Mapping[str, Any]) -> int:
-    """Write review.jsonl anew: rows of little agreement, ties, and rows the model gave no label. Returns how many.
+@dataclass(slots=True)
+class Reviewed:
+    """What the review found: rows written, rows beyond its limit, both by kind, and the strata of the audit."""
 
-    `done` are rows that people have labelled already: they are not asked again. Raises StorageError.
+    written: int = 0
+    left_out: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)
+    doubtful: Stratum = field(default_factory=Stratum)
+    other: Stratum = field(default_factory=Stratum)
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    kind: str
+    why: str
+    part: int
+    row: Mapping[str, Any]
+
+    @property
+    def order(self) -> tuple[int, float, int]:
+        agreement = self.row["agreement"]
+        return RANK[self.kind], 0.0 if agreement is None else agreement, self.row["row_index"]
+
+
+def write_review(path: Path, label: Label, parts: Sequence[Path], texts: Texts, people: Judgements) -> Reviewed:
+    """Write review.jsonl anew: the rows of most doubt, at most `review.most`, then the audit's. Raises StorageError.
+
+    In doubt are rows on which people disagree, without a label, whose votes all contradict gold, and of little
+    agreement. Rows that people have labelled already are not asked again.
     """
-    count = 0
+    found = Reviewed()
+    doubtful: list[_Candidate] = []
+    audit: list[_Candidate] = []
+    most = label.review.most
+    for number, part in enumerate(parts):
+        for one in _candidates(part, number, label, people, found):
+            (audit if one.kind == AUDIT else doubtful).append(one)
+            if len(doubtful) >= 2 * most:
+                doubtful = sorted(doubtful, key=lambda one: one.order)[:most]
+    chosen = sorted(doubtful, key=lambda one: one.order)[:most] + audit
+    found.written = len(chosen)
+    found.left_out = sum(found.kinds.values()) - len(chosen)
     with published(path, "the review") as file:
-        for part in parts:
-            text_of = texts(part)
-            for row in _to_review(part, label, done):
-                file.write(encode_json(_line(row, text_of(row["row_index"]), label)) + b"\n")
-                count += 1
-    if not count:
+        for line in _lines(chosen, parts, texts):
+            file.write(line)
+    if not chosen:
         path.unlink()
-    return count
+    return found
 
 
-def _to_review(part: Path, label: Label, done: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def _lines(chosen: Sequence[_Candidate], parts: Sequence[Path], texts: Texts) -> Iterator[bytes]:
+    """The lines in the order of doubt. Texts are read in the order of the input."""
+    lines: dict[int, bytes] = {}
+    by_place = sorted(range(len(chosen)), key=lambda at: (chosen[at].part, chosen[at].row["row_index"]))
+    for part, places in groupby(by_place, key=lambda at: chosen[at].part):
+        text_of = texts(parts[part])
+        for at in places:
+            lines[at] = encode_json(_line(chosen[at], text_of(chosen[at].row["row_index"]))) + b"\n"
+    yield from (lines[at] for at in range(len(chosen)))
+
+
+def _candidates(part: Path, number: int, label: Label, people: Judgements, found: Reviewed) -> Iterator[_Candidate]:
+    share, conflicts = label.review.audit, people.conflicts
+    named = pa.array(sorted(conflicts), pa.string())
     with pq.ParquetFile(part, pre_buffer=False) as file:
         for batch in file.iter_batches(BATCH_ROWS, columns=COLUMNS, use_threads=False):
-            for row in batch.filter(_may_need_people(batch, label)).to_pylist():
-                if row["row_id"] not in done and reason(row, label):
-                    yield row
+            if not share:
+                # Most rows need nobody: they are left out before they become Python's.
+                batch = batch.filter(_may_need_people(batch, label, named))
+            for row in batch.to_pylist():
+                is_in_doubt, drawn = reason(row, label) is not None, bool(share) and is_drawn(row["row_id"], share)
+                if share and row["status"] in ANSWERED:
+                    stratum = found.doubtful if is_in_doubt else found.other
+                    stratum.meet(drawn=drawn, correct=row["correct"])
+                if row["row_id"] in people.labels:
+                    continue
+                if (kind := _kind(row, label, conflicts, drawn=drawn and row["gold"] is None)) is not None:
+                    found.kinds[kind] += 1
+                    yield _Candidate(kind, _why(kind, row, label, conflicts), number, row)
 
 
-def _may_need_people(batch: pa.RecordBatch, label: Label) -> pa.Array:
-    """Most rows need nobody: they are left out before they become Python's."""
+def _may_need_people(batch: pa.RecordBatch, label: Label, conflicts: pa.Array) -> pa.Array:
     unlike = pc.fill_null(pc.less(batch["agreement"], label.review_below), False)
-    return pc.or_(pc.or_(pc.not_equal(batch["status"], Status.OK.value), pc.is_null(batch["voted_label"])), unlike)
+    wrong = pc.fill_null(pc.invert(batch["correct"]), False)
+    needs = pc.or_(pc.not_equal(batch["status"], Status.OK.value), pc.is_null(batch["voted_label"]))
+    return pc.or_(pc.or_(needs, unlike), pc.or_(wrong, pc.is_in(batch["row_id"], conflicts)))
+
+
+def _kind(row: Mapping[str, Any], label: Label, conflicts: Mapping[str, Any], *, drawn: bool) -> str | None:
+    if row["row_id"] in conflicts:
+        return PEOPLE
+    if reason(row, label) is not None:
+        return NO_LABEL if row["voted_label"] is None else DOUBT
+    if _contradicts_gold(row):
+        return GOLD
+    return AUDIT if drawn and row["status"] in ANSWERED else None
+
+
+def _contradicts_gold(row: Mapping[str, Any]) -> bool:
+    """Whether several votes all say one thing and gold another: of such rows many have wrong gold."""
+    return row["correct"] is False and row["agreement"] == 1.0 and len(row["votes"]) > 1
+
+
+def _why(kind: str, row: Mapping[str, Any], label: Label, conflicts: Mapping[str, Any]) -> str:
+    if kind == PEOPLE:
+        return f"people disagree: {opinions_text(conflicts[row['row_id']])}"
+    if kind == GOLD:
+        return f"all {len(row['votes'])} votes contradict gold, which says {_named(row['gold'])}"
+    return reason(row, label) or "drawn at random for the audit"
+
+
+def _named(labels: str | list[str]) -> str:
+    return repr(labels) if isinstance(labels, str) else ", ".join(map(repr, labels)) or "none"
 
 
 def reason(row: Mapping[str, Any], label: Label) -> str | None:
-    """Why people should look at a results row; None where they need not."""
+    """Why the votes leave a results row in doubt; None where they do not."""
     if row["status"] in ANSWERED_BY_PEOPLE:
         return f"{row['status']}: {row['error_message']}"
     if row["status"] != Status.OK.value:
@@ -68,14 +163,16 @@ def reason(row: Mapping[str, Any], label: Label) -> str | None:
     return None
 
 
-def _line(row: Mapping[str, Any], text: str, label: Label) -> dict[str, Any]:
+def _line(one: _Candidate, text: str) -> dict[str, Any]:
     """`gold` is for the person to fill in; `suggested` is what the votes chose."""
+    row = one.row
     return {
         "row_id": row["row_id"],
         "text": text,
         "suggested": row["voted_label"],
         "agreement": row["agreement"],
         "votes": [{"model": vote["model"], "label": vote["label"]} for vote in row["votes"] or ()],
-        "why": reason(row, label),
+        "kind": one.kind,
+        "why": one.why,
         "gold": None,
     }

@@ -37,6 +37,20 @@ def cohen_kappa(confusion: Counts) -> float | None:
     return None if chance == 1 else (seen - chance) / (1 - chance)
 
 
+def kappa_error(confusion: Counts) -> float:
+    """Standard error of Cohen's κ (Fleiss, Cohen and Everitt 1969), of two raters with some disagreement by chance."""
+    total = int(confusion.sum())
+    shares = confusion / total
+    rows, columns = shares.sum(1), shares.sum(0)
+    seen, chance = float(np.trace(shares)), float(rows @ columns)
+    diagonal = np.diag(shares) @ ((1 - chance) - (rows + columns) * (1 - seen)) ** 2
+    mixed = shares * (rows[None, :] + columns[:, None]) ** 2
+    others = (1 - seen) ** 2 * (mixed.sum() - np.trace(mixed))
+    spread = float(diagonal + others) - (seen * chance - 2 * chance + seen) ** 2
+    # All alike: the error is that of a rater who would differ in the next row.
+    return math.sqrt(max(spread, 1 / total if seen == 1 else 0.0) / total) / (1 - chance) ** 2
+
+
 def label_scores(right: int, said: int, gold: int) -> dict[str, float | None]:
     """Precision, recall and F1 of one label: how often it was said, was gold, and both."""
     return {

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
+from pydantic import PrivateAttr
+
 from rowmill.schemas.job import Job
-from rowmill.schemas.json_text import JsonTextError, decode_json, encode_json
+from rowmill.schemas.json_text import decode_json
 from rowmill.schemas.label import Choice, Label, Labels
 
 TASK = {
@@ -15,7 +17,31 @@ TASK = {
     True: "You label the rows of a data set. Read the text and choose every label that applies to it, or none.",
 }
 CLOSING = "Use the labels exactly as they are written above, and no others."
-SEVERAL = "|"
+
+
+# Orders of the labels that rows see at the most: each takes a planner.
+TURNS_MOST = 60
+
+
+class AskedJob(Job):
+    """A job as one vote asks it, with the labels in their first order. Each row may see them in another (`at_turn`)."""
+
+    _base: Job = PrivateAttr()
+    _vote: int = PrivateAttr(0)
+
+    @property
+    def turns(self) -> int:
+        """How many orders there are."""
+        assert self.label is not None
+        return min(len(self.label.names), TURNS_MOST)
+
+    def turn_of(self, text: str) -> int:
+        """The order that a row sees, by what it asks: equal requests see equal orders, and are paid once."""
+        return int.from_bytes(blake2b(text.encode("utf-8", "replace"), digest_size=8).digest()) % self.turns
+
+    def at_turn(self, turn: int) -> Job:
+        """The job as rows of this order are asked."""
+        return _asked(self._base, shown_order(self._base.label, self._vote, turn))  # type: ignore[arg-type]
 
 
 def as_asked(job: Job, vote: int = 0) -> Job:
@@ -26,16 +52,32 @@ def as_asked(job: Job, vote: int = 0) -> Job:
     label = job.label
     if label is None:
         return job
-    choices = shown_order(label, vote)
+    asked = _asked(job, shown_order(label, vote))
+    if not label.orders_by_row:
+        return asked
+    by_row = AskedJob.model_construct(**dict(asked))
+    by_row._base, by_row._vote = job, vote
+    return by_row
+
+
+def _asked(job: Job, choices: Sequence[Choice]) -> Job:
+    label = job.label
+    assert label is not None
     system = "\n\n".join(part for part in (job.system, scaffold(label, choices)) if part)
     return job.model_copy(update={"system": system, "output_schema": label_schema(label, choices)})
 
 
-def shown_order(label: Label, vote: int) -> list[Choice]:
+def shown_order(label: Label, vote: int, turn: int = 0) -> list[Choice]:
     """The labels as a vote sees them: as listed, then from the end, then in orders fixed for all time by a hash.
 
-    Every row sees the same order in the same vote, so that equal rows ask for equal requests.
+    A `turn` begins each of these elsewhere: over all turns each label stands in each place as often as any other.
     """
+    order = _order_of_vote(label, vote)
+    start = turn * len(order) // min(len(order), TURNS_MOST)
+    return order[start:] + order[:start]
+
+
+def _order_of_vote(label: Label, vote: int) -> list[Choice]:
     assert label.labels is not None
     if vote == 0 or not label.shuffle:
         return list(label.labels)
@@ -74,45 +116,6 @@ def labels_in(output_text: str, label: Label) -> Labels:
     """The labels that an accepted answer names, in the order of the job's list."""
     value = decode_json(output_text)
     return tuple(name for name in label.names if name in value["labels"]) if label.multi else (value["label"],)
-
-
-def gold_in(value: Any, *, multi: bool) -> Labels | None:
-    """The labels that a gold value tells; None where it tells none. Text may hold several, parted by `|`.
-
-    Raises ValueError for what cannot be labels.
-    """
-    if value is None or value == "" or value != value:
-        return None
-    if isinstance(value, str) and multi:
-        value = _listed(value)
-    if isinstance(value, (list, tuple)):
-        if not multi and len(value) != 1:
-            raise ValueError("several labels where the job has one a row (label.multi allows several)")
-        return tuple(dict.fromkeys(_one(part) for part in value))
-    return (_one(value),)
-
-
-def _listed(text: str) -> list[Any]:
-    """Several labels in one text: a JSON array, or names parted by `|`."""
-    if text.startswith("["):
-        try:
-            told = decode_json(text)
-        except JsonTextError:
-            told = None
-        if isinstance(told, list):
-            return told
-    return [part.strip() for part in text.split(SEVERAL) if part.strip()]
-
-
-def _one(value: Any) -> str:
-    if isinstance(value, str):
-        return value.strip()
-    if isinstance(value, float) and value.is_integer():
-        # A column of numbers with gaps is read as one of floats.
-        return str(int(value))
-    if isinstance(value, (bool, int, float)):
-        return encode_json(value).decode()
-    raise ValueError(f"{encode_json(value)[:60].decode('utf-8', 'replace')} is no label")
 
 
 def without_gold(columns: Mapping[str, Any], label: Label | None) -> Mapping[str, Any]:

@@ -21,7 +21,8 @@ from rowmill.schemas.row import Row, Unreadable
 from rowmill.tasks.answers.validator import schema_text
 from rowmill.tasks.gateway.protocols.registry import PROTOCOLS
 from rowmill.tasks.job.native_schema import goes_native, schema_name
-from rowmill.tasks.plan.label_prompt import gold_in, without_gold
+from rowmill.tasks.plan.label_gold import GoldReader
+from rowmill.tasks.plan.label_prompt import AskedJob, without_gold
 from rowmill.tasks.plan.media import MediaError, read_media
 from rowmill.tasks.plan.own_request import own_body, own_request
 from rowmill.tasks.plan.template import Template, TemplateError
@@ -32,7 +33,9 @@ class Planner:
     """Plans rows of one job. Pure: the same row gives the same request, byte for byte."""
 
     def __init__(self, job: Job, model: Model, *, sandbox: bool, run_id: str = "") -> None:
-        self._job, self._model, self._run_id = job, model, run_id
+        self._job, self._model, self._run_id, self._sandbox = job, model, run_id, sandbox
+        # Planners of the orders in which rows see the labels, where they see them in more than one.
+        self._at_turn: dict[int, Planner] = {}
         self._protocol = PROTOCOLS[model.protocol]
         self._prompt = Template(job.prompt, "prompt") if job.prompt is not None else None
         schema: Any = job.output_schema
@@ -49,11 +52,14 @@ class Planner:
         self._salt = _salt(model, schema, job.label, sandbox=sandbox)
         self._shown_rows = _rows_shown(job.label)
         self._label_names = frozenset(job.label.names if job.label else ())
+        self._gold_reader = GoldReader(job.label) if job.label else None
         # Kept columns of JSON rows, whose values are only known as they are met.
         self.keep_types: Mapping[str, pa.DataType] = {}
 
     def plan(self, row: Row) -> Request | Outcome:
         """The request of a row, or its outcome where none can be made of it (nothing is sent for it)."""
+        if isinstance(self._job, AskedJob):
+            return self._turned(self._job, row).plan(row)
         try:
             for name, type_ in self.keep_types.items():
                 kept(row.columns.get(name), type_)
@@ -80,13 +86,32 @@ class Planner:
             gold=self._gold(row),
         )
 
+    def _turned(self, job: AskedJob, row: Row) -> Planner:
+        """The planner of the order in which a row sees the labels."""
+        turn = job.turn_of(self._asked_text(without_gold(row.columns, job.label)))
+        planner = self._at_turn.get(turn)
+        if planner is None:
+            planner = Planner(job.at_turn(turn), self._model, sandbox=self._sandbox, run_id=self._run_id)
+            self._at_turn[turn] = planner
+        planner.keep_types = self.keep_types
+        return planner
+
+    def _asked_text(self, columns: Mapping[str, Any]) -> str:
+        """What a row asks, apart from its labels and media. Nothing for one that cannot be asked."""
+        try:
+            if self._prompt is not None:
+                return self._prompt.render(columns)
+            return encode_json(own_request(columns)[0]).decode()
+        except (TemplateError, ValueError, TypeError, KeyError, AttributeError):
+            return ""
+
     def _gold(self, row: Row) -> Labels | None:
         """A row's right labels. One that is shown as an example has none: it would score itself."""
         label = self._job.label
-        if label is None or label.gold is None or row.row_id in self._shown_rows:
+        if label is None or self._gold_reader is None or label.gold is None or row.row_id in self._shown_rows:
             return None
         try:
-            gold = gold_in(row.columns.get(label.gold), multi=label.multi)
+            gold = self._gold_reader.labels(row.columns.get(label.gold))
         except ValueError:
             return None
         return gold if gold is None or self._label_names.issuperset(gold) else None

@@ -19,6 +19,7 @@ from rowmill.schemas.row import Row, Shard
 from rowmill.tasks.input.reader import input_files, shard_rows
 from rowmill.tasks.input.survey import digest_of
 from rowmill.tasks.job.job_file import catalogue_of
+from rowmill.tasks.labelling.label_run import in_begun_order
 from rowmill.tasks.output.part_notes import digests_in
 from rowmill.tasks.output.part_writer import read_footer
 from rowmill.tasks.plan.label_prompt import as_asked
@@ -62,7 +63,7 @@ def _reason(row: Mapping[str, Any], digest: str | None, expected: Mapping[int, s
 def _expected_keys(part: Path, manifest: Mapping[str, Any]) -> dict[int, str]:
     """Request keys by row, of a part whose rows stand in the input as they did; empty where they have changed."""
     try:
-        job = Job.model_validate(manifest["job"])
+        job = in_begun_order(Job.model_validate(manifest["job"]), manifest)
         model = find_model(job.model, catalogue_of(job, os.environ.get("ROWMILL_CATALOGUE")))
         files = input_files(job.input)
         shard: Shard = read_footer(part).shard

@@ -14,6 +14,7 @@ from rowmill.schemas.manifest import OUT_OF_MONEY, Termination, TerminationKind
 from rowmill.schemas.row import Shard
 from rowmill.tasks.gateway.admission.gate import RUN_AGAIN, Gate, refused_storage
 from rowmill.tasks.input.survey import Survey, Surveyor
+from rowmill.tasks.labelling.gate import Verdict
 from rowmill.tasks.labelling.label_run import judge_gold
 from rowmill.tasks.output.folder import Output
 from rowmill.tasks.output.reprojection import keep_anew
@@ -136,22 +137,24 @@ class OpenRun:
         return wanted is None or any(shard.first_row <= row <= shard.last_row for row in wanted)
 
     @property
-    def gold_rows(self) -> frozenset[int] | None:
-        """Rows to settle and to score before the others; None where the job asks for no such gate."""
+    def gold_looks(self) -> list[frozenset[int]]:
+        """Rows to settle and to score before the others, more at each look; none where the job has no such gate."""
         labelling = self.plan.labelling
-        return None if labelling is None or self.options.rows is not None else labelling.asked_first
+        return [] if labelling is None or self.options.rows is not None else [look.rows for look in labelling.looks]
 
     def take_only(self, rows: frozenset[int] | None) -> None:
         """Settle these rows alone from here on; None for all."""
         self._only = rows
         self._shard_run.only = None if rows is None else rows.__contains__
 
-    async def judge_gold(self) -> None:
-        """Score the gold rows, and end the run where too few of them are right."""
+    async def judge_gold(self, look: int) -> bool:
+        """Score the gold rows of a look; end the run where they are not good enough. Returns whether it is decided."""
         assert self.plan.labelling is not None
-        termination = await asyncio.to_thread(judge_gold, self.plan.labelling, self._context.output.results)
+        results = self._context.output.results
+        judged, termination = await asyncio.to_thread(judge_gold, self.plan.labelling, results, look)
         if termination is not None:
             self.gate.halt(termination)
+        return judged.verdict is not Verdict.UNDECIDED
 
     async def settle(self, shard: Shard) -> ShardReport:
         """Settle one shard and write its part; the manifest follows."""

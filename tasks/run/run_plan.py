@@ -19,6 +19,7 @@ from rowmill.tasks.job.fingerprint import job_fingerprint
 from rowmill.tasks.job.job_file import catalogue_of
 from rowmill.tasks.labelling.label_run import LabelRun, label_run
 from rowmill.tasks.plan.input_checks import refuse_impossible
+from rowmill.tasks.plan.label_answer import validator_of
 from rowmill.tasks.plan.label_prompt import as_asked
 from rowmill.tasks.plan.planner import Planner
 from rowmill.tasks.plan.vote_planners import Votes, planned_votes
@@ -32,7 +33,7 @@ class Options:
     """What a command adds to its job. `limit` is the number of rows to take at most, from the input's beginning.
 
     `rows` names the only ones to ask now (a pilot's); the others stay for a later run. `gold` is a file of labels that
-    people gave.
+    people gave, `gold_by` the one who decides where they disagree.
     """
 
     limit: int | None = None
@@ -42,6 +43,7 @@ class Options:
     fresh_part: int | None = None
     rows: frozenset[int] | None = None
     gold: str | None = None
+    gold_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,9 @@ def plan_run(job: Job, options: Options, gateway: Gateway, *, clock: Clock, addr
         catalogue = {name: in_sandbox(known) for name, known in catalogue.items()}
     model = find_model(job.model, catalogue)
     files = input_files(job.input)
-    labelling = label_run(job, files, model, options.gold, fresh=options.fresh, limit=options.limit)
+    labelling = label_run(
+        job, files, model, options.gold, fresh=options.fresh, limit=options.limit, gold_by=options.gold_by
+    )
     job = labelling.job if labelling else job
     asked = as_asked(job)
     refuse_impossible(asked, model)
@@ -98,7 +102,7 @@ def plan_run(job: Job, options: Options, gateway: Gateway, *, clock: Clock, addr
         files=files,
         labelling=labelling,
         planner=Planner(asked, model, sandbox=options.sandbox, run_id=run_id),
-        validator=Validator(asked.output_schema, asked.validator),
+        validator=validator_of(asked),
         fingerprint=fingerprint,
         fingerprint_keys=keys,
     )

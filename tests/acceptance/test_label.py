@@ -331,6 +331,38 @@ def test_peoples_labels_come_back_and_stay(bench, sandboxes, form):
     assert bench.results().filter(row_id="r3")["label"].to_list() == ["praise"]
 
 
+def test_what_people_hand_back_is_taken_whole_or_not_at_all(bench, sandboxes):
+    """A spreadsheet's semicolons, two people who disagree, a row that is not there, a file without labels: no call is sent."""
+    wild = ROOT / "tests" / "data" / "wild" / "feedback"
+    corpus = json.loads((wild / "feedback.json").read_text())
+    texts, single = corpus["texts"], corpus["jobs"]["single"]
+    sandbox = sandboxes(labels={text: single["votes"][row] for row, text in texts.items()}, right=1.0)
+    bench.rows([{"id": row, "text": text} for row, text in texts.items()])
+    job(bench, {"labels": single["labels"], "gold": None}, id="id")
+    labelled(bench, sandbox.base_url)
+    paid = calls(sandbox)
+    for name in ("no_label.csv", "unknown_label.csv"):
+        ended = bench.run(sandbox.base_url, "label", "job.yaml", "--direct", "--json", "--gold", str(wild / name))
+        assert (ended.code, name in ended.err) == (2, True)
+        assert not (bench.folder / "out" / "gold.jsonl").exists()
+    ended = bench.run(
+        sandbox.base_url, "label", "job.yaml", "--direct", "--json", "--gold", str(wild / "unknown_row.csv")
+    )
+    assert "1 rows that people labelled are not in this input: r99" in ended.err
+    labelled(bench, sandbox.base_url, "--gold", str(wild / "excel_de.csv"))
+    given = next(case["gives"] for case in corpus["files"] if case["file"] == "excel_de.csv")
+    results = {row["row_id"]: row for row in bench.results().iter_rows(named=True)}
+    assert {row: one["gold"] for row, one in results.items() if one["gold"]} == given
+    assert all(one["label"] == given.get(row, single["votes"][row]) for row, one in results.items())
+    ended = bench.run(sandbox.base_url, "label", "job.yaml", "--direct", "--json", "-o", "out", "--gold",
+                      str(wild / "two_annotators.csv"))  # fmt: skip
+    assert "r2: A says billing, B says delivery" in ended.err
+    # r2 was decided before, and a new disagreement takes nothing away; r3 stays with people.
+    results = {row["row_id"]: row for row in bench.results().iter_rows(named=True)}
+    assert (results["r2"]["label"], results["r3"]["gold"]) == ("delivery", None)
+    assert calls(sandbox) == paid
+
+
 def test_review_lists_what_people_should_see_and_takes_it_back(bench, sandboxes):
     """Rows of little agreement and invalid ones, with text and votes; filled in where it lies, it is taken in."""
     sandbox = sandboxes(labels=answers(60), right=0.4)

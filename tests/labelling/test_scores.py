@@ -6,14 +6,18 @@ import warnings
 
 import krippendorff
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn import metrics
 from sklearn.metrics import cohen_kappa_score, precision_recall_fscore_support
 from statsmodels.stats.contingency_tables import mcnemar as their_mcnemar
 from statsmodels.stats.inter_rater import fleiss_kappa as their_fleiss
 from statsmodels.stats.proportion import proportion_confint
 
+from rowmill.schemas.label import Label
+from rowmill.tasks.labelling.quality import against_gold
 from rowmill.tasks.labelling.scores import cohen_kappa, fleiss_kappa, krippendorff_alpha, label_scores, mcnemar, wilson
 
 pairs = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=60)
@@ -94,3 +98,35 @@ def test_mcnemars_test_of_many_rows_is_by_chi_squared(only_a, only_b):
     """The same p as statsmodels' test with the continuity correction."""
     theirs = their_mcnemar([[0, only_a], [only_b, 0]], exact=False, correction=True).pvalue
     assert mcnemar(only_a, only_b) == pytest.approx(min(1.0, theirs), rel=1e-3)
+
+
+@given(st.lists(st.tuples(st.sets(st.sampled_from("abc")), st.sets(st.sampled_from("abc"))), min_size=1, max_size=30))
+def test_scores_of_several_labels_are_those_of_scikit_learn(rows):
+    """Jaccard, micro and macro F1 and the share of whole sets of a multi-label job are what scikit-learn computes."""
+    label = Label.model_validate({"labels": list("abc"), "multi": True})
+    said = [(sorted(gold), sorted(voted)) for gold, voted in rows]
+    frame = pl.LazyFrame({
+        "gold": [gold for gold, _ in said], "voted_label": [voted for _, voted in said],
+        "agreement": [1.0] * len(said), "correct": [gold == voted for gold, voted in said],
+    }, schema={"gold": pl.List(pl.String), "voted_label": pl.List(pl.String), "agreement": pl.Float64,
+               "correct": pl.Boolean})  # fmt: skip
+    told = against_gold(frame, label)
+    assert told is not None
+    truth, voted = ([[name in one[at] for name in "abc"] for one in rows] for at in (0, 1))
+    assert told["jaccard"] == pytest.approx(metrics.jaccard_score(truth, voted, average="samples", zero_division=1))
+    assert told["accuracy"] == pytest.approx(metrics.accuracy_score(truth, voted))
+    if told["micro_f1"] is not None:
+        assert told["micro_f1"] == pytest.approx(metrics.f1_score(truth, voted, average="micro", zero_division=0))
+
+
+def test_right_at_the_parent():
+    """A label taken for another one below the same parent is right there; one without a parent is its own."""
+    names = ["bill/refund", "bill/sum", "ship/late", "other"]
+    label = Label.model_validate({"labels": names, "hierarchy": "/"})
+    gold = ["bill/refund", "bill/refund", "ship/late", "other", "other"]
+    said = ["bill/refund", "bill/sum", "bill/sum", "other", None]
+    frame = pl.LazyFrame({"gold": gold, "voted_label": said, "agreement": [1.0] * 5,
+                          "correct": [one == other for one, other in zip(gold, said, strict=True)]})  # fmt: skip
+    told = against_gold(frame, label)
+    assert told is not None
+    assert (told["right"], told["at_parent"]["right"], told["at_parent"]["rows"]) == (2, 3, 5)

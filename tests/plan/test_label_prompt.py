@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from rowmill.schemas.label import Label
-from rowmill.tasks.plan.label_prompt import as_asked, gold_in, label_schema, labels_in, shown_order
+from rowmill.tasks.plan.label_gold import GoldReader
+from rowmill.tasks.plan.label_prompt import as_asked, label_schema, labels_in, shown_order
 
 NAMES = ["a", "b", "c", "d"]
 
@@ -47,7 +48,7 @@ def test_a_reason_is_asked_for_before_the_label():
 )  # fmt: skip
 def test_gold_is_read_as_people_write_it(value, multi, labels):
     """Text, numbers, lists, text parted by a bar: each is read as the labels it tells."""
-    assert gold_in(value, multi=multi) == labels
+    assert GoldReader(Label.model_validate({"column": "c", "multi": multi})).labels(value) == labels
 
 
 def test_a_job_without_labels_is_asked_as_it_is():
