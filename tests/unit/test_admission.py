@@ -100,6 +100,31 @@ def test_retry_after_is_obeyed_by_everyone():
     asyncio.run(scenario())
 
 
+def test_a_row_waits_uncharged_only_while_others_are_answered_or_a_limit_is_near():
+    """A row refused while others are answered waits uncharged as often as chance explains; one refused alone never."""
+
+    async def scenario() -> None:
+        clock = FakeClock()
+        gate = admission_of(clock)
+        ok(gate, await gate.enter(0, 1, 0))
+        since = clock.now()
+        clock.time += 1
+        assert not gate.may_wait_uncharged(since)
+        ok(gate, await gate.enter(1, 1, 0))
+        assert gate.may_wait_uncharged(since)
+        assert gate.may_wait_uncharged(since, times=5)
+        assert not gate.may_wait_uncharged(since, times=20)
+        clock.time += 1
+        assert not gate.may_wait_uncharged(since + 1.5)
+        gate.limiter.pause(clock.now() + 60)
+        assert gate.may_wait_uncharged(clock.now())
+        gate.limiter.pause(clock.now() + 600)
+        clock.time += 300
+        assert not gate.may_wait_uncharged(since + 1.5)
+
+    asyncio.run(scenario())
+
+
 def test_halt_stops_those_who_wait_and_keeps_the_first_reason():
     """A halt ends everyone who is not in flight; a later reason does not replace the first."""
 

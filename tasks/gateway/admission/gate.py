@@ -23,6 +23,10 @@ LOOK_AGAIN_S = 0.25
 RECENT = 200
 PAUSE_FIRST_S = 1.0
 PAUSE_MOST_S = 60.0
+# A limit is near for so long after the last answer: a sliding minute that was used up lets nothing in for one.
+NEAR_S = 120.0
+# A row is taken to be refused by chance as often in a row as has at least this probability.
+CHANCE = 1e-9
 RUN_AGAIN = "Run the same command again: it goes on where it stopped"
 LEASE_ENDED = Termination(
     TerminationKind.INTERRUPTED,
@@ -79,6 +83,8 @@ class Gate:
         self._began = False
         self._pause_s = PAUSE_FIRST_S
         self._paused_at = float("-inf")
+        self._answered_at = float("-inf")
+        self._refused = 0.0
         self._loop = asyncio.get_running_loop()
         self._queue: deque[_Place] = deque()
         self._alarm: asyncio.Task[None] | None = None
@@ -216,6 +222,23 @@ class Gate:
         """Seconds until the door is looked at again, where only time opens it: a pause, or the breaker's next probe."""
         return max(self.limiter.paused_s(now), self.breaker.probe_wait(now))
 
+    def may_wait_uncharged(self, since: float, *, times: int = 1) -> bool:
+        """Whether a row that was refused (429) may wait once more without a charge to its retries.
+
+        `since` is the moment of its refusal before this one (of its admission, where this is the first), `times` how
+        often in a row it was refused. It may while a limit is near: ours or the gateway's holds calls back, and some
+        were answered in the last two minutes. Otherwise only while others are answered, and only as often in a row as
+        chance explains at the share of calls refused lately: beyond that it is the row that is refused.
+        """
+        now = self._clock.now()
+        if self.limiter.is_near(now) and now - self._answered_at <= NEAR_S:
+            return True
+        return self._answered_at > since and self._refused_share() ** times >= CHANCE
+
+    def _refused_share(self) -> float:
+        """The share of calls refused for their pace lately, at least 2 %."""
+        return max(0.02, self._refused)
+
     def abandon(self, permit: Permit) -> None:
         """A call that was admitted was never sent."""
         self.in_flight -= 1
@@ -233,7 +256,10 @@ class Gate:
             self.breaker.failed(permit.row, now, probe=permit.alone)
         else:
             self.breaker.answered(permit.row, now)
+        refused = failure is not None and failure.kind in (FailureKind.RATE_LIMIT, FailureKind.BARE_429)
+        self._refused += (refused - self._refused) / RECENT
         if verdict is None:
+            self._answered_at = now
             self.concurrency.succeeded(now)
             self.limiter.let_in(tokens, now)
             self._pause_s = PAUSE_FIRST_S

@@ -195,5 +195,9 @@ class Limiter:
         self._paused_until = max(self._paused_until, until)
         self._pace.paused(until)
 
+    def is_near(self, now: float) -> bool:
+        """Whether a limit holds calls back: a pause, a pace learned, or the job's own limits used up."""
+        return self.wait(1, now) > 0 or self._keeps_pace(now)
+
     def paused(self, now: float) -> bool:
         return now < self._paused_until
