@@ -25,7 +25,7 @@ from rowmill.tasks.answers.validator import Validator
 from rowmill.tasks.cluster.coordinator import Coordinator, take_over
 from rowmill.tasks.cluster.messages import ShardWork
 from rowmill.tasks.forecast.accuracy import read_forecast
-from rowmill.tasks.gateway.admission.gate import RUN_AGAIN, refused_storage
+from rowmill.tasks.gateway.admission.halts import RUN_AGAIN, refused_storage
 from rowmill.tasks.gateway.admission.shared_limits import group_of
 from rowmill.tasks.gateway.credentials import Gateway
 from rowmill.tasks.input import reader as read

@@ -20,7 +20,8 @@ from rowmill.schemas.outcome import Outcome
 from rowmill.schemas.request import Request
 from rowmill.schemas.row import Row, Shard, Unreadable
 from rowmill.tasks.answers.validator import Validator
-from rowmill.tasks.gateway.admission.gate import Halted, refused_storage
+from rowmill.tasks.gateway.admission.gate import Halted
+from rowmill.tasks.gateway.admission.halts import refused_storage
 from rowmill.tasks.input.key_index import KeyIndex
 from rowmill.tasks.journal.group_commit import Syncer
 from rowmill.tasks.journal.segment import ANSWER_ROOM, VERSION, Head, Segment, Tried

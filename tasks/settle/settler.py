@@ -18,7 +18,9 @@ from rowmill.schemas.price import ZERO, Cost
 from rowmill.schemas.request import Request
 from rowmill.schemas.usage import Usage
 from rowmill.tasks.answers.validator import Accepted, Rejected, Validator
-from rowmill.tasks.gateway.admission.gate import RUN_AGAIN, Gate, Halted, Permit, refused_storage
+from rowmill.tasks.gateway.admission.gate import Gate, Halted
+from rowmill.tasks.gateway.admission.halts import RUN_AGAIN, refused_storage
+from rowmill.tasks.gateway.admission.permit import Permit
 from rowmill.tasks.gateway.client import Client, Exchange
 from rowmill.tasks.gateway.failures import FAILURE_POLICIES, Action, Billed, RetryableFailure, until_settled
 from rowmill.tasks.gateway.protocols.registry import PROTOCOLS
@@ -115,7 +117,7 @@ class Settler:
             outcome = await self._attempt(state, segment)
         except RetryableFailure as first:
             outcome = await self._again(state, segment, first)
-        self.gate.breaker.settled(request.row.index)
+        self.gate.settled(request.row.index)
         return outcome
 
     async def _again(self, state: RowState, segment: Segment, first: RetryableFailure) -> Outcome:

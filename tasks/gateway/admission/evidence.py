@@ -1,0 +1,211 @@
+"""Evidence: whether calls fail because too many are sent, judged by what slowing down changes.
+
+A limit that was overstepped stops failing calls once they come slower. Shared capacity behind a gateway fails the same
+share of calls at any pace: slowing down for it would only cost time. The tests are Wald's: a cumulative sum that raises
+the alarm when failures become more frequent than chance explains, and a sequential probability ratio test that ends a
+trial as soon as its calls have decided it.
+"""
+
+from __future__ import annotations
+
+import math
+from enum import Enum
+
+# A share of failures that asks for nothing, whatever its cause: slowing down would cost more than it saves.
+TOLERATED = 0.02
+# Above what chance explains by this much, failures raise the alarm.
+EXCESS = 0.04
+ALARM_AT = 3.3
+# So many calls have to succeed before anything is known.
+KNOWN_AFTER = 2
+# Most calls fail: no chance that is met in practice explains that. Seven failures in a row are enough.
+MOST_CALLS = 0.6
+MOST_CHANCE = 0.15
+STOP_AT = 9.0
+# A trial is decided at odds of 20 to 1.
+DECIDED_AT = math.log(20)
+# A share of failures above this is never put down to chance.
+CHANCE_MOST = 0.35
+# An alarm of few calls shows at most so much more than twice the share that chance has.
+EXPLAINED_MORE = 0.1
+# Trials in which slowing down did nothing are repeated after so many times their own length, doubled each time.
+REPEAT_AFTER = 20.0
+REPEAT_LEAST_S = 30.0
+REPEAT_MOST_S = 1_800.0
+# The share of chance is put right after so many calls.
+REFINED_OVER = 1_000
+# Calls that the share known so far weighs as many as.
+KNOWN_WEIGHT = 50.0
+
+
+class Finding(Enum):
+    """What the calls that have ended show: what to do about the pace."""
+
+    EARLY = "a call failed before anything is known: wait, and see"
+    EXCESS = "more calls fail than chance explains: slow down a little, and see"
+    STOP = "most calls fail: stop for a while"
+    PACE = "fewer fail since: the pace was the cause"
+    CHANCE = "as many fail as before: the pace is not the cause"
+
+
+class _Alarm:
+    """A cumulative sum that tells a share of failures of `chance` from one of `other`. `failing` is the share seen since
+    the sum was last at nothing.
+    """
+
+    def __init__(self, chance: float, other: float, threshold: float) -> None:
+        self.threshold, self._level = threshold, 0.0
+        self._calls = self._failures = 0
+        self.compare(chance, other)
+
+    def compare(self, chance: float, other: float) -> None:
+        self._if_failed = math.log(other / chance)
+        self._if_not = math.log((1 - other) / (1 - chance))
+
+    def observe(self, *, failed: bool) -> bool:
+        """Whether the alarm is raised."""
+        self._level = max(0.0, self._level + (self._if_failed if failed else self._if_not))
+        if self._level == 0.0:
+            self._calls = self._failures = 0
+            return False
+        self._calls += 1
+        self._failures += failed
+        return failed and self._level >= self.threshold
+
+    @property
+    def failing(self) -> float:
+        return self._failures / (self._calls + 1)
+
+    def reset(self, level: float = 0.0) -> None:
+        self._level = level
+        self._calls = self._failures = 0
+
+
+class _Trial:
+    """Calls at a slower pace: do as many fail as before (`before`), or no more than chance explains (`chance`)?"""
+
+    def __init__(self, since: float, before: float, chance: float) -> None:
+        self.since, self._before, self._chance = since, before, chance
+        self.calls = self.failures = 0
+        self._odds = 0.0
+        self._if_failed = math.log(before / chance)
+        self._if_not = math.log((1 - before) / (1 - chance))
+
+    def anew(self, since: float) -> _Trial:
+        return _Trial(since, self._before, self._chance)
+
+    def observe(self, *, failed: bool) -> Finding | None:
+        self.calls += 1
+        self.failures += failed
+        self._odds += self._if_failed if failed else self._if_not
+        if self._odds <= -DECIDED_AT:
+            return Finding.PACE
+        if self._odds >= DECIDED_AT and self.failures <= CHANCE_MOST * self.calls:
+            return Finding.CHANCE
+        return None
+
+
+class Evidence:
+    """The calls of one kind of limit, as they end. Times are monotonic seconds.
+
+    Between trials it watches for more failures than chance explains. After EXCESS or STOP whoever asks slows down, and
+    the calls admitted from then on are the trial. When it has come to PACE or CHANCE whoever asks concludes it, or
+    slows down more and tries again.
+    """
+
+    def __init__(self) -> None:
+        # The share of calls that fail whatever the pace, as far as trials have shown.
+        self.chance = 0.0
+        self._succeeded = 0
+        self._stop = _Alarm(MOST_CHANCE, MOST_CALLS, STOP_AT)
+        self._excess = _Alarm(TOLERATED, TOLERATED + EXCESS, ALARM_AT)
+        self._trial: _Trial | None = None
+        self._changed_at = -math.inf
+        self._repeat_s = REPEAT_LEAST_S
+        self._repeat_at = math.inf
+        self._calls = self._failures = 0
+        # The share of calls that failed when the last alarm was raised.
+        self.failing = 0.0
+
+    @property
+    def on_trial(self) -> bool:
+        return self._trial is not None
+
+    @property
+    def excess(self) -> float:
+        """The share of calls that failed beyond chance when the last alarm was raised."""
+        return max(0.0, self.failing - self.chance)
+
+    @property
+    def explained(self) -> float:
+        """The share of failures that chance alone may have brought about in an alarm."""
+        return 2 * self.chance + EXPLAINED_MORE
+
+    def observe(self, *, failed: bool, admitted_at: float, now: float) -> Finding | None:
+        """A call that was admitted then has ended. One that was admitted at another pace says nothing of this one."""
+        self._succeeded += not failed
+        if admitted_at < self._changed_at:
+            return None
+        if failed and self._succeeded < KNOWN_AFTER:
+            self._changed_at = now
+            return Finding.EARLY
+        if self._stop.observe(failed=failed):
+            return self._begin_trial(Finding.STOP, self._stop.failing, now)
+        if self._trial is not None:
+            return self._trial.observe(failed=failed)
+        self._refine(failed=failed)
+        if self._excess.observe(failed=failed):
+            return self._begin_trial(Finding.EXCESS, self._excess.failing, now)
+        if failed and now >= self._repeat_at:
+            # What was put down to chance before may have been the pace after all.
+            known, self.chance = self.chance, 0.0
+            return self._begin_trial(Finding.EXCESS, known, now)
+        return None
+
+    def try_again(self, now: float) -> None:
+        """The trial goes on at another pace: calls from now on count."""
+        if self._trial is not None:
+            self._trial = self._trial.anew(now)
+            self._changed_at = now
+
+    def _begin_trial(self, finding: Finding, failing: float, now: float) -> Finding:
+        least = max(self.chance, TOLERATED / 4)
+        self.failing = min(0.95, max(failing, least + EXCESS / 2))
+        # A share seen in few calls may well be half of that.
+        self._trial = _Trial(now, max(self.failing / 2, least + EXCESS), least)
+        self._changed_at = now
+        self._stop.reset(STOP_AT / 2 if finding is Finding.STOP else 0.0)
+        self._excess.reset()
+        return finding
+
+    def conclude(self, finding: Finding, now: float) -> None:
+        """The trial has ended in PACE or CHANCE."""
+        trial, self._trial = self._trial, None
+        if trial is None:
+            return
+        known = KNOWN_WEIGHT if finding is Finding.PACE else 0.0
+        self._calls, self._failures = trial.calls, trial.failures
+        self._expect((trial.failures + self.chance * known) / (trial.calls + known))
+        if finding is Finding.CHANCE:
+            took = REPEAT_AFTER * (now - trial.since)
+            self._repeat_s = min(REPEAT_MOST_S, max(REPEAT_LEAST_S, took, 2 * self._repeat_s))
+            self._repeat_at = now + self._repeat_s
+        else:
+            self._repeat_s, self._repeat_at = REPEAT_LEAST_S, math.inf
+
+    def _refine(self, *, failed: bool) -> None:
+        """A trial has seen few calls: those after it may show that chance has less of a share, never more."""
+        self._calls += 1
+        self._failures += failed
+        if self._calls >= REFINED_OVER:
+            expected = self.chance * self._calls
+            if self._failures < expected - 2 * math.sqrt(expected):
+                self._expect(self._failures / self._calls)
+            self._calls, self._failures = self._calls // 2, self._failures // 2
+
+    def _expect(self, chance: float) -> None:
+        self.chance = chance
+        least = max(TOLERATED, 1.5 * chance)
+        self._excess.compare(least, least + EXCESS)
+        most = max(MOST_CHANCE, 1.5 * chance)
+        self._stop.compare(most, max(MOST_CALLS, most + 0.2))
