@@ -24,8 +24,11 @@ MOST_CHANCE = 0.15
 STOP_AT = 9.0
 # A trial is decided at odds of 20 to 1.
 DECIDED_AT = math.log(20)
-# A share of failures above this is never put down to chance.
-CHANCE_MOST = 0.35
+# A share of failures above this is put down to chance only after so many trials, each at a lower pace.
+CHANCE_MOST = 0.25
+ROUNDS = 4
+# Fewer calls show no chance.
+TRIAL_LEAST = 20
 # An alarm of few calls shows at most so much more than twice the share that chance has.
 EXPLAINED_MORE = 0.1
 # Trials in which slowing down did nothing are repeated after so many times their own length, doubled each time.
@@ -84,15 +87,16 @@ class _Alarm:
 class _Trial:
     """Calls at a slower pace: do as many fail as before (`before`), or no more than chance explains (`chance`)?"""
 
-    def __init__(self, since: float, before: float, chance: float) -> None:
-        self.since, self._before, self._chance = since, before, chance
+    def __init__(self, since: float, before: float, chance: float, round_: int) -> None:
+        self.since, self.round = since, round_
+        self._before, self._chance = before, chance
         self.calls = self.failures = 0
         self._odds = 0.0
         self._if_failed = math.log(before / chance)
         self._if_not = math.log((1 - before) / (1 - chance))
 
     def anew(self, since: float) -> _Trial:
-        return _Trial(since, self._before, self._chance)
+        return _Trial(since, self._before, self._chance, self.round)
 
     def observe(self, *, failed: bool) -> Finding | None:
         self.calls += 1
@@ -100,9 +104,7 @@ class _Trial:
         self._odds += self._if_failed if failed else self._if_not
         if self._odds <= -DECIDED_AT:
             return Finding.PACE
-        if self._odds >= DECIDED_AT and self.failures <= CHANCE_MOST * self.calls:
-            return Finding.CHANCE
-        return None
+        return Finding.CHANCE if self._odds >= DECIDED_AT else None
 
 
 class Evidence:
@@ -120,7 +122,7 @@ class Evidence:
         self._stop = _Alarm(MOST_CHANCE, MOST_CALLS, STOP_AT)
         self._excess = _Alarm(TOLERATED, TOLERATED + EXCESS, ALARM_AT)
         self._trial: _Trial | None = None
-        self._changed_at = -math.inf
+        self._changed_at = self._early_at = -math.inf
         self._repeat_s = REPEAT_LEAST_S
         self._repeat_at = math.inf
         self._calls = self._failures = 0
@@ -146,13 +148,13 @@ class Evidence:
         self._succeeded += not failed
         if admitted_at < self._changed_at:
             return None
-        if failed and self._succeeded < KNOWN_AFTER:
-            self._changed_at = now
-            return Finding.EARLY
         if self._stop.observe(failed=failed):
             return self._begin_trial(Finding.STOP, self._stop.failing, now)
+        if failed and self._succeeded < KNOWN_AFTER and admitted_at >= self._early_at:
+            self._early_at = now
+            return Finding.EARLY
         if self._trial is not None:
-            return self._trial.observe(failed=failed)
+            return self._on_trial(self._trial, self._trial.observe(failed=failed), now)
         self._refine(failed=failed)
         if self._excess.observe(failed=failed):
             return self._begin_trial(Finding.EXCESS, self._excess.failing, now)
@@ -172,11 +174,20 @@ class Evidence:
         least = max(self.chance, TOLERATED / 4)
         self.failing = min(0.95, max(failing, least + EXCESS / 2))
         # A share seen in few calls may well be half of that.
-        self._trial = _Trial(now, max(self.failing / 2, least + EXCESS), least)
+        round_ = self._trial.round + 1 if self._trial is not None else 1
+        self._trial = _Trial(now, max(self.failing / 2, least + EXCESS), least, round_)
         self._changed_at = now
         self._stop.reset(STOP_AT / 2 if finding is Finding.STOP else 0.0)
         self._excess.reset()
         return finding
+
+    def _on_trial(self, trial: _Trial, finding: Finding | None, now: float) -> Finding | None:
+        """What the trial has come to. More failures than chance is thought to bring about are tried at a lower pace yet."""
+        if finding is not Finding.CHANCE or trial.calls < TRIAL_LEAST:
+            return None if finding is Finding.CHANCE else finding
+        if trial.failures <= CHANCE_MOST * trial.calls or trial.round >= ROUNDS:
+            return finding
+        return self._begin_trial(Finding.EXCESS, trial.failures / trial.calls, now)
 
     def conclude(self, finding: Finding, now: float) -> None:
         """The trial has ended in PACE or CHANCE."""

@@ -16,10 +16,12 @@ BELOW = 0.95
 BACK_AFTER_S = 5.0
 BACK_AFTER_CALLS = 40.0
 BACK_AFTER_MOST_S = 20.0
-# A sliding minute that is used up lets nothing in for a while: that says little of the pace it will let in then.
-OF_SEEN = 0.25
-# Where most calls were refused, what is let in may be so much more than the few that went in show.
-MORE = 1.3
+# The windows in which a gateway may count its calls.
+WINDOWS_S = (1.0, 10.0, 60.0)
+# So many calls answered since the last stop tell how many are let in.
+TELLING = 5
+# A pace of which more than this is sent is what holds the calls back.
+BINDING = 0.7
 LEAST = 0.25
 # How fast calls are sent is seen from the last of them, of a few seconds.
 SENT_LAST = 512
@@ -57,6 +59,18 @@ class _Trial:
     began: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Stop:
+    """Since when most calls are refused, the calls answered in each window then, and the last time that it was met:
+    when, and how many calls had been answered.
+    """
+
+    at: float
+    full: tuple[float, ...]
+    last: float
+    answered: int
+
+
 class Pace:
     """Requests a second that are let in, inf until refusals are found to be about pace. Times are monotonic seconds."""
 
@@ -66,6 +80,7 @@ class Pace:
         self._sent: deque[float] = deque(maxlen=SENT_LAST)
         self._curve: _Curve | None = None
         self._trial: _Trial | None = None
+        self._stop: _Stop | None = None
         self._goes_on_at = now
 
     @property
@@ -108,18 +123,39 @@ class Pace:
 
     def _slow_down(self, finding: Finding, now: float, allowed: float) -> None:
         """Begin a trial: what went in so far, and a little less."""
-        sent = min(self.rate(now), allowed, self._sending(now))
-        let_in = sent * (1 - self._evidence.excess)
-        deepest = highest = let_in
+        sent = self._sent_at(now, allowed)
+        let_in = highest = deepest = max(LEAST, sent * (1 - self._evidence.excess))
         if finding is Finding.STOP:
-            seen = self.meter.a_minute(now)[0] / SEEN_S
-            let_in = deepest = max(min(let_in, seen), seen * OF_SEEN)
-            highest = min(seen, MORE * let_in)
+            let_in = highest = deepest = max(LEAST, self._stopped(now, sent))
         elif self._curve is not None:
             # What was let in before is let in still, most likely.
             let_in = highest = max(let_in, min(sent, self._curve.highest))
         began = self._trial.began if self._trial is not None else now
-        self._trial = _Trial(max(LEAST, let_in * BELOW), max(LEAST, deepest * BELOW), highest, began)
+        self._trial = _Trial(let_in * BELOW, deepest * BELOW, highest, began)
+
+    def _stopped(self, now: float, sent: float) -> float:
+        """What is let in where most calls were refused, by the windows in which the gateway may count.
+
+        At the first refusal the window is full: what was answered in it is the limit. Which window it is shows by how
+        long nothing is let in.
+        """
+        stop = self._stop
+        if stop is None or now - stop.at > 2 * SEEN_S or stop.answered < self.meter.total - stop.full[-1]:
+            full = tuple(self.meter.within(seconds, now)[0] for seconds in WINDOWS_S)
+            stop = _Stop(now, full, now, self.meter.total)
+        lasted = now - stop.at
+        at = next((at for at, seconds in enumerate(WINDOWS_S) if lasted < seconds), len(WINDOWS_S) - 1)
+        let_in = min(sent, stop.full[at] / WINDOWS_S[at])
+        since = self.meter.total - stop.answered
+        if since >= TELLING and now > stop.last:
+            let_in = min(let_in, since / (now - stop.last))
+        self._stop = replace(stop, last=now, answered=self.meter.total)
+        return let_in
+
+    def _sent_at(self, now: float, allowed: float) -> float:
+        """Calls a second that were sent: the pace, unless something else held them back."""
+        pace, sending = min(self.rate(now), allowed), self._sending(now)
+        return pace if sending > BINDING * pace else sending
 
     def _put_down_to_chance(self, trial: _Trial, now: float) -> Finding | None:
         """As many are refused as before: by chance, if the trial was slow enough to tell."""
