@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from rowmill.tasks.gateway.admission.evidence import Evidence, Finding
 
 # A trial goes this far below what the gateway is thought to bear; where most calls fail, this far below the last.
-BELOW = 0.95
+BELOW = 0.85
 MOST_FAIL = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class _Narrowed:
+    """The window before failures narrowed it, and the highest share of failing calls that was put down to its width."""
+
+    before: float
+    failing: float
 
 
 class Concurrency:
@@ -21,7 +31,7 @@ class Concurrency:
         self.most = most
         self._evidence = Evidence()
         self._limit = self._first
-        self._slow_start = True
+        self._narrowed: _Narrowed | None = None
         self._before_trial = self._limit
 
     @property
@@ -44,13 +54,17 @@ class Concurrency:
         if finding is Finding.EXCESS or finding is Finding.STOP:
             if not on_trial:
                 self._before_trial = self._limit
-            let_in = MOST_FAIL if finding is Finding.STOP else BELOW * (1 - self._evidence.excess)
-            self._limit = max(min(1.0, self.most), self._limit * let_in)
-        elif finding is Finding.PACE:
-            self._slow_start = False
+            if self._narrowed is None:
+                self._narrowed = _Narrowed(self._limit, 0.0)
+            narrower = MOST_FAIL if finding is Finding.STOP else BELOW * (1 - self._evidence.excess)
+            self._limit = max(min(1.0, self.most), self._limit * narrower)
+        elif finding is Finding.PACE and self._narrowed is not None:
+            self._narrowed = _Narrowed(self._narrowed.before, max(self._narrowed.failing, self._evidence.failing))
             self._evidence.conclude(finding, now)
-        elif finding is Finding.CHANCE:
-            self._limit = min(self.most, self._before_trial)
+        elif finding is Finding.CHANCE and self._narrowed is not None:
             self._evidence.conclude(finding, now)
+            by_chance = self._narrowed.failing <= self._evidence.explained
+            self._limit = min(self.most, self._narrowed.before if by_chance else self._before_trial)
+            self._narrowed = None if by_chance else self._narrowed
         elif not failed and not on_trial and self._limit < self.most:
-            self._limit = min(self.most, self._limit + (1.0 if self._slow_start else 1.0 / self._limit))
+            self._limit = min(self.most, self._limit + (1.0 if self._narrowed is None else 1.0 / self._limit))

@@ -29,8 +29,8 @@ CHANCE_MOST = 0.25
 ROUNDS = 4
 # Fewer calls show no chance.
 TRIAL_LEAST = 20
-# An alarm of few calls shows at most so much more than twice the share that chance has.
-EXPLAINED_MORE = 0.1
+# An alarm of few calls shows at most so much more than three times the share that chance has.
+EXPLAINED_MORE = 0.15
 # Trials in which slowing down did nothing are repeated after so many times their own length, doubled each time.
 REPEAT_AFTER = 20.0
 REPEAT_LEAST_S = 30.0
@@ -56,8 +56,9 @@ class _Alarm:
     the sum was last at nothing.
     """
 
-    def __init__(self, chance: float, other: float, threshold: float) -> None:
-        self.threshold, self._level = threshold, 0.0
+    def __init__(self, chance: float, other: float, threshold: float, *, few: float) -> None:
+        """`few` calls that did not fail are added to those seen: an alarm is raised when many happen to fail."""
+        self.threshold, self._level, self._few = threshold, 0.0, few
         self._calls = self._failures = 0
         self.compare(chance, other)
 
@@ -77,7 +78,7 @@ class _Alarm:
 
     @property
     def failing(self) -> float:
-        return self._failures / (self._calls + 1)
+        return self._failures / (self._calls + self._few)
 
     def reset(self, level: float = 0.0) -> None:
         self._level = level
@@ -119,8 +120,8 @@ class Evidence:
         # The share of calls that fail whatever the pace, as far as trials have shown.
         self.chance = 0.0
         self._succeeded = 0
-        self._stop = _Alarm(MOST_CHANCE, MOST_CALLS, STOP_AT)
-        self._excess = _Alarm(TOLERATED, TOLERATED + EXCESS, ALARM_AT)
+        self._stop = _Alarm(MOST_CHANCE, MOST_CALLS, STOP_AT, few=1.0)
+        self._excess = _Alarm(TOLERATED, TOLERATED + EXCESS, ALARM_AT, few=8.0)
         self._trial: _Trial | None = None
         self._changed_at = self._early_at = -math.inf
         self._repeat_s = REPEAT_LEAST_S
@@ -141,7 +142,7 @@ class Evidence:
     @property
     def explained(self) -> float:
         """The share of failures that chance alone may have brought about in an alarm."""
-        return 2 * self.chance + EXPLAINED_MORE
+        return 3 * self.chance + EXPLAINED_MORE
 
     def observe(self, *, failed: bool, admitted_at: float, now: float) -> Finding | None:
         """A call that was admitted then has ended. One that was admitted at another pace says nothing of this one."""

@@ -11,6 +11,8 @@ from rowmill.tasks.gateway.admission.meter import SEEN_S, Meter
 
 # A trial goes this far below what the gateway is thought to let in.
 BELOW = 0.95
+# One that is to tell chance from a limit goes so far below: what is let in is known from few calls.
+FAR_BELOW = 0.85
 # After a trial the pace comes back to where calls were refused within so many seconds (and at least so many calls),
 # stays near it, then feels for more ever faster: the cubic curve by which TCP looks for its share of a line.
 BACK_AFTER_S = 5.0
@@ -127,11 +129,12 @@ class Pace:
         let_in = highest = deepest = max(LEAST, sent * (1 - self._evidence.excess))
         if finding is Finding.STOP:
             let_in = highest = deepest = max(LEAST, self._stopped(now, sent))
-        elif self._curve is not None:
+        elif self._curve is not None and self._trial is None:
             # What was let in before is let in still, most likely.
             let_in = highest = max(let_in, min(sent, self._curve.highest))
         began = self._trial.began if self._trial is not None else now
-        self._trial = _Trial(let_in * BELOW, deepest * BELOW, highest, began)
+        below = BELOW if let_in > deepest or finding is Finding.STOP else FAR_BELOW
+        self._trial = _Trial(let_in * below, deepest * FAR_BELOW, highest, began)
 
     def _stopped(self, now: float, sent: float) -> float:
         """What is let in where most calls were refused, by the windows in which the gateway may count.
@@ -147,7 +150,7 @@ class Pace:
         at = next((at for at, seconds in enumerate(WINDOWS_S) if lasted < seconds), len(WINDOWS_S) - 1)
         let_in = min(sent, stop.full[at] / WINDOWS_S[at])
         since = self.meter.total - stop.answered
-        if since >= TELLING and now > stop.last:
+        if since >= TELLING and 0 < now - stop.last < WINDOWS_S[1]:
             let_in = min(let_in, since / (now - stop.last))
         self._stop = replace(stop, last=now, answered=self.meter.total)
         return let_in
@@ -160,7 +163,7 @@ class Pace:
     def _put_down_to_chance(self, trial: _Trial, now: float) -> Finding | None:
         """As many are refused as before: by chance, if the trial was slow enough to tell."""
         if trial.deepest < trial.rate:
-            self._trial = replace(trial, rate=trial.deepest, highest=trial.deepest / BELOW)
+            self._trial = replace(trial, rate=trial.deepest, highest=trial.deepest / FAR_BELOW)
             self._evidence.try_again(now)
             return None
         self._trial = None
