@@ -13,10 +13,12 @@ from rowmill.tasks.gateway.admission.meter import SEEN_S, Meter
 BELOW = 0.95
 # One that is to tell chance from a limit goes so far below: what is let in is known from few calls.
 FAR_BELOW = 0.85
-# After a trial the pace comes back to where calls were refused within so many seconds (and at least so many calls),
+# After a trial the pace comes back to where calls were refused within so many seconds (and so many calls, and such a part of
+# the gateway's window, which shows only once it is full that it holds no more),
 # stays near it, then feels for more ever faster: the cubic curve by which TCP looks for its share of a line.
 BACK_AFTER_S = 5.0
 BACK_AFTER_CALLS = 40.0
+BACK_AFTER_WINDOWS = 1 / 3
 BACK_AFTER_MOST_S = 20.0
 # The windows in which a gateway may count its calls.
 WINDOWS_S = (1.0, 10.0, 60.0)
@@ -28,6 +30,7 @@ LEAST = 0.25
 # How fast calls are sent is seen from the last of them, of a few seconds.
 SENT_LAST = 512
 SENT_WITHIN_S = 5.0
+ENOUGH = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +44,11 @@ class _Curve:
     highest: float
     since: float
     failing: float
+    window_s: float
 
     def rate(self, now: float) -> float:
-        back_after = min(BACK_AFTER_MOST_S, max(BACK_AFTER_S, BACK_AFTER_CALLS / self.highest))
+        back_after = max(BACK_AFTER_S, BACK_AFTER_CALLS / self.highest, BACK_AFTER_WINDOWS * self.window_s)
+        back_after = min(BACK_AFTER_MOST_S, back_after)
         beyond = max(0.0, now - self.since) / back_after - 1
         return self.highest + (self.highest - self.lowest) * beyond**3
 
@@ -83,6 +88,8 @@ class Pace:
         self._curve: _Curve | None = None
         self._trial: _Trial | None = None
         self._stop: _Stop | None = None
+        # The window in which the gateway counts, as far as the last stop has shown.
+        self._window_s = WINDOWS_S[0]
         self._goes_on_at = now
 
     @property
@@ -109,7 +116,7 @@ class Pace:
             self._slow_down(finding, now, allowed)
         elif finding is Finding.PACE and self._trial is not None:
             failing = max(self._evidence.failing, self._curve.failing if self._curve is not None else 0.0)
-            self._curve = _Curve(self._trial.rate, max(self._trial.highest, self._trial.rate / BELOW), now, failing)
+            self._curve = _Curve(self._trial.rate, max(self._trial.highest, self._trial.rate / BELOW), now, failing, self._window_s)
             self._trial = None
             self._evidence.conclude(finding, now)
         elif finding is Finding.CHANCE and self._trial is not None:
@@ -126,7 +133,8 @@ class Pace:
     def _slow_down(self, finding: Finding, now: float, allowed: float) -> None:
         """Begin a trial: what went in so far, and a little less."""
         sent = self._sent_at(now, allowed)
-        let_in = highest = deepest = max(LEAST, sent * (1 - self._evidence.excess))
+        let_in = highest = max(LEAST, sent * (1 - self._evidence.excess))
+        deepest = max(LEAST, min(let_in, self._answering(now)))
         if finding is Finding.STOP:
             let_in = highest = deepest = max(LEAST, self._stopped(now, sent))
         elif self._curve is not None and self._trial is None:
@@ -147,8 +155,10 @@ class Pace:
             full = tuple(self.meter.within(seconds, now)[0] for seconds in WINDOWS_S)
             stop = _Stop(now, full, now, self.meter.total)
         lasted = now - stop.at
-        at = next((at for at, seconds in enumerate(WINDOWS_S) if lasted < seconds), len(WINDOWS_S) - 1)
-        let_in = min(sent, stop.full[at] / WINDOWS_S[at])
+        told = (at for at, seconds in enumerate(WINDOWS_S) if lasted < seconds and stop.full[at])
+        at = next(told, len(WINDOWS_S) - 1)
+        self._window_s = WINDOWS_S[at]
+        let_in = min(sent, stop.full[at] / self._window_s)
         since = self.meter.total - stop.answered
         if since >= TELLING and 0 < now - stop.last < WINDOWS_S[1]:
             let_in = min(let_in, since / (now - stop.last))
@@ -173,6 +183,12 @@ class Pace:
         else:
             self._curve = None
         return Finding.CHANCE
+
+    def _answering(self, now: float) -> float:
+        """Calls a second that were answered lately."""
+        seconds = min(SENT_WITHIN_S, now - self._goes_on_at)
+        answered = self.meter.within(seconds, now)[0]
+        return answered / seconds if answered >= ENOUGH and seconds >= 1 else math.inf
 
     def _sending(self, now: float) -> float:
         """Calls sent a second lately."""
