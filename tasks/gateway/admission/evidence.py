@@ -9,6 +9,7 @@ trial as soon as its calls have decided it.
 from __future__ import annotations
 
 import math
+from collections import deque
 from enum import Enum
 
 # A share of failures that asks for nothing, whatever its cause: slowing down would cost more than it saves.
@@ -35,6 +36,8 @@ EXPLAINED_MORE = 0.15
 REPEAT_AFTER = 20.0
 REPEAT_LEAST_S = 30.0
 REPEAT_MOST_S = 1_800.0
+# How long calls take is taken over so many.
+SECONDS_OVER = 100
 # The share of chance is put right after so many calls.
 REFINED_OVER = 1_000
 # Calls that the share known so far weighs as many as.
@@ -127,6 +130,11 @@ class Evidence:
         self._repeat_s = REPEAT_LEAST_S
         self._repeat_at = math.inf
         self._calls = self._failures = 0
+        # Seconds that a call takes that succeeds, and the moments when calls that failed sooner would have ended.
+        self._seconds = 0.0
+        self._ahead: deque[float] = deque()
+        # Calls admitted since the last change of the pace that succeeded.
+        self.passed = self.passed_before = 0
         # The share of calls that failed when the last alarm was raised.
         self.failing = 0.0
 
@@ -146,14 +154,29 @@ class Evidence:
 
     def observe(self, *, failed: bool, admitted_at: float, now: float) -> Finding | None:
         """A call that was admitted then has ended. One that was admitted at another pace says nothing of this one."""
-        self._succeeded += not failed
-        if admitted_at < self._changed_at:
+        if not failed:
+            self._succeeded += 1
+            self._seconds += (now - admitted_at - self._seconds) / min(self._succeeded, SECONDS_OVER)
+        if admitted_at <= self._changed_at:
             return None
+        self.passed += not failed
         if self._stop.observe(failed=failed):
             return self._begin_trial(Finding.STOP, self._stop.failing, now)
-        if failed and self._succeeded < KNOWN_AFTER and admitted_at >= self._early_at:
+        if failed and self._succeeded < KNOWN_AFTER and admitted_at > self._early_at:
             self._early_at = now
             return Finding.EARLY
+        if failed and now < admitted_at + self._seconds:
+            self._ahead.append(admitted_at + self._seconds)
+        elif (finding := self._weigh(failed=failed, now=now)) is not None:
+            return finding
+        while self._ahead and self._ahead[0] <= now:
+            self._ahead.popleft()
+            if (finding := self._weigh(failed=True, now=now)) is not None:
+                return finding
+        return None
+
+    def _weigh(self, *, failed: bool, now: float) -> Finding | None:
+        """One call more, in the order in which calls were admitted: a refusal comes back sooner than an answer."""
         if self._trial is not None:
             return self._on_trial(self._trial, self._trial.observe(failed=failed), now)
         self._refine(failed=failed)
@@ -169,7 +192,7 @@ class Evidence:
         """The trial goes on at another pace: calls from now on count."""
         if self._trial is not None:
             self._trial = self._trial.anew(now)
-            self._changed_at = now
+            self._change(now)
 
     def _begin_trial(self, finding: Finding, failing: float, now: float) -> Finding:
         least = max(self.chance, TOLERATED / 4)
@@ -177,10 +200,16 @@ class Evidence:
         # A share seen in few calls may well be half of that.
         round_ = self._trial.round + 1 if self._trial is not None else 1
         self._trial = _Trial(now, max(self.failing / 2, least + EXCESS), least, round_)
-        self._changed_at = now
+        self._change(now)
         self._stop.reset(STOP_AT / 2 if finding is Finding.STOP else 0.0)
         self._excess.reset()
         return finding
+
+    def _change(self, now: float) -> None:
+        """Calls go at another pace from now on."""
+        self.passed_before, self.passed = self.passed, 0
+        self._changed_at = now
+        self._ahead.clear()
 
     def _on_trial(self, trial: _Trial, finding: Finding | None, now: float) -> Finding | None:
         """What the trial has come to. More failures than chance is thought to bring about are tried at a lower pace yet."""

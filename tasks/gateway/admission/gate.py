@@ -295,7 +295,7 @@ class Gate:
         if stops and retry_after is None:
             self.limiter.pause(now + self._pause_s)
             self._pause_s = min(PAUSE_MOST_S, self._pause_s * 2)
-        elif retry_after is not None and (stops or self.limiter.paused(now) or (finding and self.limiter.learned)):
+        elif retry_after is not None and (stops or self.limiter.paused(now)):
             self.limiter.pause(now + retry_after)
         if refusal.kind is FailureKind.BARE_429 and (stops or not self._bare_is_pace):
             self._bare_is_pace = False

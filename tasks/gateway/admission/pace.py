@@ -22,8 +22,6 @@ BACK_AFTER_WINDOWS = 1 / 3
 BACK_AFTER_MOST_S = 20.0
 # The windows in which a gateway may count its calls.
 WINDOWS_S = (1.0, 10.0, 60.0)
-# So many calls answered since the last stop tell how many are let in.
-TELLING = 5
 # A pace of which more than this is sent is what holds the calls back.
 BINDING = 0.7
 LEAST = 0.25
@@ -43,13 +41,11 @@ class _Curve:
     lowest: float
     highest: float
     since: float
+    back_after: float
     failing: float
-    window_s: float
 
     def rate(self, now: float) -> float:
-        back_after = max(BACK_AFTER_S, BACK_AFTER_CALLS / self.highest, BACK_AFTER_WINDOWS * self.window_s)
-        back_after = min(BACK_AFTER_MOST_S, back_after)
-        beyond = max(0.0, now - self.since) / back_after - 1
+        beyond = max(0.0, now - self.since) / self.back_after - 1
         return self.highest + (self.highest - self.lowest) * beyond**3
 
     def delayed(self, seconds: float) -> _Curve:
@@ -64,18 +60,23 @@ class _Trial:
     deepest: float
     highest: float
     began: float
+    stopped: bool
+
+    def curve(self, now: float, failing: float, window_s: float) -> _Curve:
+        """The climb that follows. What is let in is a guess where most calls were refused: the next ones show it."""
+        highest = max(self.highest, self.rate / BELOW)
+        calls_s = 0.0 if self.stopped else BACK_AFTER_CALLS / highest
+        back_after = min(BACK_AFTER_MOST_S, max(BACK_AFTER_S, calls_s, BACK_AFTER_WINDOWS * window_s))
+        return _Curve(self.rate, highest, now, back_after, failing)
 
 
 @dataclass(frozen=True, slots=True)
 class _Stop:
-    """Since when most calls are refused, the calls answered in each window then, and the last time that it was met:
-    when, and how many calls had been answered.
-    """
+    """Since when most calls are refused, the calls answered in each window then, and when that was met the last time."""
 
     at: float
     full: tuple[float, ...]
     last: float
-    answered: int
 
 
 class Pace:
@@ -116,8 +117,8 @@ class Pace:
             self._slow_down(finding, now, allowed)
         elif finding is Finding.PACE and self._trial is not None:
             failing = max(self._evidence.failing, self._curve.failing if self._curve is not None else 0.0)
-            self._curve = _Curve(self._trial.rate, max(self._trial.highest, self._trial.rate / BELOW), now, failing, self._window_s)
-            self._trial = None
+            self._curve = self._trial.curve(now, failing, self._window_s)
+            self._trial, self._stop = None, None
             self._evidence.conclude(finding, now)
         elif finding is Finding.CHANCE and self._trial is not None:
             return self._put_down_to_chance(self._trial, now)
@@ -142,7 +143,7 @@ class Pace:
             let_in = highest = max(let_in, min(sent, self._curve.highest))
         began = self._trial.began if self._trial is not None else now
         below = BELOW if let_in > deepest or finding is Finding.STOP else FAR_BELOW
-        self._trial = _Trial(let_in * below, deepest * FAR_BELOW, highest, began)
+        self._trial = _Trial(let_in * below, deepest * FAR_BELOW, highest, began, finding is Finding.STOP)
 
     def _stopped(self, now: float, sent: float) -> float:
         """What is let in where most calls were refused, by the windows in which the gateway may count.
@@ -151,18 +152,16 @@ class Pace:
         long nothing is let in.
         """
         stop = self._stop
-        if stop is None or now - stop.at > 2 * SEEN_S or stop.answered < self.meter.total - stop.full[-1]:
-            full = tuple(self.meter.within(seconds, now)[0] for seconds in WINDOWS_S)
-            stop = _Stop(now, full, now, self.meter.total)
-        lasted = now - stop.at
-        told = (at for at, seconds in enumerate(WINDOWS_S) if lasted < seconds and stop.full[at])
-        at = next(told, len(WINDOWS_S) - 1)
+        if stop is None or now - stop.at > 2 * SEEN_S:
+            stop = self._stop = _Stop(now, tuple(self.meter.within(seconds, now)[0] for seconds in WINDOWS_S), now)
+        lasted, gap, passed = now - stop.at, now - stop.last, self._evidence.passed_before
+        windows = (at for at, seconds in enumerate(WINDOWS_S) if lasted < seconds and stop.full[at])
+        at = next(windows, len(WINDOWS_S) - 1)
         self._window_s = WINDOWS_S[at]
         let_in = min(sent, stop.full[at] / self._window_s)
-        since = self.meter.total - stop.answered
-        if since >= TELLING and 0 < now - stop.last < WINDOWS_S[1]:
-            let_in = min(let_in, since / (now - stop.last))
-        self._stop = replace(stop, last=now, answered=self.meter.total)
+        if passed and 0 < gap < WINDOWS_S[1]:
+            let_in = min(let_in, passed / gap)
+        self._stop = replace(stop, last=now)
         return let_in
 
     def _sent_at(self, now: float, allowed: float) -> float:
