@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rowmill.tasks.gateway.admission.evidence import Evidence, Finding
+from rowmill.tasks.gateway.admission.evidence import Call, Evidence, Finding
 
 # A trial goes this far below what the gateway is thought to bear; where most calls fail, this far below the last.
 BELOW = 0.85
@@ -47,10 +47,18 @@ class Concurrency:
     def limit(self) -> int:
         return int(self._limit)
 
-    def ended(self, *, failed: bool, admitted_at: float, now: float) -> None:
-        """A call that was admitted then has failed by what too many at once may cause, or has not."""
+    def admit(self, now: float) -> Call:
+        """A call is sent."""
+        return self._evidence.admit(now)
+
+    def forget(self, call: Call) -> None:
+        """A call was never sent."""
+        self._evidence.forget(call)
+
+    def ended(self, call: Call, *, failed: bool, now: float) -> None:
+        """A call has failed by what too many at once may cause, or has not."""
         on_trial = self._evidence.on_trial
-        finding = self._evidence.observe(failed=failed, admitted_at=admitted_at, now=now)
+        finding = self._evidence.observe(call, failed=failed, now=now)
         if finding is Finding.EXCESS or finding is Finding.STOP:
             if not on_trial:
                 self._before_trial = self._limit

@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from dataclasses import dataclass
 from enum import Enum
+
+from rowmill.tasks.gateway.admission.meter import Meter
 
 # A share of failures that asks for nothing, whatever its cause: slowing down would cost more than it saves.
 TOLERATED = 0.02
@@ -36,8 +39,9 @@ EXPLAINED_MORE = 0.15
 REPEAT_AFTER = 20.0
 REPEAT_LEAST_S = 30.0
 REPEAT_MOST_S = 1_800.0
-# How long calls take is taken over so many.
-SECONDS_OVER = 100
+# How soon calls fail is taken over so many of them. Beyond so many calls in flight the first are not waited for.
+SECONDS_OVER = 20
+PENDING_MOST = 4_096
 # The share of chance is put right after so many calls.
 REFINED_OVER = 1_000
 # Calls that the share known so far weighs as many as.
@@ -52,6 +56,14 @@ class Finding(Enum):
     STOP = "most calls fail: stop for a while"
     PACE = "fewer fail since: the pace was the cause"
     CHANCE = "as many fail as before: the pace is not the cause"
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """A call on its way; `counted` once it is known how it ends."""
+
+    admitted_at: float
+    counted: bool = False
 
 
 class _Alarm:
@@ -122,7 +134,7 @@ class Evidence:
     def __init__(self) -> None:
         # The share of calls that fail whatever the pace, as far as trials have shown.
         self.chance = 0.0
-        self._succeeded = 0
+        self.succeeded = Meter(0.0)
         self._stop = _Alarm(MOST_CHANCE, MOST_CALLS, STOP_AT, few=1.0)
         self._excess = _Alarm(TOLERATED, TOLERATED + EXCESS, ALARM_AT, few=8.0)
         self._trial: _Trial | None = None
@@ -130,9 +142,9 @@ class Evidence:
         self._repeat_s = REPEAT_LEAST_S
         self._repeat_at = math.inf
         self._calls = self._failures = 0
-        # Seconds that a call takes that succeeds, and the moments when calls that failed sooner would have ended.
-        self._seconds = 0.0
-        self._ahead: deque[float] = deque()
+        # Seconds after which calls fail that do; calls in flight, in the order in which they were admitted.
+        self._fails_after: float | None = None
+        self._pending: deque[Call] = deque()
         # Calls admitted since the last change of the pace that succeeded.
         self.passed = self.passed_before = 0
         # The share of calls that failed when the last alarm was raised.
@@ -152,31 +164,49 @@ class Evidence:
         """The share of failures that chance alone may have brought about in an alarm."""
         return 3 * self.chance + EXPLAINED_MORE
 
-    def observe(self, *, failed: bool, admitted_at: float, now: float) -> Finding | None:
-        """A call that was admitted then has ended. One that was admitted at another pace says nothing of this one."""
+    def admit(self, now: float) -> Call:
+        """A call is sent."""
+        call = Call(now)
+        if self._fails_after is not None:
+            self._pending.append(call)
+            if len(self._pending) > PENDING_MOST:
+                self._pending.popleft()
+        return call
+
+    def observe(self, call: Call, *, failed: bool, now: float) -> Finding | None:
+        """A call has ended. One that was admitted at another pace says nothing of this one."""
+        if failed:
+            took = now - call.admitted_at
+            known = self._fails_after
+            self._fails_after = took if known is None else known + (took - known) / SECONDS_OVER
+        finding = self._count(call, failed=failed, now=now) if failed or not call.counted else None
+        # A call that has not failed by the time when others fail is going to succeed.
+        since = now - 2 * self._fails_after if self._fails_after is not None else -math.inf
+        while finding is None and self._pending and (self._pending[0].counted or self._pending[0].admitted_at < since):
+            first = self._pending.popleft()
+            if not first.counted:
+                finding = self._count(first, failed=False, now=now)
+        return finding
+
+    def forget(self, call: Call) -> None:
+        """A call was never sent."""
+        call.counted = True
+
+    def _count(self, call: Call, *, failed: bool, now: float) -> Finding | None:
+        call.counted = True
         if not failed:
-            self._succeeded += 1
-            self._seconds += (now - admitted_at - self._seconds) / min(self._succeeded, SECONDS_OVER)
-        if admitted_at <= self._changed_at:
+            self.succeeded.add(0.0, now)
+        if call.admitted_at <= self._changed_at:
             return None
         self.passed += not failed
         if self._stop.observe(failed=failed):
             return self._begin_trial(Finding.STOP, self._stop.failing, now)
-        if failed and self._succeeded < KNOWN_AFTER and admitted_at > self._early_at:
+        if failed and self.succeeded.total < KNOWN_AFTER and call.admitted_at > self._early_at:
             self._early_at = now
             return Finding.EARLY
-        if failed and now < admitted_at + self._seconds:
-            self._ahead.append(admitted_at + self._seconds)
-        elif (finding := self._weigh(failed=failed, now=now)) is not None:
-            return finding
-        while self._ahead and self._ahead[0] <= now:
-            self._ahead.popleft()
-            if (finding := self._weigh(failed=True, now=now)) is not None:
-                return finding
-        return None
+        return self._weigh(failed=failed, now=now)
 
     def _weigh(self, *, failed: bool, now: float) -> Finding | None:
-        """One call more, in the order in which calls were admitted: a refusal comes back sooner than an answer."""
         if self._trial is not None:
             return self._on_trial(self._trial, self._trial.observe(failed=failed), now)
         self._refine(failed=failed)
@@ -209,7 +239,6 @@ class Evidence:
         """Calls go at another pace from now on."""
         self.passed_before, self.passed = self.passed, 0
         self._changed_at = now
-        self._ahead.clear()
 
     def _on_trial(self, trial: _Trial, finding: Finding | None, now: float) -> Finding | None:
         """What the trial has come to. More failures than chance is thought to bring about are tried at a lower pace yet."""

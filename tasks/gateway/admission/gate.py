@@ -193,7 +193,7 @@ class Gate:
         self.budget.reserve(place.worst_usd)
         self.in_flight += 1
         alone = self._phase is not Phase.TOGETHER or self.breaker.is_open
-        return Permit(place.row, taking, place.worst_usd, now, alone)
+        return Permit(place.row, taking, place.worst_usd, self.concurrency.admit(now), alone)
 
     def release(self, permit: Permit, *, used_tokens: int | None, cost_usd: int, failure: Failure | None) -> None:
         """A call ended. `used_tokens` None where its usage is unknown, `cost_usd` (10⁻¹²) its cost or the bound of it."""
@@ -224,6 +224,7 @@ class Gate:
         self.in_flight -= 1
         self.budget.settle(permit.worst_usd, 0)
         self.limiter.refund(permit.taking, self._clock.now())
+        self.concurrency.forget(permit.slot)
         self._let_in()
 
     def take_share(self, rpm: float, tpm: float) -> None:
@@ -276,7 +277,7 @@ class Gate:
             self._answered_at = now
             self._pause_s = PAUSE_FIRST_S
             self.limiter.answered(tokens, now)
-        self.concurrency.ended(failed=policy is not None and policy.slows, admitted_at=permit.admitted_at, now=now)
+        self.concurrency.ended(permit.slot, failed=policy is not None and policy.slows, now=now)
         refusal = failure if failure is not None and failure.kind in REFUSALS else None
         self._learn_pace(permit, refusal, now)
         if policy is None or _proves(policy):
@@ -288,7 +289,7 @@ class Gate:
     def _learn_pace(self, permit: Permit, refusal: Failure | None, now: float) -> None:
         retry_after = refusal.retry_after if refusal else None
         self._refused_rows.ended(permit.row, refused=refusal is not None, retry_after=retry_after, now=now)
-        finding = self.limiter.ended(refused=refusal is not None, admitted_at=permit.admitted_at, now=now)
+        finding = self.limiter.ended(permit.taking, refused=refusal is not None, now=now)
         if refusal is None:
             return
         stops = finding in (Finding.STOP, Finding.EARLY)

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from rowmill.tasks.gateway.admission.bucket import Bucket, Entry
-from rowmill.tasks.gateway.admission.evidence import Finding
+from rowmill.tasks.gateway.admission.evidence import Call, Finding
 from rowmill.tasks.gateway.admission.pace import Pace
 from rowmill.tasks.gateway.admission.sliding_window import SlidingWindow
 
@@ -34,6 +34,7 @@ class Taking:
     request: Entry | None
     second: Entry | None
     tokens: Entry | None
+    call: Call
 
 
 class Limiter:
@@ -79,13 +80,13 @@ class Limiter:
         )
 
     def take(self, tokens: float, now: float) -> Taking:
-        self._pace.sent(now)
         if self._keeps_pace(now):
             self._learned.take(1, now)
         return Taking(
             self._requests.take(1, now) if self._requests else None,
             self._second.take(1, now) if self._second else None,
             self._tokens.take(tokens, now) if self._tokens else None,
+            self._pace.admit(now),
         )
 
     def settle(self, taking: Taking, used: float, now: float) -> None:
@@ -99,14 +100,15 @@ class Limiter:
             if limit is not None and entry is not None:
                 limit.correct(entry, 0, now)
         self.settle(taking, 0, now)
+        self._pace.forget(taking.call)
 
     def answered(self, tokens: float, now: float) -> None:
         """A call was answered, of so many tokens."""
         self._pace.answered(tokens, now)
 
-    def ended(self, *, refused: bool, admitted_at: float, now: float) -> Finding | None:
-        """A call that was admitted then was refused, or was not; what that shows about the pace, if anything."""
-        return self._pace.ended(refused=refused, admitted_at=admitted_at, now=now, allowed=self._allowed)
+    def ended(self, taking: Taking, *, refused: bool, now: float) -> Finding | None:
+        """A call was refused for its pace, or was not; what that shows about the pace, if anything."""
+        return self._pace.ended(taking.call, refused=refused, now=now, allowed=self._allowed)
 
     @property
     def learned(self) -> bool:

@@ -6,7 +6,7 @@ import math
 from collections import deque
 from dataclasses import dataclass, replace
 
-from rowmill.tasks.gateway.admission.evidence import Evidence, Finding
+from rowmill.tasks.gateway.admission.evidence import Call, Evidence, Finding
 from rowmill.tasks.gateway.admission.meter import SEEN_S, Meter
 
 # A trial goes this far below what the gateway is thought to let in.
@@ -72,11 +72,11 @@ class _Trial:
 
 @dataclass(frozen=True, slots=True)
 class _Stop:
-    """Since when most calls are refused, the calls answered in each window then, and when that was met the last time."""
+    """Since when most calls are refused, when that was met the last time, and the calls let in in each window."""
 
     at: float
-    full: tuple[float, ...]
     last: float
+    full: tuple[float, ...]
 
 
 class Pace:
@@ -103,22 +103,31 @@ class Pace:
             return self._trial.rate
         return self._curve.rate(now) if self._curve is not None else math.inf
 
-    def sent(self, now: float) -> None:
+    def admit(self, now: float) -> Call:
+        """A call is sent."""
         self._sent.append(now)
+        return self._evidence.admit(now)
+
+    def forget(self, call: Call) -> None:
+        """A call was never sent."""
+        self._evidence.forget(call)
 
     def answered(self, tokens: float, now: float) -> None:
         """A call was answered, of so many tokens."""
         self.meter.add(tokens, now)
 
-    def ended(self, *, refused: bool, admitted_at: float, now: float, allowed: float) -> Finding | None:
-        """A call that was admitted then was refused, or was not. `allowed` is the rate that the job allows."""
-        finding = self._evidence.observe(failed=refused, admitted_at=admitted_at, now=now)
+    def ended(self, call: Call, *, refused: bool, now: float, allowed: float) -> Finding | None:
+        """A call was refused, or was not. `allowed` is the rate that the job allows."""
+        finding = self._evidence.observe(call, failed=refused, now=now)
         if finding is Finding.EXCESS or finding is Finding.STOP:
             self._slow_down(finding, now, allowed)
         elif finding is Finding.PACE and self._trial is not None:
             failing = max(self._evidence.failing, self._curve.failing if self._curve is not None else 0.0)
-            self._curve = self._trial.curve(now, failing, self._window_s)
-            self._trial, self._stop = None, None
+            highest = self._trial.highest
+            if self._trial.stopped:
+                highest = max(highest, self._full(now))
+            self._curve = replace(self._trial, highest=highest).curve(now, failing, self._window_s)
+            self._trial = None
             self._evidence.conclude(finding, now)
         elif finding is Finding.CHANCE and self._trial is not None:
             return self._put_down_to_chance(self._trial, now)
@@ -146,23 +155,34 @@ class Pace:
         self._trial = _Trial(let_in * below, deepest * FAR_BELOW, highest, began, finding is Finding.STOP)
 
     def _stopped(self, now: float, sent: float) -> float:
-        """What is let in where most calls were refused, by the windows in which the gateway may count.
-
-        At the first refusal the window is full: what was answered in it is the limit. Which window it is shows by how
-        long nothing is let in.
-        """
+        """What is let in where most calls were refused."""
         stop = self._stop
-        if stop is None or now - stop.at > 2 * SEEN_S:
-            stop = self._stop = _Stop(now, tuple(self.meter.within(seconds, now)[0] for seconds in WINDOWS_S), now)
-        lasted, gap, passed = now - stop.at, now - stop.last, self._evidence.passed_before
-        windows = (at for at, seconds in enumerate(WINDOWS_S) if lasted < seconds and stop.full[at])
-        at = next(windows, len(WINDOWS_S) - 1)
-        self._window_s = WINDOWS_S[at]
-        let_in = min(sent, stop.full[at] / self._window_s)
+        if stop is None or now - stop.last > 2 * SEEN_S:
+            stop = self._stop = _Stop(now, now, (0.0,) * len(WINDOWS_S))
+        let_in = min(sent, self._full(now))
+        gap, passed = now - stop.last, self._evidence.passed_before
         if passed and 0 < gap < WINDOWS_S[1]:
             let_in = min(let_in, passed / gap)
-        self._stop = replace(stop, last=now)
+        self._stop = replace(self._stop or stop, last=now)
         return let_in
+
+    def _full(self, now: float) -> float:
+        """What the gateway lets in, by the windows in which it may count.
+
+        When it refuses most calls its window is full: what went in until then is its limit. Which window that is shows
+        by how long nothing goes in.
+        """
+        stop = self._stop
+        if stop is None:
+            return math.inf
+        lasted = now - stop.at
+        counts = tuple(self._evidence.succeeded.within(seconds + lasted, now)[0] for seconds in WINDOWS_S)
+        full = tuple(max(pair) for pair in zip(stop.full, counts, strict=True)) if lasted < WINDOWS_S[-1] else counts
+        self._stop = replace(stop, full=full)
+        windows = (at for at, seconds in enumerate(WINDOWS_S) if lasted < seconds and full[at])
+        at = next(windows, len(WINDOWS_S) - 1)
+        self._window_s = WINDOWS_S[at]
+        return full[at] / self._window_s
 
     def _sent_at(self, now: float, allowed: float) -> float:
         """Calls a second that were sent: the pace, unless something else held them back."""
@@ -186,7 +206,7 @@ class Pace:
     def _answering(self, now: float) -> float:
         """Calls a second that were answered lately."""
         seconds = min(SENT_WITHIN_S, now - self._goes_on_at)
-        answered = self.meter.within(seconds, now)[0]
+        answered = self._evidence.succeeded.within(seconds, now)[0]
         return answered / seconds if answered >= ENOUGH and seconds >= 1 else math.inf
 
     def _sending(self, now: float) -> float:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rowmill.tasks.gateway.admission.evidence import Call
 from rowmill.tasks.gateway.admission.limiter import Taking
 
 
 @dataclass(slots=True)
 class Permit:
-    """What the call took of the limiter, 10⁻¹² USD of the budget, and a slot since `admitted_at` (monotonic seconds).
+    """What the call took of the limiter, 10⁻¹² USD of the budget, and a slot since `slot.admitted_at` (monotonic s).
 
     `alone` where no other call was let in beside it: the first one, and a probe.
     """
@@ -17,5 +18,5 @@ class Permit:
     row: int
     taking: Taking
     worst_usd: int
-    admitted_at: float
+    slot: Call
     alone: bool
