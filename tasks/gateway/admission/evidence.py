@@ -28,9 +28,10 @@ MOST_CHANCE = 0.15
 STOP_AT = 9.0
 # A trial is decided at odds of 20 to 1.
 DECIDED_AT = math.log(20)
-# A share of failures above this is put down to chance only after so many trials, each at a lower pace.
+# Failures are put down to chance after so many trials, each at a lower pace; a share above this after more of them.
+ROUNDS = 2
 CHANCE_MOST = 0.25
-ROUNDS = 4
+ROUNDS_MOST = 4
 # Fewer calls show no chance.
 TRIAL_LEAST = 20
 # An alarm of few calls shows at most so much more than three times the share that chance has.
@@ -244,7 +245,8 @@ class Evidence:
         """What the trial has come to. More failures than chance is thought to bring about are tried at a lower pace yet."""
         if finding is not Finding.CHANCE or trial.calls < TRIAL_LEAST:
             return None if finding is Finding.CHANCE else finding
-        if trial.failures <= CHANCE_MOST * trial.calls or trial.round >= ROUNDS:
+        rounds = ROUNDS if trial.failures <= CHANCE_MOST * trial.calls else ROUNDS_MOST
+        if trial.round >= rounds:
             return finding
         return self._begin_trial(Finding.EXCESS, trial.failures / trial.calls, now)
 

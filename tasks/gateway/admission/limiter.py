@@ -106,9 +106,11 @@ class Limiter:
         """A call was answered, of so many tokens."""
         self._pace.answered(tokens, now)
 
-    def ended(self, taking: Taking, *, refused: bool, now: float) -> Finding | None:
+    def ended(self, taking: Taking, *, refused: bool, retry_after: float | None, now: float) -> Finding | None:
         """A call was refused for its pace, or was not; what that shows about the pace, if anything."""
-        return self._pace.ended(taking.call, refused=refused, now=now, allowed=self._allowed)
+        return self._pace.ended(
+            taking.call, refused=refused, retry_after=retry_after or 0.0, now=now, allowed=self._allowed
+        )
 
     @property
     def learned(self) -> bool:

@@ -72,11 +72,12 @@ class _Trial:
 
 @dataclass(frozen=True, slots=True)
 class _Stop:
-    """Since when most calls are refused, when that was met the last time, and the calls let in in each window."""
+    """Since when most calls are refused, when that was met last, how long it lasts, the calls let in in each window."""
 
     at: float
     last: float
-    full: tuple[float, ...]
+    lasted: float = 0.0
+    full: tuple[float, ...] = (0.0,) * len(WINDOWS_S)
 
 
 class Pace:
@@ -116,17 +117,20 @@ class Pace:
         """A call was answered, of so many tokens."""
         self.meter.add(tokens, now)
 
-    def ended(self, call: Call, *, refused: bool, now: float, allowed: float) -> Finding | None:
+    def ended(self, call: Call, *, refused: bool, retry_after: float, now: float, allowed: float) -> Finding | None:
         """A call was refused, or was not. `allowed` is the rate that the job allows."""
         finding = self._evidence.observe(call, failed=refused, now=now)
-        if finding is Finding.EXCESS or finding is Finding.STOP:
-            self._slow_down(finding, now, allowed)
+        if finding is Finding.EARLY:
+            self._stop = _Stop(now, now)
+        elif finding is Finding.EXCESS or finding is Finding.STOP:
+            self._slow_down(finding, retry_after, now, allowed)
         elif finding is Finding.PACE and self._trial is not None:
             failing = max(self._evidence.failing, self._curve.failing if self._curve is not None else 0.0)
-            highest = self._trial.highest
-            if self._trial.stopped:
-                highest = max(highest, self._full(now))
-            self._curve = replace(self._trial, highest=highest).curve(now, failing, self._window_s)
+            trial = self._trial
+            if trial.stopped:
+                full = self._full(now, 0.0)
+                trial = replace(trial, rate=min(trial.rate, full * BELOW), highest=full)
+            self._curve = trial.curve(now, failing, self._window_s)
             self._trial = None
             self._evidence.conclude(finding, now)
         elif finding is Finding.CHANCE and self._trial is not None:
@@ -140,13 +144,13 @@ class Pace:
                 self._curve = self._curve.delayed(until - max(self._goes_on_at, self._curve.since))
             self._goes_on_at = until
 
-    def _slow_down(self, finding: Finding, now: float, allowed: float) -> None:
+    def _slow_down(self, finding: Finding, retry_after: float, now: float, allowed: float) -> None:
         """Begin a trial: what went in so far, and a little less."""
         sent = self._sent_at(now, allowed)
         let_in = highest = max(LEAST, sent * (1 - self._evidence.excess))
         deepest = max(LEAST, min(let_in, self._answering(now)))
         if finding is Finding.STOP:
-            let_in = highest = deepest = max(LEAST, self._stopped(now, sent))
+            let_in = highest = deepest = max(LEAST, self._stopped(now, sent, retry_after))
         elif self._curve is not None and self._trial is None:
             # What was let in before is let in still, most likely.
             let_in = highest = max(let_in, min(sent, self._curve.highest))
@@ -154,31 +158,29 @@ class Pace:
         below = BELOW if let_in > deepest or finding is Finding.STOP else FAR_BELOW
         self._trial = _Trial(let_in * below, deepest * FAR_BELOW, highest, began, finding is Finding.STOP)
 
-    def _stopped(self, now: float, sent: float) -> float:
-        """What is let in where most calls were refused."""
-        stop = self._stop
-        if stop is None or now - stop.last > 2 * SEEN_S:
-            stop = self._stop = _Stop(now, now, (0.0,) * len(WINDOWS_S))
-        let_in = min(sent, self._full(now))
-        gap, passed = now - stop.last, self._evidence.passed_before
-        if passed and 0 < gap < WINDOWS_S[1]:
-            let_in = min(let_in, passed / gap)
-        self._stop = replace(self._stop or stop, last=now)
-        return let_in
-
-    def _full(self, now: float) -> float:
-        """What the gateway lets in, by the windows in which it may count.
+    def _stopped(self, now: float, sent: float, retry_after: float) -> float:
+        """What is let in where most calls were refused, by the windows in which the gateway may count.
 
         When it refuses most calls its window is full: what went in until then is its limit. Which window that is shows
-        by how long nothing goes in.
+        by how long nothing goes in, or is to go in by its own word.
         """
+        stop, passed = self._stop, self._evidence.passed_before
+        if stop is None or passed or now - stop.at > SEEN_S:
+            self._stop = _Stop(now, now)
+        else:
+            self._stop = replace(stop, last=now)
+        full = self._full(now, retry_after)
+        gap = now - stop.last if stop is not None else math.inf
+        return min(sent, full, passed / gap if passed and 0 < gap < WINDOWS_S[1] else math.inf)
+
+    def _full(self, now: float, retry_after: float) -> float:
         stop = self._stop
         if stop is None:
             return math.inf
-        lasted = now - stop.at
-        counts = tuple(self._evidence.succeeded.within(seconds + lasted, now)[0] for seconds in WINDOWS_S)
-        full = tuple(max(pair) for pair in zip(stop.full, counts, strict=True)) if lasted < WINDOWS_S[-1] else counts
-        self._stop = replace(stop, full=full)
+        lasted = max(stop.lasted, stop.last - stop.at, retry_after - 1)
+        counts = [self._evidence.succeeded.within(seconds + now - stop.at, now)[0] for seconds in WINDOWS_S]
+        full = tuple(max(pair) for pair in zip(stop.full, counts, strict=True))
+        self._stop = replace(stop, full=full, lasted=lasted)
         windows = (at for at, seconds in enumerate(WINDOWS_S) if lasted < seconds and full[at])
         at = next(windows, len(WINDOWS_S) - 1)
         self._window_s = WINDOWS_S[at]
