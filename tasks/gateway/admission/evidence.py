@@ -277,7 +277,7 @@ class Evidence:
 
     def _expect(self, chance: float) -> None:
         self.chance = chance
-        least = max(TOLERATED, 1.5 * chance)
+        least = max(TOLERATED, min(2 * chance, chance + EXCESS))
         self._excess.compare(least, least + EXCESS)
         most = max(MOST_CHANCE, 1.5 * chance)
         self._stop.compare(most, max(MOST_CALLS, most + 0.2))

@@ -17,14 +17,19 @@ FAR_BELOW = 0.85
 # the gateway's window, which shows only once it is full that it holds no more),
 # stays near it, then feels for more ever faster: the cubic curve by which TCP looks for its share of a line.
 BACK_AFTER_S = 5.0
+BACK_SOON_S = 1.0
 BACK_AFTER_CALLS = 40.0
 BACK_AFTER_WINDOWS = 1 / 3
 BACK_AFTER_MOST_S = 20.0
+# How much more it goes for after as long again.
+MORE = 0.05
 # The windows in which a gateway may count its calls.
 WINDOWS_S = (1.0, 10.0, 60.0)
 # A pace of which more than this is sent is what holds the calls back.
 BINDING = 0.7
 LEAST = 0.25
+# A sliding minute that is used up lets nothing in for a while: that says little of the pace it will let in then.
+OF_SEEN = 0.25
 # How fast calls are sent is seen from the last of them, of a few seconds.
 SENT_LAST = 512
 SENT_WITHIN_S = 5.0
@@ -46,7 +51,8 @@ class _Curve:
 
     def rate(self, now: float) -> float:
         beyond = max(0.0, now - self.since) / self.back_after - 1
-        return self.highest + (self.highest - self.lowest) * beyond**3
+        step = self.highest - self.lowest if beyond < 0 else self.highest * MORE
+        return self.highest + step * beyond**3
 
     def delayed(self, seconds: float) -> _Curve:
         return replace(self, since=self.since + seconds)
@@ -62,11 +68,16 @@ class _Trial:
     began: float
     stopped: bool
 
-    def curve(self, now: float, failing: float, window_s: float) -> _Curve:
+    def curve(self, now: float, failing: float, window_s: float, *, first: bool) -> _Curve:
         """The climb that follows. What is let in is a guess where most calls were refused: the next ones show it."""
         highest = max(self.highest, self.rate / BELOW)
-        calls_s = 0.0 if self.stopped else BACK_AFTER_CALLS / highest
-        back_after = min(BACK_AFTER_MOST_S, max(BACK_AFTER_S, calls_s, BACK_AFTER_WINDOWS * window_s))
+        calls_s = BACK_AFTER_CALLS / highest
+        if first:
+            # An alarm that chance raised has to cost little: the next one will tell.
+            back_after = min(BACK_AFTER_S, max(BACK_SOON_S, 10 * calls_s))
+        else:
+            back_after = max(BACK_AFTER_S, 0.0 if self.stopped else calls_s)
+        back_after = min(BACK_AFTER_MOST_S, max(back_after, BACK_AFTER_WINDOWS * window_s))
         return _Curve(self.rate, highest, now, back_after, failing)
 
 
@@ -130,7 +141,8 @@ class Pace:
             if trial.stopped:
                 full = self._full(now, 0.0)
                 trial = replace(trial, rate=min(trial.rate, full * BELOW), highest=full)
-            self._curve = trial.curve(now, failing, self._window_s)
+            first = self._curve is None and not trial.stopped
+            self._curve = trial.curve(now, failing, self._window_s, first=first)
             self._trial = None
             self._evidence.conclude(finding, now)
         elif finding is Finding.CHANCE and self._trial is not None:
@@ -171,7 +183,10 @@ class Pace:
             self._stop = replace(stop, last=now)
         full = self._full(now, retry_after)
         gap = now - stop.last if stop is not None else math.inf
-        return min(sent, full, passed / gap if passed and 0 < gap < WINDOWS_S[1] else math.inf)
+        if passed and 0 < gap < WINDOWS_S[1]:
+            full = min(full, passed / gap)
+        seen = self._evidence.succeeded.within(SEEN_S, now)[0] / SEEN_S
+        return max(min(sent, full), seen * OF_SEEN)
 
     def _full(self, now: float, retry_after: float) -> float:
         stop = self._stop
