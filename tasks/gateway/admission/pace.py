@@ -22,7 +22,7 @@ BACK_AFTER_CALLS = 40.0
 BACK_AFTER_WINDOWS = 1 / 3
 BACK_AFTER_MOST_S = 20.0
 # How much more it goes for after as long again.
-MORE = 0.05
+MORE = 0.12
 # The windows in which a gateway may count its calls.
 WINDOWS_S = (1.0, 10.0, 60.0)
 # A pace of which more than this is sent is what holds the calls back.
@@ -51,8 +51,9 @@ class _Curve:
 
     def rate(self, now: float) -> float:
         beyond = max(0.0, now - self.since) / self.back_after - 1
-        step = self.highest - self.lowest if beyond < 0 else self.highest * MORE
-        return self.highest + step * beyond**3
+        if beyond < 0:
+            return self.highest + (self.highest - self.lowest) * beyond**3
+        return self.highest * (1 + MORE * beyond**4)
 
     def delayed(self, seconds: float) -> _Curve:
         return replace(self, since=self.since + seconds)
@@ -166,6 +167,9 @@ class Pace:
         elif self._curve is not None and self._trial is None:
             # What was let in before is let in still, most likely.
             let_in = highest = max(let_in, min(sent, self._curve.highest))
+        elif self._curve is not None and self._window_s > WINDOWS_S[0]:
+            # The window is full: what went in in it is its limit.
+            highest = max(let_in, self._evidence.succeeded.within(self._window_s, now)[0] / self._window_s)
         began = self._trial.began if self._trial is not None else now
         below = BELOW if let_in > deepest or finding is Finding.STOP else FAR_BELOW
         self._trial = _Trial(let_in * below, deepest * FAR_BELOW, highest, began, finding is Finding.STOP)
