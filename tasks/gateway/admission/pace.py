@@ -22,7 +22,7 @@ BACK_AFTER_CALLS = 40.0
 BACK_AFTER_WINDOWS = 1 / 3
 BACK_AFTER_MOST_S = 20.0
 # How much more it goes for after as long again.
-MORE = 0.12
+MORE = 0.08
 # The windows in which a gateway may count its calls.
 WINDOWS_S = (1.0, 10.0, 60.0)
 # A pace of which more than this is sent is what holds the calls back.
