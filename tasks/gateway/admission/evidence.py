@@ -250,20 +250,24 @@ class Evidence:
             return finding
         return self._begin_trial(Finding.EXCESS, trial.failures / trial.calls, now)
 
-    def conclude(self, finding: Finding, now: float) -> None:
-        """The trial has ended in PACE or CHANCE."""
+    def conclude(self, finding: Finding, now: float) -> float:
+        """The trial has ended in PACE or CHANCE. Returns the share of its calls that failed beyond chance."""
         trial, self._trial = self._trial, None
         if trial is None:
-            return
-        known = KNOWN_WEIGHT if finding is Finding.PACE else 0.0
+            return 0.0
         self._calls, self._failures = trial.calls, trial.failures
-        self._expect((trial.failures + self.chance * known) / (trial.calls + known))
+        beyond = trial.failures / trial.calls - self.chance
+        if finding is Finding.CHANCE:
+            self._expect(trial.failures / trial.calls)
+        elif beyond < 0:
+            self._expect((trial.failures + self.chance * KNOWN_WEIGHT) / (trial.calls + KNOWN_WEIGHT))
         if finding is Finding.CHANCE:
             took = REPEAT_AFTER * (now - trial.since)
             self._repeat_s = min(REPEAT_MOST_S, max(REPEAT_LEAST_S, took, 2 * self._repeat_s))
             self._repeat_at = now + self._repeat_s
         else:
             self._repeat_s, self._repeat_at = REPEAT_LEAST_S, math.inf
+        return max(0.0, beyond)
 
     def _refine(self, *, failed: bool) -> None:
         """A trial has seen few calls: those after it may show that chance has less of a share, never more."""

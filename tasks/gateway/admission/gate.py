@@ -26,6 +26,7 @@ LOOK_AGAIN_S = 0.25
 RECENT = 200
 PAUSE_FIRST_S = 1.0
 PAUSE_MOST_S = 60.0
+PAUSED_OF = 100
 # A limit is near for so long after the last answer: a sliding minute that was used up lets nothing in for one.
 NEAR_S = 120.0
 REFUSALS = (FailureKind.RATE_LIMIT, FailureKind.BARE_429)
@@ -90,6 +91,7 @@ class Gate:
         self._line = WaitingLine()
         self._refused_rows = RefusedRows()
         self._pause_s = PAUSE_FIRST_S
+        self._paused_at = float("-inf")
         self._answered_at = float("-inf")
         # Whether a 429 without a body was seen to be about pace: the call after it was answered.
         self._bare_is_pace = False
@@ -296,11 +298,18 @@ class Gate:
         if stops and retry_after is None:
             self.limiter.pause(now + self._pause_s)
             self._pause_s = min(PAUSE_MOST_S, self._pause_s * 2)
-        elif retry_after is not None and (stops or self.limiter.paused(now)):
+        elif retry_after is not None and (stops or self.limiter.paused(now) or self._may_pause(retry_after, now)):
             self.limiter.pause(now + retry_after)
         if refusal.kind is FailureKind.BARE_429 and (stops or not self._bare_is_pace):
             self._bare_is_pace = False
             self._on(Event.DOUBTED)
+
+    def _may_pause(self, retry_after: float, now: float) -> bool:
+        """Whether everybody waits for one refusal: where a limit holds calls back, and it costs 1 % of the time at most."""
+        if self.waiting_for != "rate limit" or now - self._paused_at < PAUSED_OF * retry_after:
+            return False
+        self._paused_at = now
+        return True
 
     def _on(self, event: Event) -> None:
         self._phase = TRANSITIONS.get((self._phase, event), self._phase)

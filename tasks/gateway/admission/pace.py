@@ -25,6 +25,8 @@ BACK_AFTER_MOST_S = 20.0
 MORE = 0.08
 # The windows in which a gateway may count its calls.
 WINDOWS_S = (1.0, 10.0, 60.0)
+# So many calls let in since the last stop show that it was over.
+TELLING = 5
 # A pace of which more than this is sent is what holds the calls back.
 BINDING = 0.7
 LEAST = 0.25
@@ -143,9 +145,9 @@ class Pace:
                 full = self._full(now, 0.0)
                 trial = replace(trial, rate=min(trial.rate, full * BELOW), highest=full)
             first = self._curve is None and not trial.stopped
+            trial = replace(trial, highest=trial.highest * (1 - self._evidence.conclude(finding, now)))
             self._curve = trial.curve(now, failing, self._window_s, first=first)
             self._trial = None
-            self._evidence.conclude(finding, now)
         elif finding is Finding.CHANCE and self._trial is not None:
             return self._put_down_to_chance(self._trial, now)
         return finding
@@ -160,19 +162,21 @@ class Pace:
     def _slow_down(self, finding: Finding, retry_after: float, now: float, allowed: float) -> None:
         """Begin a trial: what went in so far, and a little less."""
         sent = self._sent_at(now, allowed)
-        let_in = highest = max(LEAST, sent * (1 - self._evidence.excess))
-        deepest = max(LEAST, min(let_in, self._answering(now)))
+        highest = max(LEAST, sent * (1 - self._evidence.excess))
+        rate = deepest = min(highest, self._answering(now)) * FAR_BELOW
         if finding is Finding.STOP:
-            let_in = highest = deepest = max(LEAST, self._stopped(now, sent, retry_after))
+            highest = max(LEAST, self._stopped(now, sent, retry_after))
+            rate = deepest = highest * BELOW
         elif self._curve is not None and self._trial is None:
             # What was let in before is let in still, most likely.
-            let_in = highest = max(let_in, min(sent, self._curve.highest))
+            before = min(sent, self._curve.highest)
+            rate = max(before * BELOW, deepest * FAR_BELOW)
+            highest = max(before, min(highest, self._answering(now)))
         elif self._curve is not None and self._window_s > WINDOWS_S[0]:
             # The window is full: what went in in it is its limit.
-            highest = max(let_in, self._evidence.succeeded.within(self._window_s, now)[0] / self._window_s)
+            highest = max(highest, self._evidence.succeeded.within(self._window_s, now)[0] / self._window_s)
         began = self._trial.began if self._trial is not None else now
-        below = BELOW if let_in > deepest or finding is Finding.STOP else FAR_BELOW
-        self._trial = _Trial(let_in * below, deepest * FAR_BELOW, highest, began, finding is Finding.STOP)
+        self._trial = _Trial(max(LEAST, rate), max(LEAST, deepest), highest, began, finding is Finding.STOP)
 
     def _stopped(self, now: float, sent: float, retry_after: float) -> float:
         """What is let in where most calls were refused, by the windows in which the gateway may count.
@@ -181,13 +185,13 @@ class Pace:
         by how long nothing goes in, or is to go in by its own word.
         """
         stop, passed = self._stop, self._evidence.passed_before
-        if stop is None or passed or now - stop.at > SEEN_S:
+        if stop is None or passed >= TELLING or now - stop.at > SEEN_S:
             self._stop = _Stop(now, now)
         else:
             self._stop = replace(stop, last=now)
         full = self._full(now, retry_after)
         gap = now - stop.last if stop is not None else math.inf
-        if passed and 0 < gap < WINDOWS_S[1]:
+        if passed >= TELLING and 0 < gap < WINDOWS_S[1]:
             full = min(full, passed / gap)
         seen = self._evidence.succeeded.within(SEEN_S, now)[0] / SEEN_S
         return max(min(sent, full), seen * OF_SEEN)
