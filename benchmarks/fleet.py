@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from statistics import median, quantiles
 
 from benchmarks import redis_server
-from rowmill.tasks.gateway.admission.limiter import Bucket
+from rowmill.tasks.gateway.admission.bucket import Bucket
+from rowmill.tasks.gateway.admission.limiter import BURST_S, EVEN_SHARED
 from rowmill.tasks.gateway.admission.shared_limits import GONE_S, Share, Store, open_store
 
 RUNS, RPM = 100, 120_000.0
@@ -40,13 +41,13 @@ async def beat(store: Store, run: Run, now: float, spent: list[float]) -> None:
     told = await store.beat(run.seat, LIMIT, LIMIT, run.held, now * 1_000)
     spent.append(time.perf_counter() - began)
     run.held = told.share
-    run.bucket.set_rate(told.share.rpm, now)
+    run.bucket.set_rate(told.share.rpm * EVEN_SHARED / 60, now)
 
 
 async def simulate(url: str) -> None:
     rng, spent = random.Random(1), []
     store = open_store(url, "paper")
-    runs = [Run(f"run{n}", Bucket(1e-5, 0.0), rng.random()) for n in range(RUNS)]
+    runs = [Run(f"run{n}", Bucket(1e-6, BURST_S, 0.0), rng.random()) for n in range(RUNS)]
     sent = [0] * SECONDS
     at_loss: list[int] = []
     for tick in range(int(SECONDS / STEP_S)):

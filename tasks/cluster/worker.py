@@ -19,7 +19,7 @@ from rowmill.tasks.answers.validator import Validator
 from rowmill.tasks.cluster.mailbox import BEAT_S, GRANTS, LEASE_S, Heartbeat, LeaseGrants, Mailbox, Quota
 from rowmill.tasks.cluster.messages import Parcel, Report, ShardWork, unpacked
 from rowmill.tasks.cluster.worker_segments import WorkerLayout, begin
-from rowmill.tasks.gateway.admission.gate import refused_storage
+from rowmill.tasks.gateway.admission.halts import refused_storage
 from rowmill.tasks.gateway.admission.shared_limits import group_of
 from rowmill.tasks.gateway.admission.traffic import traffic_at
 from rowmill.tasks.gateway.credentials import SANDBOX_KEY, Gateway

@@ -17,7 +17,8 @@ from rowmill.tasks.cluster.limit_split import BudgetShare, even, even_slots, mon
 from rowmill.tasks.cluster.mailbox import BEAT_S, ENDED_S, GRANTS, Heartbeat, LeaseGrants, Mailbox, Quota
 from rowmill.tasks.cluster.messages import Report, ShardWork, packed
 from rowmill.tasks.cluster.worker_segments import WorkerLayout, adopt, bound_of
-from rowmill.tasks.gateway.admission.gate import LEASE_ENDED, RUN_AGAIN, Gate, refused_storage, spent_up
+from rowmill.tasks.gateway.admission.gate import Gate
+from rowmill.tasks.gateway.admission.halts import LEASE_ENDED, RUN_AGAIN, refused_storage, spent_up
 from rowmill.tasks.gateway.admission.traffic import Traffic, together
 from rowmill.tasks.journal.group_commit import refused
 from rowmill.tasks.output.folder import Layout

@@ -12,7 +12,7 @@ from rowmill.schemas.price import PICO, parse_amount
 from rowmill.schemas.request import Request
 from rowmill.schemas.row import Row
 from rowmill.schemas.usage import Usage
-from rowmill.tasks.gateway.admission.gate import RUN_AGAIN
+from rowmill.tasks.gateway.admission.halts import RUN_AGAIN
 from rowmill.tasks.gateway.client import Client
 from rowmill.tasks.gateway.protocols.registry import PROTOCOLS
 from rowmill.tasks.plan.planner import Planner

@@ -25,7 +25,7 @@ from rowmill.schemas.manifest import (
     totals,
 )
 from rowmill.tasks.forecast.accuracy import measure_accuracy
-from rowmill.tasks.gateway.admission.gate import RUN_AGAIN
+from rowmill.tasks.gateway.admission.halts import RUN_AGAIN
 from rowmill.tasks.input.survey import Survey
 from rowmill.tasks.run.timeline import Timeline
 from rowmill.tasks.system.clock import Clock

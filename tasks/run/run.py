@@ -12,7 +12,8 @@ from rowmill.schemas.errors import StorageError
 from rowmill.schemas.job import Job
 from rowmill.schemas.manifest import OUT_OF_MONEY, Termination, TerminationKind
 from rowmill.schemas.row import Shard
-from rowmill.tasks.gateway.admission.gate import RUN_AGAIN, Gate, refused_storage
+from rowmill.tasks.gateway.admission.gate import Gate
+from rowmill.tasks.gateway.admission.halts import RUN_AGAIN, refused_storage
 from rowmill.tasks.input.survey import Survey, Surveyor
 from rowmill.tasks.labelling.gate import Verdict
 from rowmill.tasks.labelling.label_run import judge_gold

@@ -21,7 +21,8 @@ from rowmill.schemas.outcome import Outcome
 from rowmill.schemas.request import Request
 from rowmill.schemas.row import Row, Shard, Unreadable
 from rowmill.tasks.answers.validator import Validator
-from rowmill.tasks.gateway.admission.gate import Halted, refused_storage
+from rowmill.tasks.gateway.admission.gate import Halted
+from rowmill.tasks.gateway.admission.halts import refused_storage
 from rowmill.tasks.input.kept_columns import KeptColumns
 from rowmill.tasks.input.key_index import KeyIndex
 from rowmill.tasks.journal.entries import VERSION, Bill, Head

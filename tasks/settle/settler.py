@@ -14,7 +14,9 @@ from rowmill.schemas.outcome import Outcome, Status, answer_digest
 from rowmill.schemas.price import ZERO, Cost
 from rowmill.schemas.request import Request
 from rowmill.tasks.answers.validator import Accepted, Rejected, Validator
-from rowmill.tasks.gateway.admission.gate import Gate, Halted, Permit, refused_storage
+from rowmill.tasks.gateway.admission.gate import Gate, Halted
+from rowmill.tasks.gateway.admission.halts import refused_storage
+from rowmill.tasks.gateway.admission.permit import Permit
 from rowmill.tasks.gateway.client import Client, Exchange
 from rowmill.tasks.gateway.failures import FAILURE_POLICIES, Action, Billed
 from rowmill.tasks.gateway.protocols.registry import PROTOCOLS
@@ -72,7 +74,7 @@ class Settler:
         except RetryableFailure as first:
             outcome = await self._again(state, segment, first)
             self._budget.evidence.settled(request.row.index)
-        self.gate.breaker.settled(request.row.index)
+        self.gate.settled(request.row.index)
         return outcome
 
     async def _again(self, state: RowState, segment: Segment, first: RetryableFailure) -> Outcome:

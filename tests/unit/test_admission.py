@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 
 import pytest
 from hypothesis import given, settings
@@ -26,6 +27,13 @@ def admission_of(clock: FakeClock, *, cap: int | None = None, most: int = 8, out
         clock=clock,
         outage_s=outage_s,
     )
+
+
+class SlowClock(FakeClock):
+    """A clock on which nobody wakes up."""
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.Event().wait()
 
 
 def ok(gate: Gate, permit, cost: int = 0) -> None:
@@ -100,6 +108,31 @@ def test_retry_after_is_obeyed_by_everyone():
     asyncio.run(scenario())
 
 
+def test_a_row_waits_uncharged_only_while_others_are_answered_or_a_limit_is_near():
+    """A row refused while others are answered waits uncharged as often as chance explains; one refused alone never."""
+
+    async def scenario() -> None:
+        clock = FakeClock()
+        gate = admission_of(clock)
+        ok(gate, await gate.enter(0, 1, 0))
+        since = clock.now()
+        clock.time += 1
+        assert not gate.may_wait_uncharged(since)
+        ok(gate, await gate.enter(1, 1, 0))
+        assert gate.may_wait_uncharged(since)
+        assert gate.may_wait_uncharged(since, times=5)
+        assert not gate.may_wait_uncharged(since, times=20)
+        clock.time += 1
+        assert not gate.may_wait_uncharged(since + 1.5)
+        gate.limiter.pause(clock.now() + 60)
+        assert gate.may_wait_uncharged(clock.now())
+        gate.limiter.pause(clock.now() + 600)
+        clock.time += 300
+        assert not gate.may_wait_uncharged(since + 1.5)
+
+    asyncio.run(scenario())
+
+
 def test_halt_stops_those_who_wait_and_keeps_the_first_reason():
     """A halt ends everyone who is not in flight; a later reason does not replace the first."""
 
@@ -154,14 +187,25 @@ def test_cap_is_never_passed_at_any_concurrency(cap, calls, most):
     asyncio.run(scenario())
 
 
-def test_a_bill_beyond_its_worst_case_widens_the_next_ones():
-    """Where the gateway bills more than a worst case, later reservations grow by the same ratio, and it is said."""
-    said: list[str] = []
-    budget = Budget(1_000, 0, said.append)
-    budget.reserve(100)
-    budget.settle(100, 150)
-    assert budget.worst(100) == 150
-    assert "worst case" in said[0]
+def test_a_bill_beyond_its_worst_case_stops_a_run_under_a_cap():
+    """Where the gateway bills more than a worst case, the cap cannot be held: the run says so and stops. Without a cap
+    it goes on.
+    """
+
+    async def scenario() -> None:
+        gate = admission_of(FakeClock(), cap=1_000)
+        ok(gate, await gate.enter(7, 1, 100), 150)
+        assert gate.termination is not None
+        assert gate.termination.kind is TerminationKind.BUDGET
+        assert "row 7" in gate.termination.message
+        assert "worst case" in gate.termination.message
+        with pytest.raises(Halted):
+            await gate.enter(8, 1, 100)
+        gate = admission_of(FakeClock())
+        ok(gate, await gate.enter(7, 1, 100), 150)
+        assert gate.termination is None
+
+    asyncio.run(scenario())
 
 
 def test_budget_warns_once_at_75_and_90_percent():
@@ -229,23 +273,90 @@ def test_outage_probes_one_call_at_a_time_and_ends_the_run():
     asyncio.run(scenario())
 
 
-def test_concurrency_decreases_once_an_episode_and_grows_again():
-    """Failures of calls admitted before a decrease do not count again; successes after it grow the window."""
+def end(window: Concurrency, count: int, now: float, *, failed: bool = False) -> None:
+    for _ in range(count):
+        window.ended(window.admit(now), failed=failed, now=now + 0.1)
+
+
+def test_concurrency_narrows_once_an_episode_and_grows_again():
+    """Failures of calls admitted before the window was narrowed do not count again; successes after it widen it."""
     window = Concurrency(100)
     assert window.limit == 50
-    for _ in range(50):
-        window.succeeded(0.0)
+    end(window, 50, 0.0)
     assert window.limit == 100
-    for _ in range(20):
-        window.slowed(admitted_at=1.0, now=2.0)
-    assert window.limit == 80
-    window.slowed(admitted_at=2.5, now=3.0)
-    assert window.limit == 64
-    window.succeeded(3.5)
-    assert window.limit == 64
-    for _ in range(200):
-        window.succeeded(5.0)
-    assert 64 < window.limit <= 100
-    for n in range(200):
-        window.slowed(admitted_at=10.0 + n, now=10.5 + n)
+    before = [window.admit(1.0) for _ in range(40)]
+    for call in before:
+        window.ended(call, failed=True, now=2.0)
+    narrowed = window.limit
+    assert 50 <= narrowed < 100
+    for second in range(20):
+        end(window, 100, 3.0 + second)
+    assert narrowed < window.limit <= 100
+    for second in range(300):
+        end(window, 10, 100.0 + second, failed=True)
     assert window.limit == 1
+
+
+def test_failures_that_narrowing_does_not_change_leave_the_window_wide():
+    """One call in 20 that fails at any width narrows the window for a trial, and no longer."""
+    window, rng, narrow = Concurrency(100), random.Random(5), 0
+    for second in range(400):
+        for _ in range(100):
+            window.ended(window.admit(float(second)), failed=rng.random() < 0.05, now=second + 0.5)
+        narrow += window.limit < 90
+    assert window.limit == 100
+    assert narrow <= 40
+
+
+def test_a_refused_row_rests_as_long_as_it_was_told_and_others_go_on():
+    """One refusal among many answers holds its own row for its Retry-After, and nobody else."""
+
+    async def scenario() -> None:
+        clock = FakeClock()
+        gate = admission_of(clock)
+        for row in range(50):
+            ok(gate, await gate.enter(row, 1, 0))
+        failed(gate, await gate.enter(50, 1, 0), FailureKind.RATE_LIMIT, retry_after=17)
+        refused_at = clock.now()
+        others = await gate.enter(51, 1, 0)
+        assert clock.now() == refused_at
+        ok(gate, others)
+        await gate.enter(50, 1, 0)
+        assert clock.now() - refused_at >= 17
+
+    asyncio.run(scenario())
+
+
+def test_a_halt_wakes_rows_that_rest():
+    """A row that waits out an hour's Retry-After ends with the run, not an hour later."""
+
+    async def scenario() -> None:
+        gate = admission_of(SlowClock())
+        for row in range(50):
+            ok(gate, await gate.enter(row, 1, 0))
+        failed(gate, await gate.enter(50, 1, 0), FailureKind.RATE_LIMIT, retry_after=3_600)
+        resting = asyncio.create_task(gate.enter(50, 1, 0))
+        await asyncio.sleep(0)
+        assert not resting.done()
+        gate.halt(Termination(TerminationKind.SPEND_LIMIT, "c", "first", ""))
+        with pytest.raises(Halted):
+            await resting
+
+    asyncio.run(scenario())
+
+
+def test_bare_refusals_among_answers_send_the_fleet_alone_once():
+    """After one probe has shown that a 429 without a body was about pace, later ones among answers hold nobody."""
+
+    async def scenario() -> None:
+        gate = admission_of(FakeClock())
+        for row in range(50):
+            ok(gate, await gate.enter(row, 1, 0))
+        failed(gate, await gate.enter(50, 1, 0), FailureKind.BARE_429)
+        probe = await gate.enter(51, 1, 0)
+        assert probe.alone
+        ok(gate, probe)
+        failed(gate, await gate.enter(52, 1, 0), FailureKind.BARE_429)
+        assert not (await gate.enter(53, 1, 0)).alone
+
+    asyncio.run(scenario())

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rowmill.tasks.gateway.admission.limiter import BURST_S, Bucket, Limiter
+from rowmill.tasks.gateway.admission.bucket import Bucket
+from rowmill.tasks.gateway.admission.limiter import BURST_S, TOKENS_BURST_S, Limiter
 
 
 def send_all(limiter: Limiter, sizes: list[float], start: float) -> list[float]:
@@ -32,9 +33,9 @@ def test_no_span_of_time_holds_more_than_its_rate_and_one_burst(rpm, sizes, tpm)
         for last in range(first, len(times), 5):
             span = times[last] - times[first]
             count = last - first + 1
-            assert count <= span * rpm / 60 + max(1.0, rpm / 60 * BURST_S) + 1e-6 * count
+            assert count <= span * rpm / 60 + 1 + rpm / 60 * BURST_S + 1e-6 * count
             tokens = sum(sizes[first : last + 1])
-            assert tokens <= span * tpm / 60 + max(1.0, tpm / 60 * BURST_S) + max(sizes) + 1e-6 * tokens
+            assert tokens <= span * tpm / 60 + 1 + tpm / 60 * TOKENS_BURST_S + max(sizes) + 1e-6 * tokens
 
 
 @pytest.mark.parametrize("rpm", [6, 60, 600, 6_000, 60_000])
@@ -55,7 +56,7 @@ def test_settling_gives_back_what_was_not_used():
 
 def test_oversize_request_waits_for_a_full_bucket_and_leaves_a_debt():
     """A request larger than the bucket goes once, and those after it wait until the debt is paid."""
-    bucket = Bucket(600, 0.0)
+    bucket = Bucket(10.0, 0.0, 0.0)
     bucket.take(1, 0.0)
     assert bucket.wait(50, 0.0) == pytest.approx(0.1, rel=0.01)
     bucket.take(50, 0.11)

@@ -10,26 +10,19 @@ WARN_AT = (90, 75)
 
 
 class Budget:
-    """Amounts in 10⁻¹² USD. `spent` counts settled cost and the bound of attempts that never told their usage.
+    """Amounts in 10⁻¹² USD. `spent` counts settled cost and the bound of attempts whose usage is unknown.
 
-    A call goes only if spent + reserved + its own worst case ≤ cap. Where the gateway bills more than a worst case
-    (thoughts beyond the answer's maximum, say), later worst cases grow by the same ratio.
+    A call goes only if spent + reserved + its own worst case ≤ cap.
     """
 
     def __init__(self, cap: int | None, spent: int, warn: Callable[[str], None], *, is_quota: bool = False) -> None:
-        """`is_portion` where the cap is a part of a larger one, and may be widened: a call waits for that."""
+        """`is_quota` where the cap is a part of a larger one, and may be widened: a call waits for that."""
         self.cap, self.spent, self.reserved = cap, spent, 0
         self.is_quota = is_quota
         # What the next call needs, where that does not fit.
         self.short = 0
         self._warn = warn
         self._warned = 0
-        self._excess = (1, 1)
-
-    def worst(self, amount: int) -> int:
-        """The worst case as experience widened it."""
-        numerator, denominator = self._excess
-        return -(-amount * numerator // denominator)
 
     def fits(self, amount: int) -> bool:
         fits = self.cap is None or self.spent + self.reserved + amount <= self.cap
@@ -43,18 +36,16 @@ class Budget:
     def reserve(self, amount: int) -> None:
         self.reserved += amount
 
-    def settle(self, reserved: int, cost: int) -> None:
-        """End a reservation with what the call cost; 0 where it was never sent or not billed."""
+    def settle(self, reserved: int, cost: int) -> bool:
+        """End a reservation with what the call cost; 0 where it was never sent or not billed.
+
+        Returns False where it cost more than its worst case: a cap cannot be held any more, and the run has to stop.
+        Without a cap nothing was reserved on purpose, and any cost will do.
+        """
         self.reserved -= reserved
         self.spent += cost
-        if cost > reserved > 0 and self.cap is not None:
-            numerator, denominator = self._excess
-            self._excess = (numerator * cost, denominator * reserved)
-            self._warn(
-                f"a call cost {short_usd(cost)}, more than its worst case of {short_usd(reserved)}: "
-                "worst cases are widened by that ratio from here on"
-            )
         self._warn_when_high()
+        return self.cap is None or cost <= reserved or not reserved
 
     def _warn_when_high(self) -> None:
         if self.cap is None or self.is_quota:

@@ -1,67 +1,78 @@
-"""Admission: the one door that every call passes, retries too: breaker, budget, limiter and concurrency at once."""
+"""Gate: what every call passes, retries too: breaker, budget, limiter and concurrency at once."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from enum import Enum
 
 from rowmill.schemas.attempt import Failure, FailureKind
-from rowmill.schemas.errors import StorageError
-from rowmill.schemas.manifest import Termination, TerminationKind
-from rowmill.schemas.price import short_usd
+from rowmill.schemas.manifest import Termination
 from rowmill.tasks.gateway.admission.breaker import Breaker
 from rowmill.tasks.gateway.admission.budget import Budget
 from rowmill.tasks.gateway.admission.concurrency import Concurrency
-from rowmill.tasks.gateway.admission.limiter import Limiter, Taking
+from rowmill.tasks.gateway.admission.evidence import Finding
+from rowmill.tasks.gateway.admission.halts import LEASE_ENDED, bill_too_high, outage, spent_up
+from rowmill.tasks.gateway.admission.limiter import Limiter
+from rowmill.tasks.gateway.admission.permit import Permit
+from rowmill.tasks.gateway.admission.refused_rows import RefusedRows
+from rowmill.tasks.gateway.admission.waiting_line import Place, WaitingLine
 from rowmill.tasks.gateway.failures import FAILURE_POLICIES, Action, FailurePolicy
 from rowmill.tasks.system.clock import Clock
 
-# A closed door is looked at again this often, so that one that opens early is not waited out.
+# A closed gate is looked at again this often, so that one that opens early is not waited out.
 LOOK_AGAIN_S = 0.25
 RECENT = 200
 PAUSE_FIRST_S = 1.0
 PAUSE_MOST_S = 60.0
-RUN_AGAIN = "Run the same command again: it goes on where it stopped"
-LEASE_ENDED = Termination(
-    TerminationKind.INTERRUPTED,
-    "lease",
-    "the lease that lets this process send calls was not renewed in time",
-    RUN_AGAIN,
-)
+PAUSED_OF = 100
+# A limit is near for so long after the last answer: a sliding minute that was used up lets nothing in for one.
+NEAR_S = 120.0
+REFUSALS = (FailureKind.RATE_LIMIT, FailureKind.BARE_429)
 
 
 class Halted(Exception):
     """The run is over for calls that are not in flight yet."""
 
 
-@dataclass(slots=True)
-class Permit:
-    """What an admitted call holds until it ends: tokens of the limiter, 10⁻¹² USD of the budget, a slot."""
+class Phase(Enum):
+    """Whether calls go together. They go alone until one has shown that key, address and model are right."""
 
-    row: int
-    taking: Taking
-    worst_usd: int
-    admitted_at: float
-    alone: bool
+    UNTRIED = "no call was sent yet"
+    ALONE = "one call at a time"
+    PROBING = "one call decides whether a refusal without a readable body was about pace"
+    TOGETHER = "as many as the limits allow"
 
 
-@dataclass(slots=True, eq=False)
-class _Place:
-    """A call's place in the queue before the door."""
+class Event(Enum):
+    """What changes the phase."""
 
-    row: int
-    tokens: float
-    worst_usd: int
-    turn: asyncio.Future[Permit]
+    SENT = "a call was sent"
+    PROVED = "a call has shown that key, address and model are right"
+    DOUBTED = "a refusal without a readable body may be a spend limit"
+    VERIFIED = "another process has shown it for the same key"
+    REOPENED = "the run goes on after a halt"
+
+
+# What is not named changes nothing.
+TRANSITIONS = {
+    (Phase.UNTRIED, Event.SENT): Phase.ALONE,
+    (Phase.UNTRIED, Event.VERIFIED): Phase.TOGETHER,
+    (Phase.UNTRIED, Event.REOPENED): Phase.ALONE,
+    (Phase.ALONE, Event.PROVED): Phase.TOGETHER,
+    (Phase.TOGETHER, Event.DOUBTED): Phase.PROBING,
+    (Phase.TOGETHER, Event.REOPENED): Phase.ALONE,
+    (Phase.PROBING, Event.PROVED): Phase.TOGETHER,
+    (Phase.PROBING, Event.REOPENED): Phase.ALONE,
+}
 
 
 class Gate:
-    """Lets calls through, one decision at a time, first come first served.
+    """Lets calls through, one decision at a time, first come first served; a refused row rests before it comes back.
 
-    Until the first call has shown that key, address and model are right, and after a 429 that did not say which, calls
-    go alone.
+    Until the first call has shown that key, address and model are right, and after a 429 that did not say which limit
+    it met, calls go alone.
     """
 
     def __init__(
@@ -75,15 +86,19 @@ class Gate:
         self.retrying = 0
         self.recent: deque[tuple[float, str]] = deque(maxlen=RECENT)
         self._clock, self._outage_s = clock, outage_s
-        self._alone = True
-        self._began = False
         self._last_upstream: Failure | None = None
+        self._loop = asyncio.get_running_loop()
+        self._phase = Phase.UNTRIED
+        self._line = WaitingLine()
+        self._refused_rows = RefusedRows()
         self._pause_s = PAUSE_FIRST_S
         self._paused_at = float("-inf")
-        self._loop = asyncio.get_running_loop()
-        self._queue: deque[_Place] = deque()
+        self._answered_at = float("-inf")
+        # Whether a 429 without a body was seen to be about pace: the call after it was answered.
+        self._bare_is_pace = False
         self._alarm: asyncio.Task[None] | None = None
-        # Where storing an answer takes long, its call keeps its place until then: no more than the calls that may be in
+        self._alarm_at = float("inf")
+        # Where storing an answer takes long, its call keeps its slot until then: no more than the calls that may be in
         # flight are ever paid for and not stored.
         self.holds_until_stored = False
         self._storing: set[int] = set()
@@ -91,52 +106,60 @@ class Gate:
         self.valid_until = float("inf")
         self.termination: Termination | None = None
         self.on_halt: Callable[[], None] = lambda: None
+        # Called with a row whose call failed and will be tried again.
+        self.on_retry: Callable[[int], None] = lambda row: None
 
     async def enter(self, row: int, tokens: float, worst_usd: int) -> Permit:
         """Wait for the turn of this call. Raises Halted once the run has ended for what is not in flight."""
         if self.termination is not None:
             raise Halted
-        place = _Place(row, tokens, worst_usd, self._loop.create_future())
-        self._queue.append(place)
-        if len(self._queue) == 1:
+        place = Place(row, tokens, worst_usd, self._loop.create_future())
+        rests_until = self._refused_rows.rests_until(row)
+        if rests_until > self._clock.now():
+            self._line.rest(place, rests_until)
             self._let_in()
+        else:
+            self._line.join(place)
+            if len(self._line) == 1:
+                self._let_in()
         if place.turn.done():
             return place.turn.result()
         try:
             return await place.turn
         except asyncio.CancelledError:
-            if place in self._queue:
-                self._queue.remove(place)
+            if place.turn.cancelled():
                 self._let_in()
-            elif not place.turn.cancelled() and place.turn.exception() is None:
+            elif place.turn.exception() is None:
                 self.abandon(place.turn.result())
             raise
 
     def _let_in(self) -> None:
-        """Let in whoever may go now, in order; where only time opens the door, look again then."""
-        while self._queue:
-            place = self._queue[0]
-            if place.turn.done():
-                self._queue.popleft()
-                continue
-            now = self._clock.now()
+        """Let in whoever may go now, in order; where only time opens the gate, look again then."""
+        now = self._clock.now()
+        looks_again: float | None = None
+        while (place := self._line.first(now)) is not None:
             if now >= self.valid_until:
                 self.halt(LEASE_ENDED)
                 return
-            worst = self.budget.worst(place.worst_usd)
-            reason, wait = self._closed(place.tokens, worst, now)
-            self.waiting_for = reason
-            if reason is not None:
-                if wait is not None and self.termination is None:
-                    self._look_again(wait)
+            self.waiting_for, wait = self._closed(place.tokens, place.worst_usd, now)
+            if self.termination is not None:
                 return
-            self._queue.popleft()
-            place.turn.set_result(self._take(place.row, place.tokens, worst, now))
+            if self.waiting_for is not None:
+                looks_again = None if wait is None else now + wait
+                break
+            self._line.leave()
+            place.turn.set_result(self._take(place, now))
+        moments = [moment for moment in (looks_again, self._line.next_from_rest()) if moment is not None]
+        if moments:
+            self._look_again(min(moments), now)
 
-    def _look_again(self, seconds: float) -> None:
+    def _look_again(self, at: float, now: float) -> None:
         if self._alarm is not None:
+            if self._alarm_at <= at:
+                return
             self._alarm.cancel()
-        self._alarm = self._loop.create_task(self._wake_up(seconds))
+        self._alarm_at = at
+        self._alarm = self._loop.create_task(self._wake_up(at - now))
 
     async def _wake_up(self, seconds: float) -> None:
         await self._clock.sleep(seconds)
@@ -144,42 +167,45 @@ class Gate:
         self._let_in()
 
     def _closed(self, tokens: float, worst: int, now: float) -> tuple[str | None, float | None]:
-        """Why the door is closed and for how many seconds; None seconds means until a call ends."""
+        """Why the gate is closed and for how many seconds; None seconds means until a call ends."""
         if self.breaker.is_open:
             if self.breaker.open_for(now) >= self._outage_s:
-                self._halt_for_outage()
+                self.halt(outage(self._outage_s, self._last_upstream))
                 return "outage", 0.0
             if self.in_flight:
                 return "outage", None
             if wait := self.breaker.probe_wait(now):
                 return "outage", min(wait, LOOK_AGAIN_S)
-        if self._alone and self.in_flight:
+        if self._phase is not Phase.TOGETHER and self.in_flight:
             return "first call", None
         if self.in_flight + len(self._storing) >= self.concurrency.limit:
             return "concurrency", None
         if not self.budget.fits(worst):
             if self.in_flight or self.budget.is_quota:
                 return "budget", None
-            self._halt_for_budget(worst)
+            assert self.budget.cap is not None
+            self.halt(spent_up(self.budget.cap, self.budget.spent, worst))
             return "budget", 0.0
         if wait := self.limiter.wait(tokens, now):
             return "rate limit", min(wait, LOOK_AGAIN_S) if self.limiter.paused(now) else wait
         return None, None
 
-    def _take(self, row: int, tokens: float, worst: int, now: float) -> Permit:
-        self._began = True
-        taking = self.limiter.take(tokens, now)
-        self.budget.reserve(worst)
+    def _take(self, place: Place, now: float) -> Permit:
+        self._on(Event.SENT)
+        taking = self.limiter.take(place.tokens, now)
+        self.budget.reserve(place.worst_usd)
         self.in_flight += 1
-        return Permit(row, taking, worst, now, alone=self._alone or self.breaker.is_open)
+        alone = self._phase is not Phase.TOGETHER or self.breaker.is_open
+        return Permit(place.row, taking, place.worst_usd, self.concurrency.admit(now), alone)
 
     def release(self, permit: Permit, *, used_tokens: int | None, cost_usd: int, failure: Failure | None) -> None:
-        """A call ended: `used_tokens` as told (None if not), `cost_usd` what it cost or may have cost at most."""
+        """A call ended. `used_tokens` is None where its usage is unknown, `cost_usd` (10⁻¹²) its cost or its bound."""
         now = self._clock.now()
         self.in_flight -= 1
         if self.holds_until_stored:
             self._storing.add(permit.row)
-        self.budget.settle(permit.worst_usd, cost_usd)
+        if not self.budget.settle(permit.worst_usd, cost_usd):
+            self.halt(bill_too_high(permit.row, cost_usd, permit.worst_usd))
         if used_tokens is not None:
             self.limiter.settle(permit.taking, used_tokens, now)
         self._learn(permit, failure, used_tokens or 0, now)
@@ -191,13 +217,26 @@ class Gate:
             self._storing.discard(row)
             self._let_in()
 
+    def settled(self, row: int) -> None:
+        """This row has its outcome: nothing more is to be known of it here."""
+        self.breaker.settled(row)
+        self._refused_rows.settled(row)
+
+    def abandon(self, permit: Permit) -> None:
+        """A call that was admitted was never sent."""
+        self.in_flight -= 1
+        self.budget.settle(permit.worst_usd, 0)
+        self.limiter.refund(permit.taking, self._clock.now())
+        self.concurrency.forget(permit.slot)
+        self._let_in()
+
     def take_share(self, rpm: float, tpm: float) -> None:
         """Go by these shares of the limits from now on."""
         self.limiter.share(rpm, tpm, self._clock.now())
         self._let_in()
 
     def take_quota(self, concurrency: int, cap_usd: int | None) -> None:
-        """Go by these portions of the calls in flight and of the cap from now on."""
+        """Go by these quotas of the calls in flight and of the cap from now on."""
         self.concurrency.share(concurrency)
         if cap_usd is not None:
             self.budget.take_quota(cap_usd)
@@ -206,57 +245,82 @@ class Gate:
     @property
     def verified(self) -> bool:
         """Whether a call has shown that key, address and model are right, so that calls need not go alone."""
-        return not self._alone
+        return self._phase is Phase.TOGETHER
 
     def verify(self) -> None:
         """Another process has shown it for the same key: our first call need not go alone."""
-        if not self._began:
-            self._alone = False
+        self._on(Event.VERIFIED)
 
     def opens_in(self, now: float) -> float:
-        """Seconds until the door is looked at again, where only time opens it: a pause, or the breaker's next probe."""
+        """Seconds until the gate opens, where only time opens it: a pause, or the breaker's next probe."""
         return max(self.limiter.paused_s(now), self.breaker.probe_wait(now))
 
-    def abandon(self, permit: Permit) -> None:
-        """A call that was admitted was never sent."""
-        self.in_flight -= 1
-        self.budget.settle(permit.worst_usd, 0)
-        self.limiter.refund(permit.taking, self._clock.now())
-        self._let_in()
+    def may_wait_uncharged(self, since: float, *, times: int = 1) -> bool:
+        """Whether a row that was refused (429) may wait once more without a charge to its retries.
+
+        `since` is the moment of its refusal before this one (of its admission, where this is the first), `times` how
+        often in a row it was refused. It may while a limit is near: ours or the gateway's holds calls back, and some
+        were answered in the last two minutes. Otherwise only while others are answered, and only as often in a row as
+        chance explains at the share of calls refused lately: beyond that it is the row that is refused.
+        """
+        now = self._clock.now()
+        if self.limiter.is_near(now) and now - self._answered_at <= NEAR_S:
+            return True
+        return self._answered_at > since and self._refused_rows.by_chance(times)
 
     def _learn(self, permit: Permit, failure: Failure | None, tokens: int, now: float) -> None:
-        verdict = FAILURE_POLICIES[failure.kind] if failure else None
+        policy = FAILURE_POLICIES[failure.kind] if failure else None
         if failure is not None:
             self.recent.append((now, failure.kind.value))
-        if verdict and verdict.slows:
-            self.concurrency.slowed(permit.admitted_at, now)
-        if verdict and verdict.upstream:
+        if failure is not None and policy and policy.upstream:
             self._last_upstream = failure
+        if policy and policy.upstream:
             self.breaker.failed(permit.row, now, probe=permit.alone)
         else:
             self.breaker.answered(permit.row, now)
-        if verdict is None:
-            self.concurrency.succeeded(now)
-            self.limiter.let_in(tokens, now)
+        if policy is None:
+            self._answered_at = now
             self._pause_s = PAUSE_FIRST_S
-        if failure and failure.kind in (FailureKind.RATE_LIMIT, FailureKind.BARE_429):
-            self.limiter.refused(now, permit.admitted_at)
-            self._pause(failure, permit, now)
-        bare = failure is not None and failure.kind is FailureKind.BARE_429
-        self._alone = bare or (self._alone and verdict is not None and not _proves(verdict))
+            self.limiter.answered(tokens, now)
+        self.concurrency.ended(permit.slot, failed=policy is not None and policy.slows, now=now)
+        refusal = failure if failure is not None and failure.kind in REFUSALS else None
+        self._learn_pace(permit, refusal, now)
+        if policy is None or _proves(policy):
+            self._bare_is_pace = self._bare_is_pace or (self._phase is Phase.PROBING and permit.alone)
+            self._on(Event.PROVED)
+        if policy and policy.action in (Action.WAIT, Action.RETRY):
+            self.on_retry(permit.row)
 
-    def _pause(self, failure: Failure, permit: Permit, now: float) -> None:
-        """Hold everyone: as long as Retry-After says, else a second that doubles with each new episode."""
-        if failure.retry_after is not None:
-            self.limiter.pause(now + failure.retry_after)
-        elif permit.admitted_at >= self._paused_at:
+    def _learn_pace(self, permit: Permit, refusal: Failure | None, now: float) -> None:
+        retry_after = refusal.retry_after if refusal else None
+        self._refused_rows.ended(permit.row, refused=refusal is not None, retry_after=retry_after, now=now)
+        finding = self.limiter.ended(permit.taking, refused=refusal is not None, retry_after=retry_after, now=now)
+        if refusal is None:
+            return
+        stops = finding in (Finding.STOP, Finding.EARLY)
+        if stops and retry_after is None:
             self.limiter.pause(now + self._pause_s)
             self._pause_s = min(PAUSE_MOST_S, self._pause_s * 2)
-            self._paused_at = now
+        elif retry_after is not None and (stops or self.limiter.paused(now) or self._may_pause(retry_after, now)):
+            self.limiter.pause(now + retry_after)
+        if refusal.kind is FailureKind.BARE_429 and (stops or not self._bare_is_pace):
+            self._bare_is_pace = False
+            self._on(Event.DOUBTED)
+
+    def _may_pause(self, retry_after: float, now: float) -> bool:
+        """Whether everybody waits for one refusal: where a limit holds calls back, at 1 % of the time at most."""
+        if self.waiting_for != "rate limit" or now - self._paused_at < PAUSED_OF * retry_after:
+            return False
+        self._paused_at = now
+        return True
+
+    def _on(self, event: Event) -> None:
+        self._phase = TRANSITIONS.get((self._phase, event), self._phase)
 
     def reopen(self) -> None:
         """Let calls through again after a halt; the first goes alone."""
-        self.termination, self._alone = None, True
+        self.termination = None
+        self._on(Event.REOPENED)
 
     def halt(self, termination: Termination) -> None:
         """End the run for calls not in flight; the first reason stands."""
@@ -266,50 +330,11 @@ class Gate:
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
-        waiting, self._queue = self._queue, deque()
-        for place in waiting:
-            if not place.turn.done():
-                place.turn.set_exception(Halted())
-
-    def _halt_for_outage(self) -> None:
-        last = self._last_upstream
-        message = f"the gateway or its provider failed for {self._outage_s:g} s over many rows"
-        self.halt(
-            Termination(
-                TerminationKind.OUTAGE,
-                last.kind.value if last else None,
-                f"{message}; the last failure: {last.message}" if last else message,
-                f"{RUN_AGAIN}; retries.outage_s sets how long it waits",
-            )
-        )
-
-    def _halt_for_budget(self, worst: int) -> None:
-        assert self.budget.cap is not None
-        self.halt(spent_up(self.budget.cap, self.budget.spent, worst))
+        for place in self._line.disperse():
+            place.turn.set_exception(Halted())
 
 
-def spent_up(cap: int, spent: int, worst: int) -> Termination:
-    """The termination of a run whose next call could pass its cap; amounts in 10⁻¹² USD."""
-    return Termination(
-        TerminationKind.BUDGET,
-        None,
-        f"max_cost_usd is {short_usd(cap)}, {short_usd(spent)} is spent or may be, and the next call could cost "
-        f"{short_usd(worst)}",
-        "Raise it with --max-cost (or set params.max_output_tokens to narrow the worst case) and run again",
-    )
-
-
-def _proves(verdict: FailurePolicy) -> bool:
+def _proves(policy: FailurePolicy) -> bool:
     """A failure of this kind shows that key, address and model are right."""
-    undecided = verdict.action is Action.WAIT or verdict.every_row_halts_as is not None
-    return not (undecided or verdict.upstream or verdict.slows or verdict.halts_as)
-
-
-def refused_storage(error: StorageError) -> Termination:
-    """The termination of a run whose answers could no longer be stored."""
-    return Termination(
-        TerminationKind.STORAGE,
-        None,
-        str(error),
-        "Free disk space and run the same command again: what was settled stands",
-    )
+    undecided = policy.action is Action.WAIT or policy.every_row_halts_as is not None
+    return not (undecided or policy.upstream or policy.slows or policy.halts_as)

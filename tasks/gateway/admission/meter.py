@@ -1,10 +1,11 @@
-"""Meter: what went through in the last minute, second by second."""
+"""Meter: what went through in the last minute, tenth of a second by tenth."""
 
 from __future__ import annotations
 
 from collections import deque
 
 SEEN_S = 60
+STEPS_A_SECOND = 10
 
 
 class Meter:
@@ -12,24 +13,33 @@ class Meter:
 
     def __init__(self, now: float) -> None:
         self._began = now
-        # Second, calls, tokens.
-        self._seconds: deque[list[float]] = deque()
+        # Step, calls, tokens.
+        self._steps: deque[list[float]] = deque()
+        # Calls answered since the beginning.
+        self.total = 0
 
     def add(self, tokens: float, now: float) -> None:
-        second = float(int(now))
-        if not self._seconds or self._seconds[-1][0] != second:
-            self._seconds.append([second, 0.0, 0.0])
-            self._forget(second)
-        self._seconds[-1][1] += 1
-        self._seconds[-1][2] += tokens
+        step = float(int(now * STEPS_A_SECOND))
+        if not self._steps or self._steps[-1][0] != step:
+            self._steps.append([step, 0.0, 0.0])
+            while self._steps[0][0] < step - SEEN_S * STEPS_A_SECOND:
+                self._steps.popleft()
+        self._steps[-1][1] += 1
+        self.total += 1
+        self._steps[-1][2] += tokens
+
+    def within(self, seconds: float, now: float) -> tuple[float, float]:
+        """Calls and tokens answered in the last so many seconds, 60 at most."""
+        since = (now - seconds) * STEPS_A_SECOND
+        calls = tokens = 0.0
+        for step in reversed(self._steps):
+            if step[0] < since:
+                break
+            calls, tokens = calls + step[1], tokens + step[2]
+        return calls, tokens
 
     def a_minute(self, now: float) -> tuple[float, float]:
         """Calls and tokens a minute, over the last minute or since the beginning where that is shorter."""
-        self._forget(float(int(now)))
-        share = max(1.0, min(SEEN_S, now - self._began)) / 60
-        calls, tokens = (sum(second[at] for second in self._seconds) for at in (1, 2))
-        return calls / share, tokens / share
-
-    def _forget(self, second: float) -> None:
-        while self._seconds and self._seconds[0][0] < second - SEEN_S:
-            self._seconds.popleft()
+        seconds = max(1.0, min(SEEN_S, now - self._began))
+        calls, tokens = self.within(seconds, now)
+        return calls * SEEN_S / seconds, tokens * SEEN_S / seconds
