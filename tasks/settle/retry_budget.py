@@ -5,7 +5,8 @@ from __future__ import annotations
 from rowmill.schemas.attempt import Failure, FailureKind
 from rowmill.schemas.job import Retries
 from rowmill.schemas.manifest import Termination, TerminationKind
-from rowmill.tasks.gateway.admission.halts import RUN_AGAIN, Gate
+from rowmill.tasks.gateway.admission.gate import Gate
+from rowmill.tasks.gateway.admission.halts import RUN_AGAIN
 from rowmill.tasks.gateway.failures import FAILURE_POLICIES, Action
 from rowmill.tasks.settle.evidence import Evidence, is_alone
 from rowmill.tasks.settle.row_state import RowState
