@@ -8,9 +8,11 @@ from typing import Any
 
 from rowmill.flows.text.labelling import label_lines
 from rowmill.schemas.display_text import one_line
+from rowmill.schemas.manifest import is_sandbox
 from rowmill.schemas.price import parse_amount, short_usd
 from rowmill.tasks.run.progress import Progress
 
+SANDBOX = "sandbox: nothing was paid; answers and costs are made up"
 MESSAGE_SHOWN = 160
 
 
@@ -25,6 +27,8 @@ def summary(manifest: Mapping[str, Any], output: str, progress: Progress | None 
     )
     settled = rows["rows"] - rows["not_attempted"]
     lines = [f"{termination['kind']}: {rows['rows']:,} rows: {counts or 'none'}", _bill(totals, settled)]
+    if is_sandbox(manifest):
+        lines.insert(1, SANDBOX)
     beside = manifest.get("beside") or {}
     if beside.get("calls"):
         lines.append(_beside(beside))

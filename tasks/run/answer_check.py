@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from rowmill.schemas.catalogue import find_model
 from rowmill.schemas.errors import RowmillError
 from rowmill.schemas.job import Job
+from rowmill.schemas.manifest import is_sandbox
 from rowmill.schemas.outcome import answer_digest
 from rowmill.schemas.request import Request
 from rowmill.schemas.row import Row, Shard
@@ -69,8 +70,7 @@ def _expected_keys(part: Path, manifest: Mapping[str, Any]) -> dict[int, str]:
         shard: Shard = read_footer(part).shard
         if digest_of(shard, files, job.limits.max_line_bytes) != shard.digest:
             return {}
-        is_sandbox = "sandbox" in str((manifest["fingerprint"]["keys"]).get("gateway"))
-        planner = Planner(as_asked(job), model, sandbox=is_sandbox)
+        planner = Planner(as_asked(job), model, sandbox=is_sandbox(manifest))
         rows = shard_rows(shard, files, job.id, job.limits.max_line_bytes)
         planned = (planner.plan(row) for row in rows if isinstance(row, Row))
         return {told.row.index: told.key.hex() for told in planned if isinstance(told, Request)}

@@ -306,6 +306,7 @@ NOT_OF_A_RUN = {
     "--direct",
     "--help",
     "--tokenizer",
+    "--init",
     "--require-forecast-under",
 }
 

@@ -88,7 +88,9 @@ def test_a_report_shows_prompts_and_says_that_a_run_was_a_sandboxs(bench, sandbo
     assert "Say person 0 <i>" in told
     assert told.count("promptSay person") == 12
     assert "answers are made up" not in told
-    bench.run("", "run", "job.yaml", "--direct", "-q", "--sandbox", "-o", "tried")
+    ended = bench.run("", "run", "job.yaml", "--direct", "--sandbox", "-o", "tried")
+    assert "sandbox: nothing was paid" in ended.err
+    assert (bench.manifest("tried")["sandbox"], bench.manifest()["sandbox"]) == (True, False)
     tried = (bench.folder / "tried/report.html").read_text()
     assert "answers are made up" in Outline(tried).text
     (bench.folder / "rows.jsonl").unlink()
