@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import rowmill
+from rowmill.schemas.output_schema import output_shape
+from rowmill.tasks.answers.schema_file import load_schema
 from tests.acceptance.test_run import direct
-from tests.conftest import Bench, assert_balanced
+from tests.answers.test_schemas import WILD, restored, same, suite
+from tests.conftest import KEY, Bench, assert_balanced
 from tests.gateways import Ask, Reply
 
 MODEL = """
@@ -208,3 +213,55 @@ def test_a_root_that_may_be_null_is_null(bench, gateways):
     found = parts(bench)
     assert found["status"].to_pylist() == ["ok", "ok"]
     assert found["output"].to_pylist() == [None, {"sku": "B-7", "_extra": None}]
+
+
+def groups() -> list[tuple[Any, list[Any]]]:
+    """Schemas with valid answers: one group of every 14 of the official suite, and the wild ones that must be ok."""
+    told = [
+        (one["schema"], one["valid"])
+        for one in suite()
+        if one["valid"] and not one["file"].endswith(("Remote", "/format"))
+    ]
+    wild = [
+        (one["schema"], [one["expect"]["value"]])
+        for one in WILD
+        if one["expect"]["status"] == "ok" and "value" in one["expect"] and one["expect"].get("or") != "invalid"
+    ]
+    return [group for group in told[::14] if isinstance(group[0], dict)] + wild[::3]
+
+
+def test_valid_answers_come_back_equal_through_whole_runs(gateways, tmp_path, monkeypatch):
+    """A model's valid answers, of five drafts and of people's own schemas, stand in the results as they were told."""
+    current: list[Any] = []
+    gateway = gateways(lambda ask: Reply(text=json.dumps(current[int(ask.prompt.split()[1])])))
+    monkeypatch.setenv("ROWMILL_API_KEY", KEY)
+    monkeypatch.setenv("ROWMILL_BASE_URL", gateway.url)
+    seen = 0
+    for number, (schema, values) in enumerate(groups()):
+        current[:] = values
+        rows = [{"text": str(n)} for n in range(len(values))]
+        try:
+            result = rowmill.run(job_over(rows, tmp_path / str(number), schema), progress=False, report=False)
+        except rowmill.RowmillError as error:
+            assert "outside the schema" in str(error) or "dialect" in str(error), str(error)
+            continue
+        shape = output_shape(load_schema(schema, tmp_path))
+        part = pq.read_table(tmp_path / str(number) / "out/results/part-000000.parquet")
+        assert result.manifest["ledger"]["ok"] == len(values), (schema, values)
+        for value, told in zip(values, part["output"].to_pylist(), strict=True):
+            back = restored(told, part.schema.field("output").type, shape)
+            assert same(value, back) or same({"price": str(value.get("price"))}, back), (schema, value, back)
+            seen += 1
+    assert seen > 120
+
+
+def job_over(rows: list[dict[str, Any]], folder: Path, schema: Any) -> rowmill.Job:
+    folder.mkdir()
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return rowmill.Job(
+        model="gemini-3-flash",
+        prompt="Say {{ text }} .",
+        input=folder / "rows.jsonl",
+        output=folder / "out",
+        schema=schema,
+    )
