@@ -17,7 +17,8 @@ _UNSEEN = (
 _IN_A_LINE = re.compile(f"[{_UNSEEN}]")
 _IN_LINES = re.compile(f"(?!\n)[{_UNSEEN}]")
 _NAMED = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~&:@\"'=$^])")
+# A point links only after "www" and lists only after a number, a hyphen only where a line begins.
+_MARKDOWN = re.compile(r"[\\`*_{}\[\]()#+!|<>~&:@\"'=$^]|^-|(?<=www)\.|(?<=\d)\.", re.IGNORECASE)
 _FENCE = re.compile("`{3,}")
 
 

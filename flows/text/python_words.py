@@ -24,6 +24,8 @@ _WORDS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         ("--max-cost", "max_cost_usd"),
         ("--sandbox", "sandbox=True"),
         ("--limit", "limit="),
+        ("--gold-by NAME", 'gold_by="NAME"'),
+        ("--gold-by", "gold_by="),
         ("--gold FILE", 'gold="FILE"'),
         ("--gold", "gold="),
         ("--catalogue", "catalogue="),

@@ -88,7 +88,7 @@ def test_results_stand_in_the_bucket_as_on_disk(bench, sandboxes, s3):
     assert_balanced(ended.manifest, results(s3))
     same = ["row_id", "status", "output", "cost_usd", "request_key"]
     assert results(s3)[same].equals(bench.results("local")[same])
-    assert sorted(names(s3)) == ["results/part-000000.parquet", "run.json"]
+    assert sorted(names(s3)) == ["ledger.jsonl", "results/part-000000.parquet", "run.json"]
     assert json.loads(body(s3, "run.json"))["job"]["output"] == OUT
     write_rows(bench, 400)
     # Another machine goes on, which has nothing but the bucket.
@@ -212,7 +212,7 @@ def test_a_bucket_that_fails_for_a_while_costs_nothing(bench, sandboxes, s3, uns
     assert proxy.failed > 10
     assert_balanced(ended.manifest, results(s3))
     assert results(s3).height == sandbox.books()["billed_calls"] == 500
-    assert sorted(names(s3)) == ["results/part-000000.parquet", "run.json"]
+    assert sorted(names(s3)) == ["ledger.jsonl", "results/part-000000.parquet", "run.json"]
 
 
 def test_a_bucket_that_goes_away_stops_the_run_resumable(bench, sandboxes, s3, unsteady, monkeypatch):
@@ -269,7 +269,7 @@ def test_fresh_moves_what_stood_aside_in_the_bucket(bench, sandboxes, s3):
     told = environment(bench, s3)
     for flags in ([], ["--fresh"]):
         assert bench.run(sandbox.base_url, "run", "job.yaml", "--direct", *flags, **told).code == 0
-    assert len([name for name in names(s3) if name.startswith("previous/")]) == 2
+    assert len([name for name in names(s3) if name.startswith("previous/")]) == 3
     assert sandbox.books()["billed_calls"] == 40
     assert bench.run(sandbox.base_url, "estimate", "job.yaml", **told).code == 0
     report = bench.run(sandbox.base_url, "report", OUT, **environment(bench, s3, "b"))

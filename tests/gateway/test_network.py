@@ -270,7 +270,7 @@ def test_certificates_of_ones_own_are_trusted(variable, trusted, monkeypatch):
             await client.aclose()
             return exchange.failure.kind if exchange.failure else None
 
-    assert asyncio.run(scenario()) is FailureKind.UNREACHABLE
+    assert asyncio.run(scenario()) is FailureKind.UNTRUSTED_CERTIFICATE
     monkeypatch.setenv(variable, str(trusted / "cert.pem"))
     assert asyncio.run(scenario()) is None
     for wrong in (trusted / "none.pem", trusted / "key.pem"):

@@ -110,5 +110,7 @@ def test_what_only_the_scores_need_is_not_part_of_a_request():
     """A gold column makes another job, not other requests; thresholds make neither."""
     label = Job(**LABELLING).label
     assert label is not None
-    assert label.identity() == identity(label, {Affects.ANSWERS})
-    assert set(Label.model_fields) - set(label.identity()) == {"column", "gold", "min_accuracy", "review_below"}
+    assert label.identity() == identity(label, {Affects.ANSWERS}) | {"order": "row"}
+    assert set(Label.model_fields) - set(label.identity()) == {
+        "column", "gold", "min_accuracy", "min_recall", "min_kappa", "hierarchy", "review_below", "review",
+    }  # fmt: skip

@@ -52,7 +52,7 @@ def _with_ask(made: dict[str, Any], ask: AskOptions, model: Model) -> dict[str, 
         made.setdefault("reasoning_effort", params.thinking)
     if params.temperature is not None:
         made.setdefault("temperature", params.temperature)
-    if params.max_output_tokens is not None and output_limit(made) is None:
+    if params.max_output_tokens is not None and all(made.get(name) is None for name in LIMIT_FIELDS):
         made["max_tokens"] = params.max_output_tokens
     if ask.schema is not None:
         form = {"name": ask.schema_name, "strict": True, "schema": ask.schema}
