@@ -13,6 +13,7 @@ from rowmill.schemas.job import Retries
 from rowmill.schemas.outcome import Outcome, Status, answer_digest
 from rowmill.schemas.price import ZERO, Cost
 from rowmill.schemas.request import Request
+from rowmill.schemas.usage import Usage
 from rowmill.tasks.answers.validator import Accepted, Rejected, Validator
 from rowmill.tasks.gateway.admission.gate import Gate, Halted
 from rowmill.tasks.gateway.admission.halts import refused_storage
@@ -23,7 +24,7 @@ from rowmill.tasks.gateway.protocols.registry import PROTOCOLS
 from rowmill.tasks.gateway.retry import RetryableFailure, until_settled
 from rowmill.tasks.journal.entries import Bill, Intent
 from rowmill.tasks.journal.segment import Segment
-from rowmill.tasks.plan.worst_case import worst_case
+from rowmill.tasks.plan.worst_case import WorstCase, worst_case
 from rowmill.tasks.settle.defect import defect
 from rowmill.tasks.settle.retry_budget import RetryBudget
 from rowmill.tasks.settle.row_state import RowState
@@ -58,6 +59,8 @@ class Settler:
         self._model, self._client, self._validator = model, client, validator
         self._protocol = PROTOCOLS[model.protocol]
         self._stream = stream
+        # What thoughts beside the limit of an answer may cost, as it was seen, in 10⁻¹² USD.
+        self._thoughts_usd = 0
         self._clock, self._rng, self._run_id = clock, rng, run_id
         self._estimate = TokenEstimate()
         self._budget = RetryBudget(gate, retries, clock)
@@ -123,7 +126,8 @@ class Settler:
         size = len(content) - state.request.media_chars
         text_tokens = self._estimate.tokens(size, worst.output_tokens, self.gate.in_flight)
         tokens = text_tokens + self._model.media_tokens * state.request.media
-        permit = await self.gate.enter(state.request.row.index, tokens, worst.usd)
+        state.worst = worst
+        permit = await self.gate.enter(state.request.row.index, tokens, worst.usd + self._thoughts_usd)
         self.sending.add(state.request.row.index)
         if state.answers_seen is None or state.refused:
             state.answers_seen, state.throttled_seen = self._budget.evidence.answers, self._budget.evidence.throttled
@@ -163,7 +167,8 @@ class Settler:
         spent = self._spent(exchange, failure, permit.worst_usd)
         used = spent.usage.total if exchange.answer and exchange.answer.usage else None
         cost = (spent.cost.usd if spent.cost else 0) + spent.unknown_usd
-        self.gate.release(permit, used_tokens=used, cost_usd=cost, failure=failure)
+        excused = self._thought_beyond(state.worst, spent.usage, cost)
+        self.gate.release(permit, used_tokens=used, cost_usd=cost, failure=failure, excused=excused)
         if used is not None and not state.request.media:
             self._estimate.learn(size, spent.usage)
         state.spent = state.spent + spent
@@ -217,6 +222,17 @@ class Settler:
         state.body = self._protocol.with_output_limit(state.request.body, raised)
         where = f"{limit} output tokens" if limit else "the model's output limit"
         return Failure(FailureKind.CUT, f"the answer was cut at {where}")
+
+    def _thought_beyond(self, worst: WorstCase | None, usage: Usage, cost: int) -> bool:
+        """Whether a call passed its worst case by its thoughts alone: some gateways bill them beside the limit of the
+        answer. Later worst cases then leave room for twice as many; nothing else may pass one.
+        """
+        if worst is None or cost <= worst.usd:
+            return False
+        if usage.input > worst.input_tokens or usage.output > worst.output_tokens or not usage.thoughts:
+            return False
+        self._thoughts_usd = max(self._thoughts_usd, 2 * (cost - worst.usd))
+        return True
 
     def _spent(self, exchange: Exchange, failure: Failure | None, worst_usd: int) -> Spent:
         """What the exchange cost, or may have cost at most where it did not tell."""

@@ -651,7 +651,13 @@ def test_the_report_shows_how_good_the_labels_are(bench, sandboxes):
     job(bench, {"labels": names, "votes": 3, "escalate": {"model": STRONG}})
     labelled(bench, sandbox.base_url)
     page = (bench.folder / "out" / "report.html").read_text()
-    for words in ("Cohen&#39;s κ", "Confusion matrix: gold down", "Calibration: accuracy by agreement", "Escalation", "macro F1"):
+    for words in (
+        "Cohen&#39;s κ",
+        "Confusion matrix: gold down",
+        "Calibration: accuracy by agreement",
+        "Escalation",
+        "macro F1",
+    ):
         assert words in page
     assert "<script>alert" not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page

@@ -198,13 +198,24 @@ class Gate:
         alone = self._phase is not Phase.TOGETHER or self.breaker.is_open
         return Permit(place.row, taking, place.worst_usd, self.concurrency.admit(now), alone)
 
-    def release(self, permit: Permit, *, used_tokens: int | None, cost_usd: int, failure: Failure | None) -> None:
-        """A call ended. `used_tokens` is None where its usage is unknown, `cost_usd` (10⁻¹²) its cost or its bound."""
+    def release(
+        self,
+        permit: Permit,
+        *,
+        used_tokens: int | None,
+        cost_usd: int,
+        failure: Failure | None,
+        excused: bool = False,
+    ) -> None:
+        """A call ended. `used_tokens` is None where its usage is unknown, `cost_usd` (10⁻¹²) its cost or its bound.
+
+        Under a cap a cost beyond the worst case ends the run, unless it is `excused`: known, and allowed for from now on.
+        """
         now = self._clock.now()
         self.in_flight -= 1
         if self.holds_until_stored:
             self._storing.add(permit.row)
-        if not self.budget.settle(permit.worst_usd, cost_usd):
+        if not self.budget.settle(permit.worst_usd, cost_usd) and not excused:
             self.halt(bill_too_high(permit.row, cost_usd, permit.worst_usd))
         if used_tokens is not None:
             self.limiter.settle(permit.taking, used_tokens, now)
