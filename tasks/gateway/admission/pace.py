@@ -22,7 +22,7 @@ BACK_AFTER_CALLS = 40.0
 BACK_AFTER_WINDOWS = 1 / 3
 BACK_AFTER_MOST_S = 20.0
 # How much more it goes for after as long again.
-MORE = 0.08
+MORE = 0.1
 # The windows in which a gateway may count its calls.
 WINDOWS_S = (1.0, 10.0, 60.0)
 # So many calls let in since the last stop show that it was over.
@@ -86,12 +86,15 @@ class _Trial:
 
 @dataclass(frozen=True, slots=True)
 class _Stop:
-    """Since when most calls are refused, when that was met last, how long it lasts, the calls let in in each window."""
+    """Since when most calls are refused, when that was met last, how long it lasts, the calls let in in each window,
+    and which of the windows it is, by its place.
+    """
 
     at: float
     last: float
     lasted: float = 0.0
     full: tuple[float, ...] = (0.0,) * len(WINDOWS_S)
+    window: int = 0
 
 
 class Pace:
@@ -203,9 +206,9 @@ class Pace:
         lasted = max(stop.lasted, stop.last - stop.at, retry_after - 1)
         counts = [self._evidence.succeeded.within(seconds + now - stop.at, now)[0] for seconds in WINDOWS_S]
         full = tuple(max(pair) for pair in zip(stop.full, counts, strict=True))
-        self._stop = replace(stop, full=full, lasted=lasted)
-        windows = (at for at, seconds in enumerate(WINDOWS_S) if lasted < seconds and full[at])
-        at = next(windows, len(WINDOWS_S) - 1)
+        possible = (at for at, seconds in enumerate(WINDOWS_S) if at >= stop.window and lasted < seconds and full[at])
+        at = next(possible, len(WINDOWS_S) - 1)
+        self._stop = replace(stop, full=full, lasted=lasted, window=at)
         self._window_s = WINDOWS_S[at]
         return full[at] / self._window_s
 
