@@ -19,8 +19,8 @@ FAR_BELOW = 0.85
 BACK_AFTER_S = 5.0
 BACK_SOON_S = 1.0
 BACK_AFTER_CALLS = 40.0
-BACK_AFTER_WINDOWS = 1 / 3
-BACK_AFTER_MOST_S = 20.0
+BACK_AFTER_WINDOWS = 1 / 2
+BACK_AFTER_MOST_S = 30.0
 # How much more it goes for after as long again.
 MORE = 0.1
 # The windows in which a gateway may count its calls.
@@ -150,7 +150,7 @@ class Pace:
             first = self._curve is None and not trial.stopped
             trial = replace(trial, highest=trial.highest * (1 - self._evidence.conclude(finding, now)))
             self._curve = trial.curve(now, failing, self._window_s, first=first)
-            self._trial = None
+            self._trial = self._stop = None
         elif finding is Finding.CHANCE and self._trial is not None:
             return self._put_down_to_chance(self._trial, now)
         return finding
@@ -189,7 +189,7 @@ class Pace:
         """
         stop, passed = self._stop, self._evidence.passed_before
         if stop is None or passed >= TELLING or now - stop.at > SEEN_S:
-            self._stop = _Stop(now, now)
+            self._stop = _Stop(now, now, window=WINDOWS_S.index(self._window_s))
         else:
             self._stop = replace(stop, last=now)
         full = self._full(now, retry_after)
