@@ -174,10 +174,10 @@ def test_a_limit_told_per_minute_may_be_counted_over_any_window(name, rate):
 
 
 def test_a_gateway_that_bears_few_calls_at_once_is_not_overrun():
-    """Where calls fail because too many are in flight, fewer are sent: one in ten fails at most, and it is used."""
+    """Where calls fail because too many are in flight, fewer are sent: one in eight fails at most, and it is used."""
     sent = rows_sent(rows=20_000, concurrency=256, latency_s=0.5, bears=50, until=120)
     failed = sum(sent.failed.values())
-    assert failed <= 0.1 * len(sent.answered)
+    assert failed <= 0.125 * (failed + len(sent.answered))
     assert sum(at >= 60 for at in sent.answered) >= 0.6 * 60 * 50 / 0.5
 
 

@@ -26,8 +26,9 @@ KNOWN_AFTER = 2
 MOST_CALLS = 0.6
 MOST_CHANCE = 0.15
 STOP_AT = 9.0
-# A trial is decided at odds of 20 to 1.
+# A trial is decided at odds of 20 to 1; of 6 to 1 where it shows what the last one has shown.
 DECIDED_AT = math.log(20)
+AGAIN_AT = math.log(6)
 # Failures are put down to chance after so many trials, each at a lower pace; a share above this after more of them.
 ROUNDS = 2
 CHANCE_MOST = 0.25
@@ -105,8 +106,8 @@ class _Alarm:
 class _Trial:
     """Calls at a slower pace: do as many fail as before (`before`), or no more than chance explains (`chance`)?"""
 
-    def __init__(self, since: float, before: float, chance: float, round_: int) -> None:
-        self.since, self.round = since, round_
+    def __init__(self, since: float, before: float, chance: float, *, round_: int, pace_at: float) -> None:
+        self.since, self.round, self._pace_at = since, round_, pace_at
         self._before, self._chance = before, chance
         self.calls = self.failures = 0
         self._odds = 0.0
@@ -114,13 +115,13 @@ class _Trial:
         self._if_not = math.log((1 - before) / (1 - chance))
 
     def anew(self, since: float) -> _Trial:
-        return _Trial(since, self._before, self._chance, self.round)
+        return _Trial(since, self._before, self._chance, round_=self.round, pace_at=self._pace_at)
 
     def observe(self, *, failed: bool) -> Finding | None:
         self.calls += 1
         self.failures += failed
         self._odds += self._if_failed if failed else self._if_not
-        if self._odds <= -DECIDED_AT:
+        if self._odds <= -self._pace_at:
             return Finding.PACE
         return Finding.CHANCE if self._odds >= DECIDED_AT else None
 
@@ -140,6 +141,7 @@ class Evidence:
         self._stop = _Alarm(MOST_CHANCE, MOST_CALLS, STOP_AT, few=1.0)
         self._excess = _Alarm(TOLERATED, TOLERATED + EXCESS, ALARM_AT, few=8.0)
         self._trial: _Trial | None = None
+        self._last: Finding | None = None
         self._changed_at = self._early_at = -math.inf
         self._repeat_s = REPEAT_LEAST_S
         self._repeat_at = math.inf
@@ -234,7 +236,8 @@ class Evidence:
         self.failing = min(0.95, max(failing, least + EXCESS / 2))
         # A share seen in few calls may well be half of that.
         round_ = self._trial.round + 1 if self._trial is not None else 1
-        self._trial = _Trial(now, max(self.failing / 2, least + EXCESS), least, round_)
+        pace_at = AGAIN_AT if self._last is Finding.PACE else DECIDED_AT
+        self._trial = _Trial(now, max(self.failing / 2, least + EXCESS), least, round_=round_, pace_at=pace_at)
         self._change(now)
         self._stop.reset(STOP_AT / 2 if finding is Finding.STOP else 0.0)
         self._excess.reset()
@@ -256,7 +259,7 @@ class Evidence:
 
     def conclude(self, finding: Finding, now: float) -> float:
         """The trial has ended in PACE or CHANCE. Returns the share of its calls that failed beyond chance."""
-        trial, self._trial = self._trial, None
+        trial, self._trial, self._last = self._trial, None, finding
         if trial is None:
             return 0.0
         self._calls, self._failures = trial.calls, trial.failures

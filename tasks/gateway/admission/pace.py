@@ -22,7 +22,7 @@ BACK_AFTER_CALLS = 40.0
 BACK_AFTER_WINDOWS = 1 / 2
 BACK_AFTER_MOST_S = 30.0
 # How much more it goes for after as long again.
-MORE = 0.1
+MORE = 0.12
 # The windows in which a gateway may count its calls.
 WINDOWS_S = (1.0, 10.0, 60.0)
 # So many calls let in since the last stop show that it was over.
@@ -170,6 +170,10 @@ class Pace:
         if finding is Finding.STOP:
             highest = max(LEAST, self._stopped(now, sent, retry_after))
             rate = deepest = highest * BELOW
+        elif retry_after > WINDOWS_S[0] and self._stop is None:
+            # Nothing is to go in for long: what went in until now is what the window holds.
+            self._stop = _Stop(now, now)
+            self._full(now, retry_after)
         elif self._curve is not None and self._trial is None:
             # What was let in before is let in still, most likely.
             before = min(sent, self._curve.highest)
