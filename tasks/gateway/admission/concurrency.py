@@ -1,22 +1,13 @@
-"""Concurrency: how many calls may be in flight now. Slow start, then additive increase, multiplicative decrease."""
+"""Concurrency: how many calls may be in flight now, found by what more or fewer of them change."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 from rowmill.tasks.gateway.admission.evidence import Call, Evidence, Finding
 
 # A trial goes this far below what the gateway is thought to bear; where most calls fail, this far below the last.
 BELOW = 0.85
 MOST_FAIL = 0.8
-
-
-@dataclass(frozen=True, slots=True)
-class _Narrowed:
-    """The window before failures narrowed it, and the highest share of failing calls that was put down to its width."""
-
-    before: float
-    failing: float
+GROWTH = 0.02
 
 
 class Concurrency:
@@ -24,15 +15,15 @@ class Concurrency:
 
     It starts at half and doubles each round trip. Where more calls fail (5xx, timeouts, disconnects) than chance
     explains, a trial with fewer in flight shows whether that is the cause. If it is, the window stays there and grows
-    by one a round trip; if not, it is as wide as before.
+    a little each round trip; if not, it is as wide as before.
     """
 
     def __init__(self, most: int) -> None:
         self.most = most
         self._evidence = Evidence()
         self._limit = self._first
-        self._narrowed: _Narrowed | None = None
-        self._before_trial = self._limit
+        # The window before failures narrowed it, until it is found that they were not about its width.
+        self._before: float | None = None
 
     @property
     def _first(self) -> float:
@@ -60,19 +51,15 @@ class Concurrency:
         on_trial = self._evidence.on_trial
         finding = self._evidence.observe(call, failed=failed, now=now)
         if finding is Finding.EXCESS or finding is Finding.STOP:
-            if not on_trial:
-                self._before_trial = self._limit
-            if self._narrowed is None:
-                self._narrowed = _Narrowed(self._limit, 0.0)
+            self._before = self._limit if self._before is None else self._before
             narrower = MOST_FAIL if finding is Finding.STOP else BELOW * (1 - self._evidence.excess)
             self._limit = max(min(1.0, self.most), self._limit * narrower)
-        elif finding is Finding.PACE and self._narrowed is not None:
-            self._narrowed = _Narrowed(self._narrowed.before, max(self._narrowed.failing, self._evidence.failing))
+        elif finding is Finding.PACE:
             self._evidence.conclude(finding, now)
-        elif finding is Finding.CHANCE and self._narrowed is not None:
+        elif finding is Finding.CHANCE:
             self._evidence.conclude(finding, now)
-            by_chance = self._narrowed.failing <= self._evidence.explained
-            self._limit = min(self.most, self._narrowed.before if by_chance else self._before_trial)
-            self._narrowed = None if by_chance else self._narrowed
+            self._limit, self._before = min(self.most, self._before or self._limit), None
         elif not failed and not on_trial and self._limit < self.most:
-            self._limit = min(self.most, self._limit + (1.0 if self._narrowed is None else 1.0 / self._limit))
+            # Twice as many a round trip at first; once the window was narrowed, a little more.
+            more = 1.0 if self._before is None else max(1.0 / self._limit, GROWTH)
+            self._limit = min(self.most, self._limit + more)

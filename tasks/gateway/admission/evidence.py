@@ -26,8 +26,9 @@ KNOWN_AFTER = 2
 MOST_CALLS = 0.6
 MOST_CHANCE = 0.15
 STOP_AT = 9.0
-# A trial is decided at odds of 20 to 1.
+# A trial is decided at odds of 20 to 1; of 6 to 1 where it shows what the last one has shown.
 DECIDED_AT = math.log(20)
+AGAIN_AT = math.log(6)
 # Failures are put down to chance after so many trials, each at a lower pace; a share above this after more of them.
 ROUNDS = 2
 CHANCE_MOST = 0.25
@@ -40,9 +41,9 @@ EXPLAINED_MORE = 0.15
 REPEAT_AFTER = 20.0
 REPEAT_LEAST_S = 30.0
 REPEAT_MOST_S = 1_800.0
-# How soon calls fail is taken over so many of them. Beyond so many calls in flight the first are not waited for.
-SECONDS_OVER = 20
-PENDING_MOST = 4_096
+# How soon calls end is taken over so many of them. Beyond so many calls in flight the first are not waited for.
+TOOK_OVER = 20
+PENDING_MOST = 10_000
 # The share of chance is put right after so many calls.
 REFINED_OVER = 1_000
 # Calls that the share known so far weighs as many as.
@@ -61,9 +62,10 @@ class Finding(Enum):
 
 @dataclass(slots=True, eq=False)
 class Call:
-    """A call on its way; `counted` once it is known how it ends."""
+    """A call on its way: whether it has failed, once it has ended, and whether it is counted."""
 
     admitted_at: float
+    failed: bool | None = None
     counted: bool = False
 
 
@@ -104,8 +106,8 @@ class _Alarm:
 class _Trial:
     """Calls at a slower pace: do as many fail as before (`before`), or no more than chance explains (`chance`)?"""
 
-    def __init__(self, since: float, before: float, chance: float, round_: int) -> None:
-        self.since, self.round = since, round_
+    def __init__(self, since: float, before: float, chance: float, *, round_: int, pace_at: float) -> None:
+        self.since, self.round, self._pace_at = since, round_, pace_at
         self._before, self._chance = before, chance
         self.calls = self.failures = 0
         self._odds = 0.0
@@ -113,13 +115,13 @@ class _Trial:
         self._if_not = math.log((1 - before) / (1 - chance))
 
     def anew(self, since: float) -> _Trial:
-        return _Trial(since, self._before, self._chance, self.round)
+        return _Trial(since, self._before, self._chance, round_=self.round, pace_at=self._pace_at)
 
     def observe(self, *, failed: bool) -> Finding | None:
         self.calls += 1
         self.failures += failed
         self._odds += self._if_failed if failed else self._if_not
-        if self._odds <= -DECIDED_AT:
+        if self._odds <= -self._pace_at:
             return Finding.PACE
         return Finding.CHANCE if self._odds >= DECIDED_AT else None
 
@@ -139,12 +141,13 @@ class Evidence:
         self._stop = _Alarm(MOST_CHANCE, MOST_CALLS, STOP_AT, few=1.0)
         self._excess = _Alarm(TOLERATED, TOLERATED + EXCESS, ALARM_AT, few=8.0)
         self._trial: _Trial | None = None
+        self._last: Finding | None = None
         self._changed_at = self._early_at = -math.inf
         self._repeat_s = REPEAT_LEAST_S
         self._repeat_at = math.inf
         self._calls = self._failures = 0
-        # Seconds after which calls fail that do; calls in flight, in the order in which they were admitted.
-        self._fails_after: float | None = None
+        # Seconds after which calls end that succeed, and that fail; the calls that do not count yet, as they were admitted.
+        self._took: list[float | None] = [None, None]
         self._pending: deque[Call] = deque()
         # Calls admitted since the last change of the pace that succeeded.
         self.passed = self.passed_before = 0
@@ -168,30 +171,33 @@ class Evidence:
     def admit(self, now: float) -> Call:
         """A call is sent."""
         call = Call(now)
-        if self._fails_after is not None:
-            self._pending.append(call)
-            if len(self._pending) > PENDING_MOST:
-                self._pending.popleft()
+        self._pending.append(call)
         return call
 
     def observe(self, call: Call, *, failed: bool, now: float) -> Finding | None:
-        """A call has ended. One that was admitted at another pace says nothing of this one."""
-        if failed:
-            took = now - call.admitted_at
-            known = self._fails_after
-            self._fails_after = took if known is None else known + (took - known) / SECONDS_OVER
-        finding = self._count(call, failed=failed, now=now) if failed or not call.counted else None
-        # A call that has not failed by the time when others fail is going to succeed.
-        since = now - 2 * self._fails_after if self._fails_after is not None else -math.inf
-        while finding is None and self._pending and (self._pending[0].counted or self._pending[0].admitted_at < since):
-            first = self._pending.popleft()
+        """A call has ended. One that was admitted at another pace says nothing of this one.
+
+        Calls count in the order in which they were admitted: refusals come back sooner than answers, and many in a row
+        would say nothing about their share.
+        """
+        took = self._took[failed]
+        self._took[failed] = now - call.admitted_at if took is None else took + (now - call.admitted_at - took) / TOOK_OVER
+        call.failed = failed
+        finding = self._count(call, failed=True, now=now) if call.counted and failed else None
+        # A call that has not failed by the time when others have ended is going to succeed.
+        since = now - 2 * min(took for took in self._took if took is not None)
+        while finding is None and self._pending:
+            first = self._pending[0]
+            if first.failed is None and first.admitted_at >= since and len(self._pending) <= PENDING_MOST:
+                break
+            self._pending.popleft()
             if not first.counted:
-                finding = self._count(first, failed=False, now=now)
+                finding = self._count(first, failed=bool(first.failed), now=now)
         return finding
 
     def forget(self, call: Call) -> None:
         """A call was never sent."""
-        call.counted = True
+        call.counted, call.failed = True, False
 
     def _count(self, call: Call, *, failed: bool, now: float) -> Finding | None:
         call.counted = True
@@ -230,7 +236,8 @@ class Evidence:
         self.failing = min(0.95, max(failing, least + EXCESS / 2))
         # A share seen in few calls may well be half of that.
         round_ = self._trial.round + 1 if self._trial is not None else 1
-        self._trial = _Trial(now, max(self.failing / 2, least + EXCESS), least, round_)
+        pace_at = AGAIN_AT if self._last is Finding.PACE else DECIDED_AT
+        self._trial = _Trial(now, max(self.failing / 2, least + EXCESS), least, round_=round_, pace_at=pace_at)
         self._change(now)
         self._stop.reset(STOP_AT / 2 if finding is Finding.STOP else 0.0)
         self._excess.reset()
@@ -252,7 +259,7 @@ class Evidence:
 
     def conclude(self, finding: Finding, now: float) -> float:
         """The trial has ended in PACE or CHANCE. Returns the share of its calls that failed beyond chance."""
-        trial, self._trial = self._trial, None
+        trial, self._trial, self._last = self._trial, None, finding
         if trial is None:
             return 0.0
         self._calls, self._failures = trial.calls, trial.failures

@@ -23,6 +23,8 @@ from rowmill.tasks.system.clock import Clock
 
 # A closed gate is looked at again this often, so that one that opens early is not waited out.
 LOOK_AGAIN_S = 0.25
+# A timer may fire this much early, and would be set again and again without time going by.
+SLEEP_LEAST_S = 1e-6
 RECENT = 200
 PAUSE_FIRST_S = 1.0
 PAUSE_MOST_S = 60.0
@@ -159,7 +161,7 @@ class Gate:
                 return
             self._alarm.cancel()
         self._alarm_at = at
-        self._alarm = self._loop.create_task(self._wake_up(at - now))
+        self._alarm = self._loop.create_task(self._wake_up(max(SLEEP_LEAST_S, at - now)))
 
     async def _wake_up(self, seconds: float) -> None:
         await self._clock.sleep(seconds)

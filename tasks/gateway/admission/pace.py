@@ -19,10 +19,10 @@ FAR_BELOW = 0.85
 BACK_AFTER_S = 5.0
 BACK_SOON_S = 1.0
 BACK_AFTER_CALLS = 40.0
-BACK_AFTER_WINDOWS = 1 / 3
-BACK_AFTER_MOST_S = 20.0
+BACK_AFTER_WINDOWS = 1 / 2
+BACK_AFTER_MOST_S = 30.0
 # How much more it goes for after as long again.
-MORE = 0.08
+MORE = 0.12
 # The windows in which a gateway may count its calls.
 WINDOWS_S = (1.0, 10.0, 60.0)
 # So many calls let in since the last stop show that it was over.
@@ -86,12 +86,15 @@ class _Trial:
 
 @dataclass(frozen=True, slots=True)
 class _Stop:
-    """Since when most calls are refused, when that was met last, how long it lasts, the calls let in in each window."""
+    """Since when most calls are refused, when that was met last, how long it lasts, the calls let in in each window,
+    and which of the windows it is, by its place.
+    """
 
     at: float
     last: float
     lasted: float = 0.0
     full: tuple[float, ...] = (0.0,) * len(WINDOWS_S)
+    window: int = 0
 
 
 class Pace:
@@ -147,7 +150,7 @@ class Pace:
             first = self._curve is None and not trial.stopped
             trial = replace(trial, highest=trial.highest * (1 - self._evidence.conclude(finding, now)))
             self._curve = trial.curve(now, failing, self._window_s, first=first)
-            self._trial = None
+            self._trial = self._stop = None
         elif finding is Finding.CHANCE and self._trial is not None:
             return self._put_down_to_chance(self._trial, now)
         return finding
@@ -167,6 +170,10 @@ class Pace:
         if finding is Finding.STOP:
             highest = max(LEAST, self._stopped(now, sent, retry_after))
             rate = deepest = highest * BELOW
+        elif retry_after > WINDOWS_S[0] and self._stop is None:
+            # Nothing is to go in for long: what went in until now is what the window holds.
+            self._stop = _Stop(now, now)
+            self._full(now, retry_after)
         elif self._curve is not None and self._trial is None:
             # What was let in before is let in still, most likely.
             before = min(sent, self._curve.highest)
@@ -186,7 +193,7 @@ class Pace:
         """
         stop, passed = self._stop, self._evidence.passed_before
         if stop is None or passed >= TELLING or now - stop.at > SEEN_S:
-            self._stop = _Stop(now, now)
+            self._stop = _Stop(now, now, window=WINDOWS_S.index(self._window_s))
         else:
             self._stop = replace(stop, last=now)
         full = self._full(now, retry_after)
@@ -203,9 +210,9 @@ class Pace:
         lasted = max(stop.lasted, stop.last - stop.at, retry_after - 1)
         counts = [self._evidence.succeeded.within(seconds + now - stop.at, now)[0] for seconds in WINDOWS_S]
         full = tuple(max(pair) for pair in zip(stop.full, counts, strict=True))
-        self._stop = replace(stop, full=full, lasted=lasted)
-        windows = (at for at, seconds in enumerate(WINDOWS_S) if lasted < seconds and full[at])
-        at = next(windows, len(WINDOWS_S) - 1)
+        possible = (at for at, seconds in enumerate(WINDOWS_S) if at >= stop.window and lasted < seconds and full[at])
+        at = next(possible, len(WINDOWS_S) - 1)
+        self._stop = replace(stop, full=full, lasted=lasted, window=at)
         self._window_s = WINDOWS_S[at]
         return full[at] / self._window_s
 
