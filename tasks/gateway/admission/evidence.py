@@ -181,7 +181,9 @@ class Evidence:
         would say nothing about their share.
         """
         took = self._took[failed]
-        self._took[failed] = now - call.admitted_at if took is None else took + (now - call.admitted_at - took) / TOOK_OVER
+        self._took[failed] = (
+            now - call.admitted_at if took is None else took + (now - call.admitted_at - took) / TOOK_OVER
+        )
         call.failed = failed
         finding = self._count(call, failed=True, now=now) if call.counted and failed else None
         # A call that has not failed by the time when others have ended is going to succeed.

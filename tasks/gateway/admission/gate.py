@@ -211,7 +211,7 @@ class Gate:
     ) -> None:
         """A call ended. `used_tokens` is None where its usage is unknown, `cost_usd` (10⁻¹²) its cost or its bound.
 
-        Under a cap a cost beyond the worst case ends the run, unless it is `excused`: known, and allowed for from now on.
+        Under a cap a cost beyond the worst case ends the run, unless it is `excused`: known, and allowed for from now.
         """
         now = self._clock.now()
         self.in_flight -= 1
