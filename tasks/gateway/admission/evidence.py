@@ -146,7 +146,7 @@ class Evidence:
         self._repeat_s = REPEAT_LEAST_S
         self._repeat_at = math.inf
         self._calls = self._failures = 0
-        # Seconds after which calls end that succeed, and that fail; the calls that do not count yet, as they were admitted.
+        # Seconds after which calls end that succeed, and that fail; calls that do not count yet, as they were admitted.
         self._took: list[float | None] = [None, None]
         self._pending: deque[Call] = deque()
         # Calls admitted since the last change of the pace that succeeded.
