@@ -237,7 +237,7 @@ class Connection(asyncio.Protocol):
         answer = self._answer
         # After a failure the rest of its own answer may still come.
         failed = answer is not None and answer.done() and (answer.cancelled() or answer.exception() is not None)
-        if not failed and data.strip() and not data.startswith(FAREWELLS):
+        if not failed and not data.startswith(FAREWELLS):
             self._on_surplus()
         if answer is None:
             self.close()

@@ -72,8 +72,8 @@ class Dialer:
                 return await self._open_tunnel(url, proxy, make)
         except TimeoutError:
             raise httpx.ConnectTimeout(f"no connection within {timeout_s:g} s{_through(proxy)}") from None
-        except (OSError, RuntimeError) as error:
-            # uvloop raises RuntimeError for an address that its system call refuses.
+        except (OSError, RuntimeError, UnicodeError) as error:
+            # RuntimeError: uvloop, where its system call refuses an address. UnicodeError: no name for the DNS.
             raise httpx.ConnectError(f"{error}{_through(proxy)}") from error
 
     async def _open(self, scheme: str, host: str, port: int, make: Callable[[], P]) -> P:
@@ -125,15 +125,14 @@ class Dialer:
 
     async def _open_tunnel(self, url: httpx.URL, proxy: Proxy, make: Callable[[], P]) -> P:
         """A TLS connection to the host through the proxy's CONNECT; the proxy sees neither key nor rows."""
-        target = f"{url.raw_host.decode('ascii')}:{_port(url)}"
+        name = url.raw_host.decode("ascii")
+        target = f"[{name}]:{_port(url)}" if ":" in name else f"{name}:{_port(url)}"
         tunnel = await self._open(proxy.scheme, proxy.host, proxy.port, lambda: _Tunnel(self._loop, target, proxy))
         protocol = make()
         try:
             transport = await tunnel.opened
             transport.set_protocol(protocol)
-            encrypted = await self._loop.start_tls(
-                transport, protocol, self._context(), server_hostname=url.raw_host.decode("ascii")
-            )
+            encrypted = await self._loop.start_tls(transport, protocol, self._context(), server_hostname=name)
         except BaseException:
             tunnel.abort()
             raise

@@ -65,7 +65,7 @@ NO_PROXIES = Proxies({})
 def _proxy(address: str, variable: str) -> Proxy:
     try:
         url = httpx.URL(address if "://" in address else f"http://{address}")
-        host, port = url.host, url.port
+        host, port = url.raw_host.decode("ascii"), url.port
     except (httpx.InvalidURL, ValueError):
         url, host, port = httpx.URL(""), "", None
     if url.scheme not in DEFAULT_PORTS or not host:

@@ -53,7 +53,7 @@ class Redactor:
 
     def value(self, value: V) -> V:
         """A text, a struct, or lists and dicts of them, without the key; the same object where there is none."""
-        return value if self._is_clean(value) else self._value(value)
+        return value if not self._key or self._is_clean(value) else self._value(value)
 
     def _is_clean(self, value: Any) -> bool:
         """Whether a struct holds the key nowhere, told at a glance: the usual answer has a few plain texts."""

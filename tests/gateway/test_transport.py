@@ -160,7 +160,7 @@ def test_an_unreachable_address_is_told():
     async def scenario(url: str) -> None:
         await ask(Transport(most_bytes=1), url)
 
-    for url in ("http://127.0.0.1:1/x", "http://no-such-host.invalid/x"):
+    for url in ("http://127.0.0.1:1/x", "http://no-such-host.invalid/x", f"http://{'a' * 70}.invalid/x"):
         with pytest.raises(httpx.ConnectError):
             asyncio.run(scenario(url))
 
