@@ -81,7 +81,7 @@ class Tool(Part):
     """A function the model may ask for; its calls come back typed in `tool_calls`, nothing is executed."""
 
     name: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,63}$", description="Its name, as it comes back")
-    description: str = Field("", description="What it is for, told to the model")
+    description: str = Field("", description="What it is for, shown to the model")
     parameters: dict[str, Any] = Field(default_factory=dict, description="JSON Schema of the arguments")
 
 

@@ -23,7 +23,7 @@ class Choice(Part):
     """One label, with what it means."""
 
     name: str = Field(min_length=1, description="The label itself, as it stands in the results")
-    description: str = Field("", description="What it means, told to the model")
+    description: str = Field("", description="What it means, shown to the model")
 
 
 class Example(Part):
@@ -114,19 +114,19 @@ class Label(Part):
 
     @field_validator("labels", mode="before", json_schema_input_type=WrittenLabels)
     @classmethod
-    def _named(cls, told: Any) -> Any:
-        if isinstance(told, dict):
-            return [{"name": _name(name), "description": words or ""} for name, words in told.items()]
-        if isinstance(told, list):
-            return [one if isinstance(one, (dict, Choice)) else {"name": _name(one)} for one in told]
-        return told
+    def _named(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            return [{"name": _name(name), "description": words or ""} for name, words in value.items()]
+        if isinstance(value, list):
+            return [one if isinstance(one, (dict, Choice)) else {"name": _name(one)} for one in value]
+        return value
 
     @field_validator("labels")
     @classmethod
-    def _a_choice(cls, told: list[Choice] | None) -> list[Choice] | None:
-        if told is None:
+    def _a_choice(cls, value: list[Choice] | None) -> list[Choice] | None:
+        if value is None:
             return None
-        names = [one.name for one in told]
+        names = [one.name for one in value]
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"the label {name!r} stands twice: drop one of the two")
@@ -136,7 +136,7 @@ class Label(Part):
                 raise ValueError(f"the label {name!r} holds a line break or a like sign: name it in one line")
         if len(names) < 2:
             raise ValueError(f"{len(names)} label leaves nothing to choose: name at least two")
-        return told
+        return value
 
     @field_validator("min_recall")
     @classmethod
@@ -148,10 +148,10 @@ class Label(Part):
 
     @field_validator("examples")
     @classmethod
-    def _some(cls, told: int | list[Example]) -> int | list[Example]:
-        if isinstance(told, int) and told < 0:
+    def _some(cls, value: int | list[Example]) -> int | list[Example]:
+        if isinstance(value, int) and value < 0:
             raise ValueError("a number of examples from 0, or a list of them")
-        return told
+        return value
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
@@ -179,10 +179,10 @@ class Label(Part):
         """The label one level above, or the label itself where it has none."""
         return name.rpartition(self.hierarchy)[0] or name if self.hierarchy else name
 
-    def outside(self, told: Iterable[str]) -> list[str]:
+    def outside(self, labels: Iterable[str]) -> list[str]:
         """Those that are not among the labels."""
         names = frozenset(self.names)
-        return [name for name in told if name not in names]
+        return [name for name in labels if name not in names]
 
     def identity(self) -> dict[str, Any]:
         """What the answers depend on. A key that came later is left out where it changes nothing: outputs go on."""

@@ -65,8 +65,8 @@ def _is_foreign(schema: Any) -> bool:
 
 
 def _types(schema: Mapping[str, Any]) -> list[str]:
-    told = schema.get("type", [])
-    return [name for name in (told if isinstance(told, list) else [told]) if isinstance(name, str)]
+    names = schema.get("type", [])
+    return [name for name in (names if isinstance(names, list) else [names]) if isinstance(name, str)]
 
 
 def _standard(schema: Any) -> Any:

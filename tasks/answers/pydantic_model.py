@@ -44,10 +44,10 @@ def load_model(name: str) -> type[BaseModel]:
         hint = "write a schema file's path, or package.module:PydanticModel; a module stands beside the job file"
         raise SchemaError(f"cannot be imported: {error}{_line(error)}", where=where, hint=hint) from None
     except (Exception, SystemExit) as error:
-        # The user's own code: what it raises is told, whatever it is.
-        told = f"{type(error).__name__}: {error}".splitlines()[0]
+        # The user's own code: whatever it raises is shown.
+        message = f"{type(error).__name__}: {error}".splitlines()[0]
         raise SchemaError(
-            f"importing it fails with {told}{_line(error)}", where=where, hint="correct it there"
+            f"importing it fails with {message}{_line(error)}", where=where, hint="correct it there"
         ) from None
     model: Any = module
     for step in class_name.split("."):
@@ -94,12 +94,12 @@ def model_reasons(model: type[BaseModel], value: Any) -> tuple[str, ...]:
     try:
         model.model_validate_json(encode_json(value))
     except ValidationError as error:
-        told = error.errors(include_url=False, include_context=False, include_input=False)
+        errors = error.errors(include_url=False, include_context=False, include_input=False)
         return tuple(
             f"at /{'/'.join(map(str, one['loc']))}: {one['msg'].removeprefix('Value error, ')}"
-            for one in told[:REASONS_MOST]
+            for one in errors[:REASONS_MOST]
         )
     except Exception as error:
-        # A validator of the user's that fails on this value: the row's matter, told with its name.
+        # A validator of the user's that fails on this value: the row's matter, with its name.
         return (f"{model.__name__} fails with {type(error).__name__}: {error}",)
     return ()

@@ -1,4 +1,4 @@
-"""Schema checks: what can be told of a schema before anything is paid for an answer to it."""
+"""Schema checks: what can be said of a schema before anything is paid for an answer to it."""
 
 from __future__ import annotations
 
@@ -96,8 +96,8 @@ def _slip(keyword: str, draft: int) -> str | None:
 
 def _refuse_values(schema: Mapping[str, Any], pointer: str, where: str) -> None:
     """Values of enum or const that the type beside them forbids."""
-    told = schema.get("type")
-    types = [told] if isinstance(told, str) else told if isinstance(told, list) else None
+    named = schema.get("type")
+    types = [named] if isinstance(named, str) else named if isinstance(named, list) else None
     if types is None:
         return
     allowed = {*types, *(("integer", "fraction") if "number" in types else ())}
@@ -157,8 +157,8 @@ def _is_meant(reason: UnsatisfiableReason) -> bool:
 def _why(reason: UnsatisfiableReason) -> str:
     match reason:
         case UnsatisfiableReason.Conflict(causes):
-            told = [f"{', '.join(cause.keywords) or 'the subschema'}{_at(cause.pointer)}" for cause in causes]
-            return f"these exclude each other: {'; '.join(told)}"
+            parts = [f"{', '.join(cause.keywords) or 'the subschema'}{_at(cause.pointer)}" for cause in causes]
+            return f"these exclude each other: {'; '.join(parts)}"
         case UnsatisfiableReason.Empty(cause):
             return f"{', '.join(cause.keywords) or 'a subschema'}{_at(cause.pointer)} allows nothing"
         case _:

@@ -1,4 +1,4 @@
-"""Check: what can be told of a job and its input before the first call."""
+"""Input checks: what a job and its model, and a job and its input, cannot do together; found before the first call."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _row_may_cost_too_much(job: Job, model: Model) -> bool:
 
 
 def _refused_params(job: Job, model: Model) -> JobError | None:
-    """What `params.extra` adds to every body and no body may have, told once and not by each row."""
+    """What `params.extra` adds to every body and no body may have: one error, not one for each row."""
     if not job.params.extra:
         return None
     ask = AskOptions(params=job.params, tools=tuple(job.tools))

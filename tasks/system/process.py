@@ -1,4 +1,4 @@
-"""Owner: who holds an output, as another run is told."""
+"""Owner: which process holds an output, in words for others."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rowmill.schemas.errors import OutputError
 
 
 def this_process() -> str:
-    """This process, as others are told of it."""
+    """This process, in words for others."""
     return f"process {os.getpid()} on {socket.gethostname()}"
 
 

@@ -82,10 +82,10 @@ def _file(info: Any) -> BucketFile:
 
 def endpoint(environment: Mapping[str, str] = os.environ) -> str:
     """The server that is asked, without what may be secret in its address."""
-    told = environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL")
-    if not told:
+    address = environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL")
+    if not address:
         return "Amazon S3"
-    parts = urlsplit(told)
+    parts = urlsplit(address)
     return f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}"
 
 
@@ -99,8 +99,8 @@ def _file_system() -> Any:
     from pyarrow.fs import S3FileSystem
 
     options: dict[str, Any] = {"connect_timeout": CONNECT_S, "request_timeout": ANSWER_S}
-    if (told := endpoint()) != "Amazon S3":
-        parts = urlsplit(told)
+    if (server := endpoint()) != "Amazon S3":
+        parts = urlsplit(server)
         options |= {"endpoint_override": parts.netloc, "scheme": parts.scheme}
         options["region"] = region() or REGION
     return S3FileSystem(**options)
