@@ -34,7 +34,8 @@ def read(body: Any) -> Prompt:
         raise BadRequest("'reasoning_effort' must be low or high.")
     texts, media = zip(*(_message(message) for message in messages), strict=True)
     users = [text for text, message in zip(texts, messages, strict=True) if message["role"] == "user"]
-    limit = body.get("max_completion_tokens", body.get("max_tokens"))
+    # A field that is null is as one that is not there.
+    limit = next((body[name] for name in ("max_completion_tokens", "max_tokens") if body.get(name) is not None), None)
     if limit is not None and (not isinstance(limit, int) or limit < 1):
         raise BadRequest("'max_tokens' must be a positive integer.")
     return Prompt(
