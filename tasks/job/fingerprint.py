@@ -19,6 +19,9 @@ def job_fingerprint(job: Job, *, sandbox: bool) -> tuple[str, dict[str, str]]:
     A change of one of these keys needs another output, or --fresh.
     """
     keys: dict[str, Any] = identity(job, {Affects.ANSWERS, Affects.RESULTS})
+    if job.label is not None:
+        # The order of the labels counts though nobody names it.
+        keys["label"] |= job.label.identity()
     if job.validator is not None:
         # The same class in another folder, as where the job was moved.
         keys["validator"] = job.validator.rpartition("/")[2]

@@ -28,14 +28,18 @@ LABELLING: dict[str, Any] = {
     },
 }  # fmt: skip
 
+# How an output that was begun before labels had an order for each row goes on.
+BEGUN_LABELLING = {**LABELLING, "label": {**LABELLING["label"], "order": "vote"}}
+
 
 @pytest.mark.parametrize(
     ("keys", "sandbox", "fingerprint"),
     [
         (EXTRACTION, False, "0a0b4b6d55ac52ce9173eadeeb460461"),
         (EXTRACTION, True, "60a4ddd7575f0b6f67512d92f501af50"),
-        (LABELLING, False, "dd622e8ff54ecab48c34ae71b5add463"),
-        (LABELLING, True, "8c07514e185687044b8da687f4ff522b"),
+        (BEGUN_LABELLING, False, "dd622e8ff54ecab48c34ae71b5add463"),
+        (BEGUN_LABELLING, True, "8c07514e185687044b8da687f4ff522b"),
+        (LABELLING, False, "444e05f534c3de2486082396c5b60856"),
     ],
 )
 def test_outputs_that_were_made_before_are_known_again(keys, sandbox, fingerprint):
