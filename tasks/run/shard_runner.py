@@ -42,6 +42,8 @@ from rowmill.tasks.settle.voter import Voter
 
 # Rows taken up beyond those in flight: they wait for a retry or for the limiter while others are sent.
 BACKLOG = 64
+# Rows that wait for a retry beside them.
+RETRIED_MOST = 4_096
 PLANNED_AT_ONCE = 64
 # Characters of base64 that all rows taken up may hold together.
 MEDIA_HELD_MOST = 256 * 2**20
@@ -116,6 +118,9 @@ class ShardRun:
         # What was sent from each segment that is not closed in the ledger yet, by shard number.
         self._sent: dict[int, Spent] = {}
         self._window = asyncio.Semaphore(2 * context.concurrency + BACKLOG)
+        # Rows that failed and will be tried again leave their place to others.
+        self._retried: set[int] = set()
+        context.settler.gate.on_retry = self._on_retry
         self._dispatching = asyncio.Lock()
         self._waiting_rows: dict[int, asyncio.Future[Outcome]] = {}
         self._open: dict[int, tuple[Shard, Segment]] = {}
@@ -302,7 +307,15 @@ class ShardRun:
     def _ended(self, row: int, media_chars: int, _: asyncio.Task[None]) -> None:
         del self._tasks[row]
         self._media_held -= media_chars
-        self._window.release()
+        if row in self._retried:
+            self._retried.discard(row)
+        else:
+            self._window.release()
+
+    def _on_retry(self, row: int) -> None:
+        if row in self._tasks and row not in self._retried and len(self._retried) < RETRIED_MOST:
+            self._retried.add(row)
+            self._window.release()
 
     async def _media_room(self, chars: int) -> None:
         """Wait until the media of the rows taken up leave room for these."""

@@ -70,10 +70,10 @@ def test_tokens_use_their_quota_with_answers_spread_widely(window, least, refuse
 @pytest.mark.parametrize("latency_s", [0.2, 1.5, 5.0])
 @pytest.mark.parametrize("retry_after", [lambda wait: float(math.ceil(wait)), lambda wait: None])
 def test_a_quota_that_is_cut_and_restored_is_used_throughout(latency_s, retry_after):
-    """When the gateway cuts the quota to a third and restores it, at least 93 % of each phase is used."""
+    """When the gateway cuts the quota to a third and restores it, at least 95 % of each phase is used."""
     quota = Quota(Settings(rpm=RPM, limit_window="bucket"), retry_after)
     used = [share for share, _ in cut_and_restored(quota, RPM, latency_s)]
-    assert min(used) >= 0.93, used
+    assert min(used) >= 0.95, used
     assert len(quota.refused) <= 0.05 * RPM / 3 * 5
 
 
