@@ -86,7 +86,7 @@ def test_hostile_answers_have_decided_outcomes(bench, gateway):
         "exponent": ('{"name": "x", "n": 1e999}', "invalid", None),
         "whole_float": ('{"name": "x", "n": 3.0}', "ok", "x"),
         "nan": ('{"name": "x", "n": NaN}', "invalid", None),
-        "twice": ('{"name": "first", "name": "second", "n": 1}', "ok", "second"),
+        "twice": ('{"name": "first", "name": "second", "n": 1}', "invalid", None),
         "script": (name("<script>alert(1)</script>"), "ok", "<script>alert(1)</script>"),
         "formula": (name('=HYPERLINK("x")'), "ok", '=HYPERLINK("x")'),
         "empty": ("", "invalid", None),
