@@ -1,0 +1,164 @@
+"""Source text: where a quote stands in one text, as it is or typeset differently. Linear in the text and the quote."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
+from itertools import islice
+
+from rowmill.schemas.evidence import Match
+from rowmill.tasks.answers.quote_form import SEEN_DROPPED, is_unseen, same_passage, skeleton, skeleton_places
+
+# Characters of the text whose places are worked out together, once a quote is found among them.
+BLOCK_CHARS = 512
+# Places of one quote that are looked at: more tell nothing of which is meant.
+PLACES_MOST = 20_000
+NORMALIZED_MOST = 1_000
+# Looking closer at a place, and finding another number there, costs as reading so many characters and those of both.
+# When that has come to these and as many as the text has, the quote is taken not to be there.
+LOOK_CHARS, LOOKED_CHARS = 1_000, 200_000
+# Before these a text can be cut: nothing that stands before them becomes one with them.
+_LINE_END = re.compile("\n")
+_CUT = re.compile(
+    "[0-9A-Za-z\u0391-\u03c9\u0410-\u044f\u05d0-\u05ea\u0621-\u064a\u0915-\u0939\u0e01-\u0e2e"
+    "\u3041-\u3096\u30a1-\u30fa\u4e00-\u9fff\uac00-\ud7a3\uff10-\uff19\uff21-\uff3a\uff41-\uff5a]"
+)
+
+Place = tuple[int, int]
+
+
+class SourceText:
+    """One text that quotes are looked up in. Its normalized form is made when a quote is not found as it is."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._blocks: _Blocks | None = None
+        self._line_ends: list[int] | None = None
+
+    def line(self, at: int) -> int:
+        """The line in which a code point stands, from 0."""
+        if self._line_ends is None:
+            self._line_ends = [end.start() for end in _LINE_END.finditer(self.text)]
+        return bisect_left(self._line_ends, at)
+
+    def places(self, quote: str) -> tuple[Match, list[Place]]:
+        """How a quote stands in the text, and where: code points [start, end) in ascending order, never overlapping.
+
+        Places that do not cut a word, a number or an accented letter are all, where there are any.
+        """
+        if not quote.strip():
+            return Match.NONE, []
+        found = list(islice(self._exact(quote), PLACES_MOST))
+        if found:
+            return Match.EXACT, self._whole_words(found)
+        found = list(islice(self._normalized(quote), NORMALIZED_MOST))
+        return (Match.NORMALIZED, self._whole_words(found)) if found else (Match.NONE, [])
+
+    def _exact(self, quote: str) -> Iterator[Place]:
+        at, size = self.text.find(quote), len(quote)
+        while at >= 0:
+            yield at, at + size
+            at = self.text.find(quote, at + size)
+
+    def _normalized(self, quote: str) -> Iterator[Place]:
+        sought = skeleton(quote)
+        if not sought:
+            return
+        if self._blocks is None:
+            self._blocks = _Blocks(self.text)
+        blocks = self._blocks
+        if len(sought) > len(blocks.skeleton):
+            return
+        before, after = _marks_around(quote)
+        work_left = len(self.text) + LOOKED_CHARS
+        at = blocks.skeleton.find(sought)
+        while at >= 0 and work_left > 0:
+            start, end = self._with_marks(*blocks.span(at, at + len(sought)), before, after)
+            if same_passage(self.text[start:end], quote):
+                yield start, end
+                at = blocks.skeleton.find(sought, at + len(sought))
+                continue
+            work_left -= len(quote) + end - start + LOOK_CHARS
+            at = blocks.skeleton.find(sought, at + 1)
+
+    def _with_marks(self, start: int, end: int, before: int, after: int) -> Place:
+        """A span with the quotation marks and hyphens next to it that the quote has too, so many at each end."""
+        text = self.text
+        at = start
+        while before and at and (text[at - 1] in SEEN_DROPPED or is_unseen(text[at - 1])):
+            at -= 1
+            if text[at] in SEEN_DROPPED:
+                start, before = at, before - 1
+        at = end
+        while after and at < len(text) and (text[at] in SEEN_DROPPED or is_unseen(text[at])):
+            at += 1
+            if text[at - 1] in SEEN_DROPPED:
+                end, after = at, after - 1
+        return start, end
+
+    def _whole_words(self, found: list[Place]) -> list[Place]:
+        if len(found) == 1:
+            return found
+        text = self.text
+        return [place for place in found if not _cuts(text, place[0]) and not _cuts(text, place[1])] or found
+
+
+def _marks_around(quote: str) -> Place:
+    """How many quotation marks and hyphens a quote begins and ends with."""
+    counts = []
+    for chars in (quote, reversed(quote)):
+        count = 0
+        for char in chars:
+            if char in SEEN_DROPPED:
+                count += 1
+            elif not is_unseen(char):
+                break
+        counts.append(count)
+    return counts[0], counts[1]
+
+
+def _cuts(text: str, at: int) -> bool:
+    """Whether a word, a number or a letter with its marks would be cut here. Scripts without spaces have no words."""
+    if not 0 < at < len(text):
+        return False
+    left, right = text[at - 1], text[at]
+    if left.isdigit():
+        return right.isdigit()
+    if unicodedata.combining(right):
+        return True
+    return left.isalpha() and right.isalpha() and left < "\u0e00" and right < "\u0e00"
+
+
+class _Blocks:
+    """A text's skeleton, made block by block, and the place of each of its characters in the text."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._starts, pieces = [], []
+        self._firsts = [0]
+        at = 0
+        while at < len(text):
+            cut = _CUT.search(text, at + BLOCK_CHARS)
+            end = cut.start() if cut is not None else len(text)
+            piece = skeleton(text[at:end])
+            self._starts.append(at)
+            pieces.append(piece)
+            self._firsts.append(self._firsts[-1] + len(piece))
+            at = end
+        self.skeleton = "".join(pieces)
+        self._places: dict[int, list[Place]] = {}
+
+    def span(self, start: int, end: int) -> Place:
+        """Characters [start, end) of the skeleton as code points of the text."""
+        return self._place(start)[0], self._place(end - 1)[1]
+
+    def _place(self, at: int) -> Place:
+        block = bisect_right(self._firsts, at) - 1
+        if block not in self._places:
+            start = self._starts[block]
+            end = self._starts[block + 1] if block + 1 < len(self._starts) else len(self._text)
+            self._places[block] = skeleton_places(self._text[start:end])
+        first, last = self._places[block][at - self._firsts[block]]
+        return self._starts[block] + first, self._starts[block] + last
