@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from decimal import Decimal
 from typing import Any, Literal, Self
 
@@ -69,6 +70,53 @@ class Limits(Part):
         return self
 
 
+class Csv(Part):
+    """How CSV and TSV files are written, where it is not as their beginning shows."""
+
+    separator: str | None = Field(None, min_length=1, max_length=1, description="Between two fields; else seen")
+    encoding: str | None = Field(None, description="utf-8, cp1252, utf-16, shift_jis, ...; else seen")
+    quote: str | None = Field(
+        None, max_length=1, description='Around a field that holds separators or line breaks, "" for none; else seen'
+    )
+    escape: str | None = Field(
+        None, max_length=1, description="Before a quote inside a quoted field, where that is not doubled; else seen"
+    )
+    header: bool | tuple[str, ...] | None = Field(
+        None,
+        description="true: the first line names the columns, as it does unless this is set; false: it is a row, the "
+        "columns are column_1, column_2, ...; or their names",
+    )
+
+    @field_validator("separator", "quote", "escape")
+    @classmethod
+    def _one_of_ascii(cls, value: str | None) -> str | None:
+        if value and (not value.isascii() or value in "\r\n"):
+            raise ValueError(f"{value!r} cannot be one: take a character of ASCII that ends no line")
+        return value
+
+    @field_validator("encoding")
+    @classmethod
+    def _known(cls, value: str | None) -> str | None:
+        try:
+            return None if value is None else codecs.lookup(value).name
+        except LookupError:
+            raise ValueError(f"the encoding {value!r} is not known: name one such as utf-8, cp1252, utf-16") from None
+
+    @field_validator("header")
+    @classmethod
+    def _names(cls, value: bool | tuple[str, ...] | None) -> bool | tuple[str, ...] | None:
+        if isinstance(value, tuple) and (not value or len(set(value)) < len(value) or "" in value):
+            raise ValueError("the columns need names, each another one")
+        return value
+
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        given = [one for one in (self.separator, self.quote, self.escape) if one]
+        if len(set(given)) < len(given):
+            raise ValueError("separator, quote and escape are three different characters")
+        return self
+
+
 class Retries(Part):
     """How often one row may be tried again, by what went wrong."""
 
@@ -91,7 +139,11 @@ class Job(Part):
     name: ForNothing[str] = Field("rowmill", min_length=1, description="Shown in Prefect and in the report")
     model: ForAnswers[str] = Field(description="gemini-3-pro, gemini-3-flash, or a model of your own catalogue")
     input: ForNothing[str] = Field(
-        description="JSONL (.gz, .zst) or Parquet: a file, a folder or a glob, on disk or at s3://"
+        description="JSONL, JSON, CSV or TSV (.gz, .zst), Parquet, Arrow: a file, a folder, a glob; also at s3://"
+    )
+    csv: Later[ForNothing[Csv]] = Field(
+        default_factory=Csv,  # type: ignore[arg-type]
+        description="How CSV and TSV files are written, where it is not as their beginning shows",
     )
     output: ForNothing[str] = Field(
         description="Folder for results, manifest and journal, on disk or at s3://bucket/folder"

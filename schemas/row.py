@@ -9,13 +9,22 @@ import msgspec
 
 
 class Row(msgspec.Struct, frozen=True):
-    """A readable row. `index` is its position over the whole input, `line` its position in `file`, from 1."""
+    """A readable row. `index` is its position over the whole input, `line` its position in `file`, from 1.
+
+    `unit` is what a position in such a file is called: a line, or a row.
+    """
 
     index: int
     row_id: str
     columns: dict[str, Any]
     file: str
     line: int
+    unit: str = "line"
+
+    @property
+    def place(self) -> str:
+        """Where the row stands, for people."""
+        return f"{self.file}, {self.unit} {self.line}"
 
 
 class Unreadable(msgspec.Struct, frozen=True):
@@ -27,10 +36,16 @@ class Unreadable(msgspec.Struct, frozen=True):
     file: str
     line: int
     raw: str = ""
+    unit: str = "line"
+
+    @property
+    def place(self) -> str:
+        """Where it stands, for people."""
+        return f"{self.file}, {self.unit} {self.line}"
 
     @property
     def message(self) -> str:
-        return f"{self.file}, line {self.line}: {self.reason}"
+        return f"{self.place}: {self.reason}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ from rowmill.tasks.gateway.protocols.registry import PROTOCOLS
 from rowmill.tasks.input import reader as read
 from rowmill.tasks.input.files import InputFile
 from rowmill.tasks.input.key_index import KeyIndex
+from rowmill.tasks.input.listing import reading_notes
 from rowmill.tasks.input.survey import Survey, Surveyor
 from rowmill.tasks.job.checks import notes
 from rowmill.tasks.job.job_file import catalogue_of, load_job
@@ -60,7 +61,7 @@ def check_command(args: argparse.Namespace) -> ExitCode:
     model: Model | None = None
     rows_wrong = 0
     with _collecting(found):
-        files = read.input_files(job.input)
+        files = read.job_files(job)
     with _collecting(found):
         catalogue = catalogue_of(job, os.environ.get("ROWMILL_CATALOGUE"))
         model = find_model(job.model, catalogue)
@@ -104,7 +105,12 @@ def _check_rows(
         columns_of(job, validator.shape, survey, files)
     if found:
         return 0
-    for note in [*notes(job, model), *unknown_keywords(job.output_schema), *json_text_notes(validator.shape)]:
+    for note in [
+        *reading_notes(files),
+        *notes(job, model),
+        *unknown_keywords(job.output_schema),
+        *json_text_notes(validator.shape),
+    ]:
         print(one_line(f"note: {note}"))
     problems, shown = _walk(job, planner, survey, files, max(show, 1))
     if labelling is not None:
@@ -181,7 +187,7 @@ def _walk(
                 problems.append(planned.message)
             elif isinstance(planned, Outcome):
                 assert isinstance(row, Row)
-                problems.append(f"{row.file}, line {row.line}: {planned.error_message}")
+                problems.append(f"{row.place}: {planned.error_message}")
             elif len(shown) < show:
                 shown.append(planned)
     return problems, shown

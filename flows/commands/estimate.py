@@ -32,7 +32,7 @@ from rowmill.tasks.forecast.files import keep_learned, kept_ratio, write_forecas
 from rowmill.tasks.forecast.settled_rows import SettledRows, settled_rows
 from rowmill.tasks.forecast.tokens import Count, by_script, by_tokenizer
 from rowmill.tasks.gateway.credentials import Gateway
-from rowmill.tasks.input.reader import input_files
+from rowmill.tasks.input.reader import job_files
 from rowmill.tasks.job.fingerprint import job_fingerprint
 from rowmill.tasks.job.job_file import catalogue_of, load_job
 from rowmill.tasks.labelling.cascade import cascade_notes
@@ -81,7 +81,7 @@ async def estimate_job(job: Job, options: EstimateOptions, run_pilot: RunPilot |
 async def _estimate(job: Job, options: EstimateOptions, run_pilot: RunPilot | None, mirror: Mirror | None) -> Forecast:
     catalogue = catalogue_of(job, os.environ.get("ROWMILL_CATALOGUE"))
     model = find_model(job.model, catalogue)
-    files = input_files(job.input) if job.label is not None else []
+    files = job_files(job) if job.label is not None else []
     if (labelling := label_run(job, files, model, None, fresh=False)) is not None:
         job = labelling.job
     refuse_impossible(as_asked(job), model)

@@ -77,7 +77,7 @@ def unfit(parcel: Parcel, environment: Mapping[str, str] = os.environ) -> str | 
 def files_of(work: ShardWork) -> list[InputFile] | None:
     """The input's files, where the shard's rows in them are those of the run."""
     try:
-        files = read.input_files(work.job.input)
+        files = read.job_files(work.job)
         return files if digest_of(work.shard, files, work.job.limits.max_line_bytes) == work.shard.digest else None
     except (InputError, ValueError, OSError):
         return None

@@ -107,7 +107,7 @@ class DryRun:
 
     def walk(self, see: Callable[[Asked], None] | None = None) -> Tally:
         """One streamed pass. `see` is told of each row that would be asked. Raises InputError, StorageError."""
-        files = read.input_files(self._job.input)
+        files = read.job_files(self._job)
         with tempfile.TemporaryDirectory(prefix="rowmill-") as folder, KeyIndex(Path(folder, "keys.sqlite")) as keys:
             survey = self._survey(files, keys)
             threshold = (1 << 64) * CANDIDATES // max(survey.rows, CANDIDATES)

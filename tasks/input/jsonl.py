@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import gzip
-import io
-import zlib
 from collections.abc import Iterator
-from pathlib import Path
-from typing import IO, Any
-
-import pyarrow as pa
+from typing import Any
 
 from rowmill.schemas.json_text import JsonTextError, decode_json
 from rowmill.schemas.row import Cursor
-from rowmill.tasks.input.files import BUFFER, COMPRESSED, RAW_SHOWN, InputFile, Line, buffer_of, parquet_source, raw
-
-_BOM = b"\xef\xbb\xbf"
+from rowmill.tasks.input.files import RAW_SHOWN, InputFile, Line
+from rowmill.tasks.input.stream import BOM, DAMAGE, opened, skip_line, too_long
 
 
 def jsonl_lines(file: InputFile, start: Cursor, max_line_bytes: int) -> Iterator[Line]:
@@ -35,7 +28,7 @@ def jsonl_lines(file: InputFile, start: Cursor, max_line_bytes: int) -> Iterator
 
 def columns_of_line(line: Line) -> tuple[dict[str, Any] | None, str | None]:
     """The columns of a line, or why it has none."""
-    content = line.raw.removeprefix(_BOM) if line.number == 1 else line.raw
+    content = line.raw.removeprefix(BOM) if line.number == 1 else line.raw
     if not content.strip():
         return None, "the line is empty"
     try:
@@ -55,47 +48,15 @@ def _json_type(value: object) -> str:
 def _lines(file: InputFile, start: Cursor, max_line_bytes: int) -> Iterator[Line]:
     offset, number = start.offset, start.line
     try:
-        with _open(file, offset) as stream:
+        with opened(file, offset) as stream:
             while line := stream.readline(max_line_bytes + 1):
                 number += 1
                 length, problem = len(line), None
                 if length > max_line_bytes and not line.endswith(b"\n"):
-                    length += _skip_line(stream)
-                    problem = f"the line is longer than {max_line_bytes:,} bytes (limits.max_line_bytes)"
+                    length += skip_line(stream)
+                    problem = too_long(max_line_bytes)
                     line = line[:RAW_SHOWN]
                 yield Line(offset, number, line, problem=problem)
                 offset += length
-    except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
+    except DAMAGE as error:
         yield Line(offset, number + 1, b"", problem=f"the rest of the file cannot be read: {error}")
-
-
-def _skip_line(stream: IO[bytes]) -> int:
-    skipped = 0
-    while chunk := stream.readline(1 << 20):
-        skipped += len(chunk)
-        if chunk.endswith(b"\n"):
-            break
-    return skipped
-
-
-def _open(file: InputFile, offset: int) -> IO[bytes]:
-    """The file's bytes, decompressed, from an offset on. A compressed stream has no other way than reading up to it."""
-    compression = COMPRESSED.get(file.suffix.lower())
-    if compression is None:
-        source = raw(file)
-        source.seek(offset)
-        return io.BufferedReader(source, buffer_of(file))
-    reader = io.BufferedReader(_decompressed(file, compression), BUFFER)
-    while offset > 0 and (chunk := reader.read(min(offset, 1 << 20))):
-        offset -= len(chunk)
-    return reader
-
-
-def _decompressed(file: InputFile, compression: str) -> Any:
-    if isinstance(file, Path):
-        if compression == "gzip":
-            return gzip.open(file, "rb")
-        return pa.CompressedInputStream(parquet_source(file), compression)
-    if compression == "gzip":
-        return gzip.GzipFile(fileobj=io.BufferedReader(raw(file), buffer_of(file)))
-    return pa.CompressedInputStream(raw(file), compression)

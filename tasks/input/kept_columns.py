@@ -11,11 +11,10 @@ import pyarrow as pa
 from rowmill.schemas.errors import InputError
 from rowmill.schemas.results import kept_or_null
 from rowmill.schemas.row import Cursor, Shard
-from rowmill.tasks.input.files import InputFile, Line, name_of, state_of
+from rowmill.tasks.input.files import InputFile, Line, name_of
+from rowmill.tasks.input.formats import lines, state_of, typed_of
 from rowmill.tasks.input.jsonl import columns_of_line
-from rowmill.tasks.input.kept_types import cast, is_parquet
-from rowmill.tasks.input.parquet import parquet_columns
-from rowmill.tasks.input.reader import lines
+from rowmill.tasks.input.kept_types import cast, is_typed
 from rowmill.tasks.input.survey import digest_of
 
 BATCH_ROWS = 1_024
@@ -39,7 +38,7 @@ class KeptColumns:
         self.types = types
         self._files, self._file_rows = list(files), file_rows
         self._states, self._max_line_bytes = list(states), max_line_bytes
-        self._as_arrow = is_parquet(files)
+        self._as_arrow = is_typed(files)
 
     def of(self, shard: Shard) -> Pick:
         """A way to the kept columns of a shard's rows. Raises InputError where these rows are not there any more."""
@@ -88,7 +87,9 @@ class KeptColumns:
             start = Cursor("", 0, 0)
 
     def _arrow(self, file: InputFile, start: Cursor, rows: int) -> Iterator[pa.Table]:
-        for batch in parquet_columns(file, start.line, rows, list(self.types)):
+        typed = typed_of(file)
+        assert typed is not None
+        for batch in typed.columns(file, start.line, rows, list(self.types)):
             columns = dict(zip(batch.schema.names, batch.columns, strict=True))
             yield pa.table(
                 {

@@ -11,8 +11,8 @@ from pyarrow import types as of
 
 from rowmill.schemas.errors import InputError
 from rowmill.schemas.results import KeepTypes
-from rowmill.tasks.input.files import InputFile, kind_of, name_of
-from rowmill.tasks.input.parquet import parquet_columns, parquet_rows, parquet_schema
+from rowmill.tasks.input.files import InputFile, name_of
+from rowmill.tasks.input.formats import Typed, typed_of
 
 _KINDS: tuple[Callable[[pa.DataType], bool], ...] = (
     lambda type_: of.is_string(type_) or of.is_large_string(type_) or of.is_string_view(type_),
@@ -27,20 +27,26 @@ _KINDS: tuple[Callable[[pa.DataType], bool], ...] = (
 )
 
 
-def is_parquet(files: Sequence[InputFile]) -> bool:
-    """Whether the kept columns of an input travel as Arrow: its files are Parquet, every one."""
-    return bool(files) and all(kind_of(file) == "parquet" for file in files)
+def is_typed(files: Sequence[InputFile]) -> bool:
+    """Whether the kept columns of an input travel as Arrow: all its files have typed columns."""
+    return bool(files) and all(typed_of(file) is not None for file in files)
 
 
 def kept_types(files: Sequence[InputFile], names: Sequence[str], met: KeepTypes) -> dict[str, pa.DataType]:
-    """The types of these columns: what Parquet files state, unified where they differ, else what values were `met`.
+    """The types of these columns: what typed files state, unified where they differ, else what values were `met`.
 
     Raises InputError naming file, column and both types where no type holds the values of all files unchanged.
     """
-    if not is_parquet(files):
+    if not is_typed(files):
         return met.arrow(list(names))
-    schemas = [(file, parquet_schema(file)) for file in files] if names else []
+    schemas = [(file, _typed(file).schema(file)) for file in files] if names else []
     return {name: _unified(name, schemas) for name in names}
+
+
+def _typed(file: InputFile) -> Typed:
+    typed = typed_of(file)
+    assert typed is not None
+    return typed
 
 
 def _unified(name: str, schemas: Sequence[tuple[InputFile, pa.Schema]]) -> pa.DataType:
@@ -116,7 +122,7 @@ def _merged_struct(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
 def _cannot_hold(file: InputFile, name: str, type_: pa.DataType) -> str | None:
     """Why the values of a file's column cannot become this type unchanged; None where they can."""
     try:
-        for batch in parquet_columns(file, 0, parquet_rows(file), [name]):
+        for batch in _typed(file).columns(file, 0, _typed(file).rows(file), [name]):
             cast(batch.column(batch.schema.get_field_index(name)), type_)
     except (pa.ArrowException, ValueError) as error:
         return str(error).splitlines()[0]

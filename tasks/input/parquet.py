@@ -11,22 +11,13 @@ import pyarrow.parquet as pq
 
 from rowmill.schemas.errors import InputError
 from rowmill.schemas.row import Cursor
-from rowmill.tasks.input.arrow_values import batch_rows
-from rowmill.tasks.input.files import InputFile, Line, buffer_of, name_of, parquet_source, state_of
-
-BATCH_ROWS = 1_024
+from rowmill.tasks.input.files import InputFile, Line, arrow_source, buffer_of, name_of, state_of
+from rowmill.tasks.input.typed_lines import BATCH_ROWS, batch_size, lines_of
 
 
-def parquet_lines(file: InputFile, start: Cursor) -> Iterator[Line]:
+def parquet_lines(file: InputFile, start: Cursor, max_line_bytes: int) -> Iterator[Line]:
     """The rows from a cursor on; where the file is damaged, a last one that tells it."""
-    position = start.offset
-    try:
-        for batch in _batches(file, position, None):
-            for columns, raw in zip(*batch_rows(batch), strict=True):
-                yield Line(position, position + 1, raw, columns=columns)
-                position += 1
-    except (OSError, pa.ArrowException, ValueError) as error:
-        yield Line(position, position + 1, b"", problem=f"the rest of the file cannot be read: {error}")
+    return lines_of(_batches(file, start.offset, None), start.offset, max_line_bytes)
 
 
 def parquet_columns(file: InputFile, position: int, rows: int, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
@@ -56,7 +47,7 @@ def parquet_schema(file: InputFile) -> pa.Schema:
 def parquet_rows(file: InputFile) -> int:
     """How many rows a file states. Raises InputError for what is no Parquet file."""
     try:
-        return int(pq.read_metadata(parquet_source(file)).num_rows)
+        return int(pq.read_metadata(arrow_source(file)).num_rows)
     except (OSError, pa.ArrowException, ValueError) as error:
         raise _no_parquet(file, error) from None
 
@@ -67,7 +58,7 @@ def _opened(file: InputFile) -> pq.ParquetFile:
 
 def _with_unit(file: InputFile, unit: str | None) -> pq.ParquetFile:
     return pq.ParquetFile(
-        parquet_source(file), pre_buffer=False, buffer_size=buffer_of(file), coerce_int96_timestamp_unit=unit
+        arrow_source(file), pre_buffer=False, buffer_size=buffer_of(file.place), coerce_int96_timestamp_unit=unit
     )
 
 
@@ -95,10 +86,13 @@ def _int96_unit(file: InputFile, *_: Any) -> str | None:
 def _batches(file: InputFile, position: int, names: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
     with _opened(file) as parquet:
         first, groups = _groups_from(parquet, position)
-        for batch in parquet.iter_batches(BATCH_ROWS, row_groups=groups, columns=names, use_threads=False):
-            if first + batch.num_rows > position:
-                yield batch.slice(max(0, position - first))
-            first += batch.num_rows
+        for group in groups:
+            about = parquet.metadata.row_group(group)
+            few = batch_size(about.num_rows, about.total_byte_size)
+            for batch in parquet.iter_batches(few, row_groups=[group], columns=names, use_threads=False):
+                if first + batch.num_rows > position:
+                    yield batch.slice(max(0, position - first))
+                first += batch.num_rows
 
 
 def _groups_from(parquet: pq.ParquetFile, position: int) -> tuple[int, list[int]]:

@@ -7,21 +7,15 @@ from typing import Any
 
 from rowmill.schemas.errors import InputError
 from rowmill.schemas.row import Cursor, Row, Shard, Unreadable
-from rowmill.tasks.input.files import RAW_SHOWN, InputFile, Line, input_files, kind_of, name_of
-from rowmill.tasks.input.jsonl import columns_of_line, jsonl_lines
-from rowmill.tasks.input.parquet import parquet_lines
+from rowmill.tasks.input.files import RAW_SHOWN, InputFile, Line, name_of
+from rowmill.tasks.input.formats import lines
+from rowmill.tasks.input.jsonl import columns_of_line
+from rowmill.tasks.input.listing import input_files, job_files
 
-__all__ = ["input_files", "judge", "kind_of", "lines", "shard_lines", "shard_rows", "without_id"]
+__all__ = ["input_files", "job_files", "judge", "lines", "shard_lines", "shard_rows", "without_id"]
 
 # Batch files name their rows themselves: OpenAI's lines by custom_id, Gemini's by key.
 BATCH_IDS = (("custom_id", "body"), ("key", "request"))
-
-
-def lines(file: InputFile, start: Cursor, max_line_bytes: int) -> Iterator[Line]:
-    """The lines of a file from a cursor on. A damaged rest of a file is one last line with a problem."""
-    if kind_of(file) == "parquet":
-        return parquet_lines(file, start)
-    return jsonl_lines(file, start, max_line_bytes)
 
 
 def judge(line: Line, index: int, file: str, id_column: str | None) -> Row | Unreadable:
@@ -32,11 +26,11 @@ def judge(line: Line, index: int, file: str, id_column: str | None) -> Row | Unr
     if columns is not None and problem is None:
         row_id, problem = _row_id(columns, index, id_column)
         if problem is None:
-            return Row(index, row_id, columns, file, line.number)
+            return Row(index, row_id, columns, file, line.number, line.unit)
     raw = line.raw[:RAW_SHOWN].decode("utf-8", "replace").rstrip("\r\n")
     # A position cannot stand for an id that the row did not tell: "#7" is no id a column would hold.
     row_id = str(index) if id_column is None else f"#{index}"
-    return Unreadable(index, row_id, problem or "", file, line.number, raw)
+    return Unreadable(index, row_id, problem or "", file, line.number, raw, line.unit)
 
 
 def without_id(id_column: str) -> str:

@@ -9,10 +9,10 @@ from typing import Any
 
 from rowmill.schemas.results import KeepTypes
 from rowmill.schemas.row import Cursor, Row, Shard, Unreadable
-from rowmill.tasks.input.files import COMPRESSED, InputFile, Line, kind_of, name_of, size_of
-from rowmill.tasks.input.kept_types import is_parquet
+from rowmill.tasks.input.files import InputFile, Line, name_of, size_of
+from rowmill.tasks.input.formats import typed_of
+from rowmill.tasks.input.kept_types import is_typed
 from rowmill.tasks.input.key_index import KeyIndex
-from rowmill.tasks.input.parquet import parquet_rows
 from rowmill.tasks.input.reader import judge, lines, shard_lines
 
 CHECKED_ROWS = 1_000_000
@@ -58,6 +58,8 @@ class _Cut:
         self.rows += 1
         self.hash.update(len(line.raw).to_bytes(8, "little"))
         self.hash.update(line.raw)
+        if line.context:
+            self.hash.update(line.context)
 
     def shard(self) -> Shard:
         return Shard(self.number, self.first_row, self.rows, self.start, self.hash.hexdigest())
@@ -83,8 +85,8 @@ class Surveyor:
     ) -> None:
         self.survey = Survey()
         self._files, self._id = files, id_column
-        # Parquet files state the types of their columns themselves.
-        self._keep = () if is_parquet(files) else tuple(keep)
+        # Files of typed columns state the types themselves.
+        self._keep = () if is_typed(files) else tuple(keep)
         self._keys, self._sizes = keys, sizes
         self._limit, self._max_line_bytes = limit, max_line_bytes
         self._shard_rows = shard_size(files)
@@ -165,8 +167,8 @@ def shard_size(files: Sequence[InputFile]) -> int:
     """Rows a shard: 5,000, or as many as keep a run within 1,000 shards (see docs/decisions.md)."""
     rows = 0
     for file in files:
-        if kind_of(file) == "parquet":
-            rows += parquet_rows(file)
+        if (typed := typed_of(file)) is not None:
+            rows += typed.rows(file)
         else:
             rows += _rows_guess(file)
     return max(SMALL_SHARD, -(-rows // MAX_SHARDS))
@@ -174,7 +176,7 @@ def shard_size(files: Sequence[InputFile]) -> int:
 
 def _rows_guess(file: InputFile) -> int:
     """About how many lines a file has, from its size and its first lines."""
-    size = size_of(file) * (COMPRESSION_GUESS if file.suffix.lower() in COMPRESSED else 1)
+    size = size_of(file) * (COMPRESSION_GUESS if file.compression else 1)
     seen, count = 0, 0
     for line in lines(file, Cursor(name_of(file), 0, 0), PEEK_BYTES):
         seen, count = line.offset + len(line.raw), count + 1

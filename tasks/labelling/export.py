@@ -15,7 +15,7 @@ from rowmill.schemas.json_text import JsonTextError, decode_json, encode_json
 from rowmill.schemas.label import Label
 from rowmill.schemas.request import Request
 from rowmill.schemas.row import Row
-from rowmill.tasks.input.reader import input_files, shard_rows
+from rowmill.tasks.input.reader import job_files, shard_rows
 from rowmill.tasks.labelling.judgements import REVIEW
 from rowmill.tasks.labelling.label_studio import as_task, interface
 from rowmill.tasks.labelling.review import reason
@@ -47,7 +47,7 @@ def to_review(root: Path) -> Iterator[Mapping[str, Any]]:
 
 def every_row(root: Path, job: Job, model: Model, label: Label) -> Iterator[Mapping[str, Any]]:
     """Every row that was answered, in the same form, its text from the input. Raises InputError, DamageError."""
-    files, planner = input_files(job.input), Planner(job, model, sandbox=False)
+    files, planner = job_files(job), Planner(job, model, sandbox=False)
     for part in sorted((root / "results").glob("part-*.parquet")):
         table = pq.read_table(part, columns=RESULTS)
         found = {row["row_index"]: row for row in table.to_pylist() if row["votes"]}

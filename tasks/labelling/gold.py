@@ -174,7 +174,7 @@ def _walk(
 
 def _meet(found: dict[str, str], row: Row, column: str, reader: GoldReader) -> Labels | None:
     """The labels of a row's column, each noted with the place where it was met first."""
-    where = f"{row.file}, line {row.line}, column {column!r}"
+    where = f"{row.place}, column {column!r}"
     try:
         labels = reader.labels(row.columns.get(column))
     except ValueError as error:

@@ -17,14 +17,13 @@ from rowmill.schemas.request import FunctionCall, FunctionResult, Media, Request
 from rowmill.schemas.row import Row
 from rowmill.tasks.gateway.protocols.registry import PROTOCOLS
 from rowmill.tasks.input.files import size_of
-from rowmill.tasks.input.reader import input_files, judge, shard_lines
+from rowmill.tasks.input.reader import job_files, judge, shard_lines
 from rowmill.tasks.job.job_file import catalogue_of, job_of
 from rowmill.tasks.output.part_writer import read_footer
 from rowmill.tasks.plan.label_prompt import as_asked
 from rowmill.tasks.plan.planner import Planner
 
 # A compressed file is read from its beginning for each row that lies deep in it.
-COMPRESSED = (".gz", ".zst")
 QUICK_BYTES = 32 << 20
 NO_INPUT = "the input is not there any more, so the prompt cannot be shown"
 
@@ -52,16 +51,14 @@ class Prompts:
             self._model: Model = find_model(
                 self._job.model, catalogue_of(self._job, os.environ.get("ROWMILL_CATALOGUE"))
             )
-            self._files = input_files(self._job.input)
+            self._files = job_files(self._job)
             paths = [file["path"] for file in manifest["input"]["files"]]
             # An input that was moved as a whole is the same files in the same order.
             self._moved = (
                 dict(zip(paths, map(str, self._files), strict=False)) if len(paths) == len(self._files) else {}
             )
             self._planner = Planner(as_asked(self._job), self._model, sandbox=is_sandbox(manifest))
-            self.is_quick = all(
-                file.suffix.lower() not in COMPRESSED or size_of(file) <= QUICK_BYTES for file in self._files
-            )
+            self.is_quick = all(file.compression is None or size_of(file) <= QUICK_BYTES for file in self._files)
         except (RowmillError, OSError, ValueError, KeyError) as error:
             self._why = f"{NO_INPUT} ({error})"
             self.is_quick = True

@@ -94,7 +94,7 @@ def bad_input(survey: Survey, job: Job, planner: Planner) -> Iterator[InputError
         if job.id is not None and first is not None and first.reason == without_id(job.id):
             yield InputError(
                 f"id names the column {job.id!r}, which no row has",
-                where=f"{first.file}, line {first.line}",
+                where=first.place,
                 hint="name a column that every row has, or leave `id` out: the row's position is then its id",
             )
         return
@@ -122,7 +122,7 @@ def _no_row_can_be_asked(survey: Survey, planner: Planner) -> InputError | None:
     row = survey.sample[0]
     return InputError(
         f"no request can be made of these rows: {first.error_message}",
-        where=f"{row.file}, line {row.line}",
+        where=row.place,
         hint="fix the prompt or the input",
     )
 

@@ -172,7 +172,7 @@ class Planner:
 
     def stands_twice(self, row: Row, first: int) -> Outcome:
         """The outcome of a row whose id an earlier row has."""
-        message = f"{row.file}, line {row.line}: the id {row.row_id!r} stands in row {first} too"
+        message = f"{row.place}: the id {row.row_id!r} stands in row {first} too"
         return self._never_asked(row, Status.UNREADABLE, "duplicate_id", message, row_id=f"#{row.index}")
 
     def _never_asked(self, row: Row, status: Status, kind: str, message: str, row_id: str | None = None) -> Outcome:

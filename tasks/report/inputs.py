@@ -11,8 +11,8 @@ from rowmill.schemas.errors import RowmillError
 from rowmill.schemas.job import Job
 from rowmill.schemas.json_text import encode_json
 from rowmill.schemas.row import Row
-from rowmill.tasks.input.files import input_state
-from rowmill.tasks.input.reader import input_files, shard_rows
+from rowmill.tasks.input.formats import input_state
+from rowmill.tasks.input.reader import job_files, shard_rows
 from rowmill.tasks.job.job_file import job_of
 from rowmill.tasks.output.folder import manifest_of
 from rowmill.tasks.output.part_writer import read_footer
@@ -60,7 +60,7 @@ def inputs_text(told: Mapping[str, Any]) -> list[str]:
 def _rows(root: Path, manifest: Mapping[str, Any]) -> list[tuple[str, dict[str, int]]]:
     """Ids of an output's rows, each with a hash of every column of its input. Raises InputError, ValueError."""
     job: Job = job_of(manifest["job"], str(root / "run.json"))
-    files = input_files(job.input)
+    files = job_files(job)
     if input_state(files) != manifest["input"]["files"]:
         raise ValueError(f"{job.input} has changed since")
 

@@ -17,7 +17,7 @@ from rowmill.schemas.manifest import is_sandbox
 from rowmill.schemas.outcome import answer_digest
 from rowmill.schemas.request import Request
 from rowmill.schemas.row import Row, Shard
-from rowmill.tasks.input.reader import input_files, shard_rows
+from rowmill.tasks.input.reader import job_files, shard_rows
 from rowmill.tasks.input.survey import digest_of
 from rowmill.tasks.job.job_file import catalogue_of
 from rowmill.tasks.labelling.label_run import in_begun_order
@@ -66,7 +66,7 @@ def _expected_keys(part: Path, manifest: Mapping[str, Any]) -> dict[int, str]:
     try:
         job = in_begun_order(Job.model_validate(manifest["job"]), manifest)
         model = find_model(job.model, catalogue_of(job, os.environ.get("ROWMILL_CATALOGUE")))
-        files = input_files(job.input)
+        files = job_files(job)
         shard: Shard = read_footer(part).shard
         if digest_of(shard, files, job.limits.max_line_bytes) != shard.digest:
             return {}

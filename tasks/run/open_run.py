@@ -16,9 +16,9 @@ from rowmill.schemas.attempt import Spent
 from rowmill.schemas.manifest import WITHOUT_LEDGER, Termination
 from rowmill.schemas.price import Cost, parse_amount
 from rowmill.schemas.row import Row, Shard, Unreadable
-from rowmill.tasks.input.files import input_state
+from rowmill.tasks.input.formats import input_state
 from rowmill.tasks.input.kept_columns import KeptColumns
-from rowmill.tasks.input.kept_types import is_parquet
+from rowmill.tasks.input.kept_types import is_typed
 from rowmill.tasks.input.key_index import KeyIndex
 from rowmill.tasks.input.reader import shard_rows
 from rowmill.tasks.input.survey import Survey, Surveyor
@@ -124,7 +124,7 @@ class _Opening:
         )
         survey = await asyncio.to_thread(surveyor.run_checked)
         schema, types = columns_of(job, plan.validator.shape, survey, plan.files)
-        if not is_parquet(plan.files):
+        if not is_typed(plan.files):
             plan.planner.keep_types = {name: types[name] for name in job.keep}
         kept = KeptColumns(
             plan.files,

@@ -13,7 +13,7 @@ from rowmill.schemas.job import Job
 from rowmill.tasks.answers.validator import Validator
 from rowmill.tasks.gateway.credentials import Gateway
 from rowmill.tasks.input.files import InputFile
-from rowmill.tasks.input.reader import input_files
+from rowmill.tasks.input.listing import job_files, reading_notes
 from rowmill.tasks.job.checks import notes
 from rowmill.tasks.job.fingerprint import job_fingerprint
 from rowmill.tasks.job.job_file import catalogue_of
@@ -80,7 +80,9 @@ def plan_run(job: Job, options: Options, gateway: Gateway, *, clock: Clock, addr
     if options.sandbox:
         catalogue = {name: in_sandbox(known) for name, known in catalogue.items()}
     model = find_model(job.model, catalogue)
-    files = input_files(job.input)
+    files = job_files(job)
+    for note in reading_notes(files):
+        log.warning("%s", note)
     labelling = label_run(
         job, files, model, options.gold, fresh=options.fresh, limit=options.limit, gold_by=options.gold_by
     )

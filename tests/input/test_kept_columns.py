@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from rowmill.schemas.errors import InputError, JobError
 from rowmill.schemas.results import KeepTypes, results_schema
 from rowmill.schemas.row import Row
-from rowmill.tasks.input.files import input_state
+from rowmill.tasks.input.formats import input_state
 from rowmill.tasks.input.kept_columns import KeptColumns
 from rowmill.tasks.input.kept_types import kept_types
 from rowmill.tasks.input.key_index import KeyIndex
@@ -398,8 +398,8 @@ def test_reading_and_keeping_never_loads_pandas(tmp_path):
         pa.array([1_767_616_200_123_456_789, 1_767_616_200_000_000_000, None], pa.timestamp("ns")),
     )
     code = (
-        "import sys; from pathlib import Path; from rowmill.tasks.input.reader import lines; from rowmill.schemas.row import Cursor;"
-        f"print([line.columns['col'] for line in lines(Path({str(tmp_path / 'in.parquet')!r}), Cursor('', 0, 0), 99)]);"
+        "import sys; from pathlib import Path; from rowmill.tasks.input.reader import lines; from rowmill.tasks.input.files import InputFile; from rowmill.schemas.row import Cursor;"
+        f"print([line.columns['col'] for line in lines(InputFile(Path({str(tmp_path / 'in.parquet')!r}), 'parquet'), Cursor('', 0, 0), 99)]);"
         "print('pandas' in sys.modules)"
     )
     told = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.splitlines()

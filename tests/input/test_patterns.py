@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rowmill.schemas.row import Row
-from rowmill.tasks.input.files import input_state, name_of
+from rowmill.tasks.input.files import name_of
+from rowmill.tasks.input.formats import input_state
 from rowmill.tasks.input.key_index import KeyIndex
 from rowmill.tasks.input.patterns import files_matching
 from rowmill.tasks.input.reader import input_files, shard_rows

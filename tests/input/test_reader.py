@@ -16,13 +16,16 @@ from hypothesis import strategies as st
 
 from rowmill.schemas.errors import InputError
 from rowmill.schemas.row import Cursor, Row, Unreadable
+from rowmill.tasks.input.files import InputFile
+from rowmill.tasks.input.formats import format_of_ending
 from rowmill.tasks.input.reader import input_files, judge, lines
 
 START = Cursor("", 0, 0)
 
 
 def rows_of(path: Path, id_column: str | None = None, most: int = 1 << 20) -> list[Row | Unreadable]:
-    return [judge(line, n, str(path), id_column) for n, line in enumerate(lines(path, START, most))]
+    file = InputFile(path, format_of_ending(path.name) or "")
+    return [judge(line, n, str(path), id_column) for n, line in enumerate(lines(file, START, most))]
 
 
 def write(path: Path, content: bytes) -> Path:
@@ -116,7 +119,10 @@ def test_parquet_rows_keep_their_types_and_start_anywhere(tmp_path):
     )
     pq.write_table(table, tmp_path / "r.parquet", row_group_size=700)
     for start in (0, 1, 699, 700, 1_500, 2_499, 2_500):
-        found = [line.columns["n"] for line in lines(tmp_path / "r.parquet", Cursor("", start, start), 1)]
+        found = [
+            line.columns["n"]
+            for line in lines(InputFile(tmp_path / "r.parquet", "parquet"), Cursor("", start, start), 1)
+        ]
         assert found == list(range(start, 2_500))
 
 
@@ -124,8 +130,8 @@ def test_a_folder_is_read_in_order_and_oddities_are_refused(tmp_path):
     """Files of a folder come sorted, hidden ones and other kinds left out; what is no input is refused by name."""
     for name in ("b.jsonl", "a.jsonl", "_success.json", ".hidden.jsonl", "notes.txt", "sub/c.jsonl.gz"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        write(tmp_path / name, b'{"a": 1}\n')
-    names = [str(path.relative_to(tmp_path)) for path in input_files(str(tmp_path))]
+        write(tmp_path / name, b"a note\n" if name == "notes.txt" else b'{"a": 1}\n')
+    names = [str(file.place.relative_to(tmp_path)) for file in input_files(str(tmp_path))]
     assert names == ["a.jsonl", "b.jsonl", "sub/c.jsonl.gz"]
     assert len(input_files(str(tmp_path / "*.jsonl"))) == 2
     for wrong in ("none.jsonl", "*.parquet", "notes.txt"):

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rowmill.schemas.row import Row
+from rowmill.tasks.input.files import InputFile
 from rowmill.tasks.input.key_index import KeyIndex
 from rowmill.tasks.input.reader import shard_rows
 from rowmill.tasks.input.survey import Surveyor
@@ -37,7 +38,7 @@ def test_shards_cover_every_row_once(tmp_path, counts, sizes, limit):
     files = []
     for number, count in enumerate(counts):
         content = b"".join(b'{"v": "%d-%d"}\n' % (number, n) for n in range(count))
-        files.append(write(tmp_path / f"{number}.jsonl", content))
+        files.append(InputFile(write(tmp_path / f"{number}.jsonl", content), "jsonl"))
     everything = [f"{number}-{n}" for number, count in enumerate(counts) for n in range(count)][:limit]
     with KeyIndex(tmp_path / "keys") as keys:
         surveyor = Surveyor(
@@ -58,7 +59,7 @@ def test_an_edited_row_changes_its_shards_digest_alone(tmp_path):
     """A shard's digest tells whether its rows are still the same."""
 
     def digests(content: bytes) -> list[str]:
-        path = write(tmp_path / "r.jsonl", content)
+        path = InputFile(write(tmp_path / "r.jsonl", content), "jsonl")
         with KeyIndex(tmp_path / "keys") as keys:
             surveyor = Surveyor(
                 [path], id_column=None, keep=[], keys=keys, sizes={0: 2, 1: 2}, limit=None, max_line_bytes=99

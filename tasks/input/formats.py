@@ -1,0 +1,202 @@
+"""Formats: every kind of file that rows are read from, a line each; and which of them a file is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+
+from rowmill.schemas.errors import InputError
+from rowmill.schemas.json_text import encode_json
+from rowmill.schemas.row import Cursor
+from rowmill.tasks.input import files as of_files
+from rowmill.tasks.input.arrow_ipc import arrow_columns, arrow_lines, arrow_rows, arrow_schema
+from rowmill.tasks.input.csv import csv_lines
+from rowmill.tasks.input.csv_dialect import dialect_of
+from rowmill.tasks.input.files import COMPRESSED, InputFile, Line, name_of
+from rowmill.tasks.input.json_array import json_array_lines, kind_of_json
+from rowmill.tasks.input.jsonl import columns_of_line, jsonl_lines
+from rowmill.tasks.input.parquet import parquet_columns, parquet_lines, parquet_rows, parquet_schema
+from rowmill.tasks.input.stream import BOM, DAMAGE, head_of
+from rowmill.tasks.input.wrong_kinds import way_out, wrong_kind
+
+HEAD_BYTES = 64 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class Typed:
+    """What a format with typed columns gives beside its lines: columns as Arrow has them, unchanged."""
+
+    schema: Callable[[InputFile], pa.Schema]
+    rows: Callable[[InputFile], int]
+    columns: Callable[[InputFile, int, int, Sequence[str]], Iterator[pa.RecordBatch]]
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A kind of file: the endings that name it, and how its lines are read. `is_text`: it may be compressed too."""
+
+    endings: tuple[str, ...]
+    lines: Callable[[InputFile, Cursor, int], Iterator[Line]]
+    is_text: bool = True
+    typed: Typed | None = None
+
+
+FORMATS: Mapping[str, Format] = {
+    "jsonl": Format((".jsonl", ".ndjson"), jsonl_lines),
+    "json": Format((".json",), json_array_lines),
+    "csv": Format((".csv", ".tsv", ".tab"), csv_lines),
+    "parquet": Format(
+        (".parquet", ".pq"), parquet_lines, is_text=False, typed=Typed(parquet_schema, parquet_rows, parquet_columns)
+    ),
+    "arrow": Format(
+        (".arrow", ".feather", ".ipc", ".arrows"), arrow_lines, is_text=False,
+        typed=Typed(arrow_schema, arrow_rows, arrow_columns),
+    ),
+}  # fmt: skip
+READ = (
+    "rowmill reads .jsonl, .json, .csv and .tsv, each also .gz or .zst, .parquet, .arrow and .xlsx, and queries: see "
+    "docs/guides/inputs.md"
+)
+
+
+def lines(file: InputFile, start: Cursor, max_line_bytes: int) -> Iterator[Line]:
+    """The lines of a file from a cursor on. A damaged rest of a file is one last line with a problem."""
+    found = FORMATS[file.format].lines(file, start, max_line_bytes)
+    return found if not file.partition else _partitioned(found, dict(file.partition))
+
+
+def _partitioned(found: Iterator[Line], partition: Mapping[str, str | None]) -> Iterator[Line]:
+    """The lines with the columns that the file's folders name; one that the file has itself stands as it is there."""
+    context = encode_json(partition)
+    for line in found:
+        columns, problem = line.columns, line.problem
+        if columns is None and problem is None:
+            columns, problem = columns_of_line(line)
+        columns = None if columns is None else {**partition, **columns}
+        yield msgspec.structs.replace(line, columns=columns, problem=problem, context=context + line.context)
+
+
+def typed_of(file: InputFile) -> Typed | None:
+    """What a file with typed columns gives, those that its folders name among them; None for text."""
+    typed = FORMATS[file.format].typed
+    return typed if typed is None or not file.partition else _with_partition(typed, dict(file.partition))
+
+
+def _with_partition(typed: Typed, partition: Mapping[str, str | None]) -> Typed:
+    def schema(file: InputFile) -> pa.Schema:
+        found = typed.schema(file)
+        for name in partition:
+            found = found if name in found.names else found.append(pa.field(name, pa.string()))
+        return found
+
+    def columns(file: InputFile, position: int, rows: int, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        own = typed.schema(file).names
+        added = [name for name in names if name in partition and name not in own]
+        # Without any of its own columns a batch would not tell how many rows it has.
+        asked = [name for name in names if name not in added] or own[:1]
+        for batch in typed.columns(file, position, rows, asked):
+            for name in added:
+                values = pa.array([partition[name]] * batch.num_rows, pa.string())
+                batch = batch.append_column(name, values)
+            yield batch
+
+    return Typed(schema, typed.rows, columns)
+
+
+def state_of(file: InputFile) -> dict[str, Any]:
+    """A file's path, size and time of change, and how it is read where its bytes do not say it. Raises OSError."""
+    told = of_files.state_of(file)
+    return {**told, "read_as": dialect_of(file).told} if file.format == "csv" else told
+
+
+def input_state(files: Sequence[InputFile]) -> list[dict[str, Any]]:
+    """The state of each input file. Raises InputError where one is gone."""
+    found = []
+    for file in files:
+        try:
+            found.append(state_of(file))
+        except OSError as error:
+            raise InputError(
+                f"cannot be read: {error.strerror}", where=name_of(file), hint="it was there a moment ago: put it back"
+            ) from None
+    return found
+
+
+def format_of_ending(name: str) -> str | None:
+    """The format that a file's ending names; None for another ending."""
+    name = plain = name.lower()
+    for ending in COMPRESSED:
+        plain = plain.removesuffix(ending)
+    for found, known in FORMATS.items():
+        if (plain if known.is_text else name).endswith(known.endings):
+            return found
+    return None
+
+
+def format_of(file: InputFile) -> str:
+    """The format of a file: what the job says, what its ending names, or what its content is.
+
+    Raises InputError for a file of another kind, naming what makes rows of it, and for JSON that is no rows.
+    """
+    known = file.format or format_of_ending(file.name)
+    try:
+        if known is None:
+            return _format_of_content(file, head_of(file, HEAD_BYTES))
+        if known in ("jsonl", "json") and (isinstance(file.place, Path) or known == "json"):
+            return _json_format(file, known)
+    except DAMAGE as error:
+        if isinstance(error, OSError) and error.strerror:
+            raise InputError(
+                f"cannot be read: {error.strerror}", where=name_of(file), hint="make it readable for this user"
+            ) from None
+        # The damage is told in the row where it is met.
+        return known or "jsonl"
+    return known
+
+
+def _json_format(file: InputFile, known: str) -> str:
+    head = _head_of_json(file, *of_files.state_of(file).values())
+    found = kind_of_json(head, is_all=len(head) < HEAD_BYTES)
+    if found == "object":
+        raise InputError(
+            "this is one JSON object over many lines, not one object a line",
+            where=name_of(file),
+            hint=f"take its rows out, with the name of your list: jq -c '.rows[]' {file.name} > rows.jsonl",
+        )
+    if found == "json" and known == "jsonl":
+        raise InputError(
+            "this is a JSON array, and a .jsonl file holds one object a line",
+            where=name_of(file),
+            hint=f"rename it to .json, or: jq -c '.[]' {file.name} > rows.jsonl",
+        )
+    return found
+
+
+@lru_cache(maxsize=4_096)
+def _head_of_json(file: InputFile, *_: Any) -> bytes:
+    return head_of(file, HEAD_BYTES)
+
+
+def _format_of_content(file: InputFile, head: bytes) -> str:
+    """What a file without a known ending is. Raises InputError where it is nothing that rows are read from."""
+    if (wrong := wrong_kind(file.name, head)) is not None:
+        raise InputError(f"this is {wrong.what}", where=name_of(file), hint=way_out(wrong, str(file)))
+    for magic, name in _MAGICS:
+        if head.startswith(magic):
+            return name
+    text = head.removeprefix(BOM).lstrip()
+    if text[:1] in (b"{", b"["):
+        return _json_format(file, "json")
+    if text and b"\0" not in text and dialect_of(file).looks_right:
+        return "csv"
+    ending = file.suffix or "(no ending)"
+    raise InputError(f"unknown kind of file {ending}", where=name_of(file), hint=READ)
+
+
+_MAGICS = ((b"PAR1", "parquet"), (b"ARROW1", "arrow"), (b"\xff\xff\xff\xff", "arrow"))

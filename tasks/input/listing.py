@@ -1,0 +1,120 @@
+"""Listing: the files of an input, in order, each with its format and the columns that its folders name."""
+
+from __future__ import annotations
+
+import glob
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
+
+from rowmill.schemas.errors import InputError
+from rowmill.schemas.job import Csv, Job
+from rowmill.tasks.input.csv_dialect import dialect_of
+from rowmill.tasks.input.files import AS_SEEN, InputFile, Place
+from rowmill.tasks.input.formats import format_of, format_of_ending
+from rowmill.tasks.input.patterns import files_matching
+from rowmill.tasks.system.s3 import SCHEME, bucket_files
+
+KINDS = ".jsonl, .json, .csv, .tsv (each also .gz or .zst), .parquet or .arrow"
+# What Hive writes for a null.
+NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
+_PARTITION = re.compile(r"([^=/]+)=([^/]*)")
+# Files of these kinds have always been read together; of the others a folder holds one kind.
+MIXED = {"jsonl", "parquet"}
+NOTES_MOST = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a job says of how its files are read, where that is not what they show."""
+
+    format: str = ""
+    csv: Csv = AS_SEEN
+
+
+AS_FOUND = Reading()
+
+
+def job_files(job: Job) -> list[InputFile]:
+    """The files of a job's input. Raises InputError."""
+    return input_files(job.input, Reading(csv=job.csv))
+
+
+def input_files(pattern: str, reading: Reading = AS_FOUND) -> list[InputFile]:
+    """The files of an input, in sorted order. Raises InputError where there is none or one is of no known kind."""
+    if pattern.startswith(SCHEME):
+        return _in_bucket(pattern, reading)
+    path = Path(pattern)
+    if path.is_dir():
+        return _in_folder(path, reading)
+    if path.is_file():
+        return _read_as([path], reading)
+    if not glob.has_magic(pattern):
+        raise InputError("no such file or folder", where=pattern, hint="`input` is relative to the job file")
+    places = [Path(name) for name in files_matching(pattern)]
+    if not places:
+        raise InputError("no file matches this pattern", where=pattern, hint="`input` is relative to the job file")
+    return _read_as(places, reading)
+
+
+def _in_folder(path: Path, reading: Reading) -> list[InputFile]:
+    places = [p for p in sorted(path.rglob("*")) if p.is_file() and _is_known(p, reading) and not _is_hidden(p, path)]
+    if not places:
+        raise InputError(f"the folder holds no {KINDS} file", where=str(path), hint="name another folder, or a file")
+    return _alike(_read_as(places, reading), str(path))
+
+
+def _in_bucket(pattern: str, reading: Reading) -> list[InputFile]:
+    places = [file for file in bucket_files(pattern) if _is_known(file, reading)]
+    if not places:
+        raise InputError(f"no {KINDS} object is there", where=pattern, hint="name another object or prefix")
+    return _alike(_read_as(places, reading), pattern)
+
+
+def _is_known(place: Place, reading: Reading) -> bool:
+    return bool(reading.format) or format_of_ending(place.name) is not None
+
+
+def _is_hidden(path: Path, root: Path) -> bool:
+    return any(part.startswith((".", "_")) for part in path.relative_to(root).parts)
+
+
+def _read_as(places: Sequence[Place], reading: Reading) -> list[InputFile]:
+    files = [InputFile(place, reading.format, partition_of(place), reading.csv) for place in places]
+    return [replace(file, format=format_of(file)) for file in files]
+
+
+def _alike(files: list[InputFile], where: str) -> list[InputFile]:
+    """The files of a folder, which hold rows of one kind: a file beside its own copy in another is not meant."""
+    kinds = Counter(file.format for file in files)
+    if len(kinds) > 1 and set(kinds) - MIXED:
+        told = ", ".join(f"{count:,} {kind}" for kind, count in sorted(kinds.items()))
+        raise InputError(
+            f"the folder holds files of several kinds ({told})", where=where,
+            hint="name those of one by a pattern, such as data/*.csv",
+        )  # fmt: skip
+    return files
+
+
+def partition_of(place: Place) -> tuple[tuple[str, str | None], ...]:
+    """The columns that the folders right above a file name, as in `year=2026/month=01/part.parquet`."""
+    parts = place.parent.parts if isinstance(place, Path) else PurePosixPath(str(place)).parent.parts
+    found: list[tuple[str, str | None]] = []
+    for part in reversed(parts):
+        match = _PARTITION.fullmatch(part)
+        if match is None:
+            break
+        name, value = map(unquote, match.groups())
+        found.append((name, None if value == NO_VALUE else value))
+    return tuple(dict(reversed(found)).items())
+
+
+def reading_notes(files: Sequence[InputFile]) -> list[str]:
+    """How files are read where that was seen in their beginning, a sentence each. Raises InputError, OSError."""
+    seen = [file for file in files if file.format == "csv"]
+    found = [f"{file.name} is read with {dialect_of(file).sentence}" for file in seen[:NOTES_MOST]]
+    more = [f"{len(seen) - NOTES_MOST:,} more files, each as its beginning shows"] if len(seen) > NOTES_MOST else []
+    return [*found, *more]
