@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from prefect import Flow, flow, tags, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
+from prefect.context import FlowRunContext
 from prefect.exceptions import Abort
 from prefect.runtime import deployment, flow_run
 from prefect.states import Completed, Failed, Running, Scheduled
@@ -95,6 +97,7 @@ async def run_job(
             from rowmill.flows.commands.estimate import require_forecast_under as require_under
 
             await require_under(asked, require_forecast_under, limit=options.limit, sandbox=options.sandbox)
+        options = replace(options, resumes=_was_here_before())
         async with open_gateway(asked, sandbox=options.sandbox) as gateway:
             with output_to_write(asked) as (local, mirror):
                 async with opened(local, options, gateway, mirror=mirror) as run:
@@ -103,6 +106,12 @@ async def run_job(
         return _state(manifest)
     except RowmillError as error:
         return Failed(name="Refused", message=str(error))
+
+
+def _was_here_before() -> bool:
+    """Whether this flow run began earlier, waited without a process, and begins from the top now."""
+    context = FlowRunContext.get()
+    return context is not None and context.flow_run is not None and context.flow_run.run_count > 1
 
 
 def flow_over(run: Run, watch: Watch | None, *, labels: bool) -> Flow[..., Coroutine[Any, Any, State[dict[str, Any]]]]:

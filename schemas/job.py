@@ -9,7 +9,9 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from rowmill.schemas.label import Label
+from rowmill.schemas.safeguards import HOURS_MOST, StopWhen, TimeOfDay
 from rowmill.schemas.section import ForAnswers, ForNothing, ForResults, Later, Part
+from rowmill.schemas.time_zone import TimeZone
 
 # Money is kept in whole 10⁻¹² USD; a cap beyond this is a slip.
 MONEY_MOST = 10**9
@@ -179,6 +181,19 @@ class Job(Part):
     )
     max_run_cost_usd: ForNothing[Decimal | None] = Field(
         None, gt=0, le=MONEY_MOST, description="Cap on what one run spends, for a job that runs every night"
+    )
+    stop_when: Later[ForNothing[StopWhen | None]] = Field(
+        default_factory=StopWhen,  # type: ignore[arg-type]
+        description="Stop (exit 3, kind `quality`) where nearly every row that is asked is not ok; null turns it off",
+    )
+    stop_at: Later[ForNothing[TimeOfDay | None]] = Field(
+        None, description='Time of day ("06:00") from which no call is sent; a run that begins later stops the next day'
+    )
+    max_hours: Later[ForNothing[float | None]] = Field(
+        None, gt=0, le=HOURS_MOST, description="Hours after the run's start from which no call is sent"
+    )
+    time_zone: Later[ForNothing[TimeZone | None]] = Field(
+        None, description="Zone of stop_at and of the budget's day, as Europe/Berlin; else the machine's own (TZ)"
     )
     on_spend_limit: ForNothing[Literal["stop", "wait"]] = Field(
         "stop", description="What a spend limit of the key does"

@@ -30,6 +30,9 @@ class TerminationKind(StrEnum):
     INTERRUPTED = "interrupted"
     STORAGE = "storage"
     ACCURACY = "accuracy"
+    QUALITY = "quality"
+    DRIFT = "drift"
+    DEADLINE = "deadline"
 
 
 # What ends a run for want of money.
@@ -45,6 +48,9 @@ EXIT_CODES = {
     TerminationKind.INTERRUPTED: ExitCode.INTERRUPTED,
     TerminationKind.STORAGE: ExitCode.REFUSED,
     TerminationKind.ACCURACY: ExitCode.ROWS_NOT_OK,
+    TerminationKind.QUALITY: ExitCode.ROWS_NOT_OK,
+    TerminationKind.DRIFT: ExitCode.ROWS_NOT_OK,
+    TerminationKind.DEADLINE: ExitCode.INTERRUPTED,
 }
 
 

@@ -172,6 +172,13 @@ class Gateway:
             self._open.discard(writer)
             writer.close()
 
+    async def hang_up(self) -> None:
+        """Close the connections of clients that keep theirs."""
+        writers = list(self._open)
+        for writer in writers:
+            writer.close()
+        await asyncio.gather(*(writer.wait_closed() for writer in writers), return_exceptions=True)
+
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """One request and its answer. False where the connection ends with it."""
         line, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
@@ -339,6 +346,7 @@ def serving(script: Script = names_its_request, *, latency_s: float = 0.0) -> It
     try:
         yield gateway
     finally:
+        asyncio.run_coroutine_threadsafe(gateway.hang_up(), loop).result(10)
         loop.call_soon_threadsafe(loop.stop)
         thread.join(10)
 

@@ -40,7 +40,7 @@ async def carry_out(
     if isinstance(run, FinishedRun):
         return run.close()
     run.progress.started_at = run.clock.now()
-    works = [_sample(run), run.background.heartbeat(), watch(run) if watch is not None else None]
+    works = [_sample(run), run.background.heartbeat(), run.hear_workers(), watch(run) if watch is not None else None]
     async with _interruptible(run), beside(works):
         work = asyncio.create_task(_settle_gold_first(run, settle, wait))
         try:
@@ -71,11 +71,13 @@ async def _settle_gold_first(run: OpenRun, settle: SettleShard, wait: Wait) -> N
 
 async def _settle_and_wait(run: OpenRun, settle: SettleShard, wait: Wait) -> None:
     """Settle the shards, and again after each wait for the key's spend limit, for a day and an hour at most."""
-    await _settle_shards(run, settle)
+    await _settle_or_stop(run, settle)
     if run.progress.settled:
         run.manifest_builder.end_waiting()
     while run.awaits_spend_limit:
         settled, until = run.progress.settled, next_turn(run.clock.wall())
+        if run.ends_before(until):
+            return
         since = run.begin_waiting(until)
         if run.clock.wall() - since >= GIVE_UP_S:
             return
@@ -83,9 +85,24 @@ async def _settle_and_wait(run: OpenRun, settle: SettleShard, wait: Wait) -> Non
         run.resume()
         if run.interrupted:
             return
-        await _settle_shards(run, settle)
+        await _settle_or_stop(run, settle)
         if run.progress.settled > settled:
             run.manifest_builder.end_waiting()
+
+
+async def _settle_or_stop(run: OpenRun, settle: SettleShard) -> None:
+    """Settle the shards. Where nearly every row is not ok, rows drawn at random decide whether the others are asked."""
+    if not run.is_suspect:
+        await _settle_shards(run, settle)
+    while run.is_suspect:
+        while run.is_suspect and (rows := run.draw()):
+            with run.only_drawn(rows):
+                await _settle_shards(run, settle)
+        if not run.is_suspect:
+            return
+        run.judge_drawn()
+        if not run.halted:
+            await _settle_shards(run, settle)
 
 
 async def _settle_shards(run: OpenRun, settle: SettleShard) -> None:

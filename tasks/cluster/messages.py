@@ -12,6 +12,7 @@ from rowmill.schemas.catalogue import Model
 from rowmill.schemas.job import Job
 from rowmill.schemas.manifest import Termination
 from rowmill.schemas.row import Shard
+from rowmill.tasks.gateway.admission.deadline import Deadline
 from rowmill.tasks.run.manifest_builder import rowmill_version
 
 
@@ -33,6 +34,7 @@ class ShardWork:
     keep_types: Mapping[str, pa.DataType]
     shard: Shard
     ranges: tuple[tuple[int, int], ...]
+    deadline: Deadline | None = None
 
 
 @dataclass(frozen=True, slots=True)

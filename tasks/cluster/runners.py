@@ -13,6 +13,7 @@ from rowmill.schemas.row import NO_SHARD, Shard
 from rowmill.tasks.cluster.coordinator import Coordinator, open_engine, take_over
 from rowmill.tasks.cluster.messages import ShardWork
 from rowmill.tasks.cluster.worker_pool import WorkerPool
+from rowmill.tasks.gateway.admission.deadline import Deadline
 from rowmill.tasks.gateway.admission.gate import Gate
 from rowmill.tasks.gateway.admission.shared_limits import group_of
 from rowmill.tasks.gateway.admission.traffic import Traffic
@@ -86,7 +87,7 @@ class Cluster:
         clock: Clock,
     ) -> SettlesShards:
         engine = await open_engine(plan.job)
-        self._pool = WorkerPool(engine, output, _work_of(plan, keep_types), gate, progress, clock)
+        self._pool = WorkerPool(engine, output, _work_of(plan, keep_types, gate.deadline), gate, progress, clock)
         workers = await self._pool.open()
         log.info("%d workers of %s ask the rows; limits and cap are divided among them", workers, engine.address)
         return Coordinator(shard_run, self._pool, shards)
@@ -127,7 +128,7 @@ def runner_for(job: Job) -> Runner:
     return RUNNERS[job.runner]()
 
 
-def _work_of(plan: RunPlan, keep_types: Mapping[str, pa.DataType]) -> ShardWork:
+def _work_of(plan: RunPlan, keep_types: Mapping[str, pa.DataType], deadline: Deadline | None) -> ShardWork:
     """What all shards have in common for workers elsewhere."""
     gateway = plan.gateway
     return ShardWork(
@@ -142,4 +143,5 @@ def _work_of(plan: RunPlan, keep_types: Mapping[str, pa.DataType]) -> ShardWork:
         keep_types=keep_types,
         shard=NO_SHARD,
         ranges=(),
+        deadline=deadline,
     )

@@ -139,7 +139,7 @@ class _Holder:
     async def _settle(self, grants: LeaseGrants, keys: KeyIndex, answer_cache: AnswerCache) -> Report:
         syncer, callers, runs = self._put_together(keys, answer_cache)
         self._gate, self._runs = callers.gate, runs
-        self._gate.on_halt = runs.cancel_waiting
+        self._gate.on_halt, self._gate.deadline = runs.cancel_waiting, self._work.deadline
         try:
             self._apply(grants)
             keeping = asyncio.create_task(self._keep())

@@ -212,3 +212,10 @@ def _outcome_of(line: bytes, path: Path, offset: int) -> Outcome:
             hint="restore the file from a copy, or use --fresh-part",
         )
     return entry
+
+
+def outcome_at(path: Path, offset: int, length: int) -> Outcome:
+    """A settled outcome of a segment that is closed. Raises DamageError where it is not as it was written."""
+    with open(path, "rb") as file:
+        file.seek(offset)
+        return _outcome_of(file.read(length), path, offset)

@@ -17,6 +17,7 @@ from rowmill.tasks.system.clock import Clock
 
 log = logging.getLogger("rowmill")
 LEASE_LOOK_S = 1.0
+DEADLINE_LOOK_S = 60.0
 
 
 class Background:
@@ -46,7 +47,7 @@ class Background:
 
     async def heartbeat(self) -> None:
         """What goes on beside the rows: it never outlives the run."""
-        works = [self._runner.heartbeat(), self._watch_lease()]
+        works = [self._runner.heartbeat(), self._watch_lease(), self._watch_deadline()]
         if self._membership is not None:
             works.append(self._membership.keep())
         await asyncio.gather(*works)
@@ -56,6 +57,12 @@ class Background:
         while self._mirror is not None:
             self._gate.valid_until = self._mirror.hold.until
             await self._clock.sleep(LEASE_LOOK_S)
+
+    async def _watch_deadline(self) -> None:
+        """End the run at its deadline, also where everything waits for something else."""
+        while (deadline := self._gate.deadline) is not None and not self._gate.end_if_late():
+            # In pieces: the wall clock may be set meanwhile.
+            await self._clock.sleep(min(DEADLINE_LOOK_S, deadline.at - self._clock.wall()))
 
     def halted(self) -> None:
         """The run has ended for calls that are not in flight: whom that concerns is told."""

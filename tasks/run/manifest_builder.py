@@ -64,6 +64,8 @@ class ManifestBuilder:
         self.digests: dict[str, dict[str, Any]] = {}
         self.forecast: dict[str, Any] | None = None
         self.label: dict[str, Any] | None = None
+        # When the run has to end, in seconds since 1970 UTC.
+        self.deadline: float | None = None
         self.timeline = Timeline()
         self._waiting_since: float | None = None
         self._waiting_until = 0.0
@@ -71,7 +73,7 @@ class ManifestBuilder:
         self._started = self._now()
 
     def _now(self) -> str:
-        return datetime.fromtimestamp(self._clock.wall(), UTC).isoformat(timespec="milliseconds")
+        return _instant(self._clock.wall())
 
     def refuse_another_job(self, where: str) -> None:
         """Raises OutputError, naming what changed, where the output belongs to a job with other answers."""
@@ -100,6 +102,11 @@ class ManifestBuilder:
             and told.get("rows") == rows_in_parts
             and wide_enough
         )
+
+    @property
+    def stopped_for_quality(self) -> bool:
+        """Whether the run before this one was stopped because nearly every row was not ok."""
+        return (self.before.get("termination") or {}).get("kind") == TerminationKind.QUALITY
 
     def settled_rows(self, tallies: Mapping[int, Tally]) -> int:
         return sum(tally.rows for tally in tallies.values())
@@ -131,6 +138,12 @@ class ManifestBuilder:
         times = (self._waiting_since, self._waiting_until)
         since, until = (datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds") for at in times)
         return {"reason": "spend_limit", "since": since, "until": until}
+
+    @property
+    def deadline_before(self) -> float | None:
+        """The deadline of a run that waited for its spend limit when its process ended, in seconds since 1970 UTC."""
+        told = self.before.get("deadline")
+        return datetime.fromisoformat(told).timestamp() if told and self.before.get("waiting") else None
 
     def look_back(self, told: Forecast | None, sent: Spent, results: Path) -> None:
         """Hold the forecast that was made for this job against what its finished run cost."""
@@ -172,6 +185,7 @@ class ManifestBuilder:
             "beside": beside(sent, tally.spent, unsettled),
             "parts": {**(self.before.get("parts") or {}), **self.digests},
             "waiting": self._waiting(),
+            "deadline": None if self.deadline is None else _instant(self.deadline),
             "forecast": self.forecast or self.before.get("forecast"),
             "label": self.label or self.before.get("label"),
             "course": self.timeline.told(self._job.limits.rpm) or self.before.get("course"),
@@ -193,6 +207,11 @@ class ManifestBuilder:
             "calls_before": before,
             "termination": None if termination is None else termination.kind.value,
         }
+
+
+def _instant(moment: float) -> str:
+    """Seconds since 1970 → ISO 8601 in UTC."""
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds")
 
 
 def _prices(model: Model) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from rowmill.schemas.attempt import Spent
 from rowmill.schemas.manifest import WITHOUT_LEDGER, Termination
 from rowmill.schemas.price import Cost, parse_amount
 from rowmill.schemas.row import Row, Shard, Unreadable
+from rowmill.tasks.gateway.admission.deadline import deadline_of
 from rowmill.tasks.input.formats import input_state
 from rowmill.tasks.input.kept_columns import KeptColumns
 from rowmill.tasks.input.kept_types import is_typed
@@ -38,6 +39,7 @@ from rowmill.tasks.run.balance_check import preflight
 from rowmill.tasks.run.callers import Callers
 from rowmill.tasks.run.manifest_builder import ManifestBuilder
 from rowmill.tasks.run.progress import Progress
+from rowmill.tasks.run.quality_watch import QualityWatch
 from rowmill.tasks.run.run import FinishedRun, OpenRun, Run
 from rowmill.tasks.run.run_plan import RunPlan
 from rowmill.tasks.run.runner import Runner
@@ -163,7 +165,17 @@ class _Opening:
             run_id=plan.run_id,
         )
         self._stack.push_async_callback(callers.aclose)
+        told = builder.deadline_before if plan.options.resumes else None
+        callers.gate.deadline = deadline_of(job, self._clock.wall(), told)
+        builder.deadline = callers.gate.deadline.at if callers.gate.deadline is not None else None
         progress = Progress(started_at=self._clock.now(), cap_usd=callers.cap_usd)
+        watch = QualityWatch(
+            job.stop_when,
+            plan.run_id,
+            callers.gate.halt,
+            lambda: progress.total - progress.done if progress.total_is_exact else None,
+            suspicious=builder.stopped_for_quality,
+        )
         background = Background(callers.gate, self._runner, self._mirror, self._clock)
         self._stack.push_async_callback(background.aclose)
         context = ShardContext(
@@ -184,6 +196,7 @@ class _Opening:
             progress=progress,
             duplicates=survey.duplicates,
             rows_of=partial(_rows_of, plan),
+            watch=watch,
         )
         shard_run = ShardRun(context, asks=self._runner.asks_here)
         _stand(inventory, output, shard_run, keys, progress)
@@ -213,6 +226,8 @@ class _Opening:
             settling=settling,
             gate=callers.gate,
             background=background,
+            watch=watch,
+            rng=self._rng,
             standing=set(inventory.parts),
             open_shards=self._runner.open_shards,
         )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import random
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from rowmill.schemas.attempt import Spent
@@ -12,6 +14,7 @@ from rowmill.schemas.errors import StorageError
 from rowmill.schemas.job import Job
 from rowmill.schemas.manifest import OUT_OF_MONEY, Termination, TerminationKind
 from rowmill.schemas.row import Shard
+from rowmill.tasks.gateway.admission.deadline import ended_waiting
 from rowmill.tasks.gateway.admission.gate import Gate
 from rowmill.tasks.gateway.admission.halts import RUN_AGAIN, refused_storage
 from rowmill.tasks.input.survey import Survey, Surveyor
@@ -23,6 +26,7 @@ from rowmill.tasks.run.background import Background
 from rowmill.tasks.run.closing import close_output, conclude_labelling
 from rowmill.tasks.run.manifest_builder import ManifestBuilder
 from rowmill.tasks.run.progress import Progress
+from rowmill.tasks.run.quality_watch import SUSPICION, QualityWatch
 from rowmill.tasks.run.run_plan import Options, RunPlan
 from rowmill.tasks.run.runner import SettlesShards
 from rowmill.tasks.run.shard_runner import ShardContext, ShardReport, ShardRun
@@ -31,6 +35,7 @@ from rowmill.tasks.system.clock import Clock
 PILOT_ENDED = Termination(
     TerminationKind.INTERRUPTED, "pilot", "the pilot's rows are settled", "Run the job: it goes on from there"
 )
+HEAR_S = 1.0
 INTERRUPTED = Termination(TerminationKind.INTERRUPTED, None, "the run was interrupted", RUN_AGAIN)
 
 
@@ -78,6 +83,8 @@ class OpenRun:
         settling: SettlesShards,
         gate: Gate,
         background: Background,
+        watch: QualityWatch,
+        rng: random.Random,
         standing: set[int],
         open_shards: int,
     ) -> None:
@@ -89,6 +96,7 @@ class OpenRun:
         self.manifest: dict[str, Any] | None = None
         self._output, self._survey, self._surveyor = output, survey, surveyor
         self._context, self._shard_run, self._settling = context, shard_run, settling
+        self._watch, self._rng = watch, rng
         self._standing = standing
         self._only: frozenset[int] | None = None
         self.take_only(plan.options.rows)
@@ -167,6 +175,43 @@ class OpenRun:
         self.write_manifest(None)
         return report
 
+    # Whether it is worth its money.
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether so many rows are not ok that rows drawn at random have to show that the run is worth going on."""
+        held = self.gate.termination is None or self.gate.termination == SUSPICION
+        return self._watch.is_suspicious and held and not self.interrupted
+
+    def draw(self) -> frozenset[int]:
+        """Rows to ask next, drawn over all that are not settled; none where it is decided."""
+        open_shards = [shard for shard in self._survey.shards if shard.number not in self._standing]
+        return self._watch.draw(self._rng, open_shards, self._only, self._shard_run.is_settled)
+
+    async def hear_workers(self) -> None:
+        """Judge what workers elsewhere have settled while they are at it."""
+        while not self._shard_run.asks:
+            await self.clock.sleep(HEAR_S)
+            self._watch.heard(self.progress.away.rows, self.progress.away.not_ok)
+
+    @contextmanager
+    def only_drawn(self, rows: frozenset[int]) -> Iterator[None]:
+        """These rows alone are settled meanwhile, and calls go again."""
+        before = self._only
+        self.resume()
+        self.take_only(rows)
+        try:
+            yield
+        finally:
+            self.take_only(before)
+
+    def judge_drawn(self) -> None:
+        """End the run where the rows drawn were no better, else let calls go again."""
+        stop = self._watch.judge()
+        self.resume()
+        if stop is not None:
+            self.gate.halt(stop)
+
     # How it stops.
 
     @property
@@ -189,6 +234,15 @@ class OpenRun:
         stopped = termination is not None and termination.kind is TerminationKind.SPEND_LIMIT
         return stopped and self.job.on_spend_limit == "wait" and not self.interrupted
 
+    def ends_before(self, until: float) -> bool:
+        """Whether the deadline comes before the moment (seconds since 1970) to be waited for; the run ends then."""
+        deadline = self.gate.deadline
+        if deadline is None or until < deadline.at:
+            return False
+        told = self.gate.termination
+        self.gate.termination = ended_waiting(deadline, told.message if told is not None else "")
+        return True
+
     def begin_waiting(self, until: float) -> float:
         """Note in the manifest that the run waits until then. Returns since when it waits, in seconds since 1970."""
         since = self.manifest_builder.begin_waiting(self.clock.wall(), until)
@@ -203,7 +257,7 @@ class OpenRun:
 
     def interrupt(self, *, force: bool) -> None:
         """End the run: let calls in flight end, or (`force`) give them up too."""
-        if self.awaits_spend_limit:
+        if self.awaits_spend_limit or self.is_suspect:
             self.gate.termination = INTERRUPTED
         self.interrupted = True
         self.gate.halt(INTERRUPTED)

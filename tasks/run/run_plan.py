@@ -33,7 +33,8 @@ class Options:
     """What a command adds to its job. `limit` is the number of rows to take at most, from the input's beginning.
 
     `rows` names the only ones to ask now (a pilot's); the others stay for a later run. `gold` is a file of labels that
-    people gave, `gold_by` the one who decides where they disagree.
+    people gave, `gold_by` the one who decides where they disagree. `resumes` tells that the same flow run was at it
+    before and was suspended, so that what its first start set still holds.
     """
 
     limit: int | None = None
@@ -44,6 +45,7 @@ class Options:
     rows: frozenset[int] | None = None
     gold: str | None = None
     gold_by: str | None = None
+    resumes: bool = False
 
 
 @dataclass(frozen=True, slots=True)

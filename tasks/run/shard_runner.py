@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -29,13 +30,14 @@ from rowmill.tasks.journal.entries import VERSION, Bill, Head
 from rowmill.tasks.journal.group_commit import Syncer
 from rowmill.tasks.journal.ledger import Ledger
 from rowmill.tasks.journal.replay import lost_call
-from rowmill.tasks.journal.segment import ANSWER_ROOM, Segment
+from rowmill.tasks.journal.segment import ANSWER_ROOM, Segment, outcome_at
 from rowmill.tasks.output.answer_cache import AnswerCache
 from rowmill.tasks.output.folder import Layout
 from rowmill.tasks.output.part_reader import OutcomeLookup
 from rowmill.tasks.output.part_writer import BATCH_ROWS, PART_VERSION, Footer, part_digest, tally_value, write_part
 from rowmill.tasks.plan.planner import Planner
 from rowmill.tasks.run.progress import Progress
+from rowmill.tasks.run.quality_watch import QualityWatch
 from rowmill.tasks.settle.defect import plan_row
 from rowmill.tasks.settle.settler import Settler
 from rowmill.tasks.settle.voter import Voter
@@ -76,6 +78,7 @@ class ShardContext:
     progress: Progress
     duplicates: Mapping[int, int]
     rows_of: Callable[[Shard], Iterator[Row | Unreadable]]
+    watch: QualityWatch | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +116,7 @@ class ShardRun:
     """
 
     def __init__(self, context: ShardContext, *, asks: bool = True) -> None:
-        self._context, self._asks = context, asks
+        self._context, self.asks = context, asks
         self._lookup = OutcomeLookup(context.validator)
         # What was sent from each segment that is not closed in the ledger yet, by shard number.
         self._sent: dict[int, Spent] = {}
@@ -125,6 +128,8 @@ class ShardRun:
         self._waiting_rows: dict[int, asyncio.Future[Outcome]] = {}
         self._open: dict[int, tuple[Shard, Segment]] = {}
         self._parts: dict[int, Shard] = {}
+        # Segments of shards that were closed before their last row: where each settled row stands in its file.
+        self._resting: dict[int, tuple[Path, Mapping[int, tuple[int, int]]]] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._media_held = 0
         # Settled rows of each shard that progress knows of.
@@ -165,6 +170,7 @@ class ShardRun:
         tally = self.tallies[shard.number] = Tally()
         segment = await self._open_segment(shard, tally)
         self._open[shard.number] = (shard, segment)
+        self._resting.pop(shard.number, None)
         try:
             yield segment, tally
         finally:
@@ -174,6 +180,8 @@ class ShardRun:
             segment.close()
             if shard.number in self._parts:
                 await asyncio.to_thread(self._retire, shard, segment)
+            else:
+                self._resting[shard.number] = (segment.path, segment.settled)
 
     async def _open_segment(self, shard: Shard, tally: Tally) -> Segment:
         """The shard's journal, with calls that were in flight at a crash written down as maybe paid."""
@@ -263,13 +271,13 @@ class ShardRun:
             if context.settler.gate.termination is not None:
                 raise Halted
             row = told.row_index if isinstance(told, Outcome) else told.row.index
-            if self._asks:
+            if self.asks:
                 context.progress.take_up(row)
             if isinstance(told, Outcome):
                 self._note(told, segment, tally)
             elif (owner := next(owners)) == row and (known := self._known_answer(told, segment)) is not None:
                 self._note(known, segment, tally)
-            elif self._asks:
+            elif self.asks:
                 await self._begin(told, owner, segment, tally, tasks)
             else:
                 self._leave(told, owner, segment, tally)
@@ -280,6 +288,8 @@ class ShardRun:
         self, request: Request, owner: int, segment: Segment, tally: Tally, tasks: list[asyncio.Task[None]]
     ) -> None:
         """A row whose answer is not known yet: ask, or wait for the row that asks the same."""
+        if owner != request.row.index and not self._will_tell(owner):
+            return
         await self._window.acquire()
         await self._media_room(request.media_chars)
         if owner == request.row.index:
@@ -292,6 +302,14 @@ class ShardRun:
         self._media_held += request.media_chars
         task.add_done_callback(partial(self._ended, request.row.index, request.media_chars))
         tasks.append(task)
+
+    def _will_tell(self, owner: int) -> bool:
+        """Whether the row that asks the same is answered, or to be asked now. Where only some rows are settled it may
+        be neither: its turn comes later, and with it that of the rows that wait for it.
+        """
+        if self.only is None or self.only(owner) or owner in self._waiting_rows:
+            return True
+        return self._settled_outcome(owner) is not None
 
     def _leave(self, request: Request, owner: int, segment: Segment, tally: Tally) -> None:
         """A row that nobody asks here, unless the row that asks the same is settled already."""
@@ -388,10 +406,21 @@ class ShardRun:
         for _, segment in self._open.values():
             if row in segment.settled:
                 return segment.outcome(row)
+        for path, settled in self._resting.values():
+            if (place := settled.get(row)) is not None:
+                return outcome_at(path, *place)
         for number, shard in self._parts.items():
             if shard.first_row <= row <= shard.last_row:
                 return self._lookup.of_row(self._context.output.part_path(number), row)
         return None
+
+    def is_settled(self, row: int) -> bool:
+        """Whether a row has its outcome, as far as this run has seen."""
+        if any(row in segment.settled for _, segment in self._open.values()):
+            return True
+        if any(row in settled for _, settled in self._resting.values()):
+            return True
+        return any(shard.first_row <= row <= shard.last_row for shard in self._parts.values())
 
     def _retire(self, shard: Shard, segment: Segment) -> None:
         """Close the segment of a shard whose part is written in the ledger, then let it go. Raises StorageError."""
@@ -420,9 +449,11 @@ class ShardRun:
 
     def _show(self, outcome: Outcome) -> None:
         """Tell progress of a settled row; one that was asked here was taken up before."""
-        if not self._asks:
+        if not self.asks:
             self._context.progress.take_up(outcome.row_index)
         self._context.progress.add(outcome)
+        if self._context.watch is not None:
+            self._context.watch.note(outcome)
 
     def _write_part(self, shard: Shard, segment: Segment, tally: Tally, complete: bool) -> dict[str, Any]:
         context = self._context

@@ -140,6 +140,9 @@ class Settler:
         self.gate.stored(row)
 
     async def _send(self, state: RowState, segment: Segment, permit: Permit, content: bytes) -> Exchange:
+        if self.gate.end_if_late():
+            self.gate.abandon(permit)
+            raise Halted
         try:
             segment.make_room()
             segment.intend(Intent(permit.row, state.spent.attempts + 1, permit.worst_usd, state.request.key.hex()))

@@ -295,7 +295,7 @@ def test_spend_limit_on_a_deployment_gives_the_worker_back(
     """With `wait` a deployed run is rescheduled for the turn of the hour, its process ends, and it completes by itself."""
     sandbox = sandboxes(spend_limit_usd="0.01")
     bench.rows([{"id": f"r{n}", "text": f"t{n}"} for n in range(80)])
-    job = bench.job("limited.yaml", id="id", on_spend_limit="wait", limits={"concurrency": 4})
+    job = bench.job("limited.yaml", id="id", on_spend_limit="wait", limits={"concurrency": 4}, max_hours=99)
     with deployed(server, sandbox.base_url, tmp_path) as environment:
         prefect(environment, "deployment", "run", "rowmill-extract/extract", "--param", f"job_file={job}")
         wait_for(lambda: state_of(server, "limited")[0] == "AwaitingSpendReset", 90)
@@ -303,6 +303,7 @@ def test_spend_limit_on_a_deployment_gives_the_worker_back(
         assert run["state_type"] == "SCHEDULED"
         assert run["next_scheduled_start_time"].endswith(":00:05Z")
         assert bench.manifest()["waiting"]["reason"] == "spend_limit"
+        deadline = bench.manifest()["deadline"]
         wait_for(lambda: not is_locked(bench.folder / "out"), 30)
         assert 0 < bench.results().height < 80
         sandbox.change(spend_limit_usd=None)
@@ -311,6 +312,8 @@ def test_spend_limit_on_a_deployment_gives_the_worker_back(
         call(server, f"/flow_runs/{run['id']}/set_state", {"state": due, "force": True})
         wait_for(lambda: state_of(server, "limited")[0] == "Completed", 90)
     assert state_of(server, "limited")[1]["id"] == run["id"]
+    # The hours are those since the flow run first began.
+    assert bench.manifest()["deadline"] == deadline
     assert_balanced(bench.manifest(), bench.results())
     assert bench.results().height == 80
     assert sandbox.books()["prompts_billed_twice"] == 0

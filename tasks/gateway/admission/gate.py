@@ -12,6 +12,7 @@ from rowmill.schemas.manifest import Termination
 from rowmill.tasks.gateway.admission.breaker import Breaker
 from rowmill.tasks.gateway.admission.budget import Budget
 from rowmill.tasks.gateway.admission.concurrency import Concurrency
+from rowmill.tasks.gateway.admission.deadline import Deadline
 from rowmill.tasks.gateway.admission.evidence import Finding
 from rowmill.tasks.gateway.admission.halts import LEASE_ENDED, bill_too_high, outage, spent_up
 from rowmill.tasks.gateway.admission.limiter import Limiter
@@ -104,6 +105,8 @@ class Gate:
         # flight are ever paid for and not stored.
         self.holds_until_stored = False
         self._storing: set[int] = set()
+        # No call goes from that moment of the wall clock on, whatever this machine did until then.
+        self.deadline: Deadline | None = None
         # Calls go until then; whoever extends it holds a lease.
         self.valid_until = float("inf")
         self.termination: Termination | None = None
@@ -142,6 +145,8 @@ class Gate:
         while (place := self._line.first(now)) is not None:
             if now >= self.valid_until:
                 self.halt(LEASE_ENDED)
+                return
+            if self.end_if_late():
                 return
             self.waiting_for, wait = self._closed(place.tokens, place.worst_usd, now)
             if self.termination is not None:
@@ -329,6 +334,13 @@ class Gate:
 
     def _on(self, event: Event) -> None:
         self._phase = TRANSITIONS.get((self._phase, event), self._phase)
+
+    def end_if_late(self) -> bool:
+        """End the run where its deadline has come. Returns whether it has."""
+        if self.deadline is None or self._clock.wall() < self.deadline.at:
+            return False
+        self.halt(self.deadline.reached)
+        return True
 
     def reopen(self) -> None:
         """Let calls through again after a halt; the first goes alone."""

@@ -1,0 +1,173 @@
+"""Runs that nobody watches: they stop by themselves for what a person would stop them for."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from rowmill.flows.orchestration.opening import opened
+from rowmill.flows.orchestration.pipeline import carry_out
+from rowmill.tasks.gateway.credentials import Gateway as Access
+from rowmill.tasks.job.job_file import load_job
+from rowmill.tasks.run.manifest_builder import exit_code
+from rowmill.tasks.run.run_plan import Options
+from rowmill.tasks.system.clock import Clock
+from tests.acceptance.test_run import direct, numbered
+from tests.conftest import KEY, PERSON, Bench, assert_balanced
+from tests.gateways import Ask, Reply, assert_books, serving
+
+GOOD = '{"name": "n", "n": 1}'
+
+
+def sorted_badly(ask: Ask) -> Reply:
+    """Rows whose text says so are answered with something else than was asked for."""
+    return Reply(text='{"name": "n"}' if "bad" in ask.prompt else GOOD)
+
+
+@pytest.mark.parametrize("model", ["gemini-3-pro", "gemini-3-flash"])
+def test_an_impossible_schema_stops_the_run_and_a_mended_job_goes_on(bench: Bench, model: str) -> None:
+    """500 rows that all fail cost less than a third of their calls, exit 3 and kind `quality`; another night in which
+    nothing was mended costs a handful; once the gateway answers well, `--retry-failed` makes every row ok.
+    """
+    with serving(lambda ask: Reply(text='{"name": "n"}')) as gateway:
+        bench.rows(numbered(500))
+        bench.job(id="id", model=model, schema=PERSON, limits={"concurrency": 16})
+        ended = direct(bench, gateway.url)
+        assert ended.code == 3, ended.err
+        told = ended.manifest["termination"]
+        assert (told["kind"], told["code"]) == ("quality", "schema_violation")
+        assert "row r0: " in told["message"]
+        assert_balanced(ended.manifest, bench.results())
+        first = len(gateway.asks)
+        assert first <= 500
+        again = direct(bench, gateway.url)
+        assert again.code == 3
+        assert len(gateway.asks) - first <= 150
+        gateway.script = lambda ask: Reply(text=GOOD)
+        mended = direct(bench, gateway.url, "--retry-failed")
+        assert mended.code == 0, mended.err
+        assert mended.manifest["ledger"]["ok"] == 500
+        assert_books(bench, gateway, exact=True)
+
+
+def test_a_file_sorted_with_its_worst_rows_first_is_asked_to_its_end(bench: Bench) -> None:
+    """100 bad rows before 300 good ones: no row is left out, none is asked twice, the copies of a row have its answer."""
+    with serving(sorted_badly) as gateway:
+        rows = numbered(100, "bad {}") + numbered(300, "good {}")
+        for place, row in enumerate(rows):
+            row["id"] = f"r{place}"
+        # Every row of the second half asks what a row of the first half asks.
+        for place in range(250, 400):
+            rows[place]["text"] = rows[place - 150]["text"]
+        bench.rows(rows)
+        bench.job(id="id", schema=PERSON, limits={"concurrency": 8}, retries={"content": 0})
+        ended = direct(bench, gateway.url)
+        assert ended.code == 3, ended.err
+        assert ended.manifest["termination"]["kind"] == "complete"
+        assert (ended.manifest["ledger"]["ok"], ended.manifest["ledger"]["invalid"]) == (300, 100)
+        assert len(gateway.asks) == 250
+        assert_balanced(ended.manifest, bench.results())
+        assert_books(bench, gateway, exact=True)
+
+
+def test_null_turns_it_off(bench: Bench) -> None:
+    """`stop_when: null` asks every row, whatever becomes of them."""
+    with serving(lambda ask: Reply(text="{}")) as gateway:
+        bench.rows(numbered(120))
+        bench.job(id="id", schema=PERSON, retries={"content": 0}, stop_when=None)
+        ended = direct(bench, gateway.url)
+        assert ended.code == 3
+        assert ended.manifest["termination"]["kind"] == "complete"
+        assert len(gateway.asks) == 120
+        assert json.loads((bench.folder / "out/run.json").read_text())["job"]["stop_when"] is None
+
+
+class NightClock(Clock):
+    """Real time, except that a sleep of a second passes at once; whoever sleeps longer waits until others have let the
+    time pass. `jump` sets it forward.
+    """
+
+    def __init__(self, wall: str) -> None:
+        self.skipped, self._wall = 0.0, datetime.fromisoformat(wall).timestamp() - super().now()
+
+    def now(self) -> float:
+        return super().now() + self.skipped
+
+    def wall(self) -> float:
+        return self._wall + self.now()
+
+    def jump(self, seconds: float) -> None:
+        self.skipped += seconds
+
+    async def sleep(self, seconds: float) -> None:
+        until = self.now() + seconds
+        if 0.9 <= seconds <= 1.0:
+            self.jump(seconds)
+        while (left := until - self.now()) > 0:
+            await super().sleep(min(left, 0.01))
+        await super().sleep(0)
+
+
+async def run_at(bench: Bench, url: str, clock: Clock, **options: Any) -> dict[str, Any]:
+    """A run whose time is this clock's."""
+    job = load_job(bench.folder / "job.yaml")
+    async with opened(job, Options(**options), Access(url, KEY), clock=clock, seed=1) as run:
+        return await carry_out(run)
+
+
+async def test_a_deadline_ends_the_run_and_the_next_night_goes_on(bench: Bench) -> None:
+    """What is in flight at the deadline ends, nothing is sent after it, exit 130; the next start asks what is left."""
+    clock = NightClock("2026-11-26T05:00+01:00")
+
+    def at_six(ask: Ask) -> Reply:
+        if len(gateway.asks) == 20:
+            clock.jump(3_600)
+        return Reply(text=GOOD, delay_s=0.02)
+
+    with serving(at_six) as gateway:
+        bench.rows(numbered(60))
+        bench.job(id="id", schema=PERSON, limits={"concurrency": 4}, stop_at="06:00", time_zone="Europe/Berlin")
+        told = await run_at(bench, gateway.url, clock)
+        assert told["termination"]["kind"] == "deadline"
+        assert exit_code(told) == 130
+        assert told["deadline"] == "2026-11-26T05:00:00.000+00:00"
+        assert 20 < told["ledger"]["ok"] == len(gateway.asks) <= 20 + 4
+        # Begun after 06:00, it has until tomorrow.
+        told = await run_at(bench, gateway.url, NightClock("2026-11-26T06:00:01+01:00"))
+        assert told["termination"]["kind"] == "complete"
+        assert told["deadline"] == "2026-11-27T05:00:00.000+00:00"
+        assert len(gateway.asks) == 60
+        assert_books(bench, gateway, exact=True)
+
+
+async def test_waiting_for_a_spend_limit_ends_at_the_deadline(bench: Bench, sandboxes: Any) -> None:
+    """A limit that turns only after the deadline is not waited for."""
+    sandbox = sandboxes(spend_limit_usd="0")
+    bench.rows(numbered(5))
+    bench.job(id="id", on_spend_limit="wait", max_hours=2.5)
+    told = await run_at(bench, sandbox.base_url, NightClock("2026-11-26T02:10+01:00"))
+    assert (told["termination"]["kind"], told["termination"]["code"]) == ("deadline", "spend_limit")
+    # At the start and at two turns of the hour.
+    assert sandbox.books()["calls"] == 3
+    assert told["ledger"]["not_attempted"] == 5
+
+
+async def test_a_retry_is_not_sent_after_the_deadline(bench: Bench) -> None:
+    """A row that fails before the deadline and would be tried again after it stays for the next run, with its cost."""
+    clock = NightClock("2026-11-26T05:00+00:00")
+
+    def at_six(ask: Ask) -> Reply:
+        clock.jump(3_600)
+        return Reply(text="{}")
+
+    with serving(at_six) as gateway:
+        bench.rows(numbered(1))
+        bench.job(id="id", schema=PERSON, stop_at="06:00", time_zone="UTC")
+        told = await run_at(bench, gateway.url, clock)
+        assert told["termination"]["kind"] == "deadline"
+        assert len(gateway.asks) == 1
+        assert told["ledger"]["not_attempted"] == 1
+        assert_books(bench, gateway, exact=True)
