@@ -128,7 +128,8 @@ def _terminations() -> str:
 
 
 def _columns() -> str:
-    optional = [*OPTIONAL.items(), *label_columns(multi=False)]
+    optional = [*OPTIONAL.items(), ("field_correct", "struct like `output`, true or false"),
+                *label_columns(multi=False)]  # fmt: skip
     statuses = " · ".join(f"`{one.value}`" for one in Status)
     rows = [*HEAD, ("the `id` column, under its own name", "as in the input"),
             ("the `keep` columns", "as in the input"), ("status", statuses), ("output", "typed from the schema"),

@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from rowmill.schemas.fields import FieldGold, gold_of
 from rowmill.schemas.label import Label
 from rowmill.schemas.safeguards import HOURS_MOST, StopWhen, TimeOfDay
 from rowmill.schemas.section import ForAnswers, ForNothing, ForResults, Later, Part
@@ -170,6 +171,11 @@ class Job(Part):
     keep: ForNothing[list[str]] = Field(default_factory=list, description="Input columns carried into the results")
     tools: ForAnswers[list[Tool]] = Field(default_factory=list, description="Functions the model may call")
     label: Label | None = Field(None, description="Label each row: the schema and the system text are made from it")
+    gold: Later[ForNothing[FieldGold | None]] = Field(
+        None,
+        description="Column with the right output of each row (an object, or JSON text), or a section: every field is "
+        "held against it. Never shown to the model",
+    )
     params: Params = Field(default_factory=Params, description="What each call asks of the model")  # type: ignore[arg-type]
     limits: ForNothing[Limits] = Field(default_factory=Limits, description="How fast to go")  # type: ignore[arg-type]
     retries: ForNothing[Retries] = Field(default_factory=Retries, description="How often a row is tried again")  # type: ignore[arg-type]
@@ -220,6 +226,11 @@ class Job(Part):
         # YAML gives 0.1 as a float; its shortest text is what the user wrote.
         return str(value) if isinstance(value, float) else value
 
+    @field_validator("gold", mode="before", json_schema_input_type=FieldGold | str | None)
+    @classmethod
+    def _gold_of(cls, value: Any) -> Any:
+        return gold_of(value)
+
     @field_validator("keep", "attachments")
     @classmethod
     def _once(cls, value: list[str]) -> list[str]:
@@ -238,11 +249,32 @@ class Job(Part):
             )
         if self.label is not None:
             self._can_be_labelled(self.label)
+        self._has_fields()
         if self.runner != "local" and self.limits.window == "sliding":
             raise ValueError(f"runner: {self.runner} divides the limits evenly: use limits.window: even")
         if self.runner == "local" and self.scheduler is not None:
             raise ValueError("scheduler names a cluster, and runner: local uses none: set runner to dask or ray")
         return self
+
+    def _has_fields(self) -> None:
+        """Raises ValueError for gold of fields where there are none."""
+        if self.gold is None:
+            return
+        if self.label is not None:
+            raise ValueError("label and gold cannot be used together: label.gold is the one for labels")
+        if self.output_schema is None:
+            raise ValueError("gold needs a schema, whose fields it is about: add schema, or drop gold")
+        if self.gold.column in self.attachments:
+            raise ValueError(
+                f"the gold column {self.gold.column!r} is never shown to the model: take it out of attachments"
+            )
+
+    @property
+    def gold_column(self) -> str | None:
+        """The column that is never shown to the model."""
+        if self.label is not None:
+            return self.label.gold
+        return self.gold.column if self.gold is not None else None
 
     def _can_be_labelled(self, label: Label) -> None:
         for key, value in (("schema", self.output_schema), ("tools", self.tools)):

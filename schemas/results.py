@@ -43,6 +43,7 @@ OPTIONAL = {"thoughts": pa.string(), "grounding": pa.string(), "tool_calls": TOO
 RESERVED = frozenset(
     [name for name, _ in HEAD + TAIL]
     + ["status", "output", "label", "votes", "agreement", "gold", "correct", "voted_label"]
+    + ["field_correct", "field_agreement"]
     + list(OPTIONAL)
 )
 

@@ -8,8 +8,9 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ from rowmill.schemas.row import Row, Unreadable
 from rowmill.schemas.usage import Usage
 from rowmill.tasks.answers.schema_checks import unknown_keywords
 from rowmill.tasks.answers.validator import Validator
+from rowmill.tasks.fields.grading import Grader, MalformedGoldError
+from rowmill.tasks.fields.sums import GoldSums
+from rowmill.tasks.fields.tree import MISSING
 from rowmill.tasks.forecast.estimate import guessed_output
 from rowmill.tasks.forecast.tokens import by_script
 from rowmill.tasks.gateway.protocols.registry import PROTOCOLS
@@ -38,6 +42,7 @@ from rowmill.tasks.labelling.cascade import cascade_notes
 from rowmill.tasks.labelling.label_run import LabelRun, label_run
 from rowmill.tasks.output.columns import columns_of, json_text_notes, kept_names
 from rowmill.tasks.output.folder import read_manifest
+from rowmill.tasks.output.part_grades import grader_of
 from rowmill.tasks.plan.input_checks import bad_input, impossible
 from rowmill.tasks.plan.label_prompt import as_asked
 from rowmill.tasks.plan.planner import Planner
@@ -101,8 +106,10 @@ def _check_rows(
     survey = _survey(job, files)
     found += bad_input(survey, job, planner)
     validator = Validator(job.output_schema, job.validator)
+    grader: Grader | None = None
     with _collecting(found):
         columns_of(job, validator.shape, survey, files)
+        grader = grader_of(job, validator.shape)
     if found:
         return 0
     for note in [
@@ -112,7 +119,8 @@ def _check_rows(
         *json_text_notes(validator.shape),
     ]:
         print(one_line(f"note: {note}"))
-    problems, shown = _walk(job, planner, survey, files, max(show, 1))
+    gold = GoldSums()
+    problems, shown = _walk(job, planner, survey, files, max(show, 1), partial(_read_gold, grader, gold))
     if labelling is not None:
         for note in _cascade(labelling, model, catalogue, shown):
             print(one_line(f"note: {note}"))
@@ -121,6 +129,8 @@ def _check_rows(
         print(several_lines(json.dumps(_shortened(json.loads(wire)), indent=1, ensure_ascii=False)))
     if labelling is not None:
         print(one_line(_labels(labelling)))
+    for line in _fields(job, gold):
+        print(one_line(line))
     print(f"{survey.rows:,} rows, {survey.rows - len(problems):,} can be asked, {len(problems):,} cannot")
     for problem in problems[:PROBLEMS_SHOWN]:
         print(one_line(f"  {problem}"))
@@ -161,6 +171,29 @@ def _labels(labelling: LabelRun) -> str:
     )
 
 
+def _read_gold(grader: Grader | None, gold: GoldSums, row: Row) -> None:
+    """Count a row's gold: as one with an output, without any, or with what is none."""
+    if grader is None:
+        return
+    try:
+        told = grader.read(row.columns.get(grader.gold.column))
+    except MalformedGoldError as error:
+        gold.note_malformed(row.row_id, str(error))
+    else:
+        gold.rows += told is not MISSING
+        gold.blank += told is MISSING
+
+
+def _fields(job: Job, gold: GoldSums) -> Iterator[str]:
+    """How rows are answered and scored, where that is more than one answer each."""
+    if job.gold is not None:
+        yield f"gold in column {job.gold.column!r}: {gold.rows:,} rows, {gold.blank:,} without"
+        for row_id, why in gold.malformed_rows[:PROBLEMS_SHOWN]:
+            yield f"note: the gold of row {row_id} is no output and will not be scored: {why}"
+        if gold.malformed > PROBLEMS_SHOWN:
+            yield f"note: and {gold.malformed - PROBLEMS_SHOWN:,} more rows like these"
+
+
 def _survey(job: Job, files: list[InputFile]) -> Survey:
     with tempfile.TemporaryDirectory(prefix="rowmill-") as folder, KeyIndex(Path(folder, "keys.sqlite")) as keys:
         return Surveyor(
@@ -175,7 +208,7 @@ def _survey(job: Job, files: list[InputFile]) -> Survey:
 
 
 def _walk(
-    job: Job, planner: Planner, survey: Survey, files: list[InputFile], show: int
+    job: Job, planner: Planner, survey: Survey, files: list[InputFile], show: int, see: Callable[[Row], None]
 ) -> tuple[list[str], list[Request]]:
     """Plan every row that was read: problems with file and line, and the first requests."""
     problems: list[str] = []
@@ -183,6 +216,8 @@ def _walk(
     for shard in survey.shards:
         for row in read.shard_rows(shard, files, job.id, job.limits.max_line_bytes):
             planned: Any = row if isinstance(row, Unreadable) else planner.plan(row)
+            if isinstance(row, Row):
+                see(row)
             if isinstance(planned, Unreadable):
                 problems.append(planned.message)
             elif isinstance(planned, Outcome):

@@ -9,6 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from rowmill.flows.text.fields import field_pairs, field_tables
 from rowmill.flows.text.forecast import usd
 from rowmill.flows.text.labelling import label_pairs, label_tables
 from rowmill.schemas.display_text import one_line
@@ -80,6 +81,8 @@ def page_values(manifest: Mapping[str, Any]) -> dict[str, Any]:
         **_forecast(manifest.get("forecast")),
         "label": label_pairs(manifest["label"]) if manifest.get("label") else [],
         "label_tables": label_tables(manifest["label"]) if manifest.get("label") else [],
+        "field_pairs": field_pairs(manifest),
+        "field_tables": field_tables(manifest),
     }
 
 

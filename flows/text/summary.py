@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
+from rowmill.flows.text.fields import field_lines
 from rowmill.flows.text.labelling import label_lines
 from rowmill.schemas.display_text import one_line
 from rowmill.schemas.manifest import is_sandbox
@@ -49,6 +50,7 @@ def summary(manifest: Mapping[str, Any], output: str, progress: Progress | None 
         )
     if manifest.get("label"):
         lines += label_lines(manifest["label"])
+    lines += field_lines(manifest)
     lines.append(f"results: {output}/results")
     if termination["kind"] != "complete":
         lines.append(f"stopped: {termination['message']}")

@@ -10,10 +10,12 @@ import pyarrow as pa
 from rowmill.schemas.errors import InputError
 from rowmill.schemas.job import Job
 from rowmill.schemas.output_schema import Shape
-from rowmill.schemas.results import OPTIONAL, RESERVED, label_columns, results_schema
+from rowmill.schemas.results import OPTIONAL, RESERVED, KeepTypes, label_columns, results_schema
+from rowmill.tasks.fields.tree import field_tree
 from rowmill.tasks.input.files import InputFile
-from rowmill.tasks.input.kept_types import kept_types
+from rowmill.tasks.input.kept_types import is_parquet, kept_types
 from rowmill.tasks.input.survey import Survey
+from rowmill.tasks.output.part_grades import FIELD_CORRECT, GOLD
 from rowmill.tasks.output.part_writer import output_metadata
 
 # Fields that are named one by one.
@@ -32,7 +34,7 @@ def kept_names(job: Job) -> list[str]:
 def columns_of(
     job: Job, shape: Shape, survey: Survey, files: Sequence[InputFile]
 ) -> tuple[pa.Schema, Mapping[str, pa.DataType]]:
-    """The schema, and the types of the kept columns.
+    """The schema, and the types of the columns that are read again from the input: those that are kept, and gold.
 
     Raises JobError where a kept column bears the name of a results column, InputError where it differs between files
     so that no type holds both unchanged, or cannot be written.
@@ -46,7 +48,19 @@ def columns_of(
     optional = [(name, OPTIONAL[name]) for name, wanted in asked.items() if wanted]
     if job.label is not None:
         optional += label_columns(multi=job.label.multi)
-    return results_schema(keep, shape.type, optional, output_metadata(job.output_schema, shape)), keep
+    metadata = output_metadata(job.output_schema, shape)
+    if job.gold is not None:
+        optional.append((FIELD_CORRECT, field_tree(shape).struct(pa.bool_())))
+        metadata |= {GOLD: job.gold.model_dump_json(exclude_defaults=True)}
+    return results_schema(keep, shape.type, optional, metadata), {**_gold_type(job, files), **keep}
+
+
+def _gold_type(job: Job, files: Sequence[InputFile]) -> Mapping[str, pa.DataType]:
+    """The type in which gold is read: JSON text, but for Parquet's own."""
+    if job.gold is None:
+        return {}
+    name = job.gold.column
+    return kept_types(files, [name], KeepTypes()) if is_parquet(files) else {name: pa.string()}
 
 
 def json_text_notes(shape: Shape) -> list[str]:

@@ -23,8 +23,10 @@ from rowmill.schemas.output_schema import Shape
 from rowmill.schemas.results import TIME, TOOL_CALLS, money_array
 from rowmill.schemas.row import Shard
 from rowmill.tasks.answers.validator import output_value
+from rowmill.tasks.fields.grading import Grader
 from rowmill.tasks.input.kept_columns import Pick
 from rowmill.tasks.output.label_columns import LABEL_COLUMNS, label_column
+from rowmill.tasks.output.part_grades import FIELD_CORRECT, PartGrades
 from rowmill.tasks.output.part_notes import PartNotes
 from rowmill.tasks.system.durable import published
 
@@ -53,19 +55,21 @@ def write_part(
     batches: Iterable[Sequence[Outcome]],
     footer: Footer,
     kept: Pick | None = None,
+    grader: Grader | None = None,
 ) -> None:
     """Write, sync, rename, sync the folder. Outcomes come in row order, some (best BATCH_ROWS) at a time.
 
-    `kept` gives the kept columns of rows. Raises StorageError, leaving nothing half; InputError where the rows are not
-    in the input any more.
+    `kept` gives the kept columns of rows, and the gold that a `grader` holds their answers against. Raises
+    StorageError, leaving nothing half; InputError where the rows are not in the input any more.
     """
     metadata = {**(schema.metadata or {}), FOOTER.encode(): msgspec.json.encode(footer)}
     with writing(path, schema.with_metadata(metadata)) as writer:
         notes = PartNotes()
-        encoded = (encode_batch(notes.of(outcomes), schema, shape, kept) for outcomes in batches)
+        grades = PartGrades(grader) if grader is not None else None
+        encoded = (encode_batch(notes.of(outcomes), schema, shape, kept, grades) for outcomes in batches)
         while group := list(islice(encoded, GROUP_ROWS // BATCH_ROWS)):
             writer.write_table(pa.concat_tables(group))
-        writer.add_key_value_metadata(notes.metadata())
+        writer.add_key_value_metadata({**notes.metadata(), **(grades.metadata() if grades is not None else {})})
 
 
 @contextmanager
@@ -82,7 +86,11 @@ Column = Callable[[Sequence[Outcome]], pa.Array]
 
 
 def encode_batch(
-    outcomes: Sequence[Outcome], schema: pa.Schema, shape: Shape | None, kept: Pick | None = None
+    outcomes: Sequence[Outcome],
+    schema: pa.Schema,
+    shape: Shape | None,
+    kept: Pick | None = None,
+    grades: PartGrades | None = None,
 ) -> pa.Table:
     """Outcomes → some rows of the results."""
     picked = None if kept is None else kept([outcome.row_index for outcome in outcomes])
@@ -90,12 +98,15 @@ def encode_batch(
     for column in schema:
         if column.name == "output":
             arrays.append(_outputs(outcomes, column.type, shape))
+        elif column.name == FIELD_CORRECT and grades is not None and picked is not None:
+            arrays.append(grades.column(outcomes, picked))
         elif column.name in _COLUMNS:
             arrays.append(_COLUMNS[column.name](outcomes))
         elif column.name in LABEL_COLUMNS:
             arrays.append(label_column(column.name, column.type, [outcome.labelling for outcome in outcomes]))
         else:
-            arrays.append(pa.nulls(len(outcomes), column.type) if picked is None else picked.column(column.name))
+            known = picked is not None and column.name in picked.column_names
+            arrays.append(picked.column(column.name) if known else pa.nulls(len(outcomes), column.type))  # type: ignore[union-attr]
     return pa.Table.from_arrays(arrays, schema=pa.schema(list(schema)))
 
 

@@ -1,8 +1,9 @@
-"""Reprojection: parts that stand are given other kept columns, from the input. Nothing is asked for it."""
+"""Reprojection: parts that stand are given other kept columns and other gold, from the input. Nothing is asked."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,45 +12,75 @@ import pyarrow.parquet as pq
 
 from rowmill.schemas.results import RESERVED
 from rowmill.schemas.row import Shard
+from rowmill.tasks.answers.validator import Validator
+from rowmill.tasks.fields.grading import Grader
 from rowmill.tasks.input.kept_columns import KeptColumns, Pick
 from rowmill.tasks.output.folder import Layout
+from rowmill.tasks.output.part_grades import FIELD_CORRECT, GOLD, PartGrades
 from rowmill.tasks.output.part_notes import notes_of
+from rowmill.tasks.output.part_reader import PartReader
 from rowmill.tasks.output.part_writer import part_digest, writing
 
 
-def keep_anew(
-    shards: Iterable[Shard], output: Layout, schema: pa.Schema, kept: KeptColumns
-) -> dict[str, dict[str, Any]]:
-    """Give the parts of these shards the kept columns of `schema` where they have others. Returns their digests.
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """What parts are made of beside their answers: columns of the input, and grades against its gold."""
+
+    schema: pa.Schema
+    kept: KeptColumns
+    grader: Grader | None
+    validator: Validator
+
+
+def keep_anew(shards: Iterable[Shard], output: Layout, projection: Projection) -> dict[str, dict[str, Any]]:
+    """Write the parts of these shards again that were made of other columns or gold. Returns their digests.
 
     Raises StorageError; InputError where the input is not as it was surveyed.
     """
     digests = {}
     for shard in shards:
         path = output.part_path(shard.number)
-        if path.exists() and not keeps(path, schema):
-            rewrite_kept(path, schema, kept.of(shard))
+        if path.exists() and not keeps(path, projection.schema):
+            rewrite_kept(path, projection, projection.kept.of(shard))
             output.keep(path)
             digests[path.name] = part_digest(path)
     return digests
 
 
 def keeps(path: Path, schema: pa.Schema) -> bool:
-    """Whether the kept columns of a part are those of this schema, in its order and with its types."""
-    kept, wanted = ([field for field in one if field.name not in RESERVED] for one in (pq.read_schema(path), schema))
-    return len(kept) == len(wanted) and all(map(pa.Field.equals, kept, wanted))
+    """Whether the kept columns of a part are those of this schema, in its order and with its types, and its gold is."""
+    had = pq.read_schema(path)
+    kept, wanted = ([field for field in one if field.name not in RESERVED] for one in (had, schema))
+    marks = [(one.metadata or {}).get(GOLD.encode()) for one in (had, schema)]
+    return len(kept) == len(wanted) and all(map(pa.Field.equals, kept, wanted)) and marks[0] == marks[1]
 
 
-def rewrite_kept(path: Path, schema: pa.Schema, kept: Pick) -> None:
-    """Write a part again with the kept columns of `schema`; all else of it stays. Raises as `write_part` does."""
+def rewrite_kept(path: Path, projection: Projection, kept: Pick) -> None:
+    """Write a part again as it is projected now; its answers and their cost stay. Raises as `write_part` does."""
+    grades = PartGrades(projection.grader) if projection.grader is not None else None
+    reader = PartReader(path, projection.validator)
     with pq.ParquetFile(path, pre_buffer=False, page_checksum_verification=True) as part:
-        metadata = {**(part.schema_arrow.metadata or {}), **(schema.metadata or {})}
-        own = [name for name in part.schema_arrow.names if name in RESERVED]
-        schema = pa.schema([field for field in schema if field.name in own or field.name not in RESERVED], metadata)
+        schema = _schema_of(part.schema_arrow, projection.schema)
+        own = [name for name in part.schema_arrow.names if name in RESERVED and name != FIELD_CORRECT]
         with writing(path, schema) as writer:
             for group in range(part.num_row_groups):
                 table = part.read_row_group(group, columns=own, use_threads=False)
                 picked = kept(table.column("row_index").to_pylist())
-                columns = [(table if name in RESERVED else picked).column(name) for name in schema.names]
-                writer.write_table(pa.Table.from_arrays(columns, schema=pa.schema(list(schema))))
-            writer.add_key_value_metadata(notes_of(part.metadata.metadata))
+                columns = {name: (table if name in own else picked).column(name) for name in schema.names
+                           if name != FIELD_CORRECT}  # fmt: skip
+                if grades is not None:
+                    columns[FIELD_CORRECT] = grades.column(reader.outcomes(group), picked)
+                arrays = [columns[name] for name in schema.names]
+                writer.write_table(pa.Table.from_arrays(arrays, schema=pa.schema(list(schema))))
+            notes = notes_of(part.metadata.metadata)
+            writer.add_key_value_metadata({**notes, **(grades.metadata() if grades is not None else {})})
+
+
+def _schema_of(part: pa.Schema, wanted: pa.Schema) -> pa.Schema:
+    """The columns of a part with those that are projected now; what its answers fill stays as it was."""
+    own = [name for name in part.names if name in RESERVED]
+    metadata = {key: value for key, value in (part.metadata or {}).items() if key != GOLD.encode()}
+    fields = [
+        field for field in wanted if field.name in own or field.name not in RESERVED or field.name == FIELD_CORRECT
+    ]
+    return pa.schema(fields, {**metadata, **(wanted.metadata or {})})

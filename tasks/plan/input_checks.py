@@ -14,8 +14,12 @@ from rowmill.schemas.usage import Usage
 from rowmill.tasks.gateway.protocols.registry import PROTOCOLS
 from rowmill.tasks.input.reader import without_id
 from rowmill.tasks.input.survey import Survey
+from rowmill.tasks.plan.named_columns import names_column
 from rowmill.tasks.plan.planner import Planner
 from rowmill.tasks.plan.worst_case import refusal
+
+# Columns in which a row carries its own request.
+OWN_REQUEST = frozenset({"prompt", "messages", "contents", "body", "request", "custom_id", "key"})
 
 
 def refuse_impossible(job: Job, model: Model) -> None:
@@ -49,6 +53,8 @@ def impossible(job: Job, model: Model) -> Iterator[JobError]:
         )
     if (refused := _refused_params(job, model)) is not None:
         yield refused
+    if (shown := _gold_shown(job)) is not None:
+        yield shown
     if _row_may_cost_too_much(job, model):
         yield JobError(
             f"at the prices of {model.name} one row may cost 1,000,000 or more, which the results cannot hold",
@@ -64,6 +70,26 @@ def _row_may_cost_too_much(job: Job, model: Model) -> bool:
     attempts = (1 + job.retries.content + job.retries.transport) * (job.label.votes if job.label else 1)
     dearest = model.price.of(Usage(input=attempts * model.context_window, output=attempts * model.max_output_tokens))
     return max(dearest.usd, dearest.credits) >= ROW_MOST
+
+
+def _gold_shown(job: Job) -> JobError | None:
+    """Gold that the model would see: it would score itself."""
+    if job.gold is None:
+        return None
+    column = job.gold.column
+    if job.prompt is not None and names_column(job.prompt, column):
+        return JobError(
+            f"the prompt names the gold column {column!r}, which is never shown to the model",
+            where="prompt",
+            hint="take it out of the prompt, or name another column under gold",
+        )
+    if job.prompt is None and column in OWN_REQUEST:
+        return JobError(
+            f"the column {column!r} is a part of the rows' own requests, so it cannot be gold",
+            where="gold",
+            hint="name another column under gold",
+        )
+    return None
 
 
 def _refused_params(job: Job, model: Model) -> JobError | None:
@@ -98,7 +124,9 @@ def bad_input(survey: Survey, job: Job, planner: Planner) -> Iterator[InputError
                 hint="name a column that every row has, or leave `id` out: the row's position is then its id",
             )
         return
-    for key, names in (("id", [job.id] if job.id else []), ("keep", job.keep), ("attachments", job.attachments)):
+    gold = [job.gold.column] if job.gold is not None else []
+    named = (("id", [job.id] if job.id else []), ("keep", job.keep), ("attachments", job.attachments), ("gold", gold))
+    for key, names in named:
         for name in names:
             if name not in survey.columns:
                 yield InputError(

@@ -118,8 +118,8 @@ def labels_in(output_text: str, label: Label) -> Labels:
     return tuple(name for name in label.names if name in value["labels"]) if label.multi else (value["label"],)
 
 
-def without_gold(columns: Mapping[str, Any], label: Label | None) -> Mapping[str, Any]:
-    """A row's columns as the model may see them."""
-    if label is None or label.gold is None or label.gold not in columns:
+def without_gold(columns: Mapping[str, Any], gold: str | None) -> Mapping[str, Any]:
+    """A row's columns as the model may see them: without the one that holds the right answers."""
+    if gold is None or gold not in columns:
         return columns
-    return {name: value for name, value in columns.items() if name != label.gold}
+    return {name: value for name, value in columns.items() if name != gold}

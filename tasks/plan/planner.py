@@ -65,7 +65,7 @@ class Planner:
                 kept(row.columns.get(name), type_)
         except ValueError as error:
             return self._never_asked(row, Status.UNREADABLE, "kept_column", str(error))
-        columns = without_gold(row.columns, self._job.label)
+        columns = without_gold(row.columns, self._job.gold_column)
         try:
             media = self._media(columns)
             body = self._body(columns, media)
@@ -88,7 +88,7 @@ class Planner:
 
     def _turned(self, job: AskedJob, row: Row) -> Planner:
         """The planner of the order in which a row sees the labels."""
-        turn = job.turn_of(self._asked_text(without_gold(row.columns, job.label)))
+        turn = job.turn_of(self._asked_text(without_gold(row.columns, job.gold_column)))
         planner = self._at_turn.get(turn)
         if planner is None:
             planner = Planner(job.at_turn(turn), self._model, sandbox=self._sandbox, run_id=self._run_id)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 
 from rowmill.schemas.attempt import Spent
 from rowmill.schemas.manifest import Tally
 from rowmill.schemas.row import NO_SHARD, Shard
 from rowmill.tasks.forecast.accuracy import read_forecast
+from rowmill.tasks.labelling.field_quality import field_quality
 from rowmill.tasks.labelling.label_run import conclude, correct, texts_of
 from rowmill.tasks.output.folder import number_of
 from rowmill.tasks.output.part_writer import PART_VERSION, Footer, part_digest, tally_value, write_part
+from rowmill.tasks.output.results_frame import result_parts
 from rowmill.tasks.run.manifest_builder import ManifestBuilder
 from rowmill.tasks.run.run_plan import RunPlan
 from rowmill.tasks.run.shard_runner import ShardContext
+
+log = logging.getLogger("rowmill")
 
 
 def close_output(
@@ -27,7 +32,8 @@ def close_output(
     if rows == 0:
         # The part of an input without rows, so that readers find the columns.
         footer = Footer(PART_VERSION, context.job_fingerprint, NO_SHARD, False, tally_value(Tally()))
-        write_part(output.part_path(0), context.results_schema, None, iter(()), footer)
+        assert context.projection is not None
+        write_part(output.part_path(0), context.projection.schema, None, iter(()), footer)
     last = max(tallies, default=0)
     for path in output.results.glob("part-*.parquet"):
         if number_of(path) > last:
@@ -37,6 +43,19 @@ def close_output(
     if context.ledger is not None:
         context.ledger.compact()
     manifest_builder.look_back(read_forecast(output.root), sent, output.results)
+
+
+def conclude_fields(plan: RunPlan, context: ShardContext, manifest_builder: ManifestBuilder) -> None:
+    """How good the fields are. Raises StorageError."""
+    if plan.job.gold is None:
+        return
+    quality = manifest_builder.quality = field_quality(result_parts(context.output.results), plan.job.gold)
+    if (gold := quality.rows["gold"]) is not None and gold["malformed"]:
+        first = gold["malformed_rows"][0]
+        log.warning(
+            "the gold column %r holds no output in %d rows, which are not scored; the first is row %s: %s",
+            gold["column"], gold["malformed"], first["row_id"], first["why"],
+        )  # fmt: skip
 
 
 def conclude_labelling(

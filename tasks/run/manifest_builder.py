@@ -28,10 +28,13 @@ from rowmill.schemas.manifest import (
 from rowmill.tasks.forecast.accuracy import measure_accuracy
 from rowmill.tasks.gateway.admission.halts import RUN_AGAIN
 from rowmill.tasks.input.survey import Survey
+from rowmill.tasks.labelling.field_quality import FieldQuality
 from rowmill.tasks.run.timeline import Timeline
 from rowmill.tasks.system.clock import Clock
 
 SESSIONS_KEPT = 100
+# Keys of a job that change what is made of the answers and not the answers.
+PROJECTED = ("keep", "gold")
 
 
 def rowmill_version() -> str:
@@ -66,6 +69,7 @@ class ManifestBuilder:
         self.label: dict[str, Any] | None = None
         # When the run has to end, in seconds since 1970 UTC.
         self.deadline: float | None = None
+        self.quality: FieldQuality | None = None
         self.timeline = Timeline()
         self._waiting_since: float | None = None
         self._waiting_until = 0.0
@@ -88,9 +92,11 @@ class ManifestBuilder:
             hint="name another output, or use --fresh (the earlier results are then moved aside, not deleted)",
         )
 
-    def kept_before(self) -> list[str]:
-        """The `keep` columns of the parts that stand."""
-        return list((self.before.get("job") or {}).get("keep") or [])
+    def is_projected_alike(self) -> bool:
+        """Whether what stands was made with the same kept columns and gold."""
+        had = self.before.get("job") or {}
+        now = self._job.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        return all((had.get(key) or None) == now.get(key) for key in PROJECTED)
 
     def was_complete(self, rows_in_parts: int) -> bool:
         """A complete run over the very same files and at least as many rows, with every part in place."""
@@ -188,10 +194,18 @@ class ManifestBuilder:
             "deadline": None if self.deadline is None else _instant(self.deadline),
             "forecast": self.forecast or self.before.get("forecast"),
             "label": self.label or self.before.get("label"),
+            **self._fields(),
             "course": self.timeline.told(self._job.limits.rpm) or self.before.get("course"),
             "termination": None if termination is None else _termination(termination),
             "sessions": [*self._sessions_before(), self._session(tally, termination)],
         }
+
+    def _fields(self) -> dict[str, Any]:
+        """Accuracy and agreement of the fields; as they were before until the run has ended."""
+        if self.quality is not None:
+            return {"fields": self.quality.fields, "field_quality": self.quality.rows}
+        is_told = self._job.gold is not None
+        return {key: self.before.get(key) if is_told else None for key in ("fields", "field_quality")}
 
     def _sessions_before(self) -> list[dict[str, Any]]:
         told = self.before.get("sessions")

@@ -32,7 +32,7 @@ from rowmill.tasks.output.columns import columns_of, kept_names
 from rowmill.tasks.output.folder import Output
 from rowmill.tasks.output.inventory import Inventory, claims, take_inventory
 from rowmill.tasks.output.part_writer import Footer, tally_of
-from rowmill.tasks.output.reprojection import keep_anew
+from rowmill.tasks.output.reprojection import Projection, keep_anew
 from rowmill.tasks.plan.input_checks import refuse_bad_input
 from rowmill.tasks.run.background import Background
 from rowmill.tasks.run.balance_check import preflight
@@ -105,7 +105,7 @@ class _Opening:
         # A limit below what stands already takes nothing away: rows that were paid for stay.
         builder.limit = None if options.limit is None else max(options.limit, standing_rows)
         corrected = plan.labelling is not None and plan.labelling.is_new
-        is_same = builder.kept_before() == plan.job.keep and not corrected and options.retry_failed is None
+        is_same = builder.is_projected_alike() and not corrected and options.retry_failed is None
         if is_same and builder.was_complete(standing_rows):
             return FinishedRun(plan, self._clock, builder)
         return await self._opened(output, parts, builder, ledger)
@@ -150,7 +150,8 @@ class _Opening:
             survey_complete=survey.complete,
         )
         cache.open()
-        builder.digests |= await asyncio.to_thread(keep_anew, survey.shards, output, schema, kept)
+        projection = Projection(schema, kept, plan.grader, plan.validator)
+        builder.digests |= await asyncio.to_thread(keep_anew, survey.shards, output, projection)
         append = self._mirror.append if self._mirror is not None else None
         syncer = self._stack.enter_context(closing(Syncer(asyncio.get_running_loop(), keep=append)))
         callers = Callers(
@@ -188,8 +189,7 @@ class _Opening:
             answer_cache=cache,
             ledger=ledger,
             syncer=syncer,
-            results_schema=schema,
-            kept=kept,
+            projection=projection,
             concurrency=job.limits.concurrency,
             reads_media=bool(job.attachments),
             run_id=plan.run_id,

@@ -23,7 +23,7 @@ from rowmill.tasks.labelling.label_run import judge_gold
 from rowmill.tasks.output.folder import Output
 from rowmill.tasks.output.reprojection import keep_anew
 from rowmill.tasks.run.background import Background
-from rowmill.tasks.run.closing import close_output, conclude_labelling
+from rowmill.tasks.run.closing import close_output, conclude_fields, conclude_labelling
 from rowmill.tasks.run.manifest_builder import ManifestBuilder
 from rowmill.tasks.run.progress import Progress
 from rowmill.tasks.run.quality_watch import SUSPICION, QualityWatch
@@ -135,9 +135,8 @@ class OpenRun:
 
     def _keep_anew(self, shard: Shard) -> None:
         context = self._context
-        if context.kept is not None:
-            digests = keep_anew([shard], context.output, context.results_schema, context.kept)
-            self.manifest_builder.digests |= digests
+        if context.projection is not None:
+            self.manifest_builder.digests |= keep_anew([shard], context.output, context.projection)
 
     def _is_wanted(self, shard: Shard) -> bool:
         if shard.number in self._standing:
@@ -290,6 +289,7 @@ class OpenRun:
                 shards = {shard.number: shard for shard in self._survey.shards}
                 in_haste = self.interrupted and not complete
                 conclude_labelling(self.plan, self._context, shards, builder, in_haste=in_haste)
+            conclude_fields(self.plan, self._context, builder)
             self.manifest = self.write_manifest(builder.ended(halted, complete=complete))
         except StorageError as error:
             self.manifest = builder.manifest(tallies, self._survey, refused_storage(error), self.sent)

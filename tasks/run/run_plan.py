@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from rowmill.schemas.catalogue import Model, find_model, in_sandbox
 from rowmill.schemas.job import Job
 from rowmill.tasks.answers.validator import Validator
+from rowmill.tasks.fields.grading import Grader
 from rowmill.tasks.gateway.credentials import Gateway
 from rowmill.tasks.input.files import InputFile
 from rowmill.tasks.input.listing import job_files, reading_notes
@@ -18,6 +19,7 @@ from rowmill.tasks.job.checks import notes
 from rowmill.tasks.job.fingerprint import job_fingerprint
 from rowmill.tasks.job.job_file import catalogue_of
 from rowmill.tasks.labelling.label_run import LabelRun, label_run
+from rowmill.tasks.output.part_grades import grader_of
 from rowmill.tasks.plan.input_checks import refuse_impossible
 from rowmill.tasks.plan.label_answer import validator_of
 from rowmill.tasks.plan.label_prompt import as_asked
@@ -63,6 +65,7 @@ class RunPlan:
     labelling: LabelRun | None
     planner: Planner
     validator: Validator
+    grader: Grader | None
     fingerprint: str
     fingerprint_keys: Mapping[str, str]
 
@@ -95,6 +98,7 @@ def plan_run(job: Job, options: Options, gateway: Gateway, *, clock: Clock, addr
     for note in notes(asked, model):
         log.warning("%s", note)
     fingerprint, keys = job_fingerprint(job, sandbox=options.sandbox)
+    validator = validator_of(asked)
     return RunPlan(
         run_id=run_id,
         job=job,
@@ -106,7 +110,8 @@ def plan_run(job: Job, options: Options, gateway: Gateway, *, clock: Clock, addr
         files=files,
         labelling=labelling,
         planner=Planner(asked, model, sandbox=options.sandbox, run_id=run_id),
-        validator=validator_of(asked),
+        validator=validator,
+        grader=grader_of(job, validator.shape),
         fingerprint=fingerprint,
         fingerprint_keys=keys,
     )

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import pyarrow as pa
 
 from rowmill.schemas.attempt import FailureKind, Spent
 from rowmill.schemas.errors import StorageError
@@ -24,7 +23,6 @@ from rowmill.schemas.row import Row, Shard, Unreadable
 from rowmill.tasks.answers.validator import Validator
 from rowmill.tasks.gateway.admission.gate import Halted
 from rowmill.tasks.gateway.admission.halts import refused_storage
-from rowmill.tasks.input.kept_columns import KeptColumns
 from rowmill.tasks.input.key_index import KeyIndex
 from rowmill.tasks.journal.entries import VERSION, Bill, Head
 from rowmill.tasks.journal.group_commit import Syncer
@@ -35,6 +33,7 @@ from rowmill.tasks.output.answer_cache import AnswerCache
 from rowmill.tasks.output.folder import Layout
 from rowmill.tasks.output.part_reader import OutcomeLookup
 from rowmill.tasks.output.part_writer import BATCH_ROWS, PART_VERSION, Footer, part_digest, tally_value, write_part
+from rowmill.tasks.output.reprojection import Projection
 from rowmill.tasks.plan.planner import Planner
 from rowmill.tasks.run.progress import Progress
 from rowmill.tasks.run.quality_watch import QualityWatch
@@ -70,8 +69,7 @@ class ShardContext:
     answer_cache: AnswerCache
     ledger: Ledger | None
     syncer: Syncer
-    results_schema: pa.Schema
-    kept: KeptColumns | None
+    projection: Projection | None
     concurrency: int
     reads_media: bool
     run_id: str
@@ -462,10 +460,11 @@ class ShardRun:
             return {}
         footer = Footer(PART_VERSION, context.job_fingerprint, shard, complete, tally_value(tally))
         shape = context.validator.shape if context.validator.has_schema else None
-        path = context.output.part_path(shard.number)
+        path, projection = context.output.part_path(shard.number), context.projection
+        assert projection is not None
         batches = (list(segment.outcomes(rows[at : at + BATCH_ROWS])) for at in range(0, len(rows), BATCH_ROWS))
-        kept = None if context.kept is None else context.kept.of(shard)
-        write_part(path, context.results_schema, shape, batches, footer, kept)
+        kept = projection.kept.of(shard)
+        write_part(path, projection.schema, shape, batches, footer, kept, projection.grader)
         context.output.keep(path)
         return part_digest(path)
 

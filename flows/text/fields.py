@@ -1,0 +1,122 @@
+"""Fields: accuracy and agreement of an output's fields in words, for the summary and for the report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rowmill.schemas.json_text import encode_json
+
+FIELDS_SHOWN = 8
+EXAMPLE_CHARS = 200
+Pairs = list[tuple[str, str]]
+Table = tuple[str, list[str], list[list[str]]]
+
+
+def field_lines(manifest: Mapping[str, Any]) -> list[str]:
+    """Lines for the summary at a run's end: whole rows, then the worst fields."""
+    told, fields = manifest.get("field_quality") or {}, manifest.get("fields") or {}
+    lines = []
+    if (gold := told.get("gold")) is not None:
+        lines.append(_rows_line(gold))
+        judged = [(name, one) for name, one in fields.items() if one["accuracy"] is not None]
+        wrong = [(name, one) for name, one in judged if one["right"] < one["rows"]][:FIELDS_SHOWN]
+        lines += [f"  {name}: {_share_of(one)}{_f1(one)}" for name, one in wrong]
+        if judged and not wrong:
+            lines.append(f"  all {len(judged)} fields right in every row")
+        elif len(judged) > len(wrong):
+            lines.append(f"  and {len(judged) - len(wrong)} more fields (run.json, report.html)")
+    return lines
+
+
+def _rows_line(gold: Mapping[str, Any]) -> str:
+    if not gold["rows"]:
+        return f"gold: the column {gold['column']!r} holds none in the rows that are settled"
+    beside = [
+        f"{count:,} {words}"
+        for count, words in (
+            (gold["not_ok"], "not ok, which count as wrong"), (gold["malformed"], "rows whose gold is no output"),
+        )
+        if count
+    ]  # fmt: skip
+    return f"against gold, rows right in every field: {_share_of(gold)}" + "".join(f"; {one}" for one in beside)
+
+
+def _share_of(told: Mapping[str, Any]) -> str:
+    share = f"{told['right']:,} of {told['rows']:,} ({told['accuracy']:.1%}"
+    return f"{share}, 95 % interval {told['low']:.1%} to {told['high']:.1%})"
+
+
+def _f1(field: Mapping[str, Any]) -> str:
+    items = field["items"]
+    return "" if items is None or items["f1"] is None else f", items F1 {items['f1']:.2f}"
+
+
+def field_pairs(manifest: Mapping[str, Any]) -> Pairs:
+    """Named figures for the report."""
+    told = manifest.get("field_quality") or {}
+    pairs: Pairs = []
+    if (gold := told.get("gold")) is not None:
+        pairs += [
+            ("gold rows", f"{gold['rows']:,}"),
+            ("right in every field", f"{gold['right']:,}"),
+            ("accuracy of rows", _share(gold["accuracy"])),
+            ("95 % interval", f"{gold['low']:.1%} to {gold['high']:.1%}" if gold["rows"] else "–"),
+            ("not ok (count as wrong)", f"{gold['not_ok']:,}"),
+            ("without gold", f"{gold['blank']:,}"),
+            ("gold that is no output", f"{gold['malformed']:,}"),
+        ]
+    return pairs
+
+
+def field_tables(manifest: Mapping[str, Any]) -> list[Table]:
+    """Tables for the report: title, head and rows of each; the worst fields first."""
+    fields = manifest.get("fields") or {}
+    judged = {name: one for name, one in fields.items() if one["accuracy"] is not None}
+    tables: list[Table] = []
+    if judged:
+        head = ["field", "rows", "right", "accuracy", "95 % interval", "exact", "normalized", "numeric", "left out",
+                "invented", "not ok"]  # fmt: skip
+        tables.append(("Against gold, the worst first", head, [_gold_row(name, one) for name, one in judged.items()]))
+    items = [row for name, one in judged.items() if one["items"] is not None for row in _item_rows(name, one["items"])]
+    if items:
+        head = ["list", "items of gold", "items said", "right", "precision", "recall", "F1"]
+        tables.append(("Items of lists, matched one to one", head, items))
+    wrong = [
+        [f"{name}, row {one['row_id']}", _shown(one["gold"]), _shown(one["answer"])]
+        for name, field in judged.items()
+        for one in field["examples"]
+    ]
+    if wrong:
+        tables.append(("What went wrong, for example", ["field and row", "gold", "answer"], wrong))
+    return tables
+
+
+def _gold_row(name: str, one: Mapping[str, Any]) -> list[str]:
+    counts = [f"{one[key]:,}" for key in ("exact", "normalized", "numeric", "missed", "invented", "not_ok")]
+    interval = f"{one['low']:.1%} to {one['high']:.1%}"
+    return [name, f"{one['rows']:,}", f"{one['right']:,}", _share(one["accuracy"]), interval, *counts]
+
+
+def _item_rows(name: str, items: Mapping[str, Any]) -> list[list[str]]:
+    each = [(name, items), *items["fields"].items()]
+    return [
+        [called, f"{one['gold']:,}", f"{one['said']:,}", f"{one['right']:,}",
+         *(_number(one[key]) for key in ("precision", "recall", "f1"))]
+        for called, one in each
+    ]  # fmt: skip
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "(nothing)"
+    text = value if isinstance(value, str) else encode_json(value).decode("utf-8", "replace")
+    return text if len(text) <= EXAMPLE_CHARS else text[:EXAMPLE_CHARS] + "…"
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1%}"
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"

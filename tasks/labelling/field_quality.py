@@ -1,0 +1,83 @@
+"""Field quality: how good the fields of an output are, by gold and by votes, from its parts alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rowmill.schemas.fields import FieldGold
+from rowmill.tasks.fields.sums import FieldSums, GoldSums, ItemSums
+from rowmill.tasks.labelling.scores import label_scores, wilson
+from rowmill.tasks.output.part_grades import summed_gold
+
+
+@dataclass(frozen=True, slots=True)
+class FieldQuality:
+    """What run.json tells: `fields` by name, the worst first, and `rows` as wholes."""
+
+    fields: Mapping[str, Mapping[str, Any]]
+    rows: Mapping[str, Any]
+
+
+def field_quality(parts: Sequence[Path], gold: FieldGold | None) -> FieldQuality:
+    """The quality of an output's fields. Reads the parts' footers."""
+    sums = summed_gold(parts) if gold is not None else GoldSums()
+    fields = {name: _field(of_field) for name, of_field in sums.fields.items()}
+    return FieldQuality(_worst_first(fields), {"gold": None if gold is None else _gold(gold, sums)})
+
+
+def _worst_first(fields: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    def order(one: tuple[str, dict[str, Any]]) -> tuple[float, float]:
+        accuracy, low = one[1]["accuracy"], one[1]["low"]
+        return (2.0 if accuracy is None else accuracy, 2.0 if low is None else low)
+
+    return dict(sorted(fields.items(), key=order))
+
+
+def _gold(gold: FieldGold, sums: GoldSums) -> dict[str, Any]:
+    """Rows against gold; those that are not ok count as wrong."""
+    low, high = wilson(sums.right, sums.rows)
+    return {
+        "column": gold.column,
+        "rows": sums.rows,
+        "right": sums.right,
+        "accuracy": sums.right / sums.rows if sums.rows else None,
+        "low": low,
+        "high": high,
+        "not_ok": sums.not_ok,
+        "blank": sums.blank,
+        "malformed": sums.malformed,
+        "malformed_rows": [{"row_id": row_id, "why": why} for row_id, why in sums.malformed_rows],
+    }
+
+
+def _field(sums: FieldSums) -> dict[str, Any]:
+    low, high = wilson(sums.right, sums.rows)
+    return {
+        "pointer": sums.pointer,
+        "rows": sums.rows,
+        "right": sums.right,
+        "accuracy": sums.right / sums.rows if sums.rows else None,
+        "low": low,
+        "high": high,
+        **{how: sums.matched.get(how, 0) for how in ("exact", "normalized", "numeric")},
+        "not_ok": sums.not_ok,
+        "missed": sums.missed,
+        "invented": sums.invented,
+        "items": None if sums.items is None else _items(sums.items),
+        "examples": [{"row_id": row_id, "gold": gold, "answer": said} for row_id, gold, said in sums.examples],
+    }
+
+
+def _items(sums: ItemSums) -> dict[str, Any]:
+    return {
+        **_scores((sums.right, sums.said, sums.gold)),
+        "fields": {name: _scores(counts) for name, counts in sums.fields.items()},
+    }
+
+
+def _scores(counts: tuple[int, int, int]) -> dict[str, Any]:
+    right, said, gold = counts
+    return {"right": right, "said": said, "gold": gold, **label_scores(right, said, gold)}
