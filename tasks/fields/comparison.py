@@ -90,8 +90,14 @@ def _as_double(value: Any) -> float:
 
 
 def is_nothing(value: Any) -> bool:
-    """Whether a value says that there is none."""
-    return value is None or value is MISSING or value in ("", [], {}) or (type(value) is str and not value.strip())
+    """Whether a value says that there is none: null, blank text, an empty list, an object that says nothing else."""
+    if value is None or value is MISSING:
+        return True
+    if type(value) is str:
+        return not value.strip()
+    if type(value) is dict:
+        return all(map(is_nothing, value.values()))
+    return type(value) is list and not value
 
 
 def same(one: Any, other: Any) -> bool:
