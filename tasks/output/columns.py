@@ -13,7 +13,7 @@ from rowmill.schemas.output_schema import Shape
 from rowmill.schemas.results import OPTIONAL, RESERVED, KeepTypes, label_columns, results_schema
 from rowmill.tasks.fields.tree import field_tree
 from rowmill.tasks.input.files import InputFile
-from rowmill.tasks.input.kept_types import is_parquet, kept_types
+from rowmill.tasks.input.kept_types import is_typed, kept_types
 from rowmill.tasks.input.survey import Survey
 from rowmill.tasks.output.part_grades import FIELD_CORRECT, GOLD
 from rowmill.tasks.output.part_writer import output_metadata
@@ -56,11 +56,11 @@ def columns_of(
 
 
 def _gold_type(job: Job, files: Sequence[InputFile]) -> Mapping[str, pa.DataType]:
-    """The type in which gold is read: JSON text, but for Parquet's own."""
+    """The type in which gold is read: JSON text, or what typed files state."""
     if job.gold is None:
         return {}
     name = job.gold.column
-    return kept_types(files, [name], KeepTypes()) if is_parquet(files) else {name: pa.string()}
+    return kept_types(files, [name], KeepTypes()) if is_typed(files) else {name: pa.string()}
 
 
 def json_text_notes(shape: Shape) -> list[str]:
