@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import polars as pl
 from pydantic import BaseModel, ValidationError, field_validator, model_validator
 
-from rowmill.flows.commands.estimate import EstimateOptions, estimate_job, pilot_with
+from rowmill.flows.commands.estimate import EstimateOptions, estimate_job
 from rowmill.flows.commands.report import REPORT, leave_report
 from rowmill.flows.commands.run import refuse_unknown_kind
 from rowmill.flows.orchestration.blocking import run_blocking
 from rowmill.flows.orchestration.gateway_access import open_gateway
 from rowmill.flows.orchestration.opening import opened
+from rowmill.flows.orchestration.pilot import pilot_with
 from rowmill.flows.orchestration.pipeline import carry_out
 from rowmill.flows.text.display import watch_bar
 from rowmill.flows.text.notebook import NotebookDisplay, in_notebook
@@ -194,7 +195,7 @@ async def estimate_async(
         if pilot != "auto":
             _positive(pilot, "pilot")
         async with open_gateway(resolved, sandbox=sandbox) as gateway:
-            return await estimate_job(resolved, ask, pilot_with(gateway, ask))
+            return await estimate_job(resolved, ask, pilot_with(gateway, limit=ask.limit, sandbox=ask.sandbox))
 
 
 def options_of(

@@ -10,9 +10,10 @@ from prefect.artifacts import acreate_markdown_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
-from rowmill.flows.commands.estimate import EstimateOptions, estimate_job, pilot_with, refuse_above
+from rowmill.flows.commands.estimate import EstimateOptions, estimate_job, refuse_above
 from rowmill.flows.extract import job_of, run_name
 from rowmill.flows.orchestration.gateway_access import open_gateway
+from rowmill.flows.orchestration.pilot import pilot_with
 from rowmill.flows.text.forecast import forecast_text
 from rowmill.schemas.display_text import markdown, markdown_block
 from rowmill.schemas.errors import RowmillError
@@ -49,7 +50,7 @@ async def estimate(
             forecast = await estimate_job(told, ask)
         else:
             async with open_gateway(told, sandbox=sandbox) as gateway:
-                forecast = await estimate_job(told, ask, pilot_with(gateway, ask))
+                forecast = await estimate_job(told, ask, pilot_with(gateway, limit=ask.limit, sandbox=ask.sandbox))
         text = forecast_text(forecast)
         await acreate_markdown_artifact(
             key="rowmill-estimate", markdown=markdown_block(text), description=markdown(f"What {told.name} will cost")

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from rowmill.flows.orchestration.pilot import PILOT_SHARE
+
 RETRY_KINDS_HELP = "any (the default), a status (failed, invalid, refused, unreadable) or an error kind"
 
 
@@ -96,7 +98,15 @@ def _add_estimate(commands: Any) -> None:
         "--pilot",
         type=_pilot,
         metavar="N",
-        help="pay for N random rows (auto: until within 5 %%), keep their results, and forecast from them",
+        help="pay for N rows that are not settled yet, drawn at random (auto: until within 5 %%), keep their results, "
+        "and forecast from them",
+    )
+    estimate.add_argument(
+        "--pilot-share",
+        type=_share,
+        default=PILOT_SHARE,
+        metavar="X",
+        help="with --pilot auto: spend no more on the pilot than this share of the whole bill (default: %(default)s)",
     )
     estimate.add_argument("--tokenizer", metavar="FILE", help="count input tokens with this tokenizer.json")
     estimate.add_argument(
@@ -134,6 +144,16 @@ def _pilot(text: str) -> int | str:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is neither auto nor a number of rows")
     return int(text)
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = 0.0
+    if not 0 < share <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no share: a number above 0 and up to 1, such as 0.05")
+    return share
 
 
 def _add_overrides(command: argparse.ArgumentParser) -> None:

@@ -28,7 +28,7 @@ from rowmill.tasks.answers.validator import Validator
 from rowmill.tasks.fields.grading import Grader, MalformedGoldError
 from rowmill.tasks.fields.sums import GoldSums
 from rowmill.tasks.fields.tree import MISSING
-from rowmill.tasks.forecast.estimate import guessed_output
+from rowmill.tasks.forecast.prior import guessed_output
 from rowmill.tasks.forecast.tokens import by_script
 from rowmill.tasks.gateway.protocols.registry import PROTOCOLS
 from rowmill.tasks.input import reader as read

@@ -7,7 +7,7 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,22 +16,22 @@ from typing import Any
 import msgspec
 
 from rowmill.flows.commands.arguments import overrides
-from rowmill.flows.orchestration.opening import opened
-from rowmill.flows.orchestration.pipeline import carry_out
+from rowmill.flows.orchestration.pilot import PILOT_SHARE, Pilot, RunPilot, pilot_with
 from rowmill.flows.text.forecast import forecast_text
 from rowmill.schemas.catalogue import Model, find_model
 from rowmill.schemas.errors import BudgetError, ExitCode, JobError
-from rowmill.schemas.forecast import Basis, Forecast
+from rowmill.schemas.forecast import Forecast
 from rowmill.schemas.job import Job
-from rowmill.schemas.manifest import TerminationKind
 from rowmill.schemas.price import PICO
 from rowmill.schemas.usage import Usage
-from rowmill.tasks.forecast.counting_pass import DryRun, Tally
-from rowmill.tasks.forecast.estimate import Learned, forecast, guessed_output, learned_from
+from rowmill.tasks.forecast.counting_pass import DryRun, Tally, seed_of
+from rowmill.tasks.forecast.estimate import forecast
 from rowmill.tasks.forecast.files import keep_learned, kept_ratio, write_forecast, write_rows
+from rowmill.tasks.forecast.learned import Learned, learned_from
+from rowmill.tasks.forecast.pilot_record import read_record
+from rowmill.tasks.forecast.prior import expected_usd, guessed_output
 from rowmill.tasks.forecast.settled_rows import SettledRows, settled_rows
 from rowmill.tasks.forecast.tokens import Count, by_script, by_tokenizer
-from rowmill.tasks.gateway.credentials import Gateway
 from rowmill.tasks.input.reader import job_files
 from rowmill.tasks.job.fingerprint import job_fingerprint
 from rowmill.tasks.job.job_file import catalogue_of, load_job
@@ -43,18 +43,9 @@ from rowmill.tasks.output.folder import read_manifest
 from rowmill.tasks.output.location import output_to_write
 from rowmill.tasks.output.spending import spent_in
 from rowmill.tasks.plan.input_checks import refuse_impossible
+from rowmill.tasks.plan.label_answer import validator_of
 from rowmill.tasks.plan.label_prompt import as_asked
 from rowmill.tasks.plan.vote_planners import planned_votes
-from rowmill.tasks.run.manifest_builder import exit_code
-from rowmill.tasks.run.run_plan import Options
-
-PILOT_FIRST, PILOT_MOST = 50, 2_000
-# An automatic pilot stops at this relative half-width, or at this share of the cost of the whole job.
-NEAR_ENOUGH = 0.05
-PILOT_SHARE = 0.02
-
-RunRows = Callable[[Job, frozenset[int]], Awaitable[dict[str, Any]]]
-RunPilot = Callable[[Mirror | None, Job, frozenset[int]], Awaitable[dict[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +53,7 @@ class EstimateOptions:
     """Options of an estimate; none of them is part of the job."""
 
     pilot: int | str | None = None
+    pilot_share: float = PILOT_SHARE
     tokenizer: str | None = None
     rows: bool = False
     compare: bool = False
@@ -88,7 +80,14 @@ async def _estimate(job: Job, options: EstimateOptions, run_pilot: RunPilot | No
     result, tally = await asyncio.to_thread(_forecast, job, model, catalogue, options)
     if options.pilot is not None:
         assert run_pilot is not None
-        result = await _with_pilot(job, model, catalogue, options, result, tally, partial(run_pilot, mirror))
+        again = partial(_forecast, job, model, catalogue, options)
+        run_rows = partial(run_pilot, mirror, job)
+        pilot = Pilot(Path(job.output), again, run_rows, before=result, result=result, tally=tally)
+        if options.pilot == "auto":
+            await pilot.draw_until_enough(options.pilot_share)
+        else:
+            await pilot.draw(int(options.pilot))
+        result = pilot.told()
     if options.compare:
         result = msgspec.structs.replace(result, compared=list(_compared(job, options, catalogue, result)))
     write_forecast(Path(job.output), result)
@@ -104,10 +103,11 @@ def _forecast(
     """One pass over the input, corrected by what the output's settled rows show."""
     fingerprint, _ = job_fingerprint(job, sandbox=options.sandbox)
     settled = settled_rows(Path(job.output), fingerprint)
-    tally = _dry_run(job, model, catalogue, options, settled).walk()
-    # A pilot's rows may be anywhere in the fixed order, not only where this pass found settled ones.
-    paid = settled.paid({candidate.row for candidate in tally.candidates})
-    learned = learned_from(tally.candidates, paid)
+    record = read_record(Path(job.output), fingerprint)
+    drawn = frozenset(bytes.fromhex(one.key) for one in record.drawn) if record else frozenset()
+    tally = _dry_run(job, model, catalogue, options, settled, drawn).walk()
+    paid = settled.paid(drawn | {one.key for one in tally.earlier}, validator_of(as_asked(job)))
+    learned = learned_from(tally, record, paid, expected_usd=expected_usd(job, model), seed=seed_of(fingerprint))
     if learned is None and (ratio := kept_ratio(Path(job.output), model.name)) is not None:
         tally.tokens *= ratio
     return _forecast_from(job, model, catalogue, tally, learned, fingerprint), tally
@@ -140,65 +140,25 @@ def _spent(output: Path, fingerprint: str) -> tuple[float, str | None]:
 
 
 def _dry_run(
-    job: Job, model: Model, catalogue: Mapping[str, Model], options: EstimateOptions, settled: SettledRows
-) -> DryRun:
-    count: Count = by_tokenizer(Path(options.tokenizer)) if options.tokenizer else by_script
-    votes = planned_votes(job, model, catalogue, sandbox=options.sandbox)
-    return DryRun(as_asked(job), model, votes, settled, count, sandbox=options.sandbox, limit=options.limit)
-
-
-async def _with_pilot(
     job: Job,
     model: Model,
     catalogue: Mapping[str, Model],
     options: EstimateOptions,
-    before: Forecast,
-    tally: Tally,
-    run_rows: RunRows,
-) -> Forecast:
-    """Pay for random rows, as many as asked or until the forecast is precise enough, and forecast again."""
-    result, wanted = before, PILOT_FIRST if options.pilot == "auto" else int(options.pilot or 0)
-    asked = 0
-    while True:
-        rows = _pilot_rows(tally, wanted)
-        if rows:
-            manifest = await run_rows(job, rows)
-            asked += len(rows)
-            _refuse_stopped(manifest)
-            result, tally = await asyncio.to_thread(_forecast, job, model, catalogue, options)
-        wanted *= 2
-        if options.pilot != "auto" or _enough(result) or wanted > PILOT_MOST or not result.rows.to_ask:
-            break
-    pilot = {
-        "rows": asked,
-        "cost_usd": result.spent_usd - before.spent_usd,
-        "before": msgspec.to_builtins(before.cost_usd),
-        "basis_before": before.basis.value,
-    }
-    return msgspec.structs.replace(result, pilot=pilot)
-
-
-def _pilot_rows(tally: Tally, wanted: int) -> frozenset[int]:
-    """The first rows of the fixed random order that are not settled yet."""
-    return frozenset(one.row for one in tally.candidates[:wanted] if not one.settled)
-
-
-def _refuse_stopped(manifest: Mapping[str, Any]) -> None:
-    end = manifest["termination"]
-    if end["kind"] in (TerminationKind.COMPLETE, TerminationKind.INTERRUPTED):
-        return
-    error = BudgetError(f"the pilot stopped: {end['message']}", where=end["kind"], hint=end["next"])
-    error.exit_code = exit_code(manifest)
-    raise error
-
-
-def _enough(result: Forecast) -> bool:
-    """Precise enough, or as much spent on the pilot as its precision is worth."""
-    cost = result.cost_usd
-    if cost is None or result.basis is not Basis.RANDOM:
-        return False
-    near = cost.high - cost.low <= 2 * NEAR_ENOUGH * cost.estimate
-    return near or result.spent_usd >= PILOT_SHARE * (result.spent_usd + cost.estimate)
+    settled: SettledRows,
+    watched: frozenset[bytes] = frozenset(),
+) -> DryRun:
+    count: Count = by_tokenizer(Path(options.tokenizer)) if options.tokenizer else by_script
+    votes = planned_votes(job, model, catalogue, sandbox=options.sandbox)
+    return DryRun(
+        as_asked(job),
+        model,
+        votes,
+        settled,
+        count,
+        sandbox=options.sandbox,
+        limit=options.limit,
+        watched=watched,
+    )
 
 
 def _compared(
@@ -256,17 +216,6 @@ def refuse_above(result: Forecast, most_usd: float) -> None:
         )
 
 
-def pilot_with(gateway: Gateway, options: EstimateOptions) -> RunPilot:
-    """How a pilot's rows are asked: through the pipeline, like the rows of any run."""
-
-    async def run(mirror: Mirror | None, job: Job, rows: frozenset[int]) -> dict[str, Any]:
-        of_run = Options(options.limit, sandbox=options.sandbox, rows=rows)
-        async with opened(job, of_run, gateway, mirror=mirror) as run:
-            return await carry_out(run)
-
-    return run
-
-
 async def require_forecast_under(job: Job, most_usd: float, *, limit: int | None, sandbox: bool) -> None:
     """Forecast a run before its first call. Raises BudgetError if it may cost more than `most_usd`."""
     refuse_above(await estimate_job(job, EstimateOptions(limit=limit, sandbox=sandbox)), most_usd)
@@ -277,14 +226,16 @@ async def estimate_command(args: argparse.Namespace) -> ExitCode:
     from rowmill.flows.commands.run import gateway_for
 
     job = load_job(Path(args.job), overrides(args))
-    options = EstimateOptions(args.pilot, args.tokenizer, args.rows, args.compare, args.limit, args.sandbox)
+    options = EstimateOptions(
+        args.pilot, args.pilot_share, args.tokenizer, args.rows, args.compare, args.limit, args.sandbox
+    )
     if options.pilot is None:
         result = await estimate_job(job, options)
     else:
         with gateway_for(job, sandbox=args.sandbox, settings=args.sandbox_settings) as gateway:
             if gateway is None:
                 raise JobError("a pilot needs the key itself", where="api_key_block", hint="set ROWMILL_API_KEY")
-            result = await estimate_job(job, options, pilot_with(gateway, options))
+            result = await estimate_job(job, options, pilot_with(gateway, limit=options.limit, sandbox=options.sandbox))
     if args.json:
         print(json.dumps(msgspec.to_builtins(result), indent=1))
     elif not args.quiet:

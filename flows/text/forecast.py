@@ -31,7 +31,7 @@ def forecast_text(forecast: Forecast) -> str:
         lines.append(f"on {other['model']}: " + (other.get("cannot") or
                      f"{usd(other['estimate_usd'])} for {other['rows']:,} rows ({other['because']})"))  # fmt: skip
     lines += [f"note: {note}" for note in forecast.notes]
-    return "\n".join(map(one_line, lines))
+    return "\n".join(one_line(line) for told in lines for line in told.split("\n"))
 
 
 def _media(forecast: Forecast) -> str:
@@ -65,7 +65,14 @@ def _pilot(forecast: Forecast) -> str:
         whole = forecast.cost_usd.plus(pilot["cost_usd"])
         changed = f"; total before it {usd(before.estimate)} ({usd(before.low)} to {usd(before.high)}), now " \
                   f"{usd(whole.estimate)} ({usd(whole.low)} to {usd(whole.high)})"  # fmt: skip
-    return f"pilot: {pilot['rows']:,} random rows for {usd(pilot['cost_usd'])}, kept as results{changed}"
+    needed, more = pilot.get("rows_for_5_percent"), pilot.get("usd_for_5_percent")
+    further = ""
+    if needed is not None and more:
+        further = f"; within 5 % would take about {needed:,} rows, {usd(more)} more"
+    return (
+        f"pilot: {pilot['rows']:,} random rows for {usd(pilot['cost_usd'])}, kept as results{changed}\n"
+        f"  it ended because {pilot['stopped']}{further}"
+    )
 
 
 def usd(amount: float) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2b
+from heapq import heappush, heapreplace
 from itertools import islice
 from pathlib import Path
 
@@ -20,7 +22,8 @@ from rowmill.schemas.outcome import Outcome
 from rowmill.schemas.price import PICO
 from rowmill.schemas.request import Request, Text
 from rowmill.schemas.row import Row, Shard, Unreadable
-from rowmill.tasks.answers.validator import REASON_CHARS, REASONS_MOST
+from rowmill.tasks.answers.validator import REASON_CHARS, REASONS_MOST, Validator
+from rowmill.tasks.forecast.prior import expected_usd
 from rowmill.tasks.forecast.settled_rows import SettledRows
 from rowmill.tasks.forecast.tokens import Count
 from rowmill.tasks.gateway.protocols.registry import PROTOCOLS
@@ -33,9 +36,9 @@ from rowmill.tasks.plan.planner import Planner
 from rowmill.tasks.plan.vote_planners import Votes
 from rowmill.tasks.plan.worst_case import worst_case
 
-# Rows that a forecast may be learned from: those whose hashes are the smallest, so that which they are depends on
-# nothing but their position. Their order is the order in which a pilot takes them.
+# Rows that a pilot may draw, and settled rows that a forecast may be learned from.
 CANDIDATES = 4_000
+KEY_MODULUS = 1 << 128
 AT_ONCE = 64
 # What a model is told when it is asked again, at the most.
 COMPLAINT_BYTES = REASONS_MOST * REASON_CHARS + 1_000
@@ -44,12 +47,12 @@ PAID_ALREADY = -1
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A row that a sample may hold; `settled` when its cost is known already."""
+    """A row that a sample may hold: its request key, its estimated tokens, and what it is expected to cost in USD."""
 
-    order: int
+    key: bytes
     row: int
     tokens: float
-    settled: bool
+    size: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,14 @@ class Asked:
 
 @dataclass(slots=True)
 class Tally:
-    """Sums over the input. Tokens are estimated; `ceiling_usd` is the worst case of every call a row may need."""
+    """Sums over the input. Tokens are estimated; `ceiling_usd` is the worst case of every call a row may need,
+    `worst_usd` that of its first call alone.
+
+    `size` is what the rows to ask are expected to cost before anything is known (prior.py). `drawable` are rows to ask
+    in the order in which a pilot draws them: by a hash of the request over its size, so that each is drawn with a
+    chance in proportion to its size (sequential Poisson sampling, Ohlsson 1998). `earlier` is a random handful of the
+    settled rows. `keys` is the sum of all request keys, asked or settled, which tells one set of rows from another.
+    """
 
     total: int = 0
     unreadable: int = 0
@@ -73,7 +83,14 @@ class Tally:
     tokens: float = 0.0
     media: int = 0
     ceiling_usd: float = 0.0
-    candidates: list[Candidate] = field(default_factory=list)
+    worst_usd: float = 0.0
+    size: float = 0.0
+    drawable: list[Candidate] = field(default_factory=list)
+    earlier: list[Candidate] = field(default_factory=list)
+    keys: int = 0
+    first_to_ask: int | None = None
+    settled_beyond: int = 0
+    watched: dict[bytes, int] = field(default_factory=dict)
 
     def counts(self) -> RowCounts:
         return RowCounts(
@@ -86,16 +103,24 @@ class DryRun:
 
     def __init__(
         self, job: Job, model: Model, votes: Votes, settled: SettledRows, count: Count, *, sandbox: bool,
-        limit: int | None = None,
+        limit: int | None = None, watched: AbstractSet[bytes] = frozenset(),
     ) -> None:  # fmt: skip
-        """`job` is the job as its first vote asks it; `votes` are its votes, none for a job that labels nothing."""
-        self._limit = limit
+        """`job` is the job as its first vote asks it; `votes` are its votes, none for a job that labels nothing.
+
+        `watched` are requests whose rows are told where they are settled by an answer that stands in no part.
+        """
+        self._limit, self._watched = limit, watched
+        # Sums of the request keys of what stands, by shard number.
+        self._shard_keys: dict[int, int] = {}
         self._job, self._model, self._settled = job, model, settled
         self._planner = Planner(job, model, sandbox=sandbox)
         self._votes = {name: (other, planners[0], len(planners)) for name, (other, planners) in votes.items()}
         self._protocol = PROTOCOLS[model.protocol]
         self._count = count
         self._counted_once = lru_cache(64)(count)
+        self._row_usd, self._token_usd = expected_usd(job, model)
+        # The rows to ask that would be drawn first: a heap whose head is the one to give way.
+        self._drawn: list[tuple[float, int, Candidate]] = []
         self._fixed = self._fixed_tokens()
         self.tally = Tally()
 
@@ -113,12 +138,21 @@ class DryRun:
             threshold = (1 << 64) * CANDIDATES // max(survey.rows, CANDIDATES)
             if any(self._settled.of(shard) is not None for shard in survey.shards):
                 validator = validator_of(self._job)
-                keys.claim_all((key, PAID_ALREADY) for key in self._settled.paid_keys(validator))
+                keys.claim_all((key, PAID_ALREADY) for key in self._paid_keys(validator))
             for shard in survey.shards:
                 self._walk_shard(shard, survey, files, keys, threshold, see)
         self.tally.total = survey.rows
-        self.tally.candidates.sort(key=lambda candidate: candidate.order)
+        self.tally.drawable = [candidate for _, _, candidate in sorted(self._drawn, reverse=True)]
         return self.tally
+
+    def _paid_keys(self, validator: Validator) -> Iterator[bytes]:
+        for number, key in self._settled.paid_keys(validator):
+            if number is not None:
+                self._shard_keys[number] = self._shard_keys.get(number, 0) + int.from_bytes(key, "big")
+            yield key
+
+    def _see_keys(self, total: int) -> None:
+        self.tally.keys = (self.tally.keys + total) % KEY_MODULUS
 
     def _survey(self, files: list[InputFile], keys: KeyIndex) -> Survey:
         surveyor = Surveyor(
@@ -136,25 +170,32 @@ class DryRun:
         see: Callable[[Asked], None] | None,
     ) -> None:  # fmt: skip
         settled = self._settled.of(shard)
-        orders = row_orders(shard.first_row, shard.rows)
+        if settled is None or settled:
+            self._see_keys(self._shard_keys.get(shard.number, 0))
+        chosen = row_orders(shard.first_row, shard.rows) < np.uint64(min(threshold, (1 << 64) - 1))
         if settled is None:
-            self.tally.settled += shard.rows
-            if not (orders < np.uint64(min(threshold, (1 << 64) - 1))).any():
+            self._see_settled(shard.rows)
+            if not chosen.any():
                 return
         rows = read.shard_rows(shard, files, self._job.id, self._job.limits.max_line_bytes)
         for few in _batches(rows):
             requests = []
             for row in few:
-                chosen = int(orders[row.index - shard.first_row]) < threshold
                 if settled is None or row.index in settled:
-                    self.tally.settled += settled is not None
-                    if chosen and isinstance(row, Row):
-                        self._candidate(row, int(orders[row.index - shard.first_row]))
+                    if settled is not None:
+                        self._see_settled(1)
+                    if chosen[row.index - shard.first_row] and isinstance(row, Row):
+                        self._see_earlier(row)
                 elif (request := self._request(row, survey)) is not None:
                     requests.append(request)
             owners = keys.owners([(request.key, request.row.index) for request in requests])
             for request, owner in zip(requests, owners, strict=True):
-                self._ask(request, owner, int(orders[request.row.index - shard.first_row]), threshold, see)
+                self._ask(request, owner, see)
+
+    def _see_settled(self, rows: int) -> None:
+        self.tally.settled += rows
+        if self.tally.first_to_ask is not None:
+            self.tally.settled_beyond += rows
 
     def _request(self, row: Row | Unreadable, survey: Survey) -> Request | None:
         if isinstance(row, Unreadable) or row.index in survey.duplicates:
@@ -166,27 +207,45 @@ class DryRun:
             return None
         return planned
 
-    def _candidate(self, row: Row, order: int) -> None:
+    def _see_earlier(self, row: Row) -> None:
         planned = self._planner.plan(row)
         if isinstance(planned, Request):
-            self.tally.candidates.append(Candidate(order, row.index, self.tokens(planned), True))
+            self.tally.earlier.append(self._candidate(planned, self.tokens(planned)))
 
-    def _ask(
-        self, request: Request, owner: int, order: int, threshold: int, see: Callable[[Asked], None] | None
-    ) -> None:
+    def _candidate(self, request: Request, tokens: float) -> Candidate:
+        return Candidate(request.key, request.row.index, tokens, self._row_usd + self._token_usd * tokens)
+
+    def _ask(self, request: Request, owner: int, see: Callable[[Asked], None] | None) -> None:
+        self._see_keys(int.from_bytes(request.key, "big"))
+        if owner == PAID_ALREADY:
+            self._see_settled(1)
+            if request.key in self._watched:
+                self.tally.watched[request.key] = request.row.index
+            return
         if owner != request.row.index:
-            self.tally.settled += owner == PAID_ALREADY
-            self.tally.same_request += owner != PAID_ALREADY
+            self.tally.same_request += 1
             return
         tally, tokens = self.tally, self.tokens(request)
+        candidate = self._candidate(request, tokens)
         tally.to_ask += 1
         tally.tokens += tokens
+        tally.size += candidate.size
         tally.media += request.media
-        tally.ceiling_usd += self._ceiling(request)
-        if order < threshold:
-            tally.candidates.append(Candidate(order, request.row.index, tokens, False))
+        first, most = self._worst_cases(request)
+        tally.worst_usd += first
+        tally.ceiling_usd += most
+        if tally.first_to_ask is None:
+            tally.first_to_ask = request.row.index
+        self._draw(candidate)
         if see is not None:
             see(Asked(request.row, tokens))
+
+    def _draw(self, candidate: Candidate) -> None:
+        order = -int.from_bytes(candidate.key[:8], "big") / candidate.size
+        if len(self._drawn) < CANDIDATES:
+            heappush(self._drawn, (order, -candidate.row, candidate))
+        elif order > self._drawn[0][0]:
+            heapreplace(self._drawn, (order, -candidate.row, candidate))
 
     def tokens(self, request: Request) -> float:
         """Estimated input tokens of a request: its texts, what all carry, and its media by the catalogue's rule."""
@@ -196,34 +255,35 @@ class DryRun:
             total += sum(count(part.text) for part in turn.parts if isinstance(part, Text))
         return total
 
-    def _ceiling(self, request: Request) -> float:
-        """No run can pay more for this row: every vote that it may need, at its worst case, in USD."""
+    def _worst_cases(self, request: Request) -> tuple[float, float]:
+        """(of the row's first call, of every call that it may need, all votes and re-asks), in USD."""
         if not self._votes:
             return self._most_usd(self._model, request)
-        total = 0.0
+        first, total = 0.0, 0.0
         for model, planner, votes in self._votes.values():
             planned = request if model is self._model else planner.plan(request.row)
-            total += votes * self._most_usd(model, planned) if isinstance(planned, Request) else 0.0
-        return total
+            if isinstance(planned, Request):
+                one, most = self._most_usd(model, planned)
+                first, total = first or one, total + votes * most
+        return first, total
 
-    def _most_usd(self, model: Model, request: Request) -> float:
-        """Every call that one answer may take at its worst case.
+    def _most_usd(self, model: Model, request: Request) -> tuple[float, float]:
+        """(the first call, every call that one answer may take), each at its worst case.
 
         Asked again, a row carries its last answer and the complaint along; a cut answer is given twice the room.
         """
         retries, protocol = self._job.retries, PROTOCOLS[model.protocol]
         bound = protocol.output_limit(request.body) or model.max_output_tokens
         size = len(protocol.wire(request.body, stream=False))
-        total = dearest = 0
+        worst = []
         for _ in range(1 + retries.content):
-            dearest = worst_case(model, request.body, size, output_tokens=bound).usd
-            total += dearest
+            worst.append(worst_case(model, request.body, size, output_tokens=bound).usd)
             size, bound = size + bound + COMPLAINT_BYTES, min(model.max_output_tokens, 2 * bound)
-        return (total + dearest * retries.transport) / PICO
+        return worst[0] / PICO, (sum(worst) + worst[-1] * retries.transport) / PICO
 
 
 def row_orders(first: int, count: int) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
-    """A hash of each row's position (splitmix64): a fixed random order of the rows of any input."""
+    """A hash of each row's position (splitmix64), 64 bits: those below a threshold are a random handful."""
     with np.errstate(over="ignore"):
         mixed = (np.arange(first, first + count, dtype=np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
         mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

@@ -30,14 +30,19 @@ COLUMNS = pa.schema(
 )
 
 
-def write_forecast(output: Path, told: Forecast) -> None:
-    """Write `estimate.json`. Raises OutputError, StorageError."""
+def output_folder(output: Path) -> None:
+    """Make the folder of an output that was never run. Raises OutputError."""
     try:
         private_folder(output)
     except OSError as error:
         raise OutputError(
             f"cannot be written: {error.strerror}", where=str(output), hint="free space, or name another output"
         ) from None
+
+
+def write_forecast(output: Path, told: Forecast) -> None:
+    """Write `estimate.json`. Raises OutputError, StorageError."""
+    output_folder(output)
     write_file(output / ESTIMATE, json.dumps(msgspec.to_builtins(told), indent=1, ensure_ascii=False).encode())
 
 

@@ -1,7 +1,9 @@
-"""Forecast: costs of a random sample → the cost of the rest, with an interval that holds. Pure statistics.
+"""Regression: costs of a sample → the cost of the rest, with an interval that holds. Pure statistics.
 
-Regression on estimated input tokens, a bootstrap-t interval (Efron and Tibshirani, An Introduction to the Bootstrap,
-chapter 12), residuals corrected for leverage, all held wider by what simulations asked for (docs/forecast.md).
+A sample drawn with chances in proportion to what each row is expected to cost is a sample of ratios, cost to
+expectation: a few rows that hold most of the money are then in it as surely as their money asks. A bootstrap-t
+interval (Efron and Tibshirani, An Introduction to the Bootstrap, chapter 12), residuals corrected for leverage, all
+held wider by what simulations asked for (docs/forecast.md).
 """
 
 from __future__ import annotations
@@ -21,37 +23,47 @@ WIDER_BOUND = 1.3
 LEAST_T, LEAST_T_BOUND = 2.0, 2.5
 
 
+# ... and small ones more so: by so many rows' worth.
+SMALL = 4
+
+
 @dataclass(frozen=True, slots=True)
 class Line:
-    """Expected cost of a row: intercept + slope x its estimated input tokens."""
+    """Value of a unit of the rest, intercept + slope x its covariate, and the total of the rest with its interval."""
 
     intercept: float
     slope: float
     interval: Interval
 
 
-def project(tokens: Numbers, costs: Numbers, rest_rows: int, rest_tokens: float, seed: int = 0) -> Line:
-    """The total cost of the rest, from the tokens and costs of a random sample of at least three rows."""
-    count = len(tokens)
-    at = rest_tokens / rest_rows if rest_rows else float(tokens.mean())
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """What is to be foretold: `units` (rows, or USD of expected cost) of `rows` rows, whose mean covariate is `at`."""
+
+    rows: int
+    units: float
+    at: float
+
+
+def project(covariate: Numbers, values: Numbers, rest: Rest, seed: int = 0) -> Line:
+    """The total value of the rest, from the covariates and values a unit of a sample of at least three rows."""
+    count = len(covariate)
     once = np.ones((1, count))
-    mean, error, slope = _fit(tokens, costs, once, at)
+    mean, error, slope = _fit(covariate, values, once, rest.at)
     drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=RESAMPLES).astype(float)
-    means, errors, _ = _fit(tokens, costs, drawn, at)
+    means, errors, _ = _fit(covariate, values, drawn, rest.at)
     t = (means - mean) / np.maximum(errors, max(1e-3 * error[0], 1e-300))
     low_t, high_t, bound_t = np.quantile(t, (0.975, 0.025, 0.01))
     # The rest is itself a draw: its own mean strays too, the more the fewer they are.
-    spread = error[0] * np.sqrt(1 + count / max(rest_rows, 1))
-    interval = Interval(
-        estimate=float(mean[0]),
-        low=float(mean[0] - max(low_t, LEAST_T) * WIDER * spread),
-        high=float(mean[0] - min(high_t, -LEAST_T) * WIDER * spread),
-        bound_99=float(mean[0] - min(bound_t, -LEAST_T_BOUND) * WIDER_BOUND * spread),
+    spread = error[0] * np.sqrt(1 + count / max(rest.rows, 1)) * (1 + SMALL / count)
+    amounts = (
+        mean[0],
+        mean[0] - max(low_t, LEAST_T) * WIDER * spread,
+        mean[0] - min(high_t, -LEAST_T) * WIDER * spread,
+        mean[0] - min(bound_t, -LEAST_T_BOUND) * WIDER_BOUND * spread,
     )
-    least = Interval(
-        *(max(0.0, amount) for amount in (interval.estimate, interval.low, interval.high, interval.bound_99))
-    )
-    return Line(float(mean[0] - slope[0] * at), float(slope[0]), least.times(rest_rows))
+    interval = Interval(*(max(0.0, float(amount)) for amount in amounts)).times(rest.units)
+    return Line(float(mean[0] - slope[0] * rest.at), float(slope[0]), interval)
 
 
 def _fit(x: Numbers, y: Numbers, weights: Numbers, at: float) -> tuple[Numbers, Numbers, Numbers]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,21 +21,31 @@ from rowmill.tasks.output.folder import segments_in
 from rowmill.tasks.output.inventory import claims
 from rowmill.tasks.output.part_writer import Footer, read_footer
 
-COLUMNS = (
-    "row_index", "input_tokens", "output_tokens", "thought_tokens", "cost_usd", "attempts", "latency_ms", "reused_from",
-)  # fmt: skip
+COLUMNS = [
+    "request_key",
+    "row_index",
+    "run_id",
+    "input_tokens",
+    "output_tokens",
+    "thought_tokens",
+    "cost_usd",
+    "attempts",
+    "latency_ms",
+    "reused_from",
+]
 
 
 @dataclass(frozen=True, slots=True)
 class Paid:
-    """What one settled row was billed for. `usd` is None where the price was unknown or another row paid."""
+    """What one settled row was billed for, and by which run. `usd` is None where the price was unknown."""
 
+    row: int
+    run_id: str
     input_tokens: int
     output_tokens: int
     usd: float | None
     calls: int
     latency_s: float | None
-    reused: bool
 
 
 @dataclass(slots=True)
@@ -55,46 +66,52 @@ class SettledRows:
             return segment[2]
         return set()
 
-    def paid_keys(self, validator: Validator) -> Iterator[bytes]:
-        """Request keys that were paid for: an identical request costs nothing again."""
-        for path, _ in self.parts.values():
-            yield from (key for key, _ in claims(path))
-        for path in (*(path for path, _, _ in self.segments.values()), *self.others):
-            yield from _keys(read_outcomes(path, validator))
+    def paid_keys(self, validator: Validator) -> Iterator[tuple[int | None, bytes]]:
+        """(shard number, request key) of every settled row: an identical request costs nothing again.
 
-    def paid(self, rows: set[int]) -> dict[int, Paid]:
-        """What these rows were billed for, of those that are settled."""
-        found: dict[int, Paid] = {}
-        wanted = pa.array(sorted(rows), pa.int64())
-        for path, footer in self.parts.values():
-            if any(footer.shard.first_row <= row <= footer.shard.last_row for row in rows):
-                table = pq.read_table(path, columns=list(COLUMNS))
-                table = table.filter(pc.is_in(table["row_index"], wanted))
-                for told in table.to_pylist():
-                    usd, latency = told["cost_usd"], told["latency_ms"]
-                    found[told["row_index"]] = Paid(
-                        told["input_tokens"], told["output_tokens"] + told["thought_tokens"],
-                        None if usd is None else float(usd), told["attempts"],
-                        None if latency is None else latency / 1000, told["reused_from"] is not None,
-                    )  # fmt: skip
-        for path, _, settled in self.segments.values():
-            if not settled.isdisjoint(rows):
-                replay(path, lambda outcome: _note(found, outcome, rows))
+        Answers that stand in no part or segment have no shard.
+        """
+        for number, (path, _) in self.parts.items():
+            yield from ((number, key) for key, _ in claims(path))
+        for number, (path, _, _) in self.segments.items():
+            yield from ((number, key) for key in _keys(read_outcomes(path, validator)))
+        for path in self.others:
+            yield from ((None, key) for key in _keys(read_outcomes(path, validator)))
+
+    def paid(self, keys: AbstractSet[bytes], validator: Validator) -> dict[bytes, Paid]:
+        """What the rows that asked these requests were billed for, of those that are settled and paid themselves."""
+        found: dict[bytes, Paid] = {}
+        wanted = pa.array(sorted(key.hex() for key in keys), pa.string())
+        for path, _ in self.parts.values():
+            table = pq.read_table(path, columns=COLUMNS)
+            table = table.filter(pc.and_(pc.is_in(table["request_key"], wanted), pc.is_null(table["reused_from"])))
+            for told in table.to_pylist():
+                usd, latency = told["cost_usd"], told["latency_ms"]
+                found[bytes.fromhex(told["request_key"])] = Paid(
+                    told["row_index"], told["run_id"], told["input_tokens"],
+                    told["output_tokens"] + told["thought_tokens"], None if usd is None else float(usd),
+                    told["attempts"], None if latency is None else latency / 1000,
+                )  # fmt: skip
+        for path in (*(path for path, _, _ in self.segments.values()), *self.others):
+            for outcome in read_outcomes(path, validator):
+                _note(found, outcome, keys)
         return found
 
 
-def _note(found: dict[int, Paid], outcome: Outcome, rows: set[int]) -> None:
-    if outcome.row_index in rows:
+def _note(found: dict[bytes, Paid], outcome: Outcome, keys: AbstractSet[bytes]) -> None:
+    key = bytes.fromhex(outcome.request_key or "")
+    if key in keys and outcome.reused_from is None:
         spent = outcome.spent
-        found[outcome.row_index] = Paid(
-            spent.usage.input, spent.usage.billed_output, spent.cost.usd / PICO if spent.cost else None, spent.attempts,
-            None if outcome.latency_ms is None else outcome.latency_ms / 1000, outcome.reused_from is not None,
+        found[key] = Paid(
+            outcome.row_index, outcome.run_id, spent.usage.input, spent.usage.billed_output,
+            spent.cost.usd / PICO if spent.cost else None, spent.attempts,
+            None if outcome.latency_ms is None else outcome.latency_ms / 1000,
         )  # fmt: skip
 
 
 def _keys(outcomes: Iterable[Outcome]) -> Iterator[bytes]:
     for outcome in outcomes:
-        if outcome.request_key and outcome.reused_from is None:
+        if outcome.request_key:
             yield bytes.fromhex(outcome.request_key)
 
 

@@ -69,7 +69,7 @@ def test_a_bucket_gives_the_rows_of_the_same_files_on_disk(bench, sandboxes, s3,
     """JSONL, gzip, zst and Parquet below a prefix, shards that begin in the middle of a file: the same results."""
     files, name = bucket
     sandbox = sandboxes()
-    zst = pa.compress(jsonl(rows(12_000, 50)), protocol="zstd", asbytes=True)
+    zst = pa.compress(jsonl(rows(12_000, 50)), codec="zstd", asbytes=True)
     contents = {
         "in/a.jsonl": jsonl(rows(0, 7_000)), "in/b.jsonl.gz": gzip.compress(jsonl(rows(7_000, 3_000))),
         "in/c/d.parquet": parquet(rows(10_000, 2_000)), "in/e.jsonl.zst": zst, "in/readme.txt": b"no rows",

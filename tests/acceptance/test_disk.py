@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import PERSON, Bench, assert_balanced
+from tests.conftest import Bench, assert_balanced
 
 
 @pytest.fixture
@@ -67,10 +67,10 @@ def test_a_full_disk_is_refused_before_any_call(bench: Bench, sandboxes, small_d
 def test_a_disk_that_fills_up_midway_loses_nothing_acknowledged(bench: Bench, sandboxes, small_disk: Path) -> None:
     """When room runs out dispatch stops, exit and message are clear, and freeing space and running again completes."""
     sandbox = sandboxes(latency_ms=30)
-    filler = "lorem ipsum dolor " * 2_000
-    bench.rows([{"id": f"r{n}", "text": f"t{n} {filler}", "big": filler} for n in range(900)])
-    bench.job(id="id", schema=PERSON, keep=["big"], output=str(small_disk / "out"), limits={"concurrency": 16})
-    ballast = fill(small_disk, 20 * 2**20)
+    long = {"type": "object", "properties": {"text": {"type": "string", "minLength": 16_000}}, "required": ["text"]}
+    bench.rows([{"id": f"r{n}", "text": f"t{n} lorem ipsum dolor"} for n in range(900)])
+    bench.job(id="id", schema=long, output=str(small_disk / "out"), limits={"concurrency": 16})
+    ballast = fill(small_disk, 16 * 2**20)
     ended = bench.run(sandbox.base_url, "run", "job.yaml", "--direct", "--json")
     assert ended.code == 2, ended.err
     assert ended.manifest["termination"]["kind"] == "storage"
