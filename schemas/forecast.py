@@ -8,6 +8,8 @@ from typing import Any
 import msgspec
 
 FORECAST_VERSION = 1
+# What an automatic pilot may cost at the most, as a share of the whole bill, unless its user says otherwise.
+PILOT_SHARE = 0.05
 
 
 class Basis(StrEnum):

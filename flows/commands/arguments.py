@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from rowmill.flows.orchestration.pilot import PILOT_SHARE
+from rowmill.schemas.forecast import PILOT_SHARE
 
 RETRY_KINDS_HELP = "any (the default), a status (failed, invalid, refused, unreadable) or an error kind"
 

@@ -16,11 +16,11 @@ from typing import Any
 import msgspec
 
 from rowmill.flows.commands.arguments import overrides
-from rowmill.flows.orchestration.pilot import PILOT_SHARE, Pilot, RunPilot, pilot_with
+from rowmill.flows.orchestration.pilot import Pilot, RunPilot, pilot_with
 from rowmill.flows.text.forecast import forecast_text
 from rowmill.schemas.catalogue import Model, find_model
 from rowmill.schemas.errors import BudgetError, ExitCode, JobError
-from rowmill.schemas.forecast import Forecast
+from rowmill.schemas.forecast import PILOT_SHARE, Forecast
 from rowmill.schemas.job import Job
 from rowmill.schemas.price import PICO
 from rowmill.schemas.usage import Usage

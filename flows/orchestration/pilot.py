@@ -27,8 +27,6 @@ from rowmill.tasks.run.run_plan import Options
 PILOT_FIRST, PILOT_MOST = 50, 2_000
 # An automatic pilot ends at this relative half-width of the interval.
 NEAR_ENOUGH = 0.05
-# What an automatic pilot may cost at the most, as a share of the whole bill, unless its user says otherwise.
-PILOT_SHARE = 0.05
 
 RunRows = Callable[[frozenset[int]], Awaitable[dict[str, Any]]]
 RunPilot = Callable[[Mirror | None, Job, frozenset[int]], Awaitable[dict[str, Any]]]
