@@ -97,6 +97,7 @@ async def run_job(
             from rowmill.flows.commands.estimate import require_forecast_under as require_under
 
             await require_under(asked, require_forecast_under, limit=options.limit, sandbox=options.sandbox)
+            options = replace(options, as_taken=True)
         options = replace(options, resumes=_was_here_before())
         async with open_gateway(asked, sandbox=options.sandbox) as gateway:
             with output_to_write(asked) as (local, mirror):
@@ -140,7 +141,7 @@ async def carry_out_as_flow(run: Run, watch: Watch | None = None) -> dict[str, A
     """Carry out a run inside a flow run: a task run each shard, log lines, progress and artifacts. The manifest."""
     job = run.job
     with logs_to_prefect(), tags(TAG, run.model.name):
-        log.info("%s: %s by %s, into %s", job.name, job.input, run.model.name, job.output)
+        log.info("%s: %s by %s, into %s", job.name, job.input_name, run.model.name, job.output)
         async with beside([follow_progress(run.progress)]):
             manifest = await carry_out(run, settle=_settle_as_task, watch=watch, wait=_wait)
         log.info("%s", summary(manifest, job.output, run.progress))

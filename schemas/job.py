@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 from decimal import Decimal
 from typing import Any, Literal, Self
 
@@ -120,6 +121,44 @@ class Csv(Part):
         return self
 
 
+# What opens a database; SQLAlchemy's names of drivers behind a + are left out.
+CONNECTIONS = ("duckdb", "sqlite", "postgresql", "postgres")
+_VARIABLE = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}")
+_SECRET = re.compile(r"(?:^|[?&; ])(?:password|passwd|pwd|token|motherduck_token|secret)=(?!\$\{)[^&; ]", re.IGNORECASE)
+
+
+class Query(Part):
+    """Rows of a database: what a query gives, taken once into the output, so that a resumed run reads the same."""
+
+    query: str = Field(min_length=1, description="One SELECT; give it an ORDER BY, or the job an `id`")
+    connection: str | None = Field(
+        None,
+        description="duckdb:///x.db, sqlite:///x.db, postgresql://user:${PGPASSWORD}@host/db; ${NAME} is of the "
+        "environment. Without one DuckDB reads files: SELECT * FROM 'data/*.parquet'",
+    )
+    folder: str | None = Field(None, description="Where paths in the query begin; else the job file's folder")
+
+    @field_validator("connection")
+    @classmethod
+    def _known(cls, value: str | None) -> str | None:
+        if value is None or value.startswith("${"):
+            return value
+        scheme, found, rest = value.partition("://")
+        if not found or scheme.partition("+")[0] not in CONNECTIONS:
+            raise ValueError(
+                f"{scheme if found else 'this'} is no connection of ours: write duckdb:///x.db, sqlite:///x.db or "
+                "postgresql://user@host/db; of another database, export the rows to Parquet or CSV"
+            )
+        user, at, _ = rest.partition("/")[0].rpartition("@")
+        password = user.partition(":")[2] if at else ""
+        if (password and not _VARIABLE.search(password)) or _SECRET.search(value):
+            raise ValueError(
+                "the connection holds a password, which would be written down with the job: put it into the "
+                "environment, and its name here, as in postgresql://user:${PGPASSWORD}@host/db"
+            )
+        return value
+
+
 class Retries(Part):
     """How often one row may be tried again, by what went wrong."""
 
@@ -141,9 +180,14 @@ class Job(Part):
 
     name: ForNothing[str] = Field("rowmill", min_length=1, description="Shown in Prefect and in the report")
     model: ForAnswers[str] = Field(description="gemini-3-pro, gemini-3-flash, or a model of your own catalogue")
-    input: ForNothing[str] = Field(
-        description="JSONL, JSON, CSV or TSV (.gz, .zst), Parquet, Arrow: a file, a folder, a glob; also at s3://"
+    input: ForNothing[str | Query] = Field(
+        description="JSONL, JSON, CSV or TSV (.gz, .zst), Parquet, Arrow, Excel: a file, a folder, a glob; also at "
+        "s3://, gs:// or az://; `-` is standard input; or {query, connection}"
     )
+    input_format: Later[ForNothing[Literal["jsonl", "json", "csv", "parquet", "arrow", "xlsx"] | None]] = Field(
+        None, description="What the input's files are, where neither their endings nor their content show it"
+    )
+    sheet: Later[ForNothing[str | None]] = Field(None, description="Sheet of an Excel workbook; else the first one")
     csv: Later[ForNothing[Csv]] = Field(
         default_factory=Csv,  # type: ignore[arg-type]
         description="How CSV and TSV files are written, where it is not as their beginning shows",
@@ -214,6 +258,13 @@ class Job(Part):
         None, description="Name of a Prefect Secret block that holds the API key"
     )
     catalogue: ForNothing[str | None] = Field(None, description="TOML file with models and prices of your own")
+
+    @property
+    def input_name(self) -> str:
+        """The input as people call it."""
+        if isinstance(self.input, Query):
+            return f"the query of {self.input.connection or 'DuckDB'}"
+        return "standard input" if self.input == "-" else self.input
 
     @property
     def is_capped(self) -> bool:

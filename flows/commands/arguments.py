@@ -8,6 +8,7 @@ from typing import Any
 
 from rowmill.schemas.forecast import PILOT_SHARE
 
+INPUT_HELP = "input file, folder or glob, or - for standard input (instead of the job's)"
 RETRY_KINDS_HELP = "any (the default), a status (failed, invalid, refused, unreadable) or an error kind"
 
 
@@ -157,7 +158,9 @@ def _share(text: str) -> float:
 
 
 def _add_overrides(command: argparse.ArgumentParser) -> None:
-    command.add_argument("-i", "--input", help="input file, folder or glob (instead of the job's)")
+    command.add_argument(
+        "-i", "--input", help="input file, folder or glob, or - for standard input (instead of the job's)"
+    )
     command.add_argument("-o", "--output", help="output folder (instead of the job's)")
     command.add_argument("-m", "--model", help="model (instead of the job's)")
     command.add_argument("-n", "--limit", type=_positive, metavar="N", help="take only the first N rows of the input")
@@ -170,7 +173,9 @@ def _add_overrides(command: argparse.ArgumentParser) -> None:
 def _add_check(commands: Any) -> None:
     check = commands.add_parser("check", help="validate the job, its schema and every input row; sends nothing")
     check.add_argument("job", metavar="JOB")
-    check.add_argument("-i", "--input", help="input file, folder or glob (instead of the job's)")
+    check.add_argument(
+        "-i", "--input", help="input file, folder or glob, or - for standard input (instead of the job's)"
+    )
     check.add_argument("-m", "--model", help="model (instead of the job's)")
     check.add_argument(
         "-n", dest="show", type=_positive, default=1, help="number of rendered requests to show (default 1)"
@@ -227,7 +232,7 @@ def overrides(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _here(value: str) -> str:
-    return value if "://" in value else str(Path(value).absolute())
+    return value if "://" in value or value == "-" else str(Path(value).absolute())
 
 
 def kind_or_job(given: list[str]) -> list[str]:

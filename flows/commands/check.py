@@ -9,7 +9,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from rowmill.tasks.input import reader as read
 from rowmill.tasks.input.files import InputFile
 from rowmill.tasks.input.key_index import KeyIndex
 from rowmill.tasks.input.listing import reading_notes
+from rowmill.tasks.input.stored import is_stored, take_input
 from rowmill.tasks.input.survey import Survey, Surveyor
 from rowmill.tasks.job.checks import notes
 from rowmill.tasks.job.job_file import catalogue_of, load_job
@@ -60,13 +61,21 @@ def check_command(args: argparse.Namespace) -> ExitCode:
 
     Problems of the job and of the input as a whole are reported together, one line each; otherwise row by row.
     """
+    with ExitStack() as stack:
+        return _checked(args, stack)
+
+
+def _checked(args: argparse.Namespace, stack: ExitStack) -> ExitCode:
     job = load_job(Path(args.job), overrides(args))
     found: list[RowmillError] = []
     files: list[InputFile] = []
     model: Model | None = None
     rows_wrong = 0
+    scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="rowmill-"))
     with _collecting(found):
-        files = read.job_files(job)
+        if is_stored(job):
+            take_input(job, Path(scratch), anew=True)
+        files = read.job_files(job, Path(scratch))
     with _collecting(found):
         catalogue = catalogue_of(job, os.environ.get("ROWMILL_CATALOGUE"))
         model = find_model(job.model, catalogue)

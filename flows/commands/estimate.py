@@ -46,6 +46,7 @@ from rowmill.tasks.plan.input_checks import refuse_impossible
 from rowmill.tasks.plan.label_answer import validator_of
 from rowmill.tasks.plan.label_prompt import as_asked
 from rowmill.tasks.plan.vote_planners import planned_votes
+from rowmill.tasks.run.run_plan import take_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,7 @@ async def estimate_job(job: Job, options: EstimateOptions, run_pilot: RunPilot |
 async def _estimate(job: Job, options: EstimateOptions, run_pilot: RunPilot | None, mirror: Mirror | None) -> Forecast:
     catalogue = catalogue_of(job, os.environ.get("ROWMILL_CATALOGUE"))
     model = find_model(job.model, catalogue)
+    await asyncio.to_thread(take_rows, job)
     files = job_files(job) if job.label is not None else []
     if (labelling := label_run(job, files, model, None, fresh=False)) is not None:
         job = labelling.job

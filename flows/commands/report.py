@@ -46,7 +46,7 @@ def write_report(root: Path) -> Path:
 
     manifest = manifest_of(root)
     path = root / REPORT
-    write_file(path, page(page_values(manifest), figures(root / "results", Prompts(manifest))).encode())
+    write_file(path, page(page_values(manifest), figures(root / "results", Prompts(manifest, root))).encode())
     return path
 
 

@@ -59,6 +59,7 @@ async def run_command(args: argparse.Namespace) -> ExitCode:
         from rowmill.flows.commands.estimate import require_forecast_under
 
         await require_forecast_under(job, args.require_forecast_under, limit=args.limit, sandbox=args.sandbox)
+        options = replace(options, as_taken=True)
     # Standard output is for the result alone, and libraries such as Ray print there.
     with (
         redirect_stdout(sys.stderr),

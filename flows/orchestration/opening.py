@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -11,7 +12,7 @@ from rowmill.tasks.gateway.credentials import Gateway
 from rowmill.tasks.output.bucket.mirror import Mirror
 from rowmill.tasks.run.open_run import open_run
 from rowmill.tasks.run.run import Run
-from rowmill.tasks.run.run_plan import Options, plan_run
+from rowmill.tasks.run.run_plan import Options, plan_run, take_rows
 from rowmill.tasks.system.clock import Clock
 
 
@@ -27,6 +28,8 @@ async def opened(
 ) -> AsyncIterator[Run]:
     """A run of a job whose output is at hand (`mirror` keeps its bucket equal to it). Raises as its parts do."""
     clock = clock or Clock()
+    keeps = options.as_taken or options.resumes or options.rows is not None
+    await asyncio.to_thread(take_rows, job, anew=options.fresh, keeps=keeps)
     plan = plan_run(job, options, gateway, clock=clock, address=mirror.url if mirror is not None else None)
     async with open_run(plan, runner_for(plan.job), mirror=mirror, clock=clock, seed=seed) as run:
         yield run

@@ -16,6 +16,7 @@ from rowmill.tasks.input.csv_dialect import dialect_of
 from rowmill.tasks.input.files import AS_SEEN, InputFile, Place
 from rowmill.tasks.input.formats import format_of, format_of_ending
 from rowmill.tasks.input.patterns import files_matching
+from rowmill.tasks.input.stored import is_stored, stored_file
 from rowmill.tasks.system.s3 import SCHEME, bucket_files
 
 KINDS = ".jsonl, .json, .csv, .tsv (each also .gz or .zst), .parquet or .arrow"
@@ -38,9 +39,16 @@ class Reading:
 AS_FOUND = Reading()
 
 
-def job_files(job: Job) -> list[InputFile]:
-    """The files of a job's input. Raises InputError."""
-    return input_files(job.input, Reading(csv=job.csv))
+def job_files(job: Job, root: Path | None = None) -> list[InputFile]:
+    """The files of a job's input: what is stored of it in its output's folder (`root`) where it cannot be read twice.
+
+    Raises InputError.
+    """
+    if is_stored(job):
+        path = stored_file(Path(job.output) if root is None else root)
+        return [InputFile(path, format_of(InputFile(path, "")), csv=job.csv)]
+    assert isinstance(job.input, str)
+    return input_files(job.input, Reading(job.input_format or "", job.csv))
 
 
 def input_files(pattern: str, reading: Reading = AS_FOUND) -> list[InputFile]:

@@ -12,12 +12,14 @@ from pydantic import BaseModel, ValidationError
 
 from rowmill.schemas.catalogue import Model, builtin_catalogue, parse_catalogue
 from rowmill.schemas.errors import CatalogueError, JobError
-from rowmill.schemas.job import Job
+from rowmill.schemas.job import Job, Query
 from rowmill.schemas.json_text import JsonTextError, decode_json
 from rowmill.tasks.answers.parser import read_exactly
 from rowmill.tasks.answers.schema_file import load_schema, names_model
 from rowmill.tasks.job.yaml_text import Place, YamlTextError, read_yaml
 
+# Standard input; a file of this name is ./-
+STANDARD_INPUT = "-"
 PATHS = ("input", "output", "media_root", "catalogue")
 # What Linux and macOS take for one name, and for a whole path.
 NAME_MOST_BYTES, PATH_MOST_BYTES = 255, 4_095
@@ -62,10 +64,12 @@ def resolve_job(job: Job, base: Path) -> Job:
     Raises JobError for a path that no file system takes, SchemaError for its schema.
     """
     resolved: dict[str, Any] = {
-        name: _absolute(getattr(job, name), base) for name in PATHS if getattr(job, name) is not None
+        name: _absolute(path, base) for name in PATHS if isinstance(path := getattr(job, name), str)
     }
     for name, path in resolved.items():
         _must_be_a_path(name, path)
+    if isinstance(job.input, Query):
+        resolved["input"] = _resolved_query(job.input, base)
     if job.output_schema is not None:
         resolved["output_schema"] = load_schema(job.output_schema, base)
         if isinstance(job.output_schema, str) and names_model(job.output_schema, base) and job.validator is None:
@@ -74,6 +78,16 @@ def resolve_job(job: Job, base: Path) -> Job:
     if validator is not None and "/" not in validator:
         resolved["validator"] = f"{base}/{validator}"
     return job.model_copy(update=resolved)
+
+
+def _resolved_query(query: Query, base: Path) -> Query:
+    """The query with the paths of its folder and of a database file absolute."""
+    told = {"folder": str(base / (query.folder or ""))}
+    scheme, found, path = (query.connection or "").partition(":///")
+    # As SQLAlchemy has it: three slashes and a relative path, four and an absolute one.
+    if found and scheme in ("duckdb", "sqlite") and not path.startswith(("/", ":")):
+        told["connection"] = f"{scheme}:///{base / path}"
+    return query.model_copy(update=told)
 
 
 def _must_be_a_path(key: str, path: str) -> None:
@@ -167,7 +181,7 @@ def _with_absolute_paths(keys: dict[str, Any], base: Path) -> dict[str, Any]:
 
 
 def _absolute(value: str, base: Path) -> str:
-    if "://" in value or "\0" in value:
+    if "://" in value or "\0" in value or value == STANDARD_INPUT:
         return value
     path = base / value
     return str(path.resolve() if ".." in path.parts else path.absolute())

@@ -47,7 +47,7 @@ def to_review(root: Path) -> Iterator[Mapping[str, Any]]:
 
 def every_row(root: Path, job: Job, model: Model, label: Label) -> Iterator[Mapping[str, Any]]:
     """Every row that was answered, in the same form, its text from the input. Raises InputError, DamageError."""
-    files, planner = job_files(job), Planner(job, model, sandbox=False)
+    files, planner = job_files(job, root), Planner(job, model, sandbox=False)
     for part in sorted((root / "results").glob("part-*.parquet")):
         table = pq.read_table(part, columns=RESULTS)
         found = {row["row_index"]: row for row in table.to_pylist() if row["votes"]}

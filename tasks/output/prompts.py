@@ -43,15 +43,18 @@ class Prompt:
 class Prompts:
     """The prompts of one output's rows."""
 
-    def __init__(self, manifest: Mapping[str, Any]) -> None:
-        """Never raises: an output whose input or model is gone has rows without prompts."""
+    def __init__(self, manifest: Mapping[str, Any], root: Path) -> None:
+        """`root` is the output's folder. Never raises.
+
+        An output whose input or model is gone has rows without prompts.
+        """
         self._why: str | None = None
         try:
             self._job: Job = job_of(manifest["job"], "run.json")
             self._model: Model = find_model(
                 self._job.model, catalogue_of(self._job, os.environ.get("ROWMILL_CATALOGUE"))
             )
-            self._files = job_files(self._job)
+            self._files = job_files(self._job, root)
             paths = [file["path"] for file in manifest["input"]["files"]]
             # An input that was moved as a whole is the same files in the same order.
             self._moved = (

@@ -131,7 +131,7 @@ def bad_input(survey: Survey, job: Job, planner: Planner) -> Iterator[InputError
             if name not in survey.columns:
                 yield InputError(
                     f"{key} names the column {name!r}, which no row has",
-                    where=job.input,
+                    where=job.input_name,
                     hint=f"the rows have: {', '.join(sorted(survey.columns)[:30])}",
                 )
     if (nothing := _no_row_can_be_asked(survey, planner)) is not None:
@@ -160,6 +160,6 @@ def _duplicates(survey: Survey, job: Job) -> InputError:
     more = f", and {len(survey.duplicates) - 1:,} more" if len(survey.duplicates) > 1 else ""
     return InputError(
         f"the id column {job.id!r} is not unique: row {second + 1} has the id of row {first + 1}{more}",
-        where=job.input,
+        where=job.input_name,
         hint="name a column that is unique, or leave `id` out: the row's position is then its id",
     )

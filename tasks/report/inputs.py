@@ -60,9 +60,9 @@ def inputs_text(told: Mapping[str, Any]) -> list[str]:
 def _rows(root: Path, manifest: Mapping[str, Any]) -> list[tuple[str, dict[str, int]]]:
     """Ids of an output's rows, each with a hash of every column of its input. Raises InputError, ValueError."""
     job: Job = job_of(manifest["job"], str(root / "run.json"))
-    files = job_files(job)
+    files = job_files(job, root)
     if input_state(files) != manifest["input"]["files"]:
-        raise ValueError(f"{job.input} has changed since")
+        raise ValueError(f"{job.input_name} has changed since")
 
     def every() -> Iterator[Row]:
         for part in result_parts(root / "results"):

@@ -66,7 +66,7 @@ def _expected_keys(part: Path, manifest: Mapping[str, Any]) -> dict[int, str]:
     try:
         job = in_begun_order(Job.model_validate(manifest["job"]), manifest)
         model = find_model(job.model, catalogue_of(job, os.environ.get("ROWMILL_CATALOGUE")))
-        files = job_files(job)
+        files = job_files(job, part.parent.parent)
         shard: Shard = read_footer(part).shard
         if digest_of(shard, files, job.limits.max_line_bytes) != shard.digest:
             return {}

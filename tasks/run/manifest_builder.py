@@ -61,6 +61,7 @@ class ManifestBuilder:
         self.fingerprint = fingerprint
         self.before = before
         self.input_files: list[dict[str, Any]] = []
+        self.source: dict[str, Any] | None = None
         self.limit: int | None = None
         self.json_text_fields: list[dict[str, str]] = []
         self.unsettled: dict[int, Spent] = {}
@@ -185,6 +186,7 @@ class ManifestBuilder:
                 "rows": survey.rows,
                 "rows_are_all": survey.complete,
                 "limit": self.limit,
+                **({"source": self.source} if self.source is not None else {}),
             },
             "ledger": ledger(tally, survey.rows),
             "totals": totals(tally),

@@ -22,6 +22,7 @@ from rowmill.tasks.input.kept_columns import KeptColumns
 from rowmill.tasks.input.kept_types import is_typed
 from rowmill.tasks.input.key_index import KeyIndex
 from rowmill.tasks.input.reader import shard_rows
+from rowmill.tasks.input.stored import source_of
 from rowmill.tasks.input.survey import Survey, Surveyor
 from rowmill.tasks.journal.group_commit import Syncer
 from rowmill.tasks.journal.ledger import LEDGER, Ledger
@@ -102,6 +103,7 @@ class _Opening:
             ledger.begin(_spent_before_the_ledger(before, parts))
         standing_rows = sum(footer.shard.rows for footer in parts.values())
         builder.input_files = input_state(plan.files)
+        builder.source = source_of(plan.job, output.root)
         # A limit below what stands already takes nothing away: rows that were paid for stay.
         builder.limit = None if options.limit is None else max(options.limit, standing_rows)
         corrected = plan.labelling is not None and plan.labelling.is_new

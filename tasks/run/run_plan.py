@@ -7,18 +7,22 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from rowmill.schemas.catalogue import Model, find_model, in_sandbox
 from rowmill.schemas.job import Job
+from rowmill.schemas.manifest import TerminationKind
 from rowmill.tasks.answers.validator import Validator
 from rowmill.tasks.fields.grading import Grader
 from rowmill.tasks.gateway.credentials import Gateway
 from rowmill.tasks.input.files import InputFile
 from rowmill.tasks.input.listing import job_files, reading_notes
+from rowmill.tasks.input.stored import is_stored, stored_in, take_input
 from rowmill.tasks.job.checks import notes
 from rowmill.tasks.job.fingerprint import job_fingerprint
 from rowmill.tasks.job.job_file import catalogue_of
 from rowmill.tasks.labelling.label_run import LabelRun, label_run
+from rowmill.tasks.output.folder import read_manifest, refuse_in_use
 from rowmill.tasks.output.part_grades import grader_of
 from rowmill.tasks.plan.input_checks import refuse_impossible
 from rowmill.tasks.plan.label_answer import validator_of
@@ -36,7 +40,8 @@ class Options:
 
     `rows` names the only ones to ask now (a pilot's); the others stay for a later run. `gold` is a file of labels that
     people gave, `gold_by` the one who decides where they disagree. `resumes` tells that the same flow run was at it
-    before and was suspended, so that what its first start set still holds.
+    before and was suspended, so that what its first start set still holds. `as_taken`: rows that were
+    stored a moment ago, for a forecast, are not taken anew.
     """
 
     limit: int | None = None
@@ -48,6 +53,7 @@ class Options:
     gold: str | None = None
     gold_by: str | None = None
     resumes: bool = False
+    as_taken: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +79,21 @@ class RunPlan:
     def models(self) -> list[Model]:
         """The models that may be asked: the job's, and any that it escalates to."""
         return [model for model, _ in self.votes.values()] or [self.model]
+
+
+def take_rows(job: Job, *, anew: bool = False, keeps: bool = False) -> None:
+    """Store what the job's input gives, where that cannot be read twice, in its output's folder.
+
+    A query is asked again where the run before was finished, or `anew`; `keeps`: never where it is there already.
+    Raises InputError, OutputError where a run holds the output, StorageError.
+    """
+    root = Path(job.output)
+    if not is_stored(job) or (keeps and stored_in(root) is not None):
+        return
+    if root.is_dir():
+        refuse_in_use(root)
+    termination = (read_manifest(root) or {}).get("termination") or {}
+    take_input(job, root, anew=anew or termination.get("kind") == TerminationKind.COMPLETE)
 
 
 def plan_run(job: Job, options: Options, gateway: Gateway, *, clock: Clock, address: str | None = None) -> RunPlan:

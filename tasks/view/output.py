@@ -35,7 +35,7 @@ class ViewedOutput:
         """Raises OutputError where there is no run, DamageError."""
         self.root = root
         self.manifest: Mapping[str, Any] = manifest_of(root)
-        self._prompts = Prompts(self.manifest)
+        self._prompts = Prompts(self.manifest, root)
         self._table = ResultsTable(root / "results")
         self._positions: OrderedDict[Query, Positions] = OrderedDict()
         self._lock = Lock()
