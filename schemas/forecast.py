@@ -67,7 +67,8 @@ class Pace(msgspec.Struct, frozen=True):
 class Forecast(msgspec.Struct, frozen=True):
     """What `estimate.json` holds. Money is in USD, of the rows to ask unless it says otherwise.
 
-    `intercept_usd` + `usd_per_token` x estimated input tokens is the expected cost of one row.
+    `intercept_usd` + `usd_per_token` x estimated input tokens is the expected cost of one row. `settled_input_tokens`
+    is what the rows that were settled already had been billed for as input.
     """
 
     job: str
@@ -91,4 +92,5 @@ class Forecast(msgspec.Struct, frozen=True):
     notes: list[str]
     compared: list[dict[str, Any]] = []
     pilot: dict[str, Any] | None = None
+    settled_input_tokens: float = 0.0
     version: int = FORECAST_VERSION

@@ -121,7 +121,8 @@ def _forecast_from(
     spent, note = _spent(Path(job.output), fingerprint)
     result = forecast(job, model, tally, learned, fingerprint=fingerprint, spent_usd=spent, now=time.time())
     notes = [*result.notes, *([note] if note else []), *_cascade(job, model, catalogue, tally)]
-    return msgspec.structs.replace(result, notes=notes)
+    totals = (read_manifest(Path(job.output)) or {}).get("totals") or {}
+    return msgspec.structs.replace(result, notes=notes, settled_input_tokens=float(totals.get("input_tokens") or 0))
 
 
 def _cascade(job: Job, model: Model, catalogue: Mapping[str, Model], tally: Tally) -> list[str]:

@@ -79,6 +79,8 @@ def parts(progress: Progress, traffic: Traffic, limits: Limits, now: float) -> l
     shown.append(f"{short_usd(progress.spent_usd)}{cap}")
     if (whole := progress.projected_usd) is not None and progress.done < progress.total:
         shown.append(f"about {short_usd(whole)} in total")
+    elif progress.drifts and progress.done < progress.total:
+        shown.append("total unknown: costs change along the input")
     if progress.failing:
         shown.append(f"{progress.failing:,} not ok")
     return [one_line(part) for part in (*shown, *_traffic_parts(traffic, limits))]

@@ -16,6 +16,7 @@ from rowmill.schemas.attempt import Spent
 from rowmill.schemas.manifest import WITHOUT_LEDGER, Termination
 from rowmill.schemas.price import Cost, parse_amount
 from rowmill.schemas.row import Row, Shard, Unreadable
+from rowmill.tasks.forecast.accuracy import read_forecast
 from rowmill.tasks.gateway.admission.deadline import deadline_of
 from rowmill.tasks.input.formats import input_state
 from rowmill.tasks.input.kept_columns import KeptColumns
@@ -38,6 +39,7 @@ from rowmill.tasks.plan.input_checks import refuse_bad_input
 from rowmill.tasks.run.background import Background
 from rowmill.tasks.run.balance_check import preflight
 from rowmill.tasks.run.callers import Callers
+from rowmill.tasks.run.expectation import expectation_of
 from rowmill.tasks.run.manifest_builder import ManifestBuilder
 from rowmill.tasks.run.progress import Progress
 from rowmill.tasks.run.quality_watch import QualityWatch
@@ -203,6 +205,13 @@ class _Opening:
         shard_run = ShardRun(context, asks=self._runner.asks_here)
         _stand(inventory, output, shard_run, keys, progress)
         progress.total, progress.total_is_exact = survey.rows, survey.complete
+        if survey.complete and plan.options.rows is None:
+            progress.expectation = expectation_of(
+                read_forecast(output.root),
+                job=plan.fingerprint,
+                rows=survey.rows,
+                input_tokens=sum(tally.spent.usage.input for tally in shard_run.tallies.values()),
+            )
         settling = await self._runner.begin(
             plan,
             keep_types=plan.planner.keep_types,

@@ -8,9 +8,13 @@ from dataclasses import dataclass, field
 
 from rowmill.schemas.manifest import Tally
 from rowmill.schemas.outcome import Outcome
+from rowmill.tasks.run.expectation import Expectation
+from rowmill.tasks.run.trend import Trend
 
 # Settled rows that wait for one before them, at most.
 AHEAD_MOST = 5_000
+# A run's own rows correct a forecast by half when so many are settled: a pilot's sample is about as large.
+ROWS_TO_TRUST = 100
 # Rows shown for each kind of error at the end.
 EXAMPLES = 3
 STEP = 1.03
@@ -27,7 +31,10 @@ class Elsewhere:
 
 @dataclass(slots=True)
 class Progress:
-    """Counts of this run. `standing` are rows that were settled before it began; money is in 10⁻¹² USD."""
+    """Counts of this run. `standing` are rows that were settled before it began; money is in 10⁻¹² USD.
+
+    `expectation` is what a forecast says of its rows; without one the rows themselves tell, in their order.
+    """
 
     total: int = 0
     total_is_exact: bool = True
@@ -45,9 +52,14 @@ class Progress:
     examples: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
     _latencies: dict[int, int] = field(default_factory=dict)
     _taken: OrderedDict[int, None] = field(default_factory=OrderedDict)
-    _ahead: dict[int, int] = field(default_factory=dict)
+    _ahead: dict[int, tuple[int, int]] = field(default_factory=dict)
     _first_rows: int = 0
     _first_usd: int = 0
+    expectation: Expectation | None = None
+    _input: int = 0
+    # Whether rows become dearer, and longer, along the input.
+    _cost_trend: Trend = field(default_factory=Trend)
+    _size_trend: Trend = field(default_factory=Trend)
 
     @property
     def done(self) -> int:
@@ -81,25 +93,49 @@ class Progress:
 
     @property
     def projected_usd(self) -> int | None:
-        """What the whole will have cost, in 10⁻¹² USD; None before anything tells.
+        """What the whole will have cost, in 10⁻¹² USD; None before anything tells, or where costs change along the way.
 
         Only rows with no gap before them count: those that are settled first are the short and cheap ones, and a
         projection from them was low by 61 % at a run's beginning.
         """
-        if not self._first_rows or not self.total:
+        if self.expectation is not None:
+            return self.spent_usd + round(self._expected_rest(self.expectation))
+        if not self._first_rows or not self.total or self.drifts:
             return None
         return self.usd_before + self._first_usd * (self.total - self.standing) // self._first_rows
 
+    @property
+    def drifts(self) -> bool:
+        """Whether the input's rows become dearer or cheaper, or longer or shorter, along the way."""
+        return self._cost_trend.is_plain or self._size_trend.is_plain
+
+    def _expected_rest(self, expected: Expectation) -> float:
+        """What is left by the forecast's line, corrected by what rows cost so far where those are like the others."""
+        left = max(0, self.total - self.done)
+        tokens = max(0.0, expected.input_tokens - self._input) * left / max(1, left + self.away.rows)
+        rest = expected.usd(left, tokens) if left else 0.0
+        so_far = expected.usd(self.settled, self._input)
+        if so_far <= 0 or self.drifts:
+            return rest
+        trust = self.settled / (self.settled + ROWS_TO_TRUST)
+        return rest * (1 + ((self.usd - self.usd_before) / so_far - 1) * trust)
+
     def add(self, outcome: Outcome) -> None:
-        self._ahead[outcome.row_index] = outcome.spent.cost.usd if outcome.spent.cost else 0
+        spent = outcome.spent
+        usd, tokens = spent.cost.usd if spent.cost else 0, spent.usage.input // max(1, spent.attempts)
+        self._ahead[outcome.row_index] = (usd, tokens)
         while self._taken and (next(iter(self._taken)) in self._ahead or len(self._ahead) > AHEAD_MOST):
             # A row that is tried again and again does not hold up the projection for ever.
-            usd = self._ahead.pop(self._taken.popitem(last=False)[0], None)
-            self._first_rows += usd is not None
-            self._first_usd += usd or 0
+            first = self._ahead.pop(self._taken.popitem(last=False)[0], None)
+            if first is not None:
+                self._first_rows += 1
+                self._first_usd += first[0]
+                self._cost_trend.add(first[0])
+                self._size_trend.add(math.log1p(first[1]))
+        self._input += outcome.spent.usage.input
         self.settled += 1
         self.not_ok += outcome.status.value != "ok"
-        self.usd += outcome.spent.cost.usd if outcome.spent.cost else 0
+        self.usd += usd
         if outcome.latency_ms is not None:
             step = latency_step(outcome.latency_ms)
             self._latencies[step] = self._latencies.get(step, 0) + 1
