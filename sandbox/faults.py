@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from rowmill.sandbox.chance import fraction
+from rowmill.sandbox.chance import drawn_fault
 from rowmill.sandbox.oddities import ODDITIES, REFUSALS, STREAM_FAULTS
+from rowmill.sandbox.packs import ENTRY
 from rowmill.sandbox.reply import Reply
-
-MARKER = re.compile(r"\[\[fault:([a-z0-9_]+)(?:\*(\d+))?\]\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,22 +44,14 @@ WIRE = frozenset(
 CONTENT = frozenset(
     {"empty", "no_usage", "invalid_json", "wrong_schema", "fenced", "prose", "cut", "blocked", "blocked_prompt"}
 )
-KINDS = frozenset(ERRORS) | WIRE | CONTENT | frozenset(REFUSALS) | frozenset(ODDITIES) | STREAM_FAULTS
+KINDS = frozenset(ERRORS) | WIRE | CONTENT | frozenset(REFUSALS) | frozenset(ODDITIES) | STREAM_FAULTS | ENTRY
 # Faults of an answer that is billed and sent as any other.
 ANSWERED = CONTENT | frozenset(ODDITIES) | STREAM_FAULTS
 
 
 def fault_for(text: str, seen: int, seed: int, chances: Mapping[str, float]) -> str | None:
     """The fault of a request that was seen so often before: its own marker first, else by chance."""
-    for kind, times in MARKER.findall(text):
-        if kind in KINDS and (not times or seen < int(times)):
-            return str(kind)
-    drawn = fraction(seed, text, seen, "fault")
-    for kind, chance in chances.items():
-        if drawn < chance:
-            return kind
-        drawn -= chance
-    return None
+    return drawn_fault(text, seen, seed, chances, KINDS - ENTRY)
 
 
 def spoiled(reply: Reply, kind: str) -> Reply:

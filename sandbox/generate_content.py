@@ -49,6 +49,7 @@ def read(body: Any, model: str, *, stream: bool) -> Prompt:
         max_tokens=limit,
         stream=stream,
         answers=answers(_either(config, "candidateCount"), "candidateCount"),
+        joint="\n",
     )
 
 

@@ -25,7 +25,7 @@ class Function:
 class Prompt:
     """One request. `text` holds every turn, `first` and `last` the first and last user text.
 
-    `answers` is how many it asks for: all are billed, one is given.
+    `answers` is how many it asks for: all are billed, one is given. `joint` stands between two texts of one turn.
     """
 
     model: str
@@ -43,6 +43,7 @@ class Prompt:
     max_tokens: int | None = None
     stream: bool = False
     answers: int = 1
+    joint: str = "\n\n"
 
 
 def schema_in_text(text: str) -> Any:

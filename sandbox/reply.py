@@ -8,8 +8,10 @@ from typing import Any
 
 from rowmill.sandbox.answers import Muse, instance
 from rowmill.sandbox.chance import between, fraction
+from rowmill.sandbox.packs import packed_text
 from rowmill.sandbox.prompt import Prompt, schema_in_text, without_json
 from rowmill.sandbox.settings import Settings
+from rowmill.schemas.pack import read_pack
 
 CHARS_A_TOKEN = 4
 TURN_TOKENS = 4
@@ -40,6 +42,8 @@ def compose(prompt: Prompt, settings: Settings) -> Reply:
         wanted = prompt.functions[0]
         call = (wanted.name, instance(lowered(wanted.parameters) or {"type": "object"}, muse))
         text = ""
+    elif (pack := read_pack(prompt.first)) is not None:
+        text = packed_text(prompt, pack, settings, lambda one: _text(one, Muse.of(one.first), settings))
     else:
         text = _text(prompt, muse, settings)
     reasoning = between(20, 60, prompt.text) if prompt.effort == "low" else between(80, 400, prompt.text)

@@ -48,6 +48,10 @@ class FailureKind(StrEnum):
     INCOMPLETE = "incomplete"
     UNEXPECTED_TOOL_CALL = "unexpected_tool_call"
     BLOCKED = "blocked"
+    # a call for several rows: a row's entry is not there, or not where it belongs; the whole was divided
+    MISSING_ENTRY = "missing_entry"
+    MISPLACED_ENTRY = "misplaced_entry"
+    PACK_DIVIDED = "pack_divided"
     # a fault of rowmill itself
     DEFECT = "defect"
 
@@ -92,7 +96,8 @@ class ToolCall(msgspec.Struct, frozen=True):
 class Spent(msgspec.Struct, frozen=True, omit_defaults=True):
     """What attempts cost so far. `cost` is None where the price is unknown.
 
-    `unknown_usd` bounds (10⁻¹² USD) what attempts of unknown usage may have cost beside `cost`.
+    `unknown_usd` bounds (10⁻¹² USD) what attempts of unknown usage may have cost beside `cost`. `joined` are those of
+    the attempts that were made by a call for several rows, which is counted with another of them.
     """
 
     attempts: int = 0
@@ -100,6 +105,12 @@ class Spent(msgspec.Struct, frozen=True, omit_defaults=True):
     cost: Cost | None = ZERO
     unknown: bool = False
     unknown_usd: int = 0
+    joined: int = 0
+
+    @property
+    def calls(self) -> int:
+        """Calls to the gateway: over all rows together each of them once."""
+        return self.attempts - self.joined
 
     def __add__(self, other: Spent) -> Spent:
         both = self.cost is not None and other.cost is not None
@@ -109,6 +120,7 @@ class Spent(msgspec.Struct, frozen=True, omit_defaults=True):
             self.cost + other.cost if both else None,  # type: ignore[operator]
             self.unknown or other.unknown,
             self.unknown_usd + other.unknown_usd,
+            self.joined + other.joined,
         )
 
     def __sub__(self, other: Spent) -> Spent:
@@ -120,4 +132,5 @@ class Spent(msgspec.Struct, frozen=True, omit_defaults=True):
             self.cost - other.cost if both else None,  # type: ignore[operator]
             self.unknown,
             self.unknown_usd - other.unknown_usd,
+            self.joined - other.joined,
         )

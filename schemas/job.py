@@ -20,6 +20,11 @@ MONEY_MOST = 10**9
 
 Thinking = Literal["low", "high"]
 Structured = Literal["auto", "native", "prompt"]
+PACK_MOST = 100
+# Fields of a body that say what one answer looks like, which a call for several rows does itself.
+PACK_FIELDS = frozenset(
+    {"n", "stop", "response_format", "messages", "contents", "functions", "tools", "generationConfig", "cachedContent"}
+)
 
 
 class Params(Part):
@@ -220,6 +225,12 @@ class Job(Part):
         description="Column with the right output of each row (an object, or JSON text), or a section: every field is "
         "held against it. Never shown to the model",
     )
+    rows_per_call: Later[ForAnswers[int]] = Field(
+        1,
+        ge=1,
+        le=PACK_MOST,
+        description="So many rows in one call: cheaper where most of a prompt is common to all rows",
+    )
     params: Params = Field(default_factory=Params, description="What each call asks of the model")  # type: ignore[arg-type]
     limits: ForNothing[Limits] = Field(default_factory=Limits, description="How fast to go")  # type: ignore[arg-type]
     retries: ForNothing[Retries] = Field(default_factory=Retries, description="How often a row is tried again")  # type: ignore[arg-type]
@@ -294,6 +305,8 @@ class Job(Part):
     def _possible(self) -> Self:
         if self.tools and self.structured == "native":
             raise ValueError("tools and structured: native cannot be used together: use structured: auto or prompt")
+        if self.rows_per_call > 1:
+            self._can_be_packed()
         if self.params.search and self.structured == "native" and self.output_schema is not None:
             raise ValueError(
                 "params.search and structured: native cannot be used together: use structured: auto or prompt"
@@ -338,3 +351,20 @@ class Job(Part):
             )
         if label.gold is not None and label.gold in self.attachments:
             raise ValueError(f"the gold column {label.gold!r} is never shown to the model: take it out of attachments")
+
+    def _can_be_packed(self) -> None:
+        """Raises ValueError for what belongs to one row's call alone."""
+        alone = "ask one row a call (rows_per_call: 1)"
+        if self.attachments:
+            raise ValueError(f"rows_per_call: rows with attachments cannot share a call: {alone}, or leave them out")
+        if self.tools:
+            raise ValueError(f"rows_per_call: a function is called for one row: {alone}, or drop the tools")
+        if self.params.search:
+            raise ValueError(f"rows_per_call: a search is made for one row: {alone}, or drop params.search")
+        if self.prompt is None:
+            raise ValueError(
+                f"rows_per_call: rows that bring their own requests cannot share a call: {alone}, "
+                'or name a prompt, such as prompt: "{{ prompt }}"'
+            )
+        if taken := sorted(PACK_FIELDS & self.params.extra.keys()):
+            raise ValueError(f"rows_per_call: params.extra.{taken[0]} shapes one row's answer: {alone}, or drop it")

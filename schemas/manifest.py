@@ -138,7 +138,7 @@ def totals(tally: Tally) -> dict[str, Any]:
         "input_tokens": spent.usage.input,
         "output_tokens": spent.usage.output,
         "thought_tokens": spent.usage.thoughts,
-        "calls": spent.attempts,
+        "calls": spent.calls,
         "retries": dict(sorted(tally.failures.items())),
         "rows_reused": tally.reused,
         "rows_cost_unknown": tally.unknown_rows,
@@ -158,7 +158,7 @@ def beside(sent: Spent, rows: Spent, unsettled: Spent) -> dict[str, Any]:
 
 def _sums(spent: Spent) -> dict[str, Any]:
     return {
-        "calls": spent.attempts,
+        "calls": spent.calls,
         "cost_usd": decimal_string(spent.cost.usd) if spent.cost is not None else None,
         "cost_credits": decimal_string(spent.cost.credits) if spent.cost is not None else None,
         "unknown_cost_bound_usd": decimal_string(spent.unknown_usd),

@@ -71,11 +71,28 @@ class AskOptions:
     schema_name: str = "answer"
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Common:
+    """What rows have in common that can be asked in one call; those of one planner have the same object.
+
+    A row's prompt is `before`, its own text, `after`. `schema` is that of one answer, None for text; `native` where it
+    travels in the protocol's own field.
+    """
+
+    ask: AskOptions
+    system: str | None
+    before: str
+    after: str
+    schema: Any
+    native: bool
+
+
 class Request(msgspec.Struct, frozen=True):
     """The planned call of one row. `body` is the wire body of its protocol without the stream flag.
 
     `key` is blake2b-128 of all that affects the answer. `media` counts its attachments, `media_chars` their base64
-    text. `gold` are the row's right labels, which are in no body.
+    text. `gold` are the row's right labels, which are in no body. `common` is set where it may be asked together with
+    others; `own` is then its own part of the prompt.
     """
 
     row: Row
@@ -84,6 +101,8 @@ class Request(msgspec.Struct, frozen=True):
     media: int = 0
     media_chars: int = 0
     gold: Labels | None = None
+    common: Common | None = None
+    own: str = ""
 
 
 def request_key(salt: bytes, body: dict[str, Any]) -> bytes:

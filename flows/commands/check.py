@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import re
 import sys
 import tempfile
@@ -46,6 +47,7 @@ from rowmill.tasks.output.folder import read_manifest
 from rowmill.tasks.output.part_grades import grader_of
 from rowmill.tasks.plan.input_checks import bad_input, impossible
 from rowmill.tasks.plan.label_prompt import as_asked
+from rowmill.tasks.plan.pack_planner import plan_pack, rows_at_most
 from rowmill.tasks.plan.planner import Planner
 from rowmill.tasks.plan.vote_planners import planned_votes
 
@@ -129,12 +131,14 @@ def _check_rows(
     ]:
         print(one_line(f"note: {note}"))
     gold = GoldSums()
-    problems, shown = _walk(job, planner, survey, files, max(show, 1), partial(_read_gold, grader, gold))
+    problems, shown = _walk(
+        job, planner, survey, files, max(show, 1) * job.rows_per_call, partial(_read_gold, grader, gold)
+    )
     if labelling is not None:
         for note in _cascade(labelling, model, catalogue, shown):
             print(one_line(f"note: {note}"))
-    for request in shown[:show]:
-        wire = PROTOCOLS[model.protocol].wire(request.body, stream=job.params.stream)
+    for body in _calls(shown, model, job.rows_per_call)[:show]:
+        wire = PROTOCOLS[model.protocol].wire(body, stream=job.params.stream)
         print(several_lines(json.dumps(_shortened(json.loads(wire)), indent=1, ensure_ascii=False)))
     if labelling is not None:
         print(one_line(_labels(labelling)))
@@ -146,6 +150,24 @@ def _check_rows(
     if len(problems) > PROBLEMS_SHOWN:
         print(f"  and {len(problems) - PROBLEMS_SHOWN:,} more")
     return len(problems)
+
+
+def _calls(shown: Sequence[Request], model: Model, rows_per_call: int) -> list[dict[str, Any]]:
+    """The bodies that would be sent for the first rows: theirs, or where rows share calls those of their calls. The
+    tokens that tell rows apart are others each time.
+    """
+    waiting: dict[int, list[Request]] = {}
+    bodies: list[dict[str, Any]] = []
+    for request in shown:
+        group = waiting.setdefault(id(request.common), [])
+        group.append(request)
+        if request.common is None or len(group) == rows_at_most(request, model, rows_per_call):
+            bodies.append(_body(waiting.pop(id(request.common)), model))
+    return [*bodies, *(_body(group, model) for group in waiting.values())]
+
+
+def _body(group: Sequence[Request], model: Model) -> dict[str, Any]:
+    return group[0].body if len(group) == 1 else plan_pack(group, model, random.Random(0)).body
 
 
 def _shortened(value: Any) -> Any:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -40,15 +41,19 @@ class Parsed(msgspec.Struct, frozen=True):
     repair: str | None
 
 
-def parse_answer(text: str) -> Parsed:
-    """The one JSON value of an answer.
+Check = Callable[[Any, str, tuple[str, ...]], Parsed]
+
+
+def parse_answer(text: str, *, check: Check | None = None) -> Parsed:
+    """The one JSON value of an answer; `check` judges whether it is kept as it was written, in place of the usual.
 
     Raises JsonTextError where there is none, where there is a choice between several or the beginning of another, and
     where the value would not be kept as it was written: a key that stands twice with different values, a number of
     more digits than a double holds.
     """
+    check = check or faithful
     try:
-        return _faithful(decode_json(text), text, ())
+        return check(decode_json(text), text, ())
     except Unfaithful:
         raise
     except JsonTextError as error:
@@ -56,24 +61,29 @@ def parse_answer(text: str) -> Parsed:
     if len(text) > FIXED_MOST_CHARS:
         raise first
     bare, fixes = _without_think(text)
-    found = _fixed(bare, fixes) or _in_fence(bare, fixes) or _in_prose(bare, fixes)
+    found = _fixed(bare, fixes, check) or _in_fence(bare, fixes, check) or _in_prose(bare, fixes, check)
     if found is None:
         raise first
     return found
+
+
+def as_read(value: Any, text: str, fixes: tuple[str, ...]) -> Parsed:
+    """The parsed answer where its parts are judged one by one."""
+    return Parsed(value, text, ", ".join(fixes) or None)
 
 
 class Unfaithful(JsonTextError):
     """The text is a JSON value, of which something would be lost."""
 
 
-def _fixed(text: str, fixes: tuple[str, ...]) -> Parsed | None:
+def _fixed(text: str, fixes: tuple[str, ...], check: Check) -> Parsed | None:
     """The text as a value, as it stands or without slips; None where it is none."""
     for body, more in ((text, ()), clean_slips(text)):
         try:
             value = decode_json(body)
         except JsonTextError:
             continue
-        return _faithful(value, body.strip(), (*fixes, *more))
+        return check(value, body.strip(), (*fixes, *more))
     return None
 
 
@@ -94,12 +104,12 @@ def _without_think(text: str) -> tuple[str, tuple[str, ...]]:
     return text[at:], tuple(fixes)
 
 
-def _in_fence(text: str, fixes: tuple[str, ...]) -> Parsed | None:
+def _in_fence(text: str, fixes: tuple[str, ...], check: Check) -> Parsed | None:
     """The content of the one code fence in a text, where nothing outside it looks like a value too."""
     pieces = text.split(FENCE, 4)
     if len(pieces) != 3 or (head := _FENCE_HEAD.match(pieces[1])) is None:
         return None
-    found = _fixed(pieces[1][head.end() :], (*fixes, "code fence"))
+    found = _fixed(pieces[1][head.end() :], (*fixes, "code fence"), check)
     if found is not None and (_holds_value(pieces[0]) or _holds_value(pieces[2]) or _is_thought(pieces[0], pieces[2])):
         raise JsonTextError("several values stand in the answer, in a code fence and outside of it")
     return found
@@ -109,7 +119,7 @@ def _holds_value(prose: str) -> bool:
     return any(_BEGUN.match(prose, start.start()) for start in _START.finditer(prose))
 
 
-def _in_prose(text: str, fixes: tuple[str, ...]) -> Parsed | None:
+def _in_prose(text: str, fixes: tuple[str, ...], check: Check) -> Parsed | None:
     """The one object or array in a text of prose; None where there is none, a choice, or the beginning of another."""
     found: tuple[int, int] | None = None
     at = 0
@@ -127,7 +137,7 @@ def _in_prose(text: str, fixes: tuple[str, ...]) -> Parsed | None:
     if found is None or _is_thought(text[: found[0]], text[found[1] :]):
         return None
     body = text[slice(*found)]
-    return _faithful(decode_json(body), body, (*fixes, "prose around the value"))
+    return check(decode_json(body), body, (*fixes, "prose around the value"))
 
 
 def _is_thought(before: str, after: str) -> bool:
@@ -191,7 +201,7 @@ def _drop_comma(out: list[str]) -> bool:
     return True
 
 
-def _faithful(value: Any, text: str, fixes: tuple[str, ...]) -> Parsed:
+def faithful(value: Any, text: str, fixes: tuple[str, ...]) -> Parsed:
     """The parsed answer. Raises Unfaithful where the value is not all that the text says."""
     keys, has_floats = _contents(value)
     if _written_keys(text) != keys or (has_floats and _LONG_NUMBER.search(text)):

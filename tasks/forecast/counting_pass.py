@@ -20,7 +20,7 @@ from rowmill.schemas.job import Job
 from rowmill.schemas.json_text import encode_json
 from rowmill.schemas.outcome import Outcome
 from rowmill.schemas.price import PICO
-from rowmill.schemas.request import Request, Text
+from rowmill.schemas.request import Common, Request, Text
 from rowmill.schemas.row import Row, Shard, Unreadable
 from rowmill.tasks.answers.validator import REASON_CHARS, REASONS_MOST, Validator
 from rowmill.tasks.forecast.prior import expected_usd
@@ -32,6 +32,7 @@ from rowmill.tasks.input.files import InputFile
 from rowmill.tasks.input.key_index import KeyIndex
 from rowmill.tasks.input.survey import Survey, Surveyor
 from rowmill.tasks.plan.label_answer import validator_of
+from rowmill.tasks.plan.pack_planner import PACK_RETRIES, common_text, pack_worst_usd, rows_at_most
 from rowmill.tasks.plan.planner import Planner
 from rowmill.tasks.plan.vote_planners import Votes
 from rowmill.tasks.plan.worst_case import worst_case
@@ -43,6 +44,8 @@ AT_ONCE = 64
 # What a model is told when it is asked again, at the most.
 COMPLAINT_BYTES = REASONS_MOST * REASON_CHARS + 1_000
 PAID_ALREADY = -1
+# The two lines that bear a row's token.
+ROW_TOKENS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,11 +252,18 @@ class DryRun:
 
     def tokens(self, request: Request) -> float:
         """Estimated input tokens of a request: its texts, what all carry, and its media by the catalogue's rule."""
+        if request.common is not None:
+            return self._packed_tokens(request, request.common)
         total = self._fixed + self._model.media_tokens * request.media
         for turn in self._protocol.turns(request.body):
             count = self._counted_once if turn.role == "system" else self._count
             total += sum(count(part.text) for part in turn.parts if isinstance(part, Text))
         return total
+
+    def _packed_tokens(self, request: Request, common: Common) -> float:
+        """Of a row that shares its call: its own text, and its part of what is common."""
+        rows = rows_at_most(request, self._model, self._job.rows_per_call)
+        return self._count(request.own) + ROW_TOKENS + self._counted_once(common_text(common)) / rows
 
     def _worst_cases(self, request: Request) -> tuple[float, float]:
         """(of the row's first call, of every call that it may need, all votes and re-asks), in USD."""
@@ -279,7 +289,12 @@ class DryRun:
         for _ in range(1 + retries.content):
             worst.append(worst_case(model, request.body, size, output_tokens=bound).usd)
             size, bound = size + bound + COMPLAINT_BYTES, min(model.max_output_tokens, 2 * bound)
-        return worst[0] / PICO, (sum(worst) + worst[-1] * retries.transport) / PICO
+        first, most = worst[0], sum(worst) + worst[-1] * retries.transport
+        if request.common is not None:
+            attempts = 1 + min(retries.transport, PACK_RETRIES)
+            first, packed = pack_worst_usd(request, model, self._job.rows_per_call, attempts=attempts)
+            most += packed
+        return first / PICO, most / PICO
 
 
 def row_orders(first: int, count: int) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:

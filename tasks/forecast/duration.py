@@ -8,7 +8,7 @@ from rowmill.schemas.catalogue import Model
 from rowmill.schemas.forecast import Interval, Pace, Sample
 from rowmill.schemas.job import Job
 from rowmill.tasks.forecast.counting_pass import Tally
-from rowmill.tasks.forecast.prior import calls_a_row
+from rowmill.tasks.forecast.prior import calls_a_row, rows_a_call
 
 # Under a cap fewer calls may be in flight the more is spent: steps in which that is followed.
 STEPS = 200
@@ -30,7 +30,7 @@ def pace_of(
     `ratio` is billed input tokens for each estimated one, all calls of a row together; `output` billed output tokens a
     row. Calls that a cap leaves unasked take no time.
     """
-    calls = tally.to_ask * calls_a_row(job, sample)
+    calls = tally.to_ask * calls_a_row(job, sample) / rows_a_call(job, model)
     times: dict[str, float] = {}
     if job.limits.rpm:
         times["rpm"] = _minutes(calls, job.limits.rpm, job) * 60

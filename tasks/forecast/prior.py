@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from rowmill.schemas.catalogue import Model
@@ -9,9 +10,12 @@ from rowmill.schemas.forecast import Sample
 from rowmill.schemas.job import Job
 from rowmill.schemas.price import PICO
 from rowmill.tasks.plan.label_prompt import as_asked
+from rowmill.tasks.plan.pack_planner import rows_within
 
 THOUGHTS_GUESS = {"high": 1_000.0, "low": 200.0, None: 1_000.0}
 TEXT_GUESS = 300.0
+# What names a row in the answer to several.
+ENTRY_GUESS = 14.0
 TYPE_GUESS = {"integer": 3.0, "number": 5.0, "boolean": 1.0, "null": 1.0, "string": 12.0}
 ITEMS_GUESS = 3
 # What an output token costs beside an input token where the catalogue has no price.
@@ -21,9 +25,18 @@ OUTPUT_WEIGHT = 5.0
 def guessed_output(job: Job, model: Model) -> float:
     """Output tokens of one answer where nothing is known: the schema's size and the thinking asked for. A prior."""
     thinking = job.params.thinking if model.thinking_levels else "low"
+    rows = rows_a_call(job, model)
     schema = as_asked(job).output_schema
     answer = _size(schema) if isinstance(schema, dict) else TEXT_GUESS
-    return min(answer + THOUGHTS_GUESS[thinking], job.params.max_output_tokens or model.max_output_tokens)
+    entry = ENTRY_GUESS if rows > 1 else 0.0
+    # How much longer a model thinks about several rows is not known: between once for all and once for each.
+    thoughts = THOUGHTS_GUESS[thinking] / math.sqrt(rows)
+    return min(answer + entry + thoughts, job.params.max_output_tokens or model.max_output_tokens)
+
+
+def rows_a_call(job: Job, model: Model) -> int:
+    """Rows that share one call."""
+    return rows_within(job.rows_per_call, job.params.max_output_tokens, model)
 
 
 def calls_a_row(job: Job, sample: Sample | None) -> float:

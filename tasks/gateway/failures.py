@@ -99,5 +99,9 @@ FAILURE_POLICIES: Mapping[FailureKind, FailurePolicy] = {
     # An answer that was billed shows that the gateway works, however it ended.
     K.INCOMPLETE: FailurePolicy(Action.RETRY, Billed.TOLD),
     K.BLOCKED: FailurePolicy(Action.REFUSED, Billed.TOLD),
+    K.MISSING_ENTRY: _ask_again,
+    K.MISPLACED_ENTRY: _ask_again,
+    # What the rows of such a call are to each other is no charge to any of them.
+    K.PACK_DIVIDED: FailurePolicy(Action.RETRY, Billed.TOLD),
     K.DEFECT: FailurePolicy(Action.DEAD_LETTER, Billed.UNKNOWN),
 }

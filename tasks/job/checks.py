@@ -24,6 +24,12 @@ def notes(job: Job, model: Model) -> list[str]:
     if job.output_schema is not None and (job.tools or job.params.search) and not goes_native(job, model):
         what = "search" if job.params.search else "tools"
         found.append(f"{what} and a native schema exclude each other on {model.name}: the schema goes into the prompt")
+    limit = job.params.max_output_tokens
+    if limit is not None and job.rows_per_call * limit > model.max_output_tokens:
+        found.append(
+            f"answers of {model.name} have at most {model.max_output_tokens:,} tokens and each row may take {limit:,}; "
+            f"{max(1, model.max_output_tokens // limit):,} rows share a call, not {job.rows_per_call}"
+        )
     if job.is_capped and job.params.max_output_tokens is None:
         found.append(
             f"without params.max_output_tokens each call may cost what {model.max_output_tokens:,} output tokens cost; "

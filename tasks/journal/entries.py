@@ -27,13 +27,17 @@ class Head(msgspec.Struct, frozen=True):
     id: str = ""
 
 
-class Intent(msgspec.Struct, frozen=True):
-    """Written before a call is sent. One without a later bill of its row may have been paid, `worst_usd` at most."""
+class Intent(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Written before a call is sent. One without a later bill of its row may have been paid, `worst_usd` at most.
+
+    `joined` where it is a row's part of a call for several rows that is counted with another of them.
+    """
 
     row: int
     attempt: int
     worst_usd: int
     key: str = ""
+    joined: bool = False
 
 
 class Bill(msgspec.Struct, frozen=True):
@@ -43,6 +47,18 @@ class Bill(msgspec.Struct, frozen=True):
     attempt: int
     kind: str | None
     spent: Spent
+
+
+class PackIntent(msgspec.Struct, frozen=True):
+    """The intent of a call for several rows: it names them, and their shares of its worst case add up to it."""
+
+    rows: tuple[Intent, ...]
+
+
+class PackBill(msgspec.Struct, frozen=True):
+    """What such a call cost: the shares of its rows, which add up to its bill. In one line: all of them or none."""
+
+    rows: tuple[Bill, ...]
 
 
 class Opened(msgspec.Struct, frozen=True):
@@ -64,6 +80,8 @@ KINDS: dict[bytes, type] = {
     b"H": Head,
     b"I": Intent,
     b"T": Bill,
+    b"P": PackIntent,
+    b"B": PackBill,
     b"A": Opened,
     b"V": Voted,
     b"O": Outcome,
@@ -73,7 +91,7 @@ LETTERS = {kind: letter for letter, kind in KINDS.items()}
 _DECODERS: dict[bytes, msgspec.json.Decoder[Any]] = {
     letter: msgspec.json.Decoder(kind) for letter, kind in KINDS.items()
 }
-Entry = Head | Intent | Bill | Opened | Voted | Outcome | Closed
+Entry = Head | Intent | Bill | PackIntent | PackBill | Opened | Voted | Outcome | Closed
 _encode = msgspec.json.Encoder().encode
 
 

@@ -10,7 +10,17 @@ from rowmill.schemas.account import Account, Voted
 from rowmill.schemas.attempt import Spent
 from rowmill.schemas.errors import DamageError
 from rowmill.schemas.outcome import Outcome
-from rowmill.tasks.journal.entries import NO_HEAD, Bill, Entry, Head, Intent, Opened, entry_or_none
+from rowmill.tasks.journal.entries import (
+    NO_HEAD,
+    Bill,
+    Entry,
+    Head,
+    Intent,
+    Opened,
+    PackBill,
+    PackIntent,
+    entry_or_none,
+)
 
 # Segments of this version told no bill of an accepted attempt apart from its outcome.
 WITHOUT_BILLS = 1
@@ -65,6 +75,9 @@ class Replay:
                 self.accounts[row] = account.billed(entry.kind, entry.spent)
             case Intent(row=row):
                 self.in_flight[row] = entry
+            case PackIntent(rows=parts) | PackBill(rows=parts):
+                for part in parts:
+                    self.see(part, offset, length)
             case Voted(row=row):
                 account = self.account(row)
                 self.accounts[row] = account.voted(entry)
@@ -77,7 +90,7 @@ class Replay:
 
 def lost_call(intent: Intent) -> Spent:
     """What a call that nobody heard the end of may have cost."""
-    return Spent(1, unknown=True, unknown_usd=intent.worst_usd)
+    return Spent(1, unknown=True, unknown_usd=intent.worst_usd, joined=int(intent.joined))
 
 
 Seen = Callable[[Entry, int, int], None]

@@ -18,7 +18,17 @@ import msgspec
 from rowmill.schemas.account import Account, Voted
 from rowmill.schemas.errors import DamageError, StorageError
 from rowmill.schemas.outcome import Outcome
-from rowmill.tasks.journal.entries import Bill, Entry, Head, Intent, Opened, decode_line, encode_line
+from rowmill.tasks.journal.entries import (
+    Bill,
+    Entry,
+    Head,
+    Intent,
+    Opened,
+    PackBill,
+    PackIntent,
+    decode_line,
+    encode_line,
+)
 from rowmill.tasks.journal.group_commit import Syncer, refused
 from rowmill.tasks.journal.replay import Replay, replay
 from rowmill.tasks.system.durable import PRIVATE_FILE, sync_folder
@@ -70,7 +80,7 @@ class Segment:
             raise refused(self.path, error) from None
         self._allocated = self._end + wanted
 
-    def intend(self, intent: Intent) -> None:
+    def intend(self, intent: Intent | PackIntent) -> None:
         """Write an intent. It survives this process; it need not survive the machine, so it is not waited for.
 
         Raises StorageError: nothing was intended then.
@@ -90,7 +100,7 @@ class Segment:
         self._flush_soon()
         self.replayed.see(opened, 0, 0)
 
-    def bill(self, bill: Bill) -> None:
+    def bill(self, bill: Bill | PackBill) -> None:
         """Append what an attempt cost, so that it counts whatever becomes of its row. Not waited for."""
         self._append(bill)
         self._flush_soon()

@@ -22,7 +22,7 @@ from rowmill.schemas.price import Cost
 from rowmill.schemas.usage import Usage
 from rowmill.tasks.answers.validator import Accepted, Validator
 from rowmill.tasks.output.label_columns import labelling_in
-from rowmill.tasks.output.part_notes import NO_DETAILS, details_in, digests_in
+from rowmill.tasks.output.part_notes import NO_DETAILS, details_in, digests_in, joined_in
 
 # Row groups of some thousand rows each that are held at a time.
 GROUPS_HELD = 4
@@ -55,7 +55,7 @@ class PartReader:
             self.rows = [part.metadata.row_group(group).num_rows for group in groups]
             metadata = part.metadata.metadata or {}
         self._spans = [(0, 2**63) if span is None else (span.min, span.max) for span in spans]
-        self._details = details_in(metadata)
+        self._details, self._joined = details_in(metadata), joined_in(metadata)
         self._digests = digests_in(metadata, sum(self.rows))
 
     def _open(self) -> pq.ParquetFile:
@@ -123,7 +123,14 @@ class PartReader:
             error_message=error_message,
             finish_reason=finish_reason,
             model=model,
-            spent=Spent(attempts, Usage(input_tokens, output_tokens, thought_tokens), cost, cost_unknown, unknown_usd),
+            spent=Spent(
+                attempts,
+                Usage(input_tokens, output_tokens, thought_tokens),
+                cost,
+                cost_unknown,
+                unknown_usd,
+                self._joined.get(row_index, 0),
+            ),
             wasted_usd=wasted_usd,
             reused_from=reused_from,
             latency_ms=latency_ms,

@@ -14,8 +14,9 @@ from rowmill.schemas.job import Job
 from rowmill.schemas.json_text import JsonTextError, encode_json
 from rowmill.schemas.label import Label, Labels
 from rowmill.schemas.outcome import Outcome, Status
+from rowmill.schemas.pack import PLACE
 from rowmill.schemas.price import ZERO
-from rowmill.schemas.request import SCHEMA_INSTRUCTION, AskOptions, Media, Request, Text, Turn, request_key
+from rowmill.schemas.request import SCHEMA_INSTRUCTION, AskOptions, Common, Media, Request, Text, Turn, request_key
 from rowmill.schemas.results import kept
 from rowmill.schemas.row import Row, Unreadable
 from rowmill.tasks.answers.validator import schema_text
@@ -49,7 +50,8 @@ class Planner:
             schema=schema if self.native else None,
             schema_name=schema_name(schema),
         )
-        self._salt = _salt(model, schema, job.label, sandbox=sandbox)
+        self._salt = _salt(model, schema, job, sandbox=sandbox)
+        self._common = self._common_part(schema) if job.rows_per_call > 1 and self._prompt is not None else None
         self._shown_rows = _rows_shown(job.label)
         self._label_names = frozenset(job.label.names if job.label else ())
         self._gold_reader = GoldReader(job.label) if job.label else None
@@ -68,7 +70,8 @@ class Planner:
         columns = without_gold(row.columns, self._job.gold_column)
         try:
             media = self._media(columns)
-            body = self._body(columns, media)
+            text = self._prompt.render(columns) if self._prompt is not None else None
+            body = self._body(columns, text, media)
             key = request_key(self._salt, body)
         except TemplateError as error:
             return self._never_asked(row, Status.FAILED, "template", str(error))
@@ -84,7 +87,26 @@ class Planner:
             media=len(media),
             media_chars=sum(len(medium.base64 or "") for medium in media),
             gold=self._gold(row),
+            common=None if text is None else self._common_of(text),
+            own="" if text is None or self._common is None else self._own_part(text, self._common),
         )
+
+    def _common_part(self, schema: Any) -> Common:
+        """What the rows of this planner share when they are asked together."""
+        before, after = self._prompt.ends if self._prompt is not None else ("", "")
+        if PLACE in before or PLACE in after:
+            before = after = ""
+        return Common(self._ask, self._job.system, before, after, schema, self.native)
+
+    def _common_of(self, text: str) -> Common | None:
+        common = self._common
+        if common is None or not (text.startswith(common.before) and text.endswith(common.after)):
+            return None
+        return common if len(text) >= len(common.before) + len(common.after) else None
+
+    @staticmethod
+    def _own_part(text: str, common: Common) -> str:
+        return text[len(common.before) : len(text) - len(common.after)]
 
     def _turned(self, job: AskedJob, row: Row) -> Planner:
         """The planner of the order in which a row sees the labels."""
@@ -128,11 +150,8 @@ class Planner:
             found.extend(media)
         return found
 
-    def _body(self, columns: Mapping[str, Any], media: list[Media]) -> dict[str, Any]:
-        if self._prompt is not None:
-            body = self._from_text(self._prompt.render(columns), media)
-        else:
-            body = self._own(columns, media)
+    def _body(self, columns: Mapping[str, Any], text: str | None, media: list[Media]) -> dict[str, Any]:
+        body = self._from_text(text, media) if text is not None else self._own(columns, media)
         if (reason := self._protocol.excluded(body, self._model)) is not None:
             raise ValueError(reason)
         return self._protocol.add_text(body, self._instruction) if self._instruction else body
@@ -195,11 +214,14 @@ def shown_text(request: Request, model: Model) -> str:
     )
 
 
-def _salt(model: Model, schema: Any, label: Label | None, *, sandbox: bool) -> bytes:
+def _salt(model: Model, schema: Any, job: Job, *, sandbox: bool) -> bytes:
     identity = [model.protocol, model.wire_name, schema, "sandbox" if sandbox else "gateway"]
-    if label is not None:
+    if job.label is not None:
         # The answer that is kept is that of all votes together.
-        identity.append(label.identity())
+        identity.append(job.label.identity())
+    if job.rows_per_call != 1:
+        # How many are asked together is a way of asking; who they are is not.
+        identity.append({"rows_per_call": job.rows_per_call})
     return blake2b(encode_json(identity), digest_size=16).digest()
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jinja2
+from jinja2 import nodes
 from jinja2.exceptions import SecurityError
 
 from rowmill.schemas.errors import JobError
@@ -37,6 +38,7 @@ class Template:
             environment = BoundedEnvironment()
             self._globals = dict(environment.globals)
             self._compiled = environment.compiled(source)
+            self.ends = _ends(environment.parse(source))
         except jinja2.TemplateSyntaxError as error:
             raise JobError(
                 f"not a valid template, line {error.lineno}: {error.message}",
@@ -75,6 +77,17 @@ class Template:
         ) as error:  # fmt: skip
             raise TemplateError(f"the template fails on this row: {error}") from None
         return "".join(pieces)
+
+
+def _ends(tree: nodes.Template) -> tuple[str, str]:
+    """The text that begins every prompt of a template, and the text that ends it; nothing where all of it is text."""
+    first, last = (tree.body[0], tree.body[-1]) if tree.body else (None, None)
+    found = []
+    for node, place in ((first, 0), (last, -1)):
+        inner = node.nodes[place] if isinstance(node, nodes.Output) else None
+        found.append(inner.data if isinstance(inner, nodes.TemplateData) else "")
+    is_text = first is last and isinstance(first, nodes.Output) and len(first.nodes) == 1
+    return ("", "") if is_text else (found[0], found[1])
 
 
 _NO_ATTRIBUTE = re.compile(r"'(?P<owner>.*) object' has no attribute '(?P<name>.*)'", re.DOTALL)

@@ -15,6 +15,7 @@ from rowmill.schemas.usage import Usage
 from rowmill.tasks.gateway.admission.halts import RUN_AGAIN
 from rowmill.tasks.gateway.client import Client
 from rowmill.tasks.gateway.protocols.registry import PROTOCOLS
+from rowmill.tasks.plan.pack_planner import common_bytes, own_bytes
 from rowmill.tasks.plan.planner import Planner
 
 PATH = "/v1/credits"
@@ -27,13 +28,13 @@ BYTES_A_TOKEN = 4
 
 
 async def preflight(
-    client: Client, model: Model, planner: Planner, sample: Sequence[Row], calls: int
+    client: Client, model: Model, planner: Planner, sample: Sequence[Row], calls: int, *, rows_per_call: int = 1
 ) -> Termination | str | None:
     """A stop, a warning or nothing, by the balance that the gateway tells. `calls` are the fewest still to be made."""
     left = await balance(client)
     planned = [planner.plan(row) for row in sample[:SAMPLE_ROWS]]
     requests = [one for one in planned if isinstance(one, Request)]
-    return None if left is None else judge_balance(left, model, requests, calls)
+    return None if left is None else judge_balance(left, model, requests, calls, rows_per_call=rows_per_call)
 
 
 async def balance(client: Client) -> int | None:
@@ -56,7 +57,9 @@ def _amount(told: Any) -> int | None:
     return None
 
 
-def judge_balance(left: int, model: Model, requests: Sequence[Request], rows: int) -> Termination | str | None:
+def judge_balance(
+    left: int, model: Model, requests: Sequence[Request], rows: int, *, rows_per_call: int = 1
+) -> Termination | str | None:
     """A stop where the first call's worst case is not covered, a warning where a rough forecast is not.
 
     `left` is in 10⁻¹² credits, `requests` a sample from the input's beginning, `rows` those still to be asked.
@@ -74,6 +77,8 @@ def judge_balance(left: int, model: Model, requests: Sequence[Request], rows: in
             f"the balance is {left / PICO:.4f} credits, and the first call could cost {worst / PICO:.4f}",
             f"Top up the balance, or lower params.max_output_tokens. {RUN_AGAIN}",
         )
+    if (common := requests[0].common) is not None:
+        sizes = [own_bytes(request) + common_bytes(common) // rows_per_call for request in requests]
     mean = sum(sizes) // len(sizes) // BYTES_A_TOKEN
     forecast = rows * model.price.of(Usage(mean, min(bound, OUTPUT_GUESS))).credits
     if left < forecast:

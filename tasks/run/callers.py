@@ -17,6 +17,7 @@ from rowmill.tasks.gateway.admission.limiter import Limiter
 from rowmill.tasks.gateway.client import Client
 from rowmill.tasks.gateway.credentials import Gateway
 from rowmill.tasks.plan.vote_planners import Votes
+from rowmill.tasks.settle.pack_settler import PackSettler
 from rowmill.tasks.settle.settler import Settler
 from rowmill.tasks.settle.voter import Panel, Voter
 from rowmill.tasks.system.clock import Clock
@@ -67,7 +68,7 @@ class Callers:
         }
         return Voter(self._job, panels, self._run_id)
 
-    def _settler(self, model: Model) -> Settler:
+    def _settler(self, model: Model) -> Settler | PackSettler:
         job = self._job
         client = self.clients[model.name] = Client(
             model,
@@ -78,7 +79,7 @@ class Callers:
             stream=job.params.stream,
             clock=self._clock,
         )
-        return Settler(
+        single = Settler(
             model=model,
             client=client,
             gate=self.gate,
@@ -90,6 +91,7 @@ class Callers:
             run_id=self._run_id,
             sending=self._sending,
         )
+        return single if job.rows_per_call == 1 else PackSettler(single, job.rows_per_call, rng=self._rng)
 
     async def aclose(self) -> None:
         for client in self.clients.values():

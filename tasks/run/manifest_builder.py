@@ -219,7 +219,7 @@ class ManifestBuilder:
             "run_id": self._run_id,
             "started_at": self._started,
             "ended_at": None if termination is None else self._now(),
-            "calls_until_now": tally.spent.attempts,
+            "calls_until_now": tally.spent.calls,
             "calls_before": before,
             "termination": None if termination is None else termination.kind.value,
         }

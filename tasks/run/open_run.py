@@ -195,6 +195,7 @@ class _Opening:
             syncer=syncer,
             projection=projection,
             concurrency=job.limits.concurrency,
+            rows_per_call=job.rows_per_call,
             reads_media=bool(job.attachments),
             run_id=plan.run_id,
             progress=progress,
@@ -256,7 +257,9 @@ class _Opening:
             return
         calls = left * (plan.job.label.fewest_votes if plan.job.label else 1)
         client = callers.clients[plan.model.name]
-        found = await preflight(client, plan.model, plan.planner, survey.sample, calls)
+        found = await preflight(
+            client, plan.model, plan.planner, survey.sample, calls, rows_per_call=plan.job.rows_per_call
+        )
         if isinstance(found, Termination):
             callers.gate.halt(found)
         elif found is not None:

@@ -38,6 +38,7 @@ from rowmill.tasks.plan.planner import Planner
 from rowmill.tasks.run.progress import Progress
 from rowmill.tasks.run.quality_watch import QualityWatch
 from rowmill.tasks.settle.defect import plan_row
+from rowmill.tasks.settle.pack_settler import PackSettler
 from rowmill.tasks.settle.settler import Settler
 from rowmill.tasks.settle.voter import Voter
 
@@ -64,13 +65,14 @@ class ShardContext:
     job_fingerprint: str
     planner: Planner
     validator: Validator
-    settler: Settler | Voter
+    settler: Settler | PackSettler | Voter
     keys: KeyIndex
     answer_cache: AnswerCache
     ledger: Ledger | None
     syncer: Syncer
     projection: Projection | None
     concurrency: int
+    rows_per_call: int
     reads_media: bool
     run_id: str
     progress: Progress
@@ -118,7 +120,7 @@ class ShardRun:
         self._lookup = OutcomeLookup(context.validator)
         # What was sent from each segment that is not closed in the ledger yet, by shard number.
         self._sent: dict[int, Spent] = {}
-        self._window = asyncio.Semaphore(2 * context.concurrency + BACKLOG)
+        self._window = asyncio.Semaphore((2 * context.concurrency + BACKLOG) * context.rows_per_call)
         # Rows that failed and will be tried again leave their place to others.
         self._retried: set[int] = set()
         context.settler.gate.on_retry = self._on_retry
@@ -185,7 +187,7 @@ class ShardRun:
         """The shard's journal, with calls that were in flight at a crash written down as maybe paid."""
         context = self._context
         head = Head(VERSION, context.job_fingerprint, shard, secrets.token_hex(8))
-        room = (context.concurrency + 1) * ANSWER_ROOM
+        room = (context.concurrency * context.rows_per_call + 1) * ANSWER_ROOM
         segment = Segment(context.output.segment_path(shard.number), head, context.syncer, room)
         known = self._known.get(shard.number)
         for place, row in enumerate(segment.settled):

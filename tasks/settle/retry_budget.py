@@ -34,6 +34,11 @@ class RetryBudget:
         self.evidence = Evidence(gate.concurrency.most)
         self._gate, self._retries, self._clock = gate, retries, clock
 
+    def sent(self, state: RowState) -> None:
+        """A call of this row goes: what others meet from here on tells whether its failure is its own."""
+        if state.answers_seen is None or state.refused:
+            state.answers_seen, state.throttled_seen = self.evidence.answers, self.evidence.throttled
+
     def count(self, state: RowState, failure: Failure) -> None:
         """Count a failure against its row, or against the run, which ends where it is every row's."""
         policy = FAILURE_POLICIES[failure.kind]

@@ -8,7 +8,6 @@ from typing import Any
 
 from rowmill.schemas.attempt import Answer, Failure, Spent
 from rowmill.schemas.request import Request
-from rowmill.tasks.plan.worst_case import WorstCase
 
 
 @dataclass(slots=True)
@@ -37,6 +36,5 @@ class RowState:
     answer: Answer | None = None
     last: Failure | None = None
     hopeless: bool = False
-    worst: WorstCase | None = None
     started_at: int | None = None
     seconds: float = 0.0

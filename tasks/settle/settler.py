@@ -4,35 +4,28 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Sequence
 
 from rowmill.schemas.account import Account
 from rowmill.schemas.attempt import Answer, Failure, FailureKind, Spent
 from rowmill.schemas.catalogue import Model
-from rowmill.schemas.errors import StorageError
 from rowmill.schemas.job import Retries
 from rowmill.schemas.outcome import Outcome, Status, answer_digest
 from rowmill.schemas.price import ZERO, Cost
 from rowmill.schemas.request import Request
-from rowmill.schemas.usage import Usage
 from rowmill.tasks.answers.validator import Accepted, Rejected, Validator
 from rowmill.tasks.gateway.admission.gate import Gate, Halted
-from rowmill.tasks.gateway.admission.halts import refused_storage
-from rowmill.tasks.gateway.admission.permit import Permit
-from rowmill.tasks.gateway.client import Client, Exchange
-from rowmill.tasks.gateway.failures import FAILURE_POLICIES, Action, Billed
+from rowmill.tasks.gateway.client import Client
+from rowmill.tasks.gateway.failures import FAILURE_POLICIES, Action
 from rowmill.tasks.gateway.protocols.registry import PROTOCOLS
 from rowmill.tasks.gateway.retry import RetryableFailure, until_settled
-from rowmill.tasks.journal.entries import Bill, Intent
 from rowmill.tasks.journal.segment import Segment
-from rowmill.tasks.plan.worst_case import WorstCase, worst_case
+from rowmill.tasks.settle.caller import Caller, RowBilling
 from rowmill.tasks.settle.defect import defect
 from rowmill.tasks.settle.retry_budget import RetryBudget
 from rowmill.tasks.settle.row_state import RowState
-from rowmill.tasks.settle.token_estimate import TokenEstimate
 from rowmill.tasks.system.clock import Clock
 
-# What a medium may be counted as beyond its bytes at the most.
-MEDIA_MOST_TOKENS = 4_096
 CONTENT_KINDS = frozenset(kind for kind, policy in FAILURE_POLICIES.items() if policy.action is Action.ASK_AGAIN)
 
 
@@ -56,29 +49,46 @@ class Settler:
         """`sending` are the rows whose calls are in flight, shared by all who send for one run."""
         self.gate = gate
         self.sending: set[int] = set() if sending is None else sending
-        self._model, self._client, self._validator = model, client, validator
+        self.caller = Caller(model=model, client=client, gate=gate, stream=stream, clock=clock, sending=self.sending)
+        self.budget = RetryBudget(gate, retries, clock)
+        self._model, self._validator = model, validator
         self._protocol = PROTOCOLS[model.protocol]
-        self._stream = stream
-        # What thoughts beside the limit of an answer may cost, as it was seen, in 10⁻¹² USD.
-        self._thoughts_usd = 0
         self._clock, self._rng, self._run_id = clock, rng, run_id
-        self._estimate = TokenEstimate()
-        self._budget = RetryBudget(gate, retries, clock)
 
     async def settle(self, request: Request, segment: Segment, account: Account) -> Outcome:
         """The outcome of a request. Raises Halted where the run ended first; what was spent is in the journal.
 
         `account` is what earlier runs that did not settle this row have spent for it.
         """
-        state = RowState(request, request.body, account.spent, Counter(account.failures))
-        state.content = sum(count for kind, count in account.charged.items() if kind in CONTENT_KINDS)
+        state = self.begin(request, account)
         try:
             outcome = await self._attempt(state, segment)
         except RetryableFailure as first:
             outcome = await self._again(state, segment, first)
-            self._budget.evidence.settled(request.row.index)
+            self.budget.evidence.settled(request.row.index)
         self.gate.settled(request.row.index)
         return outcome
+
+    def begin(self, request: Request, account: Account) -> RowState:
+        """A row on its way, with what was spent for it and charged to it before."""
+        state = RowState(request, request.body, account.spent, Counter(account.failures))
+        state.content = sum(count for kind, count in account.charged.items() if kind in CONTENT_KINDS)
+        return state
+
+    async def settle_after(self, state: RowState, segment: Segment, failure: Failure) -> Outcome:
+        """The outcome of a row whose part of a call for several failed so: it is asked again by itself, with what was
+        wrong, as long as its retries last. The failure is charged to its account already. Raises Halted.
+        """
+        state.last = failure
+        if state.answer is not None and state.answer.text.strip():
+            state.body = self._protocol.follow_up(state.request.body, state.answer, complaint((failure.message,)))
+        outcome = await self._again(state, segment, RetryableFailure(failure))
+        self.gate.settled(state.request.row.index)
+        return outcome
+
+    def judge(self, request: Request, text: str) -> Accepted | Rejected:
+        """Whether a text is an answer to this row's request."""
+        return self._validator.judge(text)
 
     async def _again(self, state: RowState, segment: Segment, first: RetryableFailure) -> Outcome:
         """The outcome of a row whose first attempt failed."""
@@ -87,7 +97,7 @@ class Settler:
             return await until_settled(
                 first,
                 lambda: self._next_attempt(state, segment),
-                exhausted=lambda failure: self._budget.exhausted(state, failure),
+                exhausted=lambda failure: self.budget.exhausted(state, failure),
                 charged=lambda: state.transport + state.unconnected,
                 clock=self._clock,
                 rng=self._rng,
@@ -96,8 +106,8 @@ class Settler:
             policy = FAILURE_POLICIES[last.failure.kind]
             if policy.action is Action.HALT:
                 raise Halted from None
-            if policy.every_row_halts_as and policy.action is Action.RETRY and not self._budget.evidence.answers:
-                self._budget.halt(policy.every_row_halts_as, last.failure)
+            if policy.every_row_halts_as and policy.action is Action.RETRY and not self.budget.evidence.answers:
+                self.budget.halt(policy.every_row_halts_as, last.failure)
                 raise Halted from None
             return self._given_up(state, last.failure)
         finally:
@@ -109,80 +119,42 @@ class Settler:
         if (
             last is not None
             and FAILURE_POLICIES[last.kind].action is Action.ROW_OR_RUN
-            and self._budget.others_answered(state)
+            and self.budget.others_answered(state)
         ):
             raise RetryableFailure(last)
         return await self._attempt(state, segment)
 
     async def _attempt(self, state: RowState, segment: Segment) -> Outcome:
         """One exchange. Returns the outcome it settles, raises RetryableFailure for a failure."""
+        request, caller = state.request, self.caller
         try:
-            content = self._protocol.wire(state.body, stream=self._stream)
-            worst = worst_case(self._model, state.body, len(content))
+            prepared = caller.prepare(state.body, media=request.media, media_chars=request.media_chars)
         except Exception as error:
-            state.last = defect(error, state.request.row.row_id)
+            state.last = defect(error, request.row.row_id)
             state.failures[state.last.kind.value] += 1
             return self._given_up(state, state.last)
-        size = len(content) - state.request.media_chars
-        text_tokens = self._estimate.tokens(size, worst.output_tokens, self.gate.in_flight)
-        tokens = text_tokens + self._model.media_tokens * state.request.media
-        state.worst = worst
-        permit = await self.gate.enter(state.request.row.index, tokens, worst.usd + self._thoughts_usd)
-        self.sending.add(state.request.row.index)
-        if state.answers_seen is None or state.refused:
-            state.answers_seen, state.throttled_seen = self._budget.evidence.answers, self._budget.evidence.throttled
-        exchange = await self._send(state, segment, permit, content)
-        return await self._judge(state, segment, permit, exchange, size)
-
-    def landed(self, row: int) -> None:
-        """This row's call has ended and what it cost is written down: its task may be cancelled from here on."""
-        self.sending.discard(row)
-        self.gate.stored(row)
-
-    async def _send(self, state: RowState, segment: Segment, permit: Permit, content: bytes) -> Exchange:
-        if self.gate.end_if_late():
-            self.gate.abandon(permit)
-            raise Halted
-        try:
-            segment.make_room()
-            segment.intend(Intent(permit.row, state.spent.attempts + 1, permit.worst_usd, state.request.key.hex()))
-        except StorageError as error:
-            self.gate.abandon(permit)
-            self.gate.halt(refused_storage(error))
-            raise Halted from None
+        billing = RowBilling(request.row.index, state.spent.attempts + 1, request.key.hex())
+        permit = await caller.enter(prepared, billing.rows)
+        self.budget.sent(state)
         state.started_at = state.started_at or int(self._clock.wall() * 1e6)
-        try:
-            return await self._client.send(content)
-        except Exception as error:
-            # It may be paid for: what is unknown of it is bounded as after a lost connection.
-            return Exchange(None, defect(error, state.request.row.row_id), 0.0)
-        except BaseException:
-            # Cut off in flight: it may be paid for unseen, so its worst case stays spent.
-            self.gate.release(permit, used_tokens=None, cost_usd=permit.worst_usd, failure=None)
-            lost = Spent(1, unknown=True, unknown_usd=permit.worst_usd)
-            segment.bill(Bill(permit.row, state.spent.attempts + 1, FailureKind.INTERRUPTED.value, lost))
-            raise
-
-    async def _judge(self, state: RowState, segment: Segment, permit: Permit, exchange: Exchange, size: int) -> Outcome:
+        exchange = await caller.send(prepared, permit, segment, billing)
         state.seconds = exchange.seconds
         verdict: Accepted | Failure = exchange.failure or self._read_safely(state, exchange.answer)
         failure = verdict if isinstance(verdict, Failure) else None
-        spent = self._spent(exchange, failure, permit.worst_usd)
-        used = spent.usage.total if exchange.answer and exchange.answer.usage else None
-        cost = (spent.cost.usd if spent.cost else 0) + spent.unknown_usd
-        excused = self._thought_beyond(state.worst, spent.usage, cost)
-        self.gate.release(permit, used_tokens=used, cost_usd=cost, failure=failure, excused=excused)
-        if used is not None and not state.request.media:
-            self._estimate.learn(size, spent.usage)
+        spent = caller.end(prepared, permit, exchange, failure)
         state.spent = state.spent + spent
-        segment.bill(Bill(permit.row, state.spent.attempts, failure.kind.value if failure else None, spent))
+        segment.bill(billing.bill(failure.kind.value if failure else None, spent))
         if exchange.answer is not None:
-            self._budget.evidence.answered()
+            self.budget.evidence.answered()
         if isinstance(verdict, Accepted):
-            return self._outcome(state, Status.OK, accepted=verdict, bought=spent.cost)
-        await self._note(state, segment, permit, verdict, spent)
-        self.landed(permit.row)
+            return self.outcome(state, Status.OK, accepted=verdict, bought=spent.cost)
+        await self._note(state, segment, verdict, spent)
+        self.landed(request.row.index)
         raise RetryableFailure(verdict)
+
+    def landed(self, row: int) -> None:
+        """This row's call has ended and what it cost is written down: its task may be cancelled from here on."""
+        self.caller.landed((row,))
 
     def _read_safely(self, state: RowState, answer: Answer | None) -> Accepted | Failure:
         """The same as `_read`; a defect of ours costs this row and none beside it."""
@@ -205,14 +177,14 @@ class Settler:
             if self._protocol.offers_functions(state.request.body):
                 return Accepted("", None)
             return Failure(FailureKind.UNEXPECTED_TOOL_CALL, "the model called a function that it was not offered")
-        verdict = self._validator.judge(answer.text)
+        verdict = self.judge(state.request, answer.text)
         if isinstance(verdict, Accepted):
             # Without a finish reason only a whole JSON value shows that the answer is whole.
             if answer.unfinished and (verdict.repair or not self._validator.has_schema):
                 return Failure(FailureKind.INCOMPLETE, "nothing says that the answer is whole: it has no finish reason")
             return verdict
         if answer.text.strip():
-            state.body = self._protocol.follow_up(state.request.body, answer, complaint(verdict))
+            state.body = self._protocol.follow_up(state.request.body, answer, complaint(verdict.reasons))
         return Failure(verdict.kind, verdict.message)
 
     def _ask_for_more(self, state: RowState) -> Failure:
@@ -226,42 +198,20 @@ class Settler:
         where = f"{limit} output tokens" if limit else "the model's output limit"
         return Failure(FailureKind.CUT, f"the answer was cut at {where}")
 
-    def _thought_beyond(self, worst: WorstCase | None, usage: Usage, cost: int) -> bool:
-        """Whether a call passed its worst case by its thoughts alone: some gateways bill them beside the limit of the
-        answer. Later worst cases then leave room for twice as many; nothing else may pass one.
-        """
-        if worst is None or cost <= worst.usd:
-            return False
-        if usage.input > worst.input_tokens or usage.output > worst.output_tokens or not usage.thoughts:
-            return False
-        self._thoughts_usd = max(self._thoughts_usd, 2 * (cost - worst.usd))
-        return True
-
-    def _spent(self, exchange: Exchange, failure: Failure | None, worst_usd: int) -> Spent:
-        """What the exchange cost, or may have cost at most where it did not tell."""
-        usage = exchange.answer.usage if exchange.answer else None
-        if usage is not None:
-            return Spent(1, usage, self._model.price.of(usage) if self._model.price else None)
-        billed = FAILURE_POLICIES[failure.kind].billed if exchange.failure and failure else Billed.UNKNOWN
-        cost: Cost | None = ZERO if self._model.price else None
-        if billed is Billed.NO:
-            return Spent(1, cost=ZERO)
-        return Spent(1, cost=cost, unknown=True, unknown_usd=worst_usd)
-
-    async def _note(self, state: RowState, segment: Segment, permit: Permit, failure: Failure, spent: Spent) -> None:
+    async def _note(self, state: RowState, segment: Segment, failure: Failure, spent: Spent) -> None:
         """Write down a failed attempt, count it against the row, and end the run where its verdict says so."""
         state.last = failure
         state.failures[failure.kind.value] += 1
-        self._budget.count(state, failure)
+        self.budget.count(state, failure)
         if spent.usage.total or spent.unknown:
             await segment.durable()
 
     def _given_up(self, state: RowState, failure: Failure) -> Outcome:
         action = FAILURE_POLICIES[failure.kind].action
         status = {Action.REFUSED: Status.REFUSED, Action.ASK_AGAIN: Status.INVALID}.get(action, Status.FAILED)
-        return self._outcome(state, status, failure=failure)
+        return self.outcome(state, status, failure=failure)
 
-    def _outcome(
+    def outcome(
         self,
         state: RowState,
         status: Status,
@@ -270,6 +220,7 @@ class Settler:
         failure: Failure | None = None,
         bought: Cost | None = ZERO,
     ) -> Outcome:
+        """The row's outcome; `bought` is the part of its cost that paid for the accepted answer."""
         row, spent, answer = state.request.row, state.spent, state.answer
         known = spent.cost is not None and bought is not None
         key = state.request.key.hex()
@@ -300,7 +251,7 @@ class Settler:
         )
 
 
-def complaint(rejected: Rejected) -> str:
+def complaint(wrong: Sequence[str]) -> str:
     """What the model is told when it is asked again."""
-    reasons = "\n".join(f"- {reason}" for reason in rejected.reasons)
+    reasons = "\n".join(f"- {reason}" for reason in wrong)
     return f"That answer was not accepted:\n{reasons}\nAnswer again with the corrected JSON value and nothing else."

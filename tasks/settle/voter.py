@@ -19,6 +19,7 @@ from rowmill.tasks.plan.label_prompt import labels_in
 from rowmill.tasks.plan.planner import Planner
 from rowmill.tasks.plan.vote_rules import labelling, next_model
 from rowmill.tasks.settle.defect import plan_row
+from rowmill.tasks.settle.pack_settler import PackSettler
 from rowmill.tasks.settle.settler import Settler
 
 
@@ -27,7 +28,7 @@ class Panel:
     """Who votes for one model: a planner for each of its votes, and what sends them."""
 
     planners: Sequence[Planner]
-    settler: Settler
+    settler: Settler | PackSettler
 
 
 class Voter:

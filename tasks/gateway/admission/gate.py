@@ -39,6 +39,10 @@ class Halted(Exception):
     """The run is over for calls that are not in flight yet."""
 
 
+class TooDear(Exception):
+    """What is left of the money does not cover this call, which can be divided into smaller ones."""
+
+
 class Phase(Enum):
     """Whether calls go together. They go alone until one has shown that key, address and model are right."""
 
@@ -114,11 +118,14 @@ class Gate:
         # Called with a row whose call failed and will be tried again.
         self.on_retry: Callable[[int], None] = lambda row: None
 
-    async def enter(self, row: int, tokens: float, worst_usd: int) -> Permit:
-        """Wait for the turn of this call. Raises Halted once the run has ended for what is not in flight."""
+    async def enter(self, row: int, tokens: float, worst_usd: int, *, divisible: bool = False) -> Permit:
+        """Wait for the turn of this call. Raises Halted once the run has ended for what is not in flight.
+
+        One that is `divisible` does not end the run where it is too dear, nor waits for more money: raises TooDear.
+        """
         if self.termination is not None:
             raise Halted
-        place = Place(row, tokens, worst_usd, self._loop.create_future())
+        place = Place(row, tokens, worst_usd, self._loop.create_future(), divisible)
         rests_until = self._refused_rows.rests_until(row)
         if rests_until > self._clock.now():
             self._line.rest(place, rests_until)
@@ -148,6 +155,10 @@ class Gate:
                 return
             if self.end_if_late():
                 return
+            if place.divisible and not self.in_flight and not self.budget.fits(place.worst_usd):
+                self._line.leave()
+                place.turn.set_exception(TooDear())
+                continue
             self.waiting_for, wait = self._closed(place.tokens, place.worst_usd, now)
             if self.termination is not None:
                 return
@@ -259,6 +270,14 @@ class Gate:
         if cap_usd is not None:
             self.budget.take_quota(cap_usd)
         self._let_in()
+
+    @property
+    def free_slots(self) -> int:
+        """Calls that could go at once, as far as slots tell: none while others wait for their turn."""
+        if self.termination is not None or len(self._line) or (self._phase is not Phase.TOGETHER and self.in_flight):
+            return 0
+        slots = self.concurrency.limit if self._phase is Phase.TOGETHER else 1
+        return max(0, int(slots) - self.in_flight - len(self._storing))
 
     @property
     def verified(self) -> bool:

@@ -13,12 +13,13 @@ from rowmill.tasks.gateway.admission.permit import Permit
 
 @dataclass(slots=True, eq=False)
 class Place:
-    """A call that waits. `worst_usd` in 10⁻¹² USD; `turn` brings its permit."""
+    """A call that waits. `worst_usd` in 10⁻¹² USD; `turn` brings its permit. `divisible`: it may be made smaller."""
 
     row: int
     tokens: float
     worst_usd: int
     turn: asyncio.Future[Permit]
+    divisible: bool = False
 
 
 class WaitingLine:
