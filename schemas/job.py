@@ -11,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 
 from rowmill.schemas.fields import FieldGold, gold_of
 from rowmill.schemas.label import Label
-from rowmill.schemas.safeguards import HOURS_MOST, StopWhen, TimeOfDay
+from rowmill.schemas.safeguards import HOURS_MOST, BudgetPerDay, StopWhen, TimeOfDay
 from rowmill.schemas.section import ForAnswers, ForNothing, ForResults, Later, Part
 from rowmill.schemas.time_zone import TimeZone
 
@@ -243,6 +243,11 @@ class Job(Part):
     max_run_cost_usd: ForNothing[Decimal | None] = Field(
         None, gt=0, le=MONEY_MOST, description="Cap on what one run spends, for a job that runs every night"
     )
+    budget: Later[ForNothing[BudgetPerDay | None]] = Field(
+        None,
+        description="A day's money, shared by all runs that name it: in the Redis of ROWMILL_REDIS_URL, or in a "
+        "file beside the outputs",
+    )
     stop_when: Later[ForNothing[StopWhen | None]] = Field(
         default_factory=StopWhen,  # type: ignore[arg-type]
         description="Stop (exit 3, kind `quality`) where nearly every row that is asked is not ok; null turns it off",
@@ -280,7 +285,7 @@ class Job(Part):
     @property
     def is_capped(self) -> bool:
         """Whether each call's worst case must fit a sum of money."""
-        return self.max_cost_usd is not None or self.max_run_cost_usd is not None
+        return self.max_cost_usd is not None or self.max_run_cost_usd is not None or self.budget is not None
 
     @field_validator("max_cost_usd", "max_run_cost_usd", mode="before")
     @classmethod

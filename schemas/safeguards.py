@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import time
+from decimal import Decimal
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, field_validator
 
 from rowmill.schemas.section import Part
+from rowmill.schemas.time_zone import TimeZone
 
 HOURS_MOST = 24 * 366
 
@@ -44,3 +46,17 @@ class StopWhen(Part):
     def drawn(self) -> int:
         """How many rows are drawn at random over the whole input, once the rows settled so far look that bad."""
         return min(self.after, max(20, (self.after + 1) // 2))
+
+
+class BudgetPerDay(Part):
+    """One budget over all runs that name it: what they may spend together in a day."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$", description="What its runs have in common")
+    usd_per_day: Decimal = Field(gt=0, le=10**6, description="Most that all of them together spend in a day, in USD")
+    time_zone: TimeZone | None = Field(None, description="Zone whose midnight turns the day; else the job's, else UTC")
+
+    @field_validator("usd_per_day", mode="before")
+    @classmethod
+    def _exact(cls, value: object) -> object:
+        # YAML gives 0.1 as a float; its shortest text is what the user wrote.
+        return str(value) if isinstance(value, float) else value

@@ -110,6 +110,8 @@ class WorkerPool:
         Raises JobError where no worker can: nothing was sent yet.
         """
         self._mailbox.open()
+        if self._gate.daily is not None:
+            self._gate.daily.serves_workers(self._with_workers)
         self._post()
         try:
             await self._look_around()
@@ -309,16 +311,30 @@ class WorkerPool:
 
     def _money(self, expected: int, held: Mapping[str, Quota]) -> dict[str, int]:
         """The cap divided; where no call of any worker fits what is left, the run ends."""
-        budget = self._gate.budget
-        if budget.cap is None:
+        budget, daily = self._gate.budget, self._gate.daily
+        if daily is not None:
+            daily.follow_the_day()
+        if budget.ceiling is None:
             return {}
         shares = {token: lease.budget_share(held[token].usd or 0) for token, lease in self._leases.items()}
         if shares and all(lease.waits_for_money for lease in self._leases.values()):
             spent = budget.spent + sum(budget_share.spent for budget_share in shares.values())
             least = min(budget_share.short for budget_share in shares.values())
-            if spent + least > budget.cap:
-                self._gate.halt(spent_up(budget.cap, spent, least))
-        return money(budget.cap - budget.spent, expected, shares)
+            if spent + least > budget.ceiling:
+                self._widen(spent, least)
+        return money(budget.ceiling - budget.spent, expected, shares)
+
+    def _widen(self, spent: int, least: int) -> None:
+        """Nothing goes on with what there is: ask for more of the day's money, or end the run. In 10⁻¹² USD."""
+        budget, daily = self._gate.budget, self._gate.daily
+        if budget.cap is not None and spent + least > budget.cap:
+            self._gate.halt(spent_up(budget.cap, spent, least))
+        elif daily is not None and not daily.widens(least):
+            self._gate.halt(daily.spent_up(least))
+
+    def _with_workers(self) -> int:
+        """What workers have spent, or may yet by what they were given, in 10⁻¹² USD."""
+        return sum(max(lease.held.usd or 0, lease.budget_share(0).spent) for lease in self._leases.values())
 
     def _post(self) -> None:
         leases = {token: lease.quota for token, lease in self._leases.items() if not lease.is_revoked}

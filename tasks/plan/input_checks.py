@@ -35,7 +35,7 @@ def impossible(job: Job, model: Model) -> Iterator[JobError]:
     if job.is_capped and model.price is None:
         yield JobError(
             f"the price of {model.name} is unknown, so the cap cannot be held",
-            where="max_cost_usd" if job.max_cost_usd is not None else "max_run_cost_usd",
+            where=next(key for key in ("max_cost_usd", "max_run_cost_usd", "budget") if getattr(job, key) is not None),
             hint="add the price to your catalogue, or run without a cap: cost is then null",
         )
     limit = job.params.max_output_tokens

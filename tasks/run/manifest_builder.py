@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -71,6 +71,8 @@ class ManifestBuilder:
         # When the run has to end, in seconds since 1970 UTC.
         self.deadline: float | None = None
         self.quality: FieldQuality | None = None
+        # What the day's budget says, where the job names one.
+        self.budget: Callable[[], dict[str, Any]] = lambda: {}
         self.timeline = Timeline()
         self._waiting_since: float | None = None
         self._waiting_until = 0.0
@@ -193,6 +195,7 @@ class ManifestBuilder:
             "beside": beside(sent, tally.spent, unsettled),
             "parts": {**(self.before.get("parts") or {}), **self.digests},
             "waiting": self._waiting(),
+            "budget": self.budget() or self.before.get("budget"),
             "deadline": None if self.deadline is None else _instant(self.deadline),
             "forecast": self.forecast or self.before.get("forecast"),
             "label": self.label or self.before.get("label"),

@@ -38,6 +38,7 @@ from rowmill.tasks.output.reprojection import Projection, keep_anew
 from rowmill.tasks.plan.input_checks import refuse_bad_input
 from rowmill.tasks.run.background import Background
 from rowmill.tasks.run.balance_check import preflight
+from rowmill.tasks.run.budget_part import join_budget, part_in
 from rowmill.tasks.run.callers import Callers
 from rowmill.tasks.run.expectation import expectation_of
 from rowmill.tasks.run.manifest_builder import ManifestBuilder
@@ -110,7 +111,7 @@ class _Opening:
         builder.limit = None if options.limit is None else max(options.limit, standing_rows)
         corrected = plan.labelling is not None and plan.labelling.is_new
         is_same = builder.is_projected_alike() and not corrected and options.retry_failed is None
-        if is_same and builder.was_complete(standing_rows):
+        if is_same and builder.was_complete(standing_rows) and part_in(output.root) is None:
             return FinishedRun(plan, self._clock, builder)
         return await self._opened(output, parts, builder, ledger)
 
@@ -170,6 +171,10 @@ class _Opening:
             run_id=plan.run_id,
         )
         self._stack.push_async_callback(callers.aclose)
+        daily = callers.gate.daily = await join_budget(plan, output, callers.gate, self._clock)
+        if daily is not None:
+            builder.budget = daily.told
+            self._stack.push_async_callback(daily.aclose)
         told = builder.deadline_before if plan.options.resumes else None
         callers.gate.deadline = deadline_of(job, self._clock.wall(), told)
         builder.deadline = callers.gate.deadline.at if callers.gate.deadline is not None else None

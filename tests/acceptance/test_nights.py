@@ -16,7 +16,7 @@ from rowmill.tasks.run.manifest_builder import exit_code
 from rowmill.tasks.run.run_plan import Options
 from rowmill.tasks.system.clock import Clock
 from tests.acceptance.test_run import direct, numbered
-from tests.conftest import KEY, PERSON, Bench, assert_balanced
+from tests.conftest import KEY, PERSON, Bench, assert_balanced, money
 from tests.gateways import Ask, Reply, assert_books, serving
 
 GOOD = '{"name": "n", "n": 1}'
@@ -171,3 +171,48 @@ async def test_a_retry_is_not_sent_after_the_deadline(bench: Bench) -> None:
         assert len(gateway.asks) == 1
         assert told["ledger"]["not_attempted"] == 1
         assert_books(bench, gateway, exact=True)
+
+
+def test_runs_of_one_budget_never_pass_it_though_one_is_killed(bench: Bench) -> None:
+    """Three outputs, one killed in the middle and started again: together they are billed no more than the day's money,
+    each ends with exit 4 and kind `budget`, and what the killed run had reserved and not spent is spent in the end.
+    """
+    budget = {"name": "team-a", "usd_per_day": 0.2}
+    with serving(lambda ask: Reply(text=GOOD, delay_s=0.02)) as gateway:
+        for name in "abc":
+            bench.rows([{"id": f"{name}{n}", "text": f"{name} {n}"} for n in range(200)], f"{name}.jsonl")
+            bench.job(
+                f"{name}.yaml", id="id", input=f"{name}.jsonl", output=f"out/{name}", schema=PERSON, budget=budget,
+                limits={"concurrency": 4}, params={"max_output_tokens": 400},
+            )  # fmt: skip
+        runs = [bench.start(gateway.url, "run", f"{name}.yaml", "--direct", "--json") for name in "abc"]
+        gateway.wait_for(40)
+        runs[0].kill()
+        told = [json.loads(run.communicate(timeout=60)[0]) for run in runs[1:]]
+        runs[0].communicate(timeout=60)
+        assert [run.returncode for run in runs[1:]] == [4, 4]
+        assert {one["termination"]["code"] for one in told} == {"daily_budget"}
+        assert (bench.folder / "out/a/budget.json").exists()
+        again = bench.run(gateway.url, "run", "a.yaml", "--direct", "--json")
+        assert again.code == 4, again.err
+        assert not (bench.folder / "out/a/budget.json").exists()
+        # One call may cost 0.002 and a bit; lost calls of the killed run count at that.
+        billed = money(gateway.books()["billed_usd"])
+        assert money("0.18") < billed <= money("0.2")
+        parts = json.loads((bench.folder / "out/budget-team-a.json").read_text())["days"]
+        assert sum(sum(day.values()) for day in parts.values()) <= 200_000_000
+        assert again.manifest["budget"]["name"] == "team-a"
+
+
+def test_a_budget_whose_store_is_away_is_refused_before_a_call(bench: Bench) -> None:
+    """Exit 2, naming the store without its password."""
+    with serving() as gateway:
+        bench.rows(numbered(3))
+        bench.job(id="id", budget={"name": "team-a", "usd_per_day": 5})
+        ended = bench.run(
+            gateway.url, "run", "job.yaml", "--direct", ROWMILL_REDIS_URL="redis://:hidden@127.0.0.1:9/0"
+        )  # fmt: skip
+        assert ended.code == 2
+        assert "redis://127.0.0.1:9/0" in ended.err
+        assert "hidden" not in ended.err
+        assert not gateway.asks

@@ -19,15 +19,30 @@ class Budget:
         """`is_quota` where the cap is a part of a larger one, and may be widened: a call waits for that."""
         self.cap, self.spent, self.reserved = cap, spent, 0
         self.is_quota = is_quota
+        # Where a day's money is shared with other runs: what may have been spent by the time this run's part of it is
+        # used up. It is widened as the run goes.
+        self.granted: int | None = None
         # What the next call needs, where that does not fit.
         self.short = 0
         self._warn = warn
         self._warned = 0
 
+    @property
+    def ceiling(self) -> int | None:
+        """What may be spent as things stand: the cap, or the part of a day's money that is granted."""
+        if self.granted is None or self.cap is None:
+            return self.cap if self.granted is None else self.granted
+        return min(self.cap, self.granted)
+
     def fits(self, amount: int) -> bool:
-        fits = self.cap is None or self.spent + self.reserved + amount <= self.cap
+        ceiling = self.ceiling
+        fits = ceiling is None or self.spent + self.reserved + amount <= ceiling
         self.short = 0 if fits else amount
         return fits
+
+    def fits_cap(self, amount: int) -> bool:
+        """The same for the cap alone, whatever of the day's money is granted."""
+        return self.cap is None or self.spent + self.reserved + amount <= self.cap
 
     def take_quota(self, cap: int) -> None:
         """Another cap from now on; what is reserved already stays within it or beyond it."""
@@ -45,7 +60,7 @@ class Budget:
         self.reserved -= reserved
         self.spent += cost
         self._warn_when_high()
-        return self.cap is None or cost <= reserved or not reserved
+        return self.ceiling is None or cost <= reserved or not reserved
 
     def _warn_when_high(self) -> None:
         if self.cap is None or self.is_quota:

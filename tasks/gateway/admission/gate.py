@@ -12,6 +12,7 @@ from rowmill.schemas.manifest import Termination
 from rowmill.tasks.gateway.admission.breaker import Breaker
 from rowmill.tasks.gateway.admission.budget import Budget
 from rowmill.tasks.gateway.admission.concurrency import Concurrency
+from rowmill.tasks.gateway.admission.daily_budget import DailyBudget
 from rowmill.tasks.gateway.admission.deadline import Deadline
 from rowmill.tasks.gateway.admission.evidence import Finding
 from rowmill.tasks.gateway.admission.halts import LEASE_ENDED, bill_too_high, outage, spent_up
@@ -109,6 +110,8 @@ class Gate:
         # flight are ever paid for and not stored.
         self.holds_until_stored = False
         self._storing: set[int] = set()
+        # The part of a day's money that this run has, where its job names such a budget.
+        self.daily: DailyBudget | None = None
         # No call goes from that moment of the wall clock on, whatever this machine did until then.
         self.deadline: Deadline | None = None
         # Calls go until then; whoever extends it holds a lease.
@@ -198,7 +201,15 @@ class Gate:
             return "first call", None
         if self.in_flight + len(self._storing) >= self.concurrency.limit:
             return "concurrency", None
+        if self.daily is not None:
+            self.daily.follow_the_day()
         if not self.budget.fits(worst):
+            if self.daily is not None and self.budget.fits_cap(worst):
+                # What is in flight may cost less than it could.
+                if self.daily.widens(worst) or self.in_flight:
+                    return "daily budget", None
+                self.halt(self.daily.spent_up(worst))
+                return "daily budget", 0.0
             if self.in_flight or self.budget.is_quota:
                 return "budget", None
             assert self.budget.cap is not None
@@ -257,6 +268,10 @@ class Gate:
         self.budget.settle(permit.worst_usd, 0)
         self.limiter.refund(permit.taking, self._clock.now())
         self.concurrency.forget(permit.slot)
+        self._let_in()
+
+    def look_again(self) -> None:
+        """Something that calls wait for has changed elsewhere."""
         self._let_in()
 
     def take_share(self, rpm: float, tpm: float) -> None:

@@ -44,7 +44,7 @@ def bill_too_high(row: int, cost: int, worst: int) -> Termination:
         TerminationKind.BUDGET,
         "worst_case_passed",
         f"row {row}: a call was billed {short_usd(cost)}, more than its worst case of {short_usd(worst)}; "
-        "max_cost_usd cannot be held while that happens",
+        "a cap cannot be held while that happens",
         "Check the model's prices and limits in the catalogue (rowmill models), or run again without a cap",
     )
 

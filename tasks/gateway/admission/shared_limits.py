@@ -89,19 +89,24 @@ class Store:
 
 def open_store(url: str, group: str) -> Store:
     """Raises JobError where the address is none or the client is not installed."""
+    return Store(open_redis(url, "limits.shared"), group)
+
+
+def open_redis(url: str, key: str) -> Any:
+    """A client of the Redis that runs share, for what the job's `key` asks of it.
+
+    Raises JobError where the address is none or the client is not installed.
+    """
     try:
         from redis.asyncio import Redis
     except ImportError:
-        raise JobError(
-            "limits.shared needs the redis package", where="limits.shared", hint="pip install 'rowmill[fleet]'"
-        ) from None
+        raise JobError(f"{key} needs the redis package", where=key, hint="pip install 'rowmill[fleet]'") from None
     try:
-        client = Redis.from_url(url, socket_timeout=ANSWER_S, socket_connect_timeout=ANSWER_S, decode_responses=True)
+        return Redis.from_url(url, socket_timeout=ANSWER_S, socket_connect_timeout=ANSWER_S, decode_responses=True)
     except ValueError as error:
         raise JobError(
             f"no address of a Redis: {error}", where="ROWMILL_REDIS_URL", hint="write it as redis://host:6379"
         ) from None
-    return Store(client, group)
 
 
 class Seat:

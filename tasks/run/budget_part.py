@@ -1,0 +1,67 @@
+"""Budget part: how a run takes part in a day's budget, and what of it stands in the output until it has ended."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import msgspec
+
+from rowmill.schemas.errors import StorageError
+from rowmill.tasks.gateway.admission.budget_store import open_budget_store
+from rowmill.tasks.gateway.admission.daily_budget import DailyBudget, Part
+from rowmill.tasks.gateway.admission.gate import Gate
+from rowmill.tasks.output.folder import Output, write_file
+from rowmill.tasks.run.run_plan import RunPlan
+from rowmill.tasks.system.clock import Clock
+
+log = logging.getLogger("rowmill")
+FILE = "budget.json"
+
+
+async def join_budget(plan: RunPlan, output: Output, gate: Gate, clock: Clock) -> DailyBudget | None:
+    """The run's part of the budget that its job names; None where it names none. What a run of this output that was
+    killed has not spent of its part is given back.
+
+    Raises JobError where the store of the budget cannot be used.
+    """
+    told = plan.job.budget
+    if told is None:
+        return None
+    if plan.options.sandbox:
+        # Money that is made up is counted apart.
+        told = told.model_copy(update={"name": f"{told.name}.sandbox"})
+    folder = output.root.resolve().parent if output.mirror is None else None
+    daily = DailyBudget(
+        open_budget_store(told.name, folder=folder, redis_url=plan.gateway.redis_url),
+        told,
+        gate.budget,
+        run_id=plan.run_id,
+        zone=told.time_zone or plan.job.time_zone or "UTC",
+        clock=clock,
+        publish=lambda part: _publish(output, part),
+        wake=gate.look_again,
+    )
+    await daily.open(part_in(output.root))
+    return daily
+
+
+def part_in(root: Path) -> Part | None:
+    """The part that an output's last run had when it was killed; None where it ended by itself."""
+    try:
+        return msgspec.json.decode((root / FILE).read_bytes(), type=Part)
+    except (OSError, msgspec.MsgspecError):
+        return None
+
+
+def _publish(output: Output, part: Part | None) -> None:
+    """Without it the part of a run that is killed counts whole until its day ends: no money is spent for that."""
+    path = output.root / FILE
+    try:
+        if part is None:
+            output.drop(path)
+        else:
+            write_file(path, msgspec.json.encode(part))
+            output.keep(path)
+    except StorageError as error:
+        log.warning("%s", error)
