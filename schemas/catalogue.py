@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rowmill.schemas.errors import CatalogueError
-from rowmill.schemas.price import Price, per_token
+from rowmill.schemas.price import Price, Rates, per_token
 
 Protocol = Literal["chat-completions", "generate-content"]
 # none: a server of your own that asks for no key.
@@ -29,14 +29,28 @@ GEMINI_PATH = "/v1/gemini/v1beta/models"
 FORM = "`rowmill models --init FILE` writes a catalogue with every key explained"
 
 
-class PriceEntry(BaseModel):
-    """Prices per million tokens as exact decimal strings."""
+class RatesEntry(BaseModel):
+    """Prices per million tokens as exact decimal strings. Cached input costs what input costs, unless it says so."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     input_usd: str
     output_usd: str
     input_credits: str = "0"
     output_credits: str = "0"
+    cached_input_usd: str | None = None
+    cached_input_credits: str | None = None
+
+
+class TierEntry(RatesEntry):
+    """What every token of a call costs whose input has more tokens than this."""
+
+    above_input_tokens: int = Field(gt=0, le=TOKENS_MOST)
+
+
+class PriceEntry(RatesEntry):
+    """The rates of a model, and those of calls with long inputs."""
+
+    tiers: list[TierEntry] = []
 
 
 class ModelEntry(BaseModel):
@@ -127,7 +141,9 @@ def _explain(error: Any) -> str:
     if error["type"] == "missing":
         return f"{key} is missing"
     if error["type"] == "extra_forbidden":
-        section = PriceEntry if error["loc"][0] == "price" else ModelEntry
+        section: type[BaseModel] = PriceEntry if error["loc"][0] == "price" else ModelEntry
+        if "tiers" in error["loc"]:
+            section = TierEntry
         near = get_close_matches(str(error["loc"][-1]), section.model_fields, 1)
         return f"{key} is no key" + (f", did you mean {near[0]!r}?" if near else "")
     said = str(error["msg"])
@@ -136,16 +152,7 @@ def _explain(error: Any) -> str:
 
 def _model(name: str, entry: ModelEntry, where: str) -> Model:
     place = f"{where}: models.{name}"
-    price = (
-        None
-        if entry.price is None
-        else Price(
-            input_usd=per_token(entry.price.input_usd, f"{place}.price.input_usd"),
-            output_usd=per_token(entry.price.output_usd, f"{place}.price.output_usd"),
-            input_credits=per_token(entry.price.input_credits, f"{place}.price.input_credits"),
-            output_credits=per_token(entry.price.output_credits, f"{place}.price.output_credits"),
-        )
-    )
+    price = None if entry.price is None else _price(entry.price, f"{place}.price")
     return Model(
         name=name,
         wire_name=entry.wire_name or name,
@@ -168,6 +175,30 @@ def _model(name: str, entry: ModelEntry, where: str) -> Model:
         source=entry.source,
         checked=entry.checked,
         errors=entry.errors,
+    )
+
+
+def _price(entry: PriceEntry, place: str) -> Price:
+    tiers = sorted(entry.tiers, key=lambda tier: tier.above_input_tokens)
+    if len({tier.above_input_tokens for tier in tiers}) < len(tiers):
+        raise CatalogueError("two tiers begin at one number of tokens", where=f"{place}.tiers", hint=FORM)
+    return Price(
+        _rates(entry, place),
+        tuple((tier.above_input_tokens, _rates(tier, f"{place}.tiers[{n}]")) for n, tier in enumerate(tiers)),
+    )
+
+
+def _rates(entry: RatesEntry, place: str) -> Rates:
+    def told(name: str, otherwise: str = "0") -> int:
+        return per_token(getattr(entry, name) or otherwise, f"{place}.{name}")
+
+    return Rates(
+        input_usd=told("input_usd"),
+        output_usd=told("output_usd"),
+        input_credits=told("input_credits"),
+        output_credits=told("output_credits"),
+        cached_input_usd=told("cached_input_usd", entry.input_usd),
+        cached_input_credits=told("cached_input_credits", entry.input_credits),
     )
 
 

@@ -36,19 +36,61 @@ ZERO = Cost()
 
 
 @dataclass(frozen=True, slots=True)
-class Price:
-    """Price of one token in 10⁻¹² USD and credits. Thoughts are billed as output."""
+class Rates:
+    """Price of one token in 10⁻¹² USD and credits. Thoughts are billed as output, cached input at its own rate."""
 
     input_usd: int
     output_usd: int
     input_credits: int
     output_credits: int
+    cached_input_usd: int
+    cached_input_credits: int
 
     def of(self, usage: Usage) -> Cost:
         """Cost of a usage, exact."""
+        anew = usage.input - usage.cached
         return Cost(
-            usage.input * self.input_usd + usage.billed_output * self.output_usd,
-            usage.input * self.input_credits + usage.billed_output * self.output_credits,
+            anew * self.input_usd + usage.cached * self.cached_input_usd + usage.billed_output * self.output_usd,
+            anew * self.input_credits
+            + usage.cached * self.cached_input_credits
+            + usage.billed_output * self.output_credits,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """Rates of a model, and those of calls with more input than a number of tokens, the fewest first."""
+
+    rates: Rates
+    tiers: tuple[tuple[int, Rates], ...] = ()
+
+    @property
+    def input_usd(self) -> int:
+        """One input token of an ordinary call, in 10⁻¹² USD."""
+        return self.rates.input_usd
+
+    @property
+    def output_usd(self) -> int:
+        return self.rates.output_usd
+
+    @property
+    def output_credits(self) -> int:
+        return self.rates.output_credits
+
+    def of(self, usage: Usage) -> Cost:
+        """Cost of the usage of one call, exact: all of it at the rates of the tier that its input reaches."""
+        rates = self.rates
+        for above, dearer in self.tiers:
+            if usage.input > above:
+                rates = dearer
+        return rates.of(usage)
+
+    def most_usd(self, input_tokens: int, output_tokens: int) -> int:
+        """The most that a call with at most so many tokens can cost, in 10⁻¹² USD."""
+        reached = [self.rates, *(rates for above, rates in self.tiers if input_tokens > above)]
+        return max(
+            input_tokens * max(rates.input_usd, rates.cached_input_usd) + output_tokens * rates.output_usd
+            for rates in reached
         )
 
 

@@ -90,6 +90,12 @@ def _text(model: Model) -> str:
     else:
         lines.append(f"  input          ${price.input_usd} or {price.input_credits} credits per million tokens")
         lines.append(f"  output         ${price.output_usd} or {price.output_credits} credits, thoughts included")
+        if price.cached_input_usd is not None:
+            lines.append(f"  cached input   ${price.cached_input_usd} per million tokens")
+        lines += [
+            f"  above {tier.above_input_tokens:,} input tokens: input ${tier.input_usd}, output ${tier.output_usd}"
+            for tier in price.tiers
+        ]
     lines.append(f"  context        {model.context_window:,} tokens, at most {model.max_output_tokens:,} out")
     lines.extend(f"  restriction    {one}" for one in restrictions(model))
     lines.append(f"  checked        {model.checked.isoformat()}, {model.source}")

@@ -48,7 +48,7 @@ def worst_case(model: Model, body: dict[str, Any], size: int, *, output_tokens: 
     for _, count in demands.answers:
         answers = max(answers, count if _is_count(count) else 1)
     used_input, used_output, price = answers * input_tokens, answers * limit, model.price
-    usd = used_input * price.input_usd + used_output * price.output_usd if price else 0
+    usd = price.most_usd(used_input, used_output) if price else 0
     return WorstCase(used_input, used_output, usd)
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from rowmill.schemas.catalogue import builtin_catalogue
 from rowmill.schemas.job import Job, Retries
-from rowmill.schemas.price import Price
+from rowmill.schemas.price import Price, Rates
 from rowmill.tasks.plan.input_checks import impossible
 
 
@@ -16,6 +16,7 @@ def test_a_row_that_results_could_not_hold_is_refused_before_a_call():
     job = Job(model=model.name, input="i", output="o", prompt="x")
     assert list(impossible(job, model)) == []
     assert list(impossible(job.model_copy(update={"retries": Retries(content=10**6)}), model)) != []
-    for price in (Price(10**12, 0, 0, 0), Price(0, 0, 0, 10**15)):
+    for rates in (Rates(10**12, 0, 0, 0, 10**12, 0), Rates(0, 0, 0, 10**15, 0, 0)):
+        price = Price(rates)
         [error] = impossible(job, replace(model, price=price))
         assert "results cannot hold" in str(error)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rowmill.schemas.catalogue import builtin_catalogue
+from rowmill.schemas.catalogue import builtin_catalogue, parse_catalogue
 from rowmill.schemas.errors import CatalogueError
 from rowmill.schemas.price import PICO, Cost, decimal_string, parse_amount, per_token, short_usd
 from rowmill.schemas.usage import Usage
@@ -38,6 +38,57 @@ def test_prices_are_those_of_the_pages():
         assert price.of(Usage(input=million)) == Cost(parse_amount(usd_in), credits_in * PICO)
         assert price.of(Usage(output=million)) == Cost(parse_amount(usd_out), credits_out * PICO)
         assert price.of(Usage(thoughts=million)) == price.of(Usage(output=million))
+
+
+TIERED = """
+[models.tiered]
+protocol = "generate-content"
+path = "/models/tiered"
+context_window = 1_000_000
+max_output_tokens = 65_536
+native_schema = true
+version = "1"
+source = "a page"
+checked = 2026-11-21
+[models.tiered.price]
+input_usd = "2.00"
+output_usd = "12.00"
+cached_input_usd = "0.20"
+[[models.tiered.price.tiers]]
+above_input_tokens = 200_000
+input_usd = "4.00"
+output_usd = "18.00"
+cached_input_usd = "0.40"
+"""
+
+
+def test_cached_tokens_and_long_prompts_cost_what_their_catalogue_says() -> None:
+    """Cached input is billed at its own price; a prompt above a tier's length makes every token of the call dearer."""
+    price = parse_catalogue(TIERED, "mine.toml")["tiered"].price
+    assert price is not None
+    short = Usage(input=100_000, output=1_000, thoughts=500, cached=60_000)
+    assert price.of(short).usd == parse_amount("0.08") + parse_amount("0.012") + parse_amount("0.018")
+    assert price.of(Usage(input=200_000)).usd == parse_amount("0.40")
+    assert price.of(Usage(input=200_001)).usd == 200_001 * per_token("4.00", "")
+    assert price.of(Usage(input=300_000, output=1_000, cached=300_000)).usd == parse_amount("0.138")
+
+
+@given(st.integers(0, 10**6), st.integers(0, 10**5), st.integers(0, 10**6), st.integers(0, 10**5))
+def test_no_usage_costs_more_than_the_most(input_tokens: int, output: int, cached: int, fewer: int) -> None:
+    """Whatever part of the input was cached, and however many fewer tokens there are, the worst case holds."""
+    price = parse_catalogue(TIERED, "mine.toml")["tiered"].price
+    assert price is not None
+    used = max(0, input_tokens - fewer)
+    assert price.of(Usage(used, output, cached=min(cached, used))).usd <= price.most_usd(input_tokens, output)
+
+
+def test_a_catalogue_with_wrong_tiers_is_refused() -> None:
+    """Two tiers of one length, a misspelt key in a tier: refused by name."""
+    twice = TIERED + TIERED[TIERED.index("[[models") :]
+    with pytest.raises(CatalogueError, match="two tiers begin at one number"):
+        parse_catalogue(twice, "mine.toml")
+    with pytest.raises(CatalogueError, match="above_input_tokens"):
+        parse_catalogue(TIERED.replace("above_input_tokens", "above_input_token"), "mine.toml")
 
 
 @given(st.integers(-(10**26), 10**26))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from rowmill.schemas.usage import Usage, split_usage
+from rowmill.tasks.gateway.protocols.chat_answers import usage as chat_usage
+from rowmill.tasks.gateway.protocols.generated_answers import usage as generated_usage
 
 
 @pytest.mark.parametrize(
@@ -25,3 +27,33 @@ from rowmill.schemas.usage import Usage, split_usage
 def test_thoughts_inside_or_beside_the_completion(prompt, completion, thoughts, total, inside, expected):
     """Thoughts are counted once, wherever the provider's usage puts them."""
     assert split_usage(prompt, completion, thoughts, total, inside=inside) == expected
+
+
+@pytest.mark.parametrize(
+    ("read", "counts", "expected"),
+    [
+        (
+            chat_usage,
+            {"prompt_tokens": 100, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 60}},
+            Usage(100, 5, 0, 60),
+        ),
+        (
+            generated_usage,
+            {"promptTokenCount": 100, "candidatesTokenCount": 5, "cachedContentTokenCount": 60},
+            Usage(100, 5, 0, 60),
+        ),
+        (
+            chat_usage,
+            {"prompt_tokens": 3, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 60}},
+            Usage(3, 5),
+        ),
+        (
+            chat_usage,
+            {"prompt_tokens": 3, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": "many"}},
+            None,
+        ),
+    ],
+)
+def test_cached_tokens_are_a_part_of_the_input(read, counts, expected):
+    """They are read where each protocol tells them; more than the prompt has are none of it; nonsense is unknown."""
+    assert read(counts) == expected

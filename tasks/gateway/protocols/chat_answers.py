@@ -220,7 +220,7 @@ def usage(counts: Any) -> Usage | None:
     """Usage as this protocol reports it; None where it is missing, or counts what cannot be counted."""
     if not isinstance(counts, dict):
         return None
-    details = counts.get("completion_tokens_details")
+    details, prompt_details = counts.get("completion_tokens_details"), counts.get("prompt_tokens_details")
     total = counts.get("total_tokens")
     prompt, completion = counts.get("prompt_tokens"), counts.get("completion_tokens")
     if prompt is None or (completion is None and total is None):
@@ -232,6 +232,7 @@ def usage(counts: Any) -> Usage | None:
             count(details.get("reasoning_tokens")) if isinstance(details, dict) else 0,
             None if total is None else count(total),
             inside=True,
+            cached=count(prompt_details.get("cached_tokens")) if isinstance(prompt_details, dict) else 0,
         )
     except NoCount:
         return None

@@ -166,6 +166,7 @@ def usage(counts: Any) -> Usage | None:
             count(counts.get("thoughtsTokenCount")),
             None if total is None else count(total),
             inside=False,
+            cached=count(counts.get("cachedContentTokenCount")),
         )
     except NoCount:
         return None
