@@ -16,7 +16,7 @@ from rowmill.schemas.attempt import FailureKind
 from rowmill.schemas.job import Job
 from rowmill.schemas.manifest import EXIT_CODES, TerminationKind
 from rowmill.schemas.outcome import NEVER_ASKED, Status
-from rowmill.schemas.results import HEAD, OPTIONAL, TAIL, label_columns
+from rowmill.schemas.results import EVIDENCE_COLUMNS, HEAD, OPTIONAL, TAIL, label_columns
 
 TARGET = Path(__file__).parent / "reference.md"
 HEADING = """\
@@ -128,7 +128,7 @@ def _terminations() -> str:
 
 
 def _columns() -> str:
-    optional = [*OPTIONAL.items(), ("field_correct", "struct like `output`, true or false"),
+    optional = [*OPTIONAL.items(), *EVIDENCE_COLUMNS.items(), ("field_correct", "struct like `output`, true or false"),
                 *label_columns(multi=False)]  # fmt: skip
     statuses = " · ".join(f"`{one.value}`" for one in Status)
     rows = [*HEAD, ("the `id` column, under its own name", "as in the input"),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from rowmill.sandbox.chance import drawn_fault
 from rowmill.sandbox.oddities import ODDITIES, REFUSALS, STREAM_FAULTS
 from rowmill.sandbox.packs import ENTRY
+from rowmill.sandbox.quotes import QUOTE_FAULTS, spoiled_quotes
 from rowmill.sandbox.reply import Reply
 
 
@@ -42,7 +43,18 @@ WIRE = frozenset(
     {"rate_limit_date", "bare_429", "disconnect", "hang", "slow", "truncated", "garbage", "html_502", "echo_key"}
 )
 CONTENT = frozenset(
-    {"empty", "no_usage", "invalid_json", "wrong_schema", "fenced", "prose", "cut", "blocked", "blocked_prompt"}
+    {
+        *QUOTE_FAULTS,
+        "empty",
+        "no_usage",
+        "invalid_json",
+        "wrong_schema",
+        "fenced",
+        "prose",
+        "cut",
+        "blocked",
+        "blocked_prompt",
+    }
 )
 KINDS = frozenset(ERRORS) | WIRE | CONTENT | frozenset(REFUSALS) | frozenset(ODDITIES) | STREAM_FAULTS | ENTRY
 # Faults of an answer that is billed and sent as any other.
@@ -57,6 +69,8 @@ def fault_for(text: str, seen: int, seed: int, chances: Mapping[str, float]) -> 
 def spoiled(reply: Reply, kind: str) -> Reply:
     """A reply with a fault of content. It is billed as it stands."""
     match kind:
+        case _ if kind in QUOTE_FAULTS:
+            return replace(reply, text=spoiled_quotes(reply.text, kind))
         case "empty":
             return replace(reply, text="", output=0)
         case "invalid_json":

@@ -10,6 +10,7 @@ from rowmill.sandbox.answers import Muse, instance
 from rowmill.sandbox.chance import between, fraction
 from rowmill.sandbox.packs import packed_text
 from rowmill.sandbox.prompt import Prompt, schema_in_text, without_json
+from rowmill.sandbox.quotes import in_two_parts, quotes_asked
 from rowmill.sandbox.settings import Settings
 from rowmill.schemas.pack import read_pack
 
@@ -36,14 +37,14 @@ class Reply:
 
 def compose(prompt: Prompt, settings: Settings) -> Reply:
     """The reply to a prompt, without any fault."""
-    muse = Muse.of(prompt.first)
+    muse = _muse(prompt)
     call = None
     if prompt.functions and not prompt.answered_function:
         wanted = prompt.functions[0]
         call = (wanted.name, instance(lowered(wanted.parameters) or {"type": "object"}, muse))
         text = ""
     elif (pack := read_pack(prompt.first)) is not None:
-        text = packed_text(prompt, pack, settings, lambda one: _text(one, Muse.of(one.first), settings))
+        text = packed_text(prompt, pack, settings, lambda one: _text(one, _muse(one), settings))
     else:
         text = _text(prompt, muse, settings)
     reasoning = between(20, 60, prompt.text) if prompt.effort == "low" else between(80, 400, prompt.text)
@@ -66,10 +67,18 @@ def tokens(text: str) -> int:
     return max(1, -(-len(text) // CHARS_A_TOKEN))
 
 
+def _muse(prompt: Prompt) -> Muse:
+    asked = quotes_asked(prompt.first)
+    return Muse.of(prompt.first if asked is None else asked.text)
+
+
 def _text(prompt: Prompt, muse: Muse, settings: Settings) -> str:
     schema = lowered(prompt.schema) or schema_in_text(prompt.text)
     if schema is None:
         return f"In short: {' '.join(muse.words[:24])}." if muse.words else "There is little to say."
+    asked = quotes_asked(prompt.first)
+    if asked is not None and "output" in schema.get("properties", {}):
+        return json.dumps(in_two_parts(schema, muse, asked), ensure_ascii=False)
     value = instance(schema, muse)
     return json.dumps(_labelled(value, schema, prompt, settings), ensure_ascii=False)
 

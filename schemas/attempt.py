@@ -43,6 +43,7 @@ class FailureKind(StrEnum):
     # a 200 whose answer cannot be accepted
     INVALID_JSON = "invalid_json"
     SCHEMA_VIOLATION = "schema_violation"
+    UNSUPPORTED_FIELD = "unsupported_field"
     CUT = "cut"
     EMPTY_ANSWER = "empty_answer"
     INCOMPLETE = "incomplete"

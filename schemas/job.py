@@ -214,6 +214,18 @@ class Job(Part):
         description="[FOLDER/]package.module:PydanticModel whose own validators judge each answer that meets the "
         "schema; `schema: package.module:PydanticModel` sets it",
     )
+    evidence: Later[ForAnswers[bool | list[str]]] = Field(
+        False,
+        description="Fields of the answer (JSON pointers, * for each item of a list), or true for every value, that "
+        "come with a verbatim quote, which is looked up in the row's own columns",
+    )
+    evidence_columns: Later[ForResults[list[str]]] = Field(
+        default_factory=list,
+        description="Columns that quotes must stand in; without it those that the prompt names",
+    )
+    require_evidence: Later[ForResults[bool]] = Field(
+        False, description="A row with a field whose quote stands nowhere is `invalid` once its re-asks are spent"
+    )
     structured: ForAnswers[Structured] = Field("auto", description="How the schema reaches the model")
     attachments: ForAnswers[list[str]] = Field(default_factory=list, description="Columns that hold media")
     media_root: ForNothing[str | None] = Field(None, description="Folder below which media paths must lie")
@@ -298,7 +310,20 @@ class Job(Part):
     def _gold_of(cls, value: Any) -> Any:
         return gold_of(value)
 
-    @field_validator("keep", "attachments")
+    @field_validator("evidence", mode="before")
+    @classmethod
+    def _fields(cls, value: object) -> object:
+        if isinstance(value, (str, int)) and not isinstance(value, bool):
+            raise ValueError(f"true, false, or a list of fields is expected: write `evidence: [{value}]`")
+        if isinstance(value, (list, tuple)):
+            if not value:
+                raise ValueError("it names no field: name some, or drop the key")
+            for name in value:
+                if value.count(name) > 1:
+                    raise ValueError(f"the field {name!r} stands twice")
+        return value
+
+    @field_validator("keep", "attachments", "evidence_columns")
     @classmethod
     def _once(cls, value: list[str]) -> list[str]:
         for name in value:
@@ -316,6 +341,11 @@ class Job(Part):
             raise ValueError(
                 "params.search and structured: native cannot be used together: use structured: auto or prompt"
             )
+        if self.evidence:
+            self._can_have_evidence()
+        for key in ("evidence_columns", "require_evidence"):
+            if getattr(self, key) and not self.evidence:
+                raise ValueError(f"{key} is about the quotes of `evidence`: set evidence, or drop {key}")
         if self.label is not None:
             self._can_be_labelled(self.label)
         self._has_fields()
@@ -345,6 +375,23 @@ class Job(Part):
             return self.label.gold
         return self.gold.column if self.gold is not None else None
 
+    def _can_have_evidence(self) -> None:
+        if self.label is not None:
+            raise ValueError("label and evidence cannot be used together: a label is no value that a text states")
+        if self.output_schema is None:
+            raise ValueError("evidence needs a schema: without one an answer has no fields")
+        if self.tools:
+            raise ValueError("tools and evidence cannot be used together: a call of a function has no quotes, drop one")
+        if self.params.search:
+            raise ValueError(
+                "params.search and evidence cannot be used together: what a search found stands in no column, drop one"
+            )
+        for name in self.evidence_columns:
+            if name == self.gold_column:
+                raise ValueError(f"evidence_columns names {name!r}, the gold column: the model is never shown it")
+            if name in self.attachments:
+                raise ValueError(f"evidence_columns names {name!r}, an attachment: quotes are looked up in text alone")
+
     def _can_be_labelled(self, label: Label) -> None:
         for key, value in (("schema", self.output_schema), ("tools", self.tools)):
             if value:
@@ -366,6 +413,8 @@ class Job(Part):
             raise ValueError(f"rows_per_call: a function is called for one row: {alone}, or drop the tools")
         if self.params.search:
             raise ValueError(f"rows_per_call: a search is made for one row: {alone}, or drop params.search")
+        if self.evidence:
+            raise ValueError(f"rows_per_call: quotes are asked for one row's text: {alone}, or drop evidence")
         if self.prompt is None:
             raise ValueError(
                 f"rows_per_call: rows that bring their own requests cannot share a call: {alone}, "

@@ -9,6 +9,7 @@ from typing import Any
 
 from rowmill.schemas.attempt import Spent
 from rowmill.schemas.errors import ExitCode
+from rowmill.schemas.evidence import Match
 from rowmill.schemas.outcome import Outcome, Status
 from rowmill.schemas.price import ZERO, decimal_string
 
@@ -84,6 +85,8 @@ class Tally:
     reused: int = 0
     unknown_rows: int = 0
     failures: dict[str, int] = field(default_factory=dict)
+    # Checked values by how their quotes were found.
+    evidence: dict[str, int] = field(default_factory=dict)
 
     def add(self, outcome: Outcome) -> None:
         self.rows += 1
@@ -93,6 +96,8 @@ class Tally:
         self.reused += outcome.reused_from is not None
         self.unknown_rows += outcome.spent.unknown
         _count(self.failures, outcome.failures)
+        for one in outcome.evidence or ():
+            _count(self.evidence, {one.match.value: 1})
 
     def merge(self, other: Tally) -> None:
         self.rows += other.rows
@@ -102,6 +107,7 @@ class Tally:
         self.reused += other.reused
         self.unknown_rows += other.unknown_rows
         _count(self.failures, other.failures)
+        _count(self.evidence, other.evidence)
 
     @property
     def not_ok(self) -> int:
@@ -144,6 +150,12 @@ def totals(tally: Tally) -> dict[str, Any]:
         "rows_cost_unknown": tally.unknown_rows,
         "unknown_cost_bound_usd": decimal_string(spent.unknown_usd),
     }
+
+
+def evidence_counts(tally: Tally) -> dict[str, int]:
+    """The `evidence` of run.json: checked values, and how many of their quotes stand in the source and how."""
+    counts = {match.value: tally.evidence.get(match.value, 0) for match in Match}
+    return {"fields": sum(counts.values()), **counts}
 
 
 def beside(sent: Spent, rows: Spent, unsettled: Spent) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from hashlib import blake2b
 import msgspec
 
 from rowmill.schemas.attempt import FailureKind, Spent, ToolCall
+from rowmill.schemas.evidence import FieldEvidence
 from rowmill.schemas.label import Labelling
 
 
@@ -37,6 +38,7 @@ class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `output_text` is the accepted answer as JSON text (plain text where the job has no schema), null unless ok.
     `answer_digest` binds the raw answer to the request that it was given to (see `answer_digest`).
+    `evidence` is that of the output's values, where the job asks for it.
     `wasted_usd` is the part of the cost that bought no accepted answer. `failures` counts failed attempts by kind.
     """
 
@@ -65,6 +67,7 @@ class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
     tool_calls: tuple[ToolCall, ...] = ()
     failures: dict[str, int] = msgspec.field(default_factory=dict)
     labelling: Labelling | None = None
+    evidence: tuple[FieldEvidence, ...] | None = None
 
 
 def answer_digest(request_key: str, response_text: str) -> str:

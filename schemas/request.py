@@ -19,6 +19,14 @@ SCHEMA_INSTRUCTION = (
     "no prose, no code fence."
 )
 
+EVIDENCE_MARK = "Answer in two parts, `output` and `evidence`."
+EVIDENCE_INSTRUCTION = (
+    EVIDENCE_MARK + " `output` is the answer itself. `evidence` shows where it was read: one entry for {which} that is "
+    "not null, where `field` is the JSON Pointer of the value in `output`, such as /lines/0/price, and `quote` is the "
+    "shortest passage of the text above that says it, copied character for character: never shortened, joined, "
+    "translated or corrected."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Text:

@@ -39,12 +39,19 @@ TAIL = [
     ("price_version", pa.string()),
     ("run_id", pa.string()),
 ]
+EVIDENCE = pa.list_(pa.struct([
+    ("field", pa.string()), ("quote", pa.string()), ("column", pa.string()), ("start", pa.int64()),
+    ("end", pa.int64()), ("match", pa.string()),
+]))  # fmt: skip
+# `value_in_quote` stands beside `evidence`, an entry for each of its own.
+EVIDENCE_COLUMNS = {"evidence": EVIDENCE, "value_in_quote": pa.list_(pa.bool_())}
 OPTIONAL = {"thoughts": pa.string(), "grounding": pa.string(), "tool_calls": TOOL_CALLS}
 RESERVED = frozenset(
     [name for name, _ in HEAD + TAIL]
     + ["status", "output", "label", "votes", "agreement", "gold", "correct", "voted_label"]
     + ["field_correct", "field_agreement"]
     + list(OPTIONAL)
+    + list(EVIDENCE_COLUMNS)
 )
 
 

@@ -25,7 +25,6 @@ from rowmill.schemas.request import Request
 from rowmill.schemas.row import Row, Unreadable
 from rowmill.schemas.usage import Usage
 from rowmill.tasks.answers.schema_checks import unknown_keywords
-from rowmill.tasks.answers.validator import Validator
 from rowmill.tasks.fields.grading import Grader, MalformedGoldError
 from rowmill.tasks.fields.sums import GoldSums
 from rowmill.tasks.fields.tree import MISSING
@@ -46,6 +45,7 @@ from rowmill.tasks.output.columns import columns_of, json_text_notes, kept_names
 from rowmill.tasks.output.folder import read_manifest
 from rowmill.tasks.output.part_grades import grader_of
 from rowmill.tasks.plan.input_checks import bad_input, impossible
+from rowmill.tasks.plan.label_answer import validator_of
 from rowmill.tasks.plan.label_prompt import as_asked
 from rowmill.tasks.plan.pack_planner import plan_pack, rows_at_most
 from rowmill.tasks.plan.planner import Planner
@@ -116,7 +116,7 @@ def _check_rows(
     planner = Planner(job, model, sandbox=False)
     survey = _survey(job, files)
     found += bad_input(survey, job, planner)
-    validator = Validator(job.output_schema, job.validator)
+    validator = validator_of(job)
     grader: Grader | None = None
     with _collecting(found):
         columns_of(job, validator.shape, survey, files)

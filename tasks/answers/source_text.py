@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 import unicodedata
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Iterable, Iterator
+from itertools import islice, takewhile
 
 from rowmill.schemas.evidence import Match
-from rowmill.tasks.answers.quote_form import SEEN_DROPPED, is_unseen, same_passage, skeleton, skeleton_places
+from rowmill.tasks.answers.quote_form import HYPHENS, SEEN_DROPPED, is_unseen, same_passage, skeleton, skeleton_places
 
 # Characters of the text whose places are worked out together, once a quote is found among them.
 BLOCK_CHARS = 512
@@ -83,20 +83,10 @@ class SourceText:
             work_left -= len(quote) + end - start + LOOK_CHARS
             at = blocks.skeleton.find(sought, at + 1)
 
-    def _with_marks(self, start: int, end: int, before: int, after: int) -> Place:
-        """A span with the quotation marks and hyphens next to it that the quote has too, so many at each end."""
-        text = self.text
-        at = start
-        while before and at and (text[at - 1] in SEEN_DROPPED or is_unseen(text[at - 1])):
-            at -= 1
-            if text[at] in SEEN_DROPPED:
-                start, before = at, before - 1
-        at = end
-        while after and at < len(text) and (text[at] in SEEN_DROPPED or is_unseen(text[at])):
-            at += 1
-            if text[at - 1] in SEEN_DROPPED:
-                end, after = at, after - 1
-        return start, end
+    def _with_marks(self, start: int, end: int, before: str, after: str) -> Place:
+        """A span with the quotation marks and hyphens next to it that the quote has there too."""
+        more = _marks_reached((self.text[at] for at in range(start - 1, -1, -1)), before)
+        return start - more, end + _marks_reached((self.text[at] for at in range(end, len(self.text))), after)
 
     def _whole_words(self, found: list[Place]) -> list[Place]:
         if len(found) == 1:
@@ -105,18 +95,42 @@ class SourceText:
         return [place for place in found if not _cuts(text, place[0]) and not _cuts(text, place[1])] or found
 
 
-def _marks_around(quote: str) -> Place:
-    """How many quotation marks and hyphens a quote begins and ends with."""
-    counts = []
-    for chars in (quote, reversed(quote)):
-        count = 0
-        for char in chars:
-            if char in SEEN_DROPPED:
-                count += 1
-            elif not is_unseen(char):
+def _marks_around(quote: str) -> tuple[str, str]:
+    """The marks that a quote begins and ends with, outwards: `-` for a hyphen, `"` for a quotation mark."""
+    begins = takewhile(_is_mark, quote)
+    ends = takewhile(_is_mark, reversed(quote))
+    return _kinds(begins)[::-1], _kinds(ends)[::-1]
+
+
+def _kinds(chars: Iterable[str]) -> str:
+    return "".join("-" if char in HYPHENS else '"' for char in chars if char in SEEN_DROPPED)
+
+
+def _is_mark(char: str) -> bool:
+    return char in SEEN_DROPPED or is_unseen(char)
+
+
+def _marks_reached(chars: Iterable[str], wanted: str) -> int:
+    """How many characters outwards of a span belong to it, up to the last mark that is wanted.
+
+    A quotation mark that is not there is done without, since they make no difference; a hyphen is not.
+    """
+    reached = 0
+    if not wanted:
+        return reached
+    for count, char in enumerate(chars, 1):
+        if not _is_mark(char):
+            break
+        if char in HYPHENS:
+            wanted = wanted.lstrip('"')
+            if not wanted:
                 break
-        counts.append(count)
-    return counts[0], counts[1]
+        elif char not in SEEN_DROPPED or wanted[0] == "-":
+            continue
+        reached, wanted = count, wanted[1:]
+        if not wanted:
+            break
+    return reached
 
 
 def _cuts(text: str, at: int) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import msgspec
 
 from rowmill.schemas.attempt import FailureKind
 from rowmill.schemas.errors import SchemaError
+from rowmill.schemas.evidence import FieldEvidence
 from rowmill.schemas.json_text import JsonTextError, decode_json, encode_json, shortened_number
 from rowmill.schemas.output_schema import Shape, ShapeError, output_shape
 from rowmill.tasks.answers.dialects import Compiled, validator_class
@@ -24,10 +25,14 @@ BACKTRACKS_MOST = 100_000
 
 
 class Accepted(msgspec.Struct, frozen=True):
-    """An answer that meets the schema: its JSON text (plain text without a schema) and what was fixed in it."""
+    """An answer that meets the schema: its JSON text (plain text without a schema) and what was fixed in it.
+
+    `quotes` are fields with the passages that the model quoted for them, None where it was asked for none.
+    """
 
     text: str
     repair: str | None
+    quotes: tuple[tuple[str, str], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +89,20 @@ def _outside_references(schema: Any) -> Iterator[str]:
 class Validator:
     """Judges answers against one schema; without a schema every text that says something is accepted."""
 
+    # Whether an accepted answer's text is the output itself, unless it was repaired.
+    answers_are_outputs = True
+    # Whether an answer with a field whose quote stands nowhere is refused in the end.
+    requires_evidence = False
+
     def __init__(self, schema: Any, model: str | None = None) -> None:
         """`model` names a pydantic model whose own validators judge what meets the schema. Raises SchemaError."""
         self.shape: Shape = output_shape(schema)
         self._model = load_model(model) if model is not None else None
         self._compiled = compile_schema(schema, "schema") if schema is not None else None
+
+    def evidence(self, accepted: Accepted, columns: Mapping[str, Any]) -> tuple[FieldEvidence, ...]:
+        """Where the values of an answer stand in the row's columns; nothing where the job asks for no quotes."""
+        return ()
 
     @property
     def has_schema(self) -> bool:

@@ -31,6 +31,7 @@ from rowmill.tasks.input import reader as read
 from rowmill.tasks.input.files import InputFile
 from rowmill.tasks.input.key_index import KeyIndex
 from rowmill.tasks.input.survey import Survey, Surveyor
+from rowmill.tasks.plan.evidence_plan import sent_schema
 from rowmill.tasks.plan.label_answer import validator_of
 from rowmill.tasks.plan.pack_planner import PACK_RETRIES, common_text, pack_worst_usd, rows_at_most
 from rowmill.tasks.plan.planner import Planner
@@ -130,7 +131,7 @@ class DryRun:
     def _fixed_tokens(self) -> float:
         """What every request carries beside its texts: tools, and a schema that travels natively."""
         tools = sum(self._count(encode_json(tool.model_dump()).decode()) for tool in self._job.tools)
-        schema = self._job.output_schema
+        schema = sent_schema(self._job)
         return tools + (self._count(encode_json(schema).decode()) if self._planner.native and schema is not None else 0)
 
     def walk(self, see: Callable[[Asked], None] | None = None) -> Tally:

@@ -11,6 +11,7 @@ from rowmill.schemas.job import Job
 from rowmill.schemas.price import PICO
 from rowmill.tasks.forecast.counting_pass import Tally
 from rowmill.tasks.forecast.duration import pace_of
+from rowmill.tasks.forecast.evidence_tokens import evidence_note
 from rowmill.tasks.forecast.learned import GUESS_OFF, GUESS_OFF_99, NIGHTS_LEAST, Learned
 from rowmill.tasks.forecast.prior import calls_a_row, guessed_output
 
@@ -99,6 +100,8 @@ def _notes(job: Job, model: Model, tally: Tally, learned: Learned | None) -> lis
         found.append("every row is settled already: running this job again costs nothing")
     elif tally.to_ask == 0:
         found.append("no row can be asked: rowmill check tells why")
+    if tally.to_ask and (quotes := evidence_note(job, model)) is not None:
+        found.append(quotes)
     if model.price is None:
         found.append(f"the price of {model.name} is unknown: tokens are told, cost is not; add it to your catalogue")
     if tally.to_ask and learned is None:

@@ -9,6 +9,7 @@ from rowmill.schemas.catalogue import Model
 from rowmill.schemas.forecast import Sample
 from rowmill.schemas.job import Job
 from rowmill.schemas.price import PICO
+from rowmill.tasks.forecast.evidence_tokens import evidence_output
 from rowmill.tasks.plan.label_prompt import as_asked
 from rowmill.tasks.plan.pack_planner import rows_within
 
@@ -27,7 +28,7 @@ def guessed_output(job: Job, model: Model) -> float:
     thinking = job.params.thinking if model.thinking_levels else "low"
     rows = rows_a_call(job, model)
     schema = as_asked(job).output_schema
-    answer = _size(schema) if isinstance(schema, dict) else TEXT_GUESS
+    answer = (_size(schema) if isinstance(schema, dict) else TEXT_GUESS) + evidence_output(job)
     entry = ENTRY_GUESS if rows > 1 else 0.0
     # How much longer a model thinks about several rows is not known: between once for all and once for each.
     thoughts = THOUGHTS_GUESS[thinking] / math.sqrt(rows)

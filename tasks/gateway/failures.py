@@ -93,6 +93,7 @@ FAILURE_POLICIES: Mapping[FailureKind, FailurePolicy] = {
     K.WEB_PAGE: FailurePolicy(Action.RETRY, Billed.UNKNOWN, upstream=True, every_row_halts_as=TerminationKind.OUTAGE),
     K.INVALID_JSON: _ask_again,
     K.SCHEMA_VIOLATION: _ask_again,
+    K.UNSUPPORTED_FIELD: _ask_again,
     K.CUT: _ask_again,
     K.EMPTY_ANSWER: _ask_again,
     K.UNEXPECTED_TOOL_CALL: _ask_again,

@@ -30,6 +30,10 @@ def notes(job: Job, model: Model) -> list[str]:
             f"answers of {model.name} have at most {model.max_output_tokens:,} tokens and each row may take {limit:,}; "
             f"{max(1, model.max_output_tokens // limit):,} rows share a call, not {job.rows_per_call}"
         )
+    if job.evidence and job.attachments:
+        found.append(
+            "quotes are looked up in text columns alone: a value that is read from an attachment has no evidence"
+        )
     if job.is_capped and job.params.max_output_tokens is None:
         found.append(
             f"without params.max_output_tokens each call may cost what {model.max_output_tokens:,} output tokens cost; "

@@ -25,7 +25,10 @@ def goes_native(job: Job, model: Model) -> bool:
                 hint="use structured: auto or prompt",
             )
         return True
-    is_object = isinstance(job.output_schema, dict) and job.output_schema.get("type") == "object"
+    # With evidence, whatever the schema says is a field of the object that is sent.
+    is_object = bool(job.evidence) or (
+        isinstance(job.output_schema, dict) and job.output_schema.get("type") == "object"
+    )
     return model.native_schema and is_object and (not with_tools or model.native_schema_with_tools)
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 from rowmill.schemas.errors import InputError
 from rowmill.schemas.job import Job
 from rowmill.schemas.output_schema import Shape
-from rowmill.schemas.results import OPTIONAL, RESERVED, KeepTypes, label_columns, results_schema
+from rowmill.schemas.results import EVIDENCE_COLUMNS, OPTIONAL, RESERVED, KeepTypes, label_columns, results_schema
 from rowmill.tasks.fields.tree import field_tree
 from rowmill.tasks.input.files import InputFile
 from rowmill.tasks.input.kept_types import is_typed, kept_types
@@ -46,6 +46,8 @@ def columns_of(
             keep = kept_types(files, names[:1], survey.keep_types) | keep
     asked = {"thoughts": job.params.include_thoughts, "grounding": job.params.search, "tool_calls": bool(job.tools)}
     optional = [(name, OPTIONAL[name]) for name, wanted in asked.items() if wanted]
+    if job.evidence:
+        optional += EVIDENCE_COLUMNS.items()
     if job.label is not None:
         optional += label_columns(multi=job.label.multi)
     metadata = output_metadata(job.output_schema, shape)

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from rowmill.schemas.attempt import Spent, ToolCall
+from rowmill.schemas.evidence import FieldEvidence, Match
 from rowmill.schemas.label import Labelling
 from rowmill.schemas.outcome import Outcome, Status
 from rowmill.schemas.price import Cost
@@ -34,7 +35,7 @@ _READ = (
     "row_id", "row_index", "status", "response_text", "repair", "error_kind", "error_message", "finish_reason",
     "model", "reused_from", "latency_ms", "request_key", "price_version", "run_id", *_MONEY, *_TIMES,
     "attempts", "input_tokens", "output_tokens", "thought_tokens", "cost_unknown", "thoughts", "grounding",
-    "tool_calls",
+    "tool_calls", "evidence", "value_in_quote",
 )  # fmt: skip
 _STATUSES = {status.value: status for status in Status}
 
@@ -107,7 +108,8 @@ class PartReader:
         price_version: str | None, run_id: str, usd: int | None, credits: int | None, wasted_usd: int | None,
         started_at: int | None, finished_at: int | None, attempts: int, input_tokens: int, output_tokens: int,
         thought_tokens: int, cost_unknown: bool, thoughts: str | None, grounding: str | None,
-        tool_calls: list[dict[str, Any]] | None, answer_digest: str | None, labelling: Labelling | None,
+        tool_calls: list[dict[str, Any]] | None, evidence: list[dict[str, Any]] | None, held: list[bool | None] | None,
+        answer_digest: str | None, labelling: Labelling | None,
     ) -> Outcome:  # fmt: skip
         """One row's values, in the order of `_READ`."""
         unknown_usd, failures = self._details.get(row_index, NO_DETAILS)
@@ -145,14 +147,22 @@ class PartReader:
             tool_calls=tuple(ToolCall(**call) for call in tool_calls or ()),
             failures=failures,
             labelling=labelling,
+            evidence=_evidence(evidence, held),
         )
 
     def _output_text(self, text: str | None, repair: str | None) -> str | None:
         """The accepted answer as it was read from the raw one; None for an answer of tool calls alone."""
-        if not text or repair is None:
+        if not text or (repair is None and self._validator.answers_are_outputs):
             return text or None
         verdict = self._validator.judge(text)
         return verdict.text if isinstance(verdict, Accepted) else None
+
+
+def _evidence(told: list[dict[str, Any]] | None, held: list[bool | None] | None) -> tuple[FieldEvidence, ...] | None:
+    if told is None:
+        return None
+    pairs = zip(told, held or [None] * len(told), strict=True)
+    return tuple(FieldEvidence(**{**one, "match": Match(one["match"])}, value_in_quote=holds) for one, holds in pairs)
 
 
 def _plain(name: str, column: pa.ChunkedArray) -> list[Any]:

@@ -16,11 +16,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rowmill.schemas.errors import DamageError
+from rowmill.schemas.evidence import evidence_value
 from rowmill.schemas.json_text import encode_json
 from rowmill.schemas.manifest import Tally
 from rowmill.schemas.outcome import Outcome
 from rowmill.schemas.output_schema import Shape
-from rowmill.schemas.results import TIME, TOOL_CALLS, money_array
+from rowmill.schemas.results import EVIDENCE_COLUMNS, TIME, TOOL_CALLS, money_array
 from rowmill.schemas.row import Shard
 from rowmill.tasks.answers.validator import output_value
 from rowmill.tasks.fields.grading import Grader
@@ -155,6 +156,14 @@ _COLUMNS: dict[str, Column] = {
     "latency_ms": _plain(pa.int64(), "latency_ms"),
     "started_at": _plain(TIME, "started_at"),
     "finished_at": _plain(TIME, "finished_at"),
+    "evidence": lambda outcomes: pa.array(
+        [None if one.evidence is None else [evidence_value(value) for value in one.evidence] for one in outcomes],
+        EVIDENCE_COLUMNS["evidence"],
+    ),
+    "value_in_quote": lambda outcomes: pa.array(
+        [None if one.evidence is None else [value.value_in_quote for value in one.evidence] for one in outcomes],
+        EVIDENCE_COLUMNS["value_in_quote"],
+    ),
     "tool_calls": lambda outcomes: pa.array(
         [
             [{"id": call.id, "name": call.name, "arguments": call.arguments} for call in outcome.tool_calls]

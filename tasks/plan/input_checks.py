@@ -14,6 +14,7 @@ from rowmill.schemas.usage import Usage
 from rowmill.tasks.gateway.protocols.registry import PROTOCOLS
 from rowmill.tasks.input.reader import without_id
 from rowmill.tasks.input.survey import Survey
+from rowmill.tasks.plan.evidence_plan import impossible_evidence
 from rowmill.tasks.plan.named_columns import names_column
 from rowmill.tasks.plan.planner import Planner
 from rowmill.tasks.plan.worst_case import refusal
@@ -51,6 +52,7 @@ def impossible(job: Job, model: Model) -> Iterator[JobError]:
             where="params.thinking",
             hint=f"it has: {', '.join(model.thinking_levels) or 'none'}",
         )
+    yield from impossible_evidence(job)
     if (refused := _refused_params(job, model)) is not None:
         yield refused
     if (shown := _gold_shown(job)) is not None:
@@ -125,7 +127,13 @@ def bad_input(survey: Survey, job: Job, planner: Planner) -> Iterator[InputError
             )
         return
     gold = [job.gold.column] if job.gold is not None else []
-    named = (("id", [job.id] if job.id else []), ("keep", job.keep), ("attachments", job.attachments), ("gold", gold))
+    named = (
+        ("id", [job.id] if job.id else []),
+        ("keep", job.keep),
+        ("attachments", job.attachments),
+        ("evidence_columns", job.evidence_columns),
+        ("gold", gold),
+    )
     for key, names in named:
         for name in names:
             if name not in survey.columns:

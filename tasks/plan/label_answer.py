@@ -12,6 +12,7 @@ from rowmill.schemas.json_text import JsonTextError, decode_json, encode_json
 from rowmill.schemas.label import Label, Labels
 from rowmill.tasks.answers.parser import parse_answer
 from rowmill.tasks.answers.validator import Accepted, Rejected, Validator
+from rowmill.tasks.plan.evidence_plan import evidence_validator
 from rowmill.tasks.plan.label_match import LabelMatcher, keyed_text
 
 KEYS = ("label", "labels")
@@ -26,6 +27,8 @@ _FENCE = re.compile(r"\A\s*```[A-Za-z0-9_-]*[ \t]*\r?\n(.*?)\r?\n?[ \t]*```\s*\Z
 
 def validator_of(asked: Job) -> Validator:
     """What judges the answers of a job as it is asked (see label_prompt.as_asked)."""
+    if asked.evidence:
+        return evidence_validator(asked)
     if asked.label is None:
         return Validator(asked.output_schema, asked.validator)
     return LabelValidator(asked.label, asked.output_schema, asked.validator)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterator
+
 import jinja2
 from jinja2 import meta, nodes
 
@@ -17,6 +19,34 @@ def names_column(source: str, column: str) -> bool:
     return column in meta.find_undeclared_variables(tree) or any(
         _field_of_row(node) == column for node in tree.find_all((nodes.Getattr, nodes.Getitem, nodes.Call))
     )
+
+
+def columns_named(source: str) -> tuple[str, ...] | None:
+    """The columns that a template names, in its order; None where it may show any (`row` as a whole)."""
+    try:
+        tree = jinja2.Environment(autoescape=False).parse(source)
+    except jinja2.TemplateError:
+        return ()
+    named = dict.fromkeys(_named(tree, meta.find_undeclared_variables(tree)))
+    return None if ROW in named else tuple(named)
+
+
+def _named(node: nodes.Node, free: Container[str]) -> Iterator[str]:
+    if (name := _field_of_row(node)) is not None:
+        yield name
+        inner: list[nodes.Node] = list(node.args[1:]) if isinstance(node, nodes.Call) else []
+    elif isinstance(node, nodes.Call) and isinstance(node.node, nodes.Getattr) and _is_row(node.node.node):
+        # A method of the row, such as `row.items()`.
+        yield ROW
+        return
+    elif isinstance(node, nodes.Name):
+        if node.name in free and node.ctx == "load":
+            yield node.name
+        return
+    else:
+        inner = list(node.iter_child_nodes())
+    for one in inner:
+        yield from _named(one, free)
 
 
 def _field_of_row(node: nodes.Node) -> str | None:

@@ -22,6 +22,7 @@ from rowmill.schemas.row import Row, Unreadable
 from rowmill.tasks.answers.validator import schema_text
 from rowmill.tasks.gateway.protocols.registry import PROTOCOLS
 from rowmill.tasks.job.native_schema import goes_native, schema_name
+from rowmill.tasks.plan.evidence_plan import added_instruction, sent_schema
 from rowmill.tasks.plan.label_gold import GoldReader
 from rowmill.tasks.plan.label_prompt import AskedJob, without_gold
 from rowmill.tasks.plan.media import MediaError, read_media
@@ -39,16 +40,18 @@ class Planner:
         self._at_turn: dict[int, Planner] = {}
         self._protocol = PROTOCOLS[model.protocol]
         self._prompt = Template(job.prompt, "prompt") if job.prompt is not None else None
-        schema: Any = job.output_schema
+        schema: Any = sent_schema(job)
         self.native = goes_native(job, model)
         self._instruction = None
         if schema is not None and not self.native:
             self._instruction = f"{SCHEMA_INSTRUCTION}\n{schema_text(schema)}"
+        if (evidence := added_instruction(job)) is not None:
+            self._instruction = f"{self._instruction}\n\n{evidence}" if self._instruction else evidence
         self._ask = AskOptions(
             params=job.params,
             tools=tuple(job.tools),
             schema=schema if self.native else None,
-            schema_name=schema_name(schema),
+            schema_name=schema_name(job.output_schema),
         )
         self._salt = _salt(model, schema, job, sandbox=sandbox)
         self._common = self._common_part(schema) if job.rows_per_call > 1 and self._prompt is not None else None

@@ -17,10 +17,11 @@ import msgspec
 from rowmill.schemas.attempt import FailureKind, Spent
 from rowmill.schemas.errors import StorageError
 from rowmill.schemas.manifest import OUT_OF_MONEY, Tally, Termination, TerminationKind
-from rowmill.schemas.outcome import Outcome
+from rowmill.schemas.outcome import Outcome, Status
 from rowmill.schemas.request import Request
 from rowmill.schemas.row import Row, Shard, Unreadable
-from rowmill.tasks.answers.validator import Validator
+from rowmill.tasks.answers.evidence_answer import unsupported, unsupported_message
+from rowmill.tasks.answers.validator import Accepted, Validator
 from rowmill.tasks.gateway.admission.gate import Halted
 from rowmill.tasks.gateway.admission.halts import refused_storage
 from rowmill.tasks.input.key_index import KeyIndex
@@ -315,7 +316,7 @@ class ShardRun:
         """A row that nobody asks here, unless the row that asks the same is settled already."""
         row = request.row.index
         if owner != row and (found := self._settled_outcome(owner)) is not None:
-            self._note(copy_of(found, request, self._context.run_id), segment, tally)
+            self._note(self._copy_of(found, request), segment, tally)
         elif (left := self._left.get(segment.replayed.head.shard.number)) is not None:
             if owner == row:
                 left.ask(row)
@@ -360,7 +361,7 @@ class ShardRun:
         row = request.row.index
         found = self._context.answer_cache.find(request.key)
         if isinstance(found, Outcome):
-            return carried(found, request)
+            return carried(found, request, self._context.validator)
         if found is not None and row not in segment.replayed.accounts:
             segment.open_account(row, found)
         return None
@@ -400,7 +401,10 @@ class ShardRun:
         else:
             found = self._settled_outcome(owner)
         assert found is not None, f"row {owner} owns a request and has no outcome"
-        self._note(copy_of(found, request, self._context.run_id), segment, tally)
+        self._note(self._copy_of(found, request), segment, tally)
+
+    def _copy_of(self, owner: Outcome, request: Request) -> Outcome:
+        return copy_of(owner, request, self._context.run_id, self._context.validator)
 
     def _settled_outcome(self, row: int) -> Outcome | None:
         for _, segment in self._open.values():
@@ -482,20 +486,40 @@ class ShardRun:
             task.cancel()
 
 
-def carried(found: Outcome, request: Request) -> Outcome:
-    """An outcome that is this row's too: the row tells its id, its place and its gold."""
+def carried(found: Outcome, request: Request, validator: Validator) -> Outcome:
+    """An outcome that is this row's too: the row tells its id, its place, its gold, and the texts of its evidence."""
     told = found.labelling
-    return msgspec.structs.replace(
+    same = msgspec.structs.replace(
         found,
         row_id=request.row.row_id,
         row_index=request.row.index,
         labelling=None if told is None else msgspec.structs.replace(told, gold=request.gold),
     )
+    return same if found.evidence is None else _with_evidence(same, request, validator)
 
 
-def copy_of(owner: Outcome, request: Request, run_id: str) -> Outcome:
+def _with_evidence(outcome: Outcome, request: Request, validator: Validator) -> Outcome:
+    """The outcome with its quotes looked up in this row's columns: rows whose prompts are equal may differ in them."""
+    verdict = validator.judge(outcome.response_text or "")
+    if not isinstance(verdict, Accepted):
+        return outcome
+    evidence = validator.evidence(verdict, request.row.columns)
+    lacking = unsupported(evidence)
+    if not lacking or not validator.requires_evidence:
+        return msgspec.structs.replace(outcome, evidence=evidence)
+    return msgspec.structs.replace(
+        outcome,
+        status=Status.INVALID,
+        output_text=None,
+        evidence=None,
+        error_kind=FailureKind.UNSUPPORTED_FIELD.value,
+        error_message=unsupported_message(lacking),
+    )
+
+
+def copy_of(owner: Outcome, request: Request, run_id: str, validator: Validator) -> Outcome:
     """The outcome of a row whose identical request was paid for by another: same answer, no cost."""
-    same = carried(owner, request)
+    same = carried(owner, request, validator)
     if same.labelling is not None:
         unpaid = tuple(msgspec.structs.replace(vote, spent=Spent()) for vote in same.labelling.votes)
         same = msgspec.structs.replace(same, labelling=msgspec.structs.replace(same.labelling, votes=unpaid))

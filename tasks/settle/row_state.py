@@ -3,17 +3,39 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rowmill.schemas.attempt import Answer, Failure, Spent
+from rowmill.schemas.evidence import FieldEvidence
+from rowmill.schemas.price import Cost
 from rowmill.schemas.request import Request
+from rowmill.tasks.answers.evidence_answer import unsupported
+from rowmill.tasks.answers.validator import Accepted
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """An answer that meets the schema, some of whose fields have no support: it stands where no better one comes.
+
+    `bought` is what it cost, None where that is unknown.
+    """
+
+    accepted: Accepted
+    answer: Answer
+    evidence: tuple[FieldEvidence, ...]
+    bought: Cost | None = None
+
+    @property
+    def lacking(self) -> list[FieldEvidence]:
+        return unsupported(self.evidence)
 
 
 @dataclass(slots=True)
 class RowState:
     """A row on its way: the body to send next, and what happened so far.
 
+    `offered` is the last answer that lacks support for some fields, `standing` the best of them.
     `upstream_at` are the times of its upstream failures, `unconnected`, `incomplete`, `refused` and `alone` numbers of
     its other failures. `answers_seen` and `throttled_seen` are what the evidence counted when it was last sent or
     throttled.
@@ -38,3 +60,13 @@ class RowState:
     hopeless: bool = False
     started_at: int | None = None
     seconds: float = 0.0
+    offered: Offer | None = None
+    standing: Offer | None = None
+
+    def offer(self, bought: Cost | None) -> None:
+        """Keep what was just offered, with its cost, where it is better supported than what stands."""
+        if self.offered is None:
+            return
+        if self.standing is None or len(self.offered.lacking) < len(self.standing.lacking):
+            self.standing = replace(self.offered, bought=bought)
+        self.offered = None

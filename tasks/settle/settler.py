@@ -6,13 +6,18 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 
+import msgspec
+
 from rowmill.schemas.account import Account
 from rowmill.schemas.attempt import Answer, Failure, FailureKind, Spent
 from rowmill.schemas.catalogue import Model
+from rowmill.schemas.evidence import FieldEvidence
 from rowmill.schemas.job import Retries
+from rowmill.schemas.manifest import OUT_OF_MONEY
 from rowmill.schemas.outcome import Outcome, Status, answer_digest
 from rowmill.schemas.price import ZERO, Cost
 from rowmill.schemas.request import Request
+from rowmill.tasks.answers.evidence_answer import ask_for_support, unsupported_message
 from rowmill.tasks.answers.validator import Accepted, Rejected, Validator
 from rowmill.tasks.gateway.admission.gate import Gate, Halted
 from rowmill.tasks.gateway.client import Client
@@ -23,10 +28,17 @@ from rowmill.tasks.journal.segment import Segment
 from rowmill.tasks.settle.caller import Caller, RowBilling
 from rowmill.tasks.settle.defect import defect
 from rowmill.tasks.settle.retry_budget import RetryBudget
-from rowmill.tasks.settle.row_state import RowState
+from rowmill.tasks.settle.row_state import Offer, RowState
 from rowmill.tasks.system.clock import Clock
 
 CONTENT_KINDS = frozenset(kind for kind, policy in FAILURE_POLICIES.items() if policy.action is Action.ASK_AGAIN)
+
+
+class Read(msgspec.Struct, frozen=True):
+    """An answer that settles its row, and where its values stand; None where the job asks for no evidence."""
+
+    accepted: Accepted
+    evidence: tuple[FieldEvidence, ...] | None = None
 
 
 class Settler:
@@ -64,7 +76,7 @@ class Settler:
         try:
             outcome = await self._attempt(state, segment)
         except RetryableFailure as first:
-            outcome = await self._again(state, segment, first)
+            outcome = await self._again_or_standing(state, segment, first)
             self.budget.evidence.settled(request.row.index)
         self.gate.settled(request.row.index)
         return outcome
@@ -82,13 +94,30 @@ class Settler:
         state.last = failure
         if state.answer is not None and state.answer.text.strip():
             state.body = self._protocol.follow_up(state.request.body, state.answer, complaint((failure.message,)))
-        outcome = await self._again(state, segment, RetryableFailure(failure))
+        outcome = await self._again_or_standing(state, segment, RetryableFailure(failure))
         self.gate.settled(state.request.row.index)
         return outcome
 
     def judge(self, request: Request, text: str) -> Accepted | Rejected:
         """Whether a text is an answer to this row's request."""
         return self._validator.judge(text)
+
+    async def _again_or_standing(self, state: RowState, segment: Segment, first: RetryableFailure) -> Outcome:
+        """The outcome of a row whose first attempt failed. Where there is no money to ask for more support, the answer
+        that was paid for stands.
+        """
+        try:
+            return await self._again(state, segment, first)
+        except Halted:
+            ended = self.gate.termination
+            if (
+                state.standing is None
+                or self._validator.requires_evidence
+                or ended is None
+                or ended.kind not in OUT_OF_MONEY
+            ):
+                raise
+            return self._stands(state, state.standing)
 
     async def _again(self, state: RowState, segment: Segment, first: RetryableFailure) -> Outcome:
         """The outcome of a row whose first attempt failed."""
@@ -139,15 +168,18 @@ class Settler:
         state.started_at = state.started_at or int(self._clock.wall() * 1e6)
         exchange = await caller.send(prepared, permit, segment, billing)
         state.seconds = exchange.seconds
-        verdict: Accepted | Failure = exchange.failure or self._read_safely(state, exchange.answer)
+        verdict: Read | Failure = exchange.failure or self._read_safely(state, exchange.answer)
         failure = verdict if isinstance(verdict, Failure) else None
         spent = caller.end(prepared, permit, exchange, failure)
         state.spent = state.spent + spent
         segment.bill(billing.bill(failure.kind.value if failure else None, spent))
         if exchange.answer is not None:
             self.budget.evidence.answered()
-        if isinstance(verdict, Accepted):
-            return self.outcome(state, Status.OK, accepted=verdict, bought=spent.cost)
+        if isinstance(verdict, Read):
+            return self.outcome(
+                state, Status.OK, accepted=verdict.accepted, evidence=verdict.evidence, bought=spent.cost
+            )
+        state.offer(spent.cost)
         await self._note(state, segment, verdict, spent)
         self.landed(request.row.index)
         raise RetryableFailure(verdict)
@@ -156,14 +188,14 @@ class Settler:
         """This row's call has ended and what it cost is written down: its task may be cancelled from here on."""
         self.caller.landed((row,))
 
-    def _read_safely(self, state: RowState, answer: Answer | None) -> Accepted | Failure:
+    def _read_safely(self, state: RowState, answer: Answer | None) -> Read | Failure:
         """The same as `_read`; a defect of ours costs this row and none beside it."""
         try:
             return self._read(state, answer)
         except Exception as error:
             return defect(error, state.request.row.row_id)
 
-    def _read(self, state: RowState, answer: Answer | None) -> Accepted | Failure:
+    def _read(self, state: RowState, answer: Answer | None) -> Read | Failure:
         """What a 200's answer is worth, and the body to ask again with where it is worth nothing."""
         assert answer is not None
         state.answer = answer
@@ -175,17 +207,29 @@ class Settler:
             return self._ask_for_more(state)
         if answer.tool_calls:
             if self._protocol.offers_functions(state.request.body):
-                return Accepted("", None)
+                return Read(Accepted("", None))
             return Failure(FailureKind.UNEXPECTED_TOOL_CALL, "the model called a function that it was not offered")
         verdict = self.judge(state.request, answer.text)
         if isinstance(verdict, Accepted):
             # Without a finish reason only a whole JSON value shows that the answer is whole.
             if answer.unfinished and (verdict.repair or not self._validator.has_schema):
                 return Failure(FailureKind.INCOMPLETE, "nothing says that the answer is whole: it has no finish reason")
-            return verdict
+            return self._supported(state, answer, verdict)
         if answer.text.strip():
             state.body = self._protocol.follow_up(state.request.body, answer, complaint(verdict.reasons))
         return Failure(verdict.kind, verdict.message)
+
+    def _supported(self, state: RowState, answer: Answer, accepted: Accepted) -> Read | Failure:
+        """An accepted answer with its evidence; where fields have no support it is kept, and they are asked for."""
+        if accepted.quotes is None:
+            return Read(accepted)
+        evidence = self._validator.evidence(accepted, state.request.row.columns)
+        offer = Offer(accepted, answer, evidence)
+        if not offer.lacking:
+            return Read(accepted, evidence)
+        state.offered = offer
+        state.body = self._protocol.follow_up(state.request.body, answer, ask_for_support(offer.lacking))
+        return Failure(FailureKind.UNSUPPORTED_FIELD, unsupported_message(offer.lacking))
 
     def _ask_for_more(self, state: RowState) -> Failure:
         """An answer cut at its maximum is never repaired: the same question again, with twice the room."""
@@ -206,7 +250,17 @@ class Settler:
         if spent.usage.total or spent.unknown:
             await segment.durable()
 
+    def _stands(self, state: RowState, offer: Offer) -> Outcome:
+        """The outcome of a row whose best answer has fields without support."""
+        state.answer = offer.answer
+        if self._validator.requires_evidence:
+            failure = Failure(FailureKind.UNSUPPORTED_FIELD, unsupported_message(offer.lacking))
+            return self.outcome(state, Status.INVALID, failure=failure)
+        return self.outcome(state, Status.OK, accepted=offer.accepted, evidence=offer.evidence, bought=offer.bought)
+
     def _given_up(self, state: RowState, failure: Failure) -> Outcome:
+        if state.standing is not None:
+            return self._stands(state, state.standing)
         action = FAILURE_POLICIES[failure.kind].action
         status = {Action.REFUSED: Status.REFUSED, Action.ASK_AGAIN: Status.INVALID}.get(action, Status.FAILED)
         return self.outcome(state, status, failure=failure)
@@ -217,6 +271,7 @@ class Settler:
         status: Status,
         *,
         accepted: Accepted | None = None,
+        evidence: tuple[FieldEvidence, ...] | None = None,
         failure: Failure | None = None,
         bought: Cost | None = ZERO,
     ) -> Outcome:
@@ -248,6 +303,7 @@ class Settler:
             grounding=answer.grounding if answer else None,
             tool_calls=answer.tool_calls if answer else (),
             failures=dict(state.failures),
+            evidence=evidence,
         )
 
 

@@ -189,6 +189,20 @@ def test_a_quote_is_looked_up_in_each_column():
     assert found[2] is None
 
 
+@pytest.mark.parametrize(
+    ("text", "quote", "found"),
+    [
+        ("two cogs - and", "“cogs”", "cogs"), ("he said “yes” -", '"yes"', "“yes”"), ("at –5 °C", "-5 °C", "–5 °C"),
+        ("at 5 °C", "-5 °C", None), ("a ‘-5’ b", "'−5'", "‘-5’"), ("pre- and post-war", "pre‑", "pre-"), ("- item", "‑ item", "- item"),
+        ("“\u200b yes", '"yes', "“\u200b yes"), ("x “ - 5", '"-5', "“ - 5"),
+    ],
+)  # fmt: skip
+def test_the_marks_around_a_quote_are_part_of_it(text, quote, found):
+    """Quotation marks and hyphens at its ends that the source has there too; a minus that is not there is missed."""
+    (span,) = locate([Quoted(quote)], {"body": SourceText(text)})
+    assert (span and span.text) == found
+
+
 @pytest.mark.parametrize("quote", ["", " ", "\n\t", "\u200b", '"', "-", "\u00ad\u00ad"])
 def test_a_quote_that_says_nothing_is_no_evidence(quote):
     """Empty quotes, blanks and marks alone are found nowhere but as they are."""
@@ -218,7 +232,7 @@ def test_nothing_makes_the_search_quadratic(case):
     text, quote = HOSTILE[case]
     small = min(seconds(text[: len(text) // 8], [quote[: len(quote) // 8]]) for _ in range(3))
     large = min(seconds(text, [quote]) for _ in range(2))
-    assert large < 8 * 4 * max(small, 0.002)
+    assert large < 8 * 4 * max(small, 0.01)
 
 
 def test_many_equal_quotes_take_no_longer_than_their_number():

@@ -1,0 +1,298 @@
+"""Fields with evidence through real runs: what is asked again, what stands, what it costs, and that it stays."""
+
+from __future__ import annotations
+
+import json
+import re
+from decimal import Decimal
+from typing import Any
+
+import polars as pl
+import pyarrow.parquet as pq
+import pytest
+
+import rowmill
+from tests.acceptance.test_run import MODELS, direct
+from tests.conftest import KEY, assert_balanced
+from tests.gateways import Ask, Reply
+
+SCHEMA = {
+    "type": "object", "additionalProperties": False, "required": ["who"],
+    "properties": {
+        "who": {"type": "string"}, "total": {"type": ["number", "null"]},
+        "lines": {"type": "array", "items": {"$ref": "#/$defs/line"}},
+    },
+    "$defs": {"line": {"type": "object", "properties": {"name": {"type": "string"}, "qty": {"type": "integer"}}}},
+}  # fmt: skip
+ASKED = {"id": "id", "schema": SCHEMA, "evidence": True, "prompt": "Read: {{ body }}"}
+FIELDS = ["field", "quote", "column", "start", "end", "match"]
+BODY = "Row {n}: Ada Lovelace\nbuys 2 cogs and 2 gears for 1.234,5{n} EUR. {how}"
+
+
+def bodies(*how: str) -> list[dict[str, Any]]:
+    return [{"id": f"r{n}", "body": BODY.format(n=n, how=one), "note": f"n{n}"} for n, one in enumerate(how)]
+
+
+def answered(ask: Ask) -> Reply:
+    """What the row's own text says of each attempt: r right, i invented, w worse, n no quotes, b breaks the schema."""
+    found = re.search(r"Row (\d+):.*?\[(\w*)\]", ask.prompt, re.DOTALL)
+    assert found is not None, ask.prompt
+    number, plan = int(found[1]), found[2]
+    how = plan[min(ask.seen, len(plan) - 1)]
+    output: Any = {
+        "who": "Ada Lovelace", "total": 1234.5 + number / 100,
+        "lines": [{"name": "cogs", "qty": 2}, {"name": "gears", "qty": 2}],
+    }  # fmt: skip
+    quotes = {
+        "/who": "Ada Lovelace", "/total": f"1.234,5{number} EUR", "/lines/0/name": "cogs", "/lines/0/qty": "2",
+        "/lines/1/name": "gears", "/lines/1/qty": "2",
+    }  # fmt: skip
+    if how in "iw":
+        quotes["/who"] = "Ada King of Lovelace"
+    if how == "w":
+        quotes["/total"] = "1.234 EUR"
+    if how == "b":
+        output = {"who": 5}
+    evidence = [{"field": name, "quote": quote} for name, quote in quotes.items()] if how != "n" else []
+    return Reply(
+        text=json.dumps({"output": output, "evidence": evidence}), good=how == "r", output=21 + min(ask.seen, 2)
+    )
+
+
+def evidence(results: pl.DataFrame, row: int) -> dict[str, tuple[Any, ...]]:
+    return {one["field"]: tuple(one[name] for name in FIELDS[1:]) for one in results["evidence"][row]}
+
+
+def assert_spans(results: pl.DataFrame, rows: list[dict[str, Any]], manifest: dict[str, Any]) -> None:
+    """Every span is its quote, every pointer leads to a value, and the manifest counts what the rows tell."""
+    counts = {"fields": 0, "exact": 0, "normalized": 0, "none": 0}
+    for told, row in zip(results.iter_rows(named=True), rows, strict=True):
+        assert (told["evidence"] is None) == (told["output"] is None)
+        assert len(told["value_in_quote"] or []) == len(told["evidence"] or [])
+        for one in told["evidence"] or []:
+            assert list(one) == FIELDS
+            counts["fields"] += 1
+            counts[one["match"]] += 1
+            value = told["output"]
+            for step in one["field"].split("/")[1:]:
+                value = value[int(step)] if isinstance(value, list) else value[step]
+            assert value is not None
+            if one["match"] == "none":
+                assert one["column"] is one["start"] is one["end"] is None
+            else:
+                assert row[one["column"]][one["start"] : one["end"]] == one["quote"]
+    assert manifest["evidence"] == counts
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("structured", ["native", "prompt"])
+def test_each_field_comes_with_its_quote(bench, gateways, model, structured):
+    """On both protocols, natively and by prompt: spans, classes and values; what has no support is asked again by name,
+    and the best answer stands; every attempt is billed and counted.
+    """
+    gateway = gateways(answered)
+    rows = bodies("[r]", "[ir]", "[i]", "[iw]", "[wi]", "[nr]", "[bi]", "[n]")
+    bench.rows(rows)
+    bench.job(**ASKED, model=model, structured=structured, keep=["body"])
+    ended = direct(bench, gateway.url)
+    assert ended.code == 0, ended.err
+    results, manifest = bench.results(), ended.manifest
+    assert_balanced(manifest, results)
+    assert_spans(results, rows, manifest)
+    assert results["status"].to_list() == ["ok"] * 8
+    assert results["attempts"].to_list() == [1, 2, 3, 3, 3, 2, 3, 3]
+    where = BODY.format(n=0, how="").index
+    assert evidence(results, 0) == {
+        "/who": ("Ada Lovelace", "body", where("Ada"), where("Ada") + 12, "exact"),
+        "/total": ("1.234,50 EUR", "body", where("1.234"), where("1.234") + 12, "exact"),
+        "/lines/0/name": ("cogs", "body", where("cogs"), where("cogs") + 4, "exact"),
+        "/lines/0/qty": ("2", "body", where("2 cogs"), where("2 cogs") + 1, "exact"),
+        "/lines/1/name": ("gears", "body", where("gears"), where("gears") + 5, "exact"),
+        "/lines/1/qty": ("2", "body", where("2 gears"), where("2 gears") + 1, "exact"),
+    }  # fmt: skip
+    assert results["value_in_quote"][0].to_list() == [True] * 6
+    lacking = [{name for name, told in evidence(results, row).items() if told[-1] == "none"} for row in range(8)]
+    assert lacking == [set(), set(), {"/who"}, {"/who"}, {"/who"}, set(), {"/who"}, set(evidence(results, 0))]
+    assert evidence(results, 2)["/who"] == ("Ada King of Lovelace", None, None, None, "none")
+    assert manifest["totals"]["retries"] == {"schema_violation": 1, "unsupported_field": 16}
+    # What stands is the best answer: its own call is what the money bought.
+    per_token = {"gemini-3-pro": Decimal("4.80"), "gemini-3-flash": Decimal("1.20")}[model] / 10**6
+    bought = results["cost_usd"] - results["wasted_cost_usd"]
+    first, second = bought[3], bought[4]
+    assert second - first == per_token
+    assert bought[0] == bought[3]
+    asked_again = [ask for ask in gateway.asks if ask.turns > 1]
+    assert all("/who" in ask.request or "/lines" in ask.request for ask in asked_again)
+    assert any("'Ada King of Lovelace' does not stand in the text" in ask.request for ask in asked_again)
+    calls = len(gateway.asks)
+    assert direct(bench, gateway.url).code == 0
+    assert len(gateway.asks) == calls
+
+
+def test_a_required_quote_that_stands_nowhere_makes_the_row_invalid(bench, gateways):
+    """Under require_evidence such a row is invalid once its re-asks are spent, its fields named; --retry-failed asks it
+    again, and without re-asks the first answer decides.
+    """
+    gateway = gateways(answered)
+    rows = bodies("[r]", "[iir]", "[i]", "[n]")
+    bench.rows(rows)
+    bench.job(**ASKED, require_evidence=True)
+    ended = direct(bench, gateway.url)
+    assert ended.code == 3, ended.err
+    results = bench.results()
+    assert_balanced(ended.manifest, results)
+    assert_spans(results, rows, ended.manifest)
+    assert results["status"].to_list() == ["ok", "ok", "invalid", "invalid"]
+    assert results["error_kind"].to_list() == [None, None, "unsupported_field", "unsupported_field"]
+    assert results["error_message"][2] == "/who: 'Ada King of Lovelace' does not stand in the text"
+    assert "/total: no quote was given" in results["error_message"][3]
+    assert json.loads(results["response_text"][2])["output"]["who"] == "Ada Lovelace"
+    assert (results["wasted_cost_usd"] == results["cost_usd"]).to_list() == [False, False, True, True]
+    calls = len(gateway.asks)
+    assert direct(bench, gateway.url, "--retry-failed", "unsupported_field").code == 3
+    assert len(gateway.asks) == calls + 6
+    bench.job(**ASKED, require_evidence=True, retries={"content": 0}, output="once")
+    assert direct(bench, gateway.url).code == 3
+    assert bench.results("once")["attempts"].to_list() == [1, 1, 1, 1]
+
+
+def test_named_fields_alone_are_asked_for_in_the_columns_named(bench, gateways):
+    """Pointers into lists; where a quote must stand is the job's to say; what has no evidence needs no quote."""
+    gateway = gateways(answered)
+    rows = [{**row, "subject": "gears, then cogs"} for row in bodies("[n]", "[r]")]
+    bench.rows(rows)
+    bench.job(
+        **{
+            **ASKED,
+            "evidence": ["/lines/name", "total"],
+            "evidence_columns": ["subject", "body"],
+            "retries": {"content": 0},
+        }
+    )
+    assert direct(bench, gateway.url).code == 0
+    results = bench.results()
+    assert_spans(results, rows, bench.manifest())
+    assert list(evidence(results, 1)) == ["/total", "/lines/0/name", "/lines/1/name"]
+    assert [told[1] for told in evidence(results, 1).values()] == ["body", "subject", "subject"]
+    assert "/total, /lines/*/name" in gateway.asks[0].prompt or "/lines/*/name, /total" in gateway.asks[0].prompt
+
+
+def test_rows_whose_prompts_are_equal_have_their_own_evidence(bench, gateways):
+    """One call answers all of them; where the quotes stand is looked up in each row's own columns, also when the answer
+    comes from before the input was changed, and the kept columns may change without a call.
+    """
+    gateway = gateways(answered)
+    plain = bodies("[r]")[0]
+    rows = [
+        {**plain, "id": "a"}, {**plain, "id": "b", "body": "  " + plain["body"]},
+        {**plain, "id": "c", "body": plain["body"] + "  ", "note": "other"},
+    ]  # fmt: skip
+    bench.rows(rows)
+    keys = {**ASKED, "prompt": "Read: {{ body | trim }}"}
+    bench.job(**keys)
+    assert direct(bench, gateway.url).code == 0
+    assert len(gateway.asks) == 1
+    assert_spans(bench.results(), rows, bench.manifest())
+    starts = [evidence(bench.results(), row)["/who"][2] for row in range(3)]
+    assert starts[1] == starts[0] + 2
+    moved = [{**rows[0], "body": "\n\n\n" + plain["body"]}, *rows[1:], {**bodies("[x]", "[r]")[1], "id": "d"}]
+    bench.rows(moved)
+    bench.job(**keys, keep=["note"])
+    assert direct(bench, gateway.url).code == 0
+    assert len(gateway.asks) == 2
+    results = bench.results()
+    assert_spans(results, moved, bench.manifest())
+    assert evidence(results, 0)["/who"][2] == starts[0] + 3
+    assert results["note"].to_list() == ["n0", "n0", "other", "n1"]
+
+
+def test_without_money_to_ask_again_the_answer_that_was_paid_for_stands(bench, gateways):
+    """A cap that leaves no room for another call ends the run; a valid answer is in the results with what it lacks."""
+    gateway = gateways(answered)
+    rows = bodies("[ir]", "[r]" + " and so on" * 400)
+    bench.rows(rows)
+    bench.job(**ASKED, params={"max_output_tokens": 400}, max_cost_usd=0.0043, limits={"concurrency": 1})
+    ended = direct(bench, gateway.url)
+    assert ended.code == 4, ended.err
+    assert len(gateway.asks) == 1
+    results = bench.results()
+    assert results["status"].to_list() == ["ok"]
+    assert evidence(results, 0)["/who"][-1] == "none"
+    assert results["wasted_cost_usd"].to_list() == [0]
+
+
+REFUSED = {
+    "a field that the schema lacks": ({"evidence": ["whom"]}, "whom"), "no schema": ({"schema": None}, "schema"),
+    "tools": ({"tools": [{"name": "f"}]}, "tools"), "search": ({"params": {"search": True}}, "search"),
+    "labels": ({"label": {"labels": ["a", "b"]}, "schema": None}, "label"),
+    "own requests": ({"prompt": None}, "prompt"), "no text": ({"prompt": "Read.", "attachments": ["note"]}, "attachments"),
+    "a medium": ({"attachments": ["note"], "evidence_columns": ["note"]}, "attachment"),
+    "an unknown column": ({"evidence_columns": ["nobody"]}, "nobody"),
+    "columns alone": ({"evidence": False, "evidence_columns": ["body"]}, "evidence"), "a name": ({"evidence": "who"}, "[who]"),
+    "no field": ({"evidence": []}, "evidence"), "twice": ({"evidence": ["who", "who"]}, "twice"),
+    "shared calls": ({"rows_per_call": 5}, "rows_per_call"), "gold": ({"gold": "note", "evidence_columns": ["note"]}, "gold"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_had_is_refused_before_a_call(bench, case):
+    """`check` and `run` name the key and what to do."""
+    keys, word = REFUSED[case]
+    bench.rows(bodies("[r]"))
+    bench.job(**{key: value for key, value in {**ASKED, **keys}.items() if value is not None})
+    if keys.get("prompt", "") is None:
+        bench.job(**{**ASKED, "prompt": None})
+    for command in ("check", "run"):
+        ended = bench.run("http://127.0.0.1:1", command, "job.yaml", *(["--direct"] if command == "run" else []))
+        assert ended.code == 2, ended.err
+        assert word in ended.err
+        assert "Traceback" not in ended.err
+
+
+def test_the_sandbox_quotes_and_the_answers_are_those_without_evidence(bench, sandboxes, monkeypatch):
+    """Results equal those without evidence; quotes typeset differently are found, invented ones are asked again."""
+    faults = [
+        "",
+        " [[fault:quote_reflowed]]",
+        " [[fault:quote_requoted]]",
+        " [[fault:quote_invented*1]]",
+        " [[fault:quote_missing]]",
+    ]
+    rows = [
+        {"id": f"r{n}", "body": f"Ada’s order no. {n + 3}: two brass cogs - and {n} gears{faults[n % 5]}"}
+        for n in range(40)
+    ]
+    monkeypatch.setenv("ROWMILL_API_KEY", KEY)
+    for model in MODELS:
+        for structured in ("native", "prompt"):
+            asked: Any = {"model": model, "id": "id", "schema": SCHEMA, "prompt": "Read this: {{ body }}", "structured": structured,
+                          "progress": False, "report": False, "sandbox": True}  # fmt: skip
+            out = bench.folder / f"{model}-{structured}"
+            plain = rowmill.extract(rows, out / "plain", **asked)
+            told = rowmill.extract(rows, out / "told", **asked, evidence=True)
+            assert told["output"].equals(plain["output"])
+            manifest = json.loads((out / "told/run.json").read_text())
+            assert_spans(told, rows, manifest)
+            counts = manifest["evidence"]
+            assert counts["exact"] > counts["normalized"] > 10
+            assert 0 < counts["none"] <= 10
+            assert (
+                pq.read_schema(next((out / "told/results").glob("*.parquet"))).field("evidence").type.value_type.names
+                == FIELDS
+            )
+
+
+def test_the_cost_of_quotes_is_forecast(bench):
+    """`estimate` counts the schema and the instruction that are sent and the quotes that come back, and says so."""
+    bench.rows(bodies(*["[r]"] * 50))
+    told = {}
+    for name, keys in {"plain": {"evidence": False}, "named": {"evidence": ["total"]}, "all": {}}.items():
+        bench.job(**{**ASKED, **keys, "params": {"thinking": "low"}})
+        ended = bench.run("http://127.0.0.1:1", "estimate", "job.yaml", "--json")
+        assert ended.code == 0, ended.err
+        told[name] = json.loads(ended.out)
+    assert told["plain"]["input_tokens"] + 50 * 150 < told["named"]["input_tokens"]
+    outputs = [told[name]["output_tokens"] for name in ("plain", "named", "all")]
+    assert outputs[0] + 50 * 20 < outputs[1] < outputs[2] - 50 * 100
+    assert not any("quotes add" in note for note in told["plain"]["notes"])
+    assert any("quotes add about" in note and "per 1,000 rows" in note for note in told["all"]["notes"])
