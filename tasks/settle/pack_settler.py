@@ -51,7 +51,7 @@ OF_THE_ROW = CONTENT_KINDS | {
 class Alone:
     """A row leaves its pack: `failure` is what was wrong with its entry, None where nobody has looked at it alone.
 
-    `answer` is the entry as an answer of the row's own.
+    `answer` is the entry as an answer of the row's own, None where there is none.
     """
 
     failure: Failure | None = None
@@ -337,11 +337,11 @@ class PackCall:
         for seat, alone in failed:
             _tell(seat, alone)
 
-    def _judge(self, seat: Seat, entry: Entry, answer: Answer) -> tuple[Accepted | Failure, Answer]:
+    def _judge(self, seat: Seat, entry: Entry, answer: Answer) -> tuple[Accepted | Failure, Answer | None]:
         """An entry as the row's own answer, and what it is worth."""
         own = msgspec.structs.replace(answer, text=entry.text, usage=None)
         if entry.wrong is not None:
-            return Failure(entry.kind, entry.wrong), own
+            return Failure(entry.kind, entry.wrong), None
         common = seat.request.common
         if common is not None and common.schema is None:
             text = plain_text(entry.text)

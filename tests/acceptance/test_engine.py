@@ -463,3 +463,17 @@ def test_a_cluster_that_cannot_be_used_is_refused(bench, sandboxes, keys, addres
     assert said in ended.err
     assert "Traceback" not in ended.err
     assert sandbox.books()["calls"] == 0
+
+
+def test_rows_share_calls_on_a_cluster_too(bench, sandboxes, clusters):
+    """Workers ask ten rows a call, under one cap: the books agree to the last digit, and each call is counted once."""
+    bench.rows([{"text": f"person number {n}"} for n in range(400)])
+    sandbox = sandboxes(latency_ms=5, faults={"entry_missing": 0.05, "internal_error": 0.05})
+    keys = {"rows_per_call": 10, "params": {"max_output_tokens": 400}, "max_cost_usd": 2.0}
+    bench.job(runner="dask", schema=PERSON, **keys)
+    manifest, _ = end(start(bench, sandbox.base_url, clusters(sandbox.base_url)))
+    assert_balanced(manifest, bench.results())
+    books = sandbox.books()
+    assert money(books["billed_usd"]) == money(manifest["totals"]["cost_usd"])
+    assert books["calls"] == manifest["totals"]["calls"]
+    assert 40 <= books["calls"] <= 110

@@ -20,6 +20,9 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
 
+from rowmill.schemas.pack import read_pack
+from rowmill.schemas.request import SCHEMA_INSTRUCTION
+
 # Row texts stand between these signs in every prompt.
 MARKED = re.compile(r"⟦(.*?)⟧", re.DOTALL)
 LABELS = ("red", "green", "blue", "grey")
@@ -117,6 +120,8 @@ class Gateway:
         self.seed = 0
         self.prices = dict(PRICES)
         self.calls: list[Call] = []
+        # Requests that came; one for several rows is a call of each of them.
+        self.posts = 0
         self.ambush: Ambush | None = None
         self.base_url = ""
         self._seen: Counter[str] = Counter()
@@ -146,7 +151,7 @@ class Gateway:
     def reset(self, seed: int) -> None:
         """Empty books, calm weather, the catalogue's prices."""
         self.weather, self.seed, self.prices = Weather(), seed, dict(PRICES)
-        self.calls, self.ambush, self._seen = [], None, Counter()
+        self.calls, self.posts, self.ambush, self._seen = [], 0, None, Counter()
 
     @property
     def billed(self) -> int:
@@ -196,17 +201,15 @@ class Gateway:
         chat = path == "/v1/chat/completions"
         asked = read_chat(body) if chat else read_generate(path, body)
         stream = bool(body.get("stream", True)) if chat else ":streamGenerateContent" in path
-        key = _hash(asked.model, asked.system, asked.first)
-        call = Call(len(self.calls), run, asked.model, key, asked.text, self._seen[key], asked.turns)
-        self._seen[key] += 1
-        self.calls.append(call)
+        calls = [self._received(asked, one, run) for one in asked.rows]
+        self.posts += 1
         self._last_at = self._loop.time()
-        fate = self._fate(call)
-        usage = self._bill(call, fate, asked)
+        fate = self._fate(calls[0]) if asked.tokens is None else self._whole_fate(calls[0])
+        usage = self._bill(calls[0], fate, asked)
         ambush = self.ambush
         if ambush is not None and not await self._survives(ambush, run):
             return False
-        status, payload = self._payload(call, fate, chat=chat, labels=asked.labels, usage=usage)
+        status, payload = self._payload(calls, fate, asked, chat=chat, usage=usage)
         if status == 200 and stream:
             content, kind = _events(payload, chat=chat), b"text/event-stream"
         else:
@@ -215,10 +218,20 @@ class Gateway:
             await _write(writer, 200, content[: len(content) // 2], kind, length=len(content))
             return False
         await _write(writer, status, content, kind)
-        call.delivered = ambush is None or not ambush.sprung or ambush.number != signal.SIGKILL
+        for call in calls:
+            call.delivered = ambush is None or not ambush.sprung or ambush.number != signal.SIGKILL
         if ambush is not None and ambush.answered and ambush.seen >= ambush.after:
             await self._spring(ambush, run)
         return True
+
+    def _received(self, asked: Asked, one: tuple[str, str], run: int) -> Call:
+        """A row's part of a request, in the books."""
+        first, text = one
+        key = _hash(asked.model, asked.system, first)
+        call = Call(len(self.calls), run, asked.model, key, text, self._seen[key], asked.turns)
+        self._seen[key] += 1
+        self.calls.append(call)
+        return call
 
     async def _survives(self, ambush: Ambush, run: int) -> bool:
         """Count this call towards the ambush; whether it is still to be answered afterwards."""
@@ -254,6 +267,11 @@ class Gateway:
                 return name
         return "good"
 
+    def _whole_fate(self, call: Call) -> str:
+        """What becomes of a request for several rows; that an answer is bad is each row's own."""
+        fate = self._fate(call)
+        return "good" if fate == "bad" else fate
+
     def _bill(self, call: Call, fate: str, asked: Asked) -> tuple[int, int, int]:
         """Tokens of input, of the answer and of the thoughts, never above what the request bounds; booked if billed."""
         call.did = fate
@@ -267,16 +285,34 @@ class Gateway:
         return given, out - thoughts, thoughts
 
     def _payload(
-        self, call: Call, fate: str, *, chat: bool, labels: tuple[str, ...], usage: tuple[int, int, int]
+        self, calls: list[Call], fate: str, asked: Asked, *, chat: bool, usage: tuple[int, int, int]
     ) -> tuple[int, dict[str, Any]]:
+        for call in calls:
+            call.did = fate
         if fate in ERRORS:
             status, code, type_ = ERRORS[fate]
             return status, {"error": {"code": code, "message": f"the weather is {fate}", "type": type_}}
-        text = json.dumps(self._said(call, fate, labels), ensure_ascii=False)
-        call.good = fate in ("good", "untold")
-        call.told = fate not in ("untold", "drop")
+        value: Any
+        if asked.tokens is None:
+            value = self._said(calls[0], fate, asked.labels)
+        else:
+            value = {"rows": self._entries(calls, fate, asked)}
+        text = json.dumps(value, ensure_ascii=False)
+        for call in calls:
+            call.good = call.did in ("good", "untold")
+            call.told = fate not in ("untold", "drop")
         form = _chat_form if chat else _generate_form
-        return 200, form(text, call.model, usage if call.told else None)
+        return 200, form(text, calls[0].model, usage if calls[0].told else None)
+
+    def _entries(self, calls: list[Call], fate: str, asked: Asked) -> list[dict[str, Any]]:
+        """Each row's entry; of the bad ones half break the schema, and half are not there."""
+        entries = []
+        for call, token in zip(calls, asked.tokens or (), strict=True):
+            bad = self._fate(call) == "bad"
+            call.did = "bad" if bad and fate != "drop" else fate
+            if not bad or draw(2, self.seed, call.key, call.nth, "missing"):
+                entries.append({"row": token, "answer": self._said(call, call.did, asked.labels)})
+        return entries or [{"row": "nobody", "answer": None}]
 
     def _said(self, call: Call, fate: str, labels: tuple[str, ...]) -> dict[str, Any]:
         """The answer's JSON; a bad one names its request too, and breaks the schema by a text for a number."""
@@ -309,25 +345,39 @@ def _hash(*of: object) -> str:
 
 @dataclass(frozen=True)
 class Asked:
-    """A request as both protocols carry it. `first` is the row's own prompt, `size` the bytes of the whole body."""
+    """A request as both protocols carry it. `rows` are the own prompt and the marked text of each row, `size` the bytes
+    of the whole body; `tokens` name the rows where there are several.
+    """
 
     model: str
     system: str
-    first: str
-    text: str
+    rows: tuple[tuple[str, str], ...]
+    tokens: tuple[str, ...] | None
     turns: int
     limit: int
     size: int
     labels: tuple[str, ...]
 
 
-def _asked(model: str, system: str, users: list[str], turns: int, limit: int, body: dict[str, Any]) -> Asked:
-    marked = MARKED.findall(users[0])
-    if len(marked) != 1:
-        raise ValueError(f"a prompt with {len(marked)} marked texts: {users[0]!r}")
+def _asked(
+    model: str, system: str, users: list[str], turns: int, limit: int, body: dict[str, Any], joint: str
+) -> Asked:
+    pack = read_pack(users[0])
+    if pack is None:
+        firsts, tokens = [users[0]], None
+    else:
+        more = "" if pack.schema is None else f"{joint}{SCHEMA_INSTRUCTION}\n{pack.schema}"
+        firsts = [f"{pack.prompt_of(own)}{more}" for _, own in pack.rows]
+        tokens = tuple(token for token, _ in pack.rows)
+    rows = []
+    for first in firsts:
+        marked = MARKED.findall(first)
+        if len(marked) != 1:
+            raise ValueError(f"a prompt with {len(marked)} marked texts: {first!r}")
+        rows.append((first, marked[0]))
     size = len(json.dumps(body, ensure_ascii=False).encode())
     labels = LABELS if "You label" in system or "Labels:" in system else ()
-    return Asked(model, system, users[0], marked[0], turns, limit, size, labels)
+    return Asked(model, system, tuple(rows), tokens, turns, limit, size, labels)
 
 
 def read_chat(body: dict[str, Any]) -> Asked:
@@ -335,7 +385,7 @@ def read_chat(body: dict[str, Any]) -> Asked:
     system = "\n".join(str(one["content"]) for one in messages if one["role"] == "system")
     users = [str(one["content"]) for one in messages if one["role"] == "user"]
     limit = body.get("max_completion_tokens") or body["max_tokens"]
-    return _asked(body["model"], system, users, len(messages), limit, body)
+    return _asked(body["model"], system, users, len(messages), limit, body, "\n\n")
 
 
 def read_generate(path: str, body: dict[str, Any]) -> Asked:
@@ -344,7 +394,7 @@ def read_generate(path: str, body: dict[str, Any]) -> Asked:
     system = json.dumps(body.get("systemInstruction"), ensure_ascii=False)
     users = ["".join(part["text"] for part in one["parts"]) for one in contents if one.get("role", "user") == "user"]
     limit = body["generationConfig"]["maxOutputTokens"]
-    return _asked(model, system, users, len(contents) + 1, limit, body)
+    return _asked(model, system, users, len(contents) + 1, limit, body, "")
 
 
 def _chat_form(text: str, model: str, usage: tuple[int, int, int] | None) -> dict[str, Any]:

@@ -60,6 +60,7 @@ def random_setting(rng: random.Random) -> Setting:
         concurrency=rng.choice((1, 3, 8)),
         content=rng.choice((0, 2, 5)),
         seed=rng.randrange(1_000),
+        packed=rng.choice((1, 1, 4)),
     )
 
 
@@ -150,6 +151,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--beyond", action="append", default=[], metavar="KIND", help="walk on where this law is broken"
     )
+    parser.add_argument("--packed", action="store_true", help="only walks in which rows share calls")
     parser.add_argument("--labels", choices=("yes", "no"), help="only walks of this kind")
     parser.add_argument("--replay", metavar="FILE", help="walk a printed script again")
     args = parser.parse_args(argv)
@@ -170,6 +172,8 @@ def _many(args: argparse.Namespace, gateway: Gateway, runner: runs.Runner) -> in
         setting = random_setting(rng)
         steps = [random_step(rng) for _ in range(args.steps)]
         if args.labels is not None and setting.labels != (args.labels == "yes"):
+            continue
+        if args.packed and setting.packed == 1:
             continue
         found = walk(gateway, runner, setting, steps, args.beyond)
         taken += found[2] if found else len(steps)

@@ -55,6 +55,7 @@ class Setting:
     concurrency: int = 3
     content: int = 2
     seed: int = 0
+    packed: int = 1
 
     @property
     def model(self) -> str:
@@ -244,6 +245,7 @@ class World:
         self._rows_stand_once(found, ended.code, limit)
         self._answers_are_their_own(found)
         self._books_agree(told)
+        self._calls_are_told(told)
         self._ends_as_it_should(ended, stopped=stopped, retries=retries)
         if ended.code in COMPLETE and limit is None:
             self._answered_rows_are_ok(found)
@@ -267,6 +269,8 @@ class World:
         }
         if setting.with_id:
             told["id"] = "id"
+        if setting.packed > 1:
+            told["rows_per_call"] = setting.packed
         if setting.labels:
             stronger = "gemini-3-pro" if setting.flash else "gemini-3-flash"
             told["label"] = {
@@ -310,8 +314,9 @@ class World:
     def _mourn(self, pid: int) -> None:
         """A killed run had at most so many calls in flight as its concurrency: so many may be paid again."""
         calls = [call.number for call in self.gateway.calls if call.run == pid]
-        self._cut_off[pid] = set(calls[-2 * self.setting.concurrency :])
-        self._pardons[pid] = self.setting.concurrency
+        rows = self.setting.concurrency * self.setting.packed
+        self._cut_off[pid] = set(calls[-2 * rows :])
+        self._pardons[pid] = rows
 
     def _nothing_paid_twice(self) -> None:
         """A request whose good answer arrived is never sent again, but for those in flight at a kill."""
@@ -336,6 +341,12 @@ class World:
         if billed > known + bound:
             raise Broken("billed ≤ known + bound", f"known {usd(known)}, bound {usd(bound)}, billed {usd(billed)}")
 
+    def _calls_are_told(self, told: dict[str, Any]) -> None:
+        """Each request that came is a call."""
+        calls = told["totals"]["calls"] + told["beside"]["calls"]
+        if calls < self.gateway.posts:
+            raise Broken("every call is told", f"{self.gateway.posts} requests came, {calls} are told")
+
     def _ledger_balances(self, told: dict[str, Any], found: list[dict[str, Any]]) -> None:
         ledger, totals = told["ledger"], told["totals"]
         counts = Counter(row["status"] for row in found)
@@ -355,7 +366,10 @@ class World:
             ("input_tokens", "input_tokens"), ("output_tokens", "output_tokens"), ("thought_tokens", "thought_tokens"),
             ("calls", "attempts"),
         ):  # fmt: skip
-            if totals[name] != sum(row[column] for row in found):
+            summed = sum(row[column] for row in found)
+            # A call for several rows is an attempt of each of them.
+            joined = name == "calls" and self.setting.packed > 1
+            if totals[name] > summed or (totals[name] < summed and not joined):
                 raise Broken(
                     "totals are sums over the rows", f"{name} {totals[name]}, rows {[r[column] for r in found]}"
                 )
