@@ -231,7 +231,9 @@ class PackCall:
         if policy.action is Action.RETRY and failure.kind is not FailureKind.PACK_DIVIDED:
             if policy.billed is Billed.TOLD:
                 return True
-            return exhausted or state.transport > (0 if self._is_half else PACK_RETRIES)
+            # While nobody else is answered, it is the gateway that fails, and not a row of this call.
+            most = 0 if self._is_half else PACK_RETRIES
+            return exhausted or (state.transport > most and self._budget.others_answered(state))
         return exhausted or policy.action not in (Action.WAIT, Action.ROW_OR_RUN)
 
     def _end_by(self, failure: Failure) -> None:
