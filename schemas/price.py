@@ -79,11 +79,15 @@ class Price:
 
     def of(self, usage: Usage) -> Cost:
         """Cost of the usage of one call, exact: all of it at the rates of the tier that its input reaches."""
+        return self.rates_at(usage.input).of(usage)
+
+    def rates_at(self, input_tokens: int) -> Rates:
+        """The rates of a call with so much input."""
         rates = self.rates
         for above, dearer in self.tiers:
-            if usage.input > above:
+            if input_tokens > above:
                 rates = dearer
-        return rates.of(usage)
+        return rates
 
     def most_usd(self, input_tokens: int, output_tokens: int) -> int:
         """The most that a call with at most so many tokens can cost, in 10⁻¹² USD."""

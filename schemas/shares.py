@@ -1,8 +1,8 @@
 """Shares: what a call for several rows came to, divided among them exactly.
 
 A row pays for its own text by its size, and for what is common (instructions, schema, thoughts) as much as each other.
-Tokens are divided as whole numbers, and money follows from them: a price is so much a token, so the shares add up to
-the bill to the last 10⁻¹² USD without any rounding of money.
+Tokens are divided as whole numbers, and money follows from them: the rates of a call are so much a token, so the shares
+add up to the bill to the last 10⁻¹² USD without any rounding of money.
 """
 
 from __future__ import annotations
@@ -47,22 +47,25 @@ class Shares:
 
     def of(self, spent: Spent, price: Price | None) -> list[Spent]:
         """One attempt's cost divided. The call is counted with the first row, for the others it is `joined`."""
-        rows = range(len(self.sent))
+        sent = share_out(spent.usage.input, self.sent)
         usages = map(
             Usage,
-            share_out(spent.usage.input, self.sent),
+            sent,
             share_out(spent.usage.output, self.told),
-            share_out(spent.usage.thoughts, [0 for _ in rows]),
+            share_out(spent.usage.thoughts, [0] * len(sent)),
+            share_out(spent.usage.cached, sent),
         )
         bounds = share_out(spent.unknown_usd, self.sent)
+        # What a token costs is decided by the whole call.
+        rates = None if price is None else price.rates_at(spent.usage.input)
         return [
             Spent(
                 spent.attempts,
                 usage,
-                spent.cost if spent.cost is None or price is None or not spent.usage.total else price.of(usage),
+                spent.cost if spent.cost is None or rates is None or not spent.usage.total else rates.of(usage),
                 spent.unknown,
                 bound,
                 0 if row == 0 else spent.attempts,
             )
-            for row, usage, bound in zip(rows, usages, bounds, strict=True)
+            for row, (usage, bound) in enumerate(zip(usages, bounds, strict=True))
         ]

@@ -92,8 +92,8 @@ def pack_worst_usd(request: Request, model: Model, rows_per_call: int, *, attemp
     rows = rows_at_most(request, model, rows_per_call)
     costs: list[int] = []
     while rows > 1 or not costs:
-        output = limit if limit is not None else -(-model.max_output_tokens // rows)
-        costs.append((own + -(-shared // rows)) * price.input_usd + output * price.output_usd)
+        output = rows * limit if limit is not None else model.max_output_tokens
+        costs.append(-(-price.most_usd(rows * own + shared, output) // rows))
         rows = (rows + 1) // 2 if rows > 2 else 1
     return costs[0], sum(costs) + (attempts - 1) * costs[0]
 
