@@ -129,6 +129,7 @@ def _terminations() -> str:
 
 def _columns() -> str:
     optional = [*OPTIONAL.items(), *EVIDENCE_COLUMNS.items(), ("field_correct", "struct like `output`, true or false"),
+                ("field_agreement", "struct like `output`, doubles"),
                 *label_columns(multi=False)]  # fmt: skip
     statuses = " · ".join(f"`{one.value}`" for one in Status)
     rows = [*HEAD, ("the `id` column, under its own name", "as in the input"),

@@ -1,14 +1,16 @@
-"""Fields: what a job says of the single fields of its answers."""
+"""Fields: what a job says of the single fields of its answers (`gold`, `votes`), and the votes that answered a row."""
 
 from __future__ import annotations
 
 import math
 import re
-from typing import Any
+from typing import Any, Self
 
-from pydantic import Field, field_validator
+import msgspec
+from pydantic import Field, field_validator, model_validator
 
-from rowmill.schemas.section import ForNothing, Part
+from rowmill.schemas.label import REVIEWED_BELOW, REVIEWED_MOST, VOTES_MOST, Escalate, Vote
+from rowmill.schemas.section import ForAnswers, ForNothing, Part
 
 _PERCENT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*%\s*")
 Tolerance = float | str
@@ -50,6 +52,52 @@ def slack(told: Tolerance) -> tuple[float, float]:
     return float(told), 0.0
 
 
+class FieldVotes(Part):
+    """Several answers about a row, each field by majority. `votes: 3` says how many at the most."""
+
+    most: ForAnswers[int] = Field(
+        ge=1, le=VOTES_MOST, description="Most answers asked for a row; fewer where more could change nothing"
+    )
+    review_below: ForNothing[float] = Field(
+        REVIEWED_BELOW, ge=0, le=1, description="Rows with a field of less agreement go to review.jsonl"
+    )
+    review_most: ForNothing[int] = Field(
+        REVIEWED_MOST, gt=0, description="Most rows of review.jsonl, the most doubtful first"
+    )
+    escalate: ForAnswers[Escalate | None] = Field(
+        None, description="A stronger model for the rows with a field of less agreement; its votes decide them"
+    )
+
+    @model_validator(mode="after")
+    def _several(self) -> Self:
+        if self.most == 1 and self.escalate is not None:
+            raise ValueError("one vote never disagrees: escalate needs votes of 2 or more")
+        return self
+
+    @property
+    def fewest(self) -> int:
+        """Calls after which a row can be settled at the earliest, where all of them agree."""
+        enough = max(self.review_below, self.escalate.below if self.escalate else 0.0)
+        majority = self.most - self.most // 2
+        return next(asked for asked in range(majority, self.most + 1) if asked / self.most >= enough)
+
+
+class FieldVoting(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The votes that answered a row, and for each field (in the order of the output's leaves) the share that agrees
+    with what the row's output says; none where no vote was accepted.
+    """
+
+    votes: tuple[Vote, ...] = ()
+    agreement: tuple[float, ...] = ()
+
+
 def gold_of(value: Any) -> Any:
     """`gold` as a job file writes it: a column's name stands for the section."""
     return {"column": value} if isinstance(value, str) else value
+
+
+def votes_of(value: Any) -> Any:
+    """`votes` as a job file writes it: a number stands for the section."""
+    if isinstance(value, bool):
+        raise ValueError("votes is a number, such as 3")
+    return {"most": value} if isinstance(value, int) else value

@@ -9,8 +9,8 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from rowmill.schemas.fields import FieldGold, gold_of
-from rowmill.schemas.label import Label
+from rowmill.schemas.fields import FieldGold, FieldVotes, gold_of, votes_of
+from rowmill.schemas.label import Escalate, Label
 from rowmill.schemas.safeguards import HOURS_MOST, BudgetPerDay, StopWhen, TimeOfDay
 from rowmill.schemas.section import ForAnswers, ForNothing, ForResults, Later, Part
 from rowmill.schemas.time_zone import TimeZone
@@ -243,6 +243,9 @@ class Job(Part):
         le=PACK_MOST,
         description="So many rows in one call: cheaper where most of a prompt is common to all rows",
     )
+    votes: Later[FieldVotes | None] = Field(
+        None, description="Most answers asked for a row, or a section: each field by majority"
+    )
     params: Params = Field(default_factory=Params, description="What each call asks of the model")  # type: ignore[arg-type]
     limits: ForNothing[Limits] = Field(default_factory=Limits, description="How fast to go")  # type: ignore[arg-type]
     retries: ForNothing[Retries] = Field(default_factory=Retries, description="How often a row is tried again")  # type: ignore[arg-type]
@@ -310,6 +313,11 @@ class Job(Part):
     def _gold_of(cls, value: Any) -> Any:
         return gold_of(value)
 
+    @field_validator("votes", mode="before", json_schema_input_type=FieldVotes | int | None)
+    @classmethod
+    def _votes_of(cls, value: Any) -> Any:
+        return votes_of(value)
+
     @field_validator("evidence", mode="before")
     @classmethod
     def _fields(cls, value: object) -> object:
@@ -356,17 +364,49 @@ class Job(Part):
         return self
 
     def _has_fields(self) -> None:
-        """Raises ValueError for gold of fields where there are none."""
-        if self.gold is None:
-            return
-        if self.label is not None:
-            raise ValueError("label and gold cannot be used together: label.gold is the one for labels")
-        if self.output_schema is None:
-            raise ValueError("gold needs a schema, whose fields it is about: add schema, or drop gold")
-        if self.gold.column in self.attachments:
+        """Raises ValueError for gold or votes of fields where there are none."""
+        for key, section in (("gold", self.gold), ("votes", self.votes)):
+            if section is None:
+                continue
+            if self.label is not None:
+                raise ValueError(f"label and {key} cannot be used together: label.{key} is the one for labels")
+            if self.output_schema is None:
+                raise ValueError(f"{key} needs a schema, whose fields it is about: add schema, or drop {key}")
+        if self.gold is not None and self.gold.column in self.attachments:
             raise ValueError(
                 f"the gold column {self.gold.column!r} is never shown to the model: take it out of attachments"
             )
+        if self.has_votes and self.params.temperature == 0:
+            raise ValueError(
+                "votes with params.temperature: 0 pays for one answer many times: raise the temperature, or drop votes"
+            )
+        if self.has_votes and self.tools:
+            raise ValueError("votes and tools cannot be used together: calls of functions have no majority, drop one")
+
+    @property
+    def has_votes(self) -> bool:
+        """Whether fields are answered by several votes."""
+        return self.votes is not None and self.votes.most > 1
+
+    @property
+    def most_votes(self) -> int:
+        """Answers that a row may need of the job's model."""
+        if self.label is not None:
+            return self.label.votes
+        return self.votes.most if self.votes is not None else 1
+
+    @property
+    def fewest_votes(self) -> int:
+        """Answers after which a row can be settled at the earliest."""
+        if self.label is not None:
+            return self.label.fewest_votes
+        return self.votes.fewest if self.votes is not None else 1
+
+    @property
+    def escalate(self) -> Escalate | None:
+        """The stronger model for rows in doubt."""
+        section = self.label or self.votes
+        return section.escalate if section is not None else None
 
     @property
     def gold_column(self) -> str | None:

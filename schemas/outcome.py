@@ -9,6 +9,7 @@ import msgspec
 
 from rowmill.schemas.attempt import FailureKind, Spent, ToolCall
 from rowmill.schemas.evidence import FieldEvidence
+from rowmill.schemas.fields import FieldVoting
 from rowmill.schemas.label import Labelling
 
 
@@ -68,6 +69,7 @@ class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
     failures: dict[str, int] = msgspec.field(default_factory=dict)
     labelling: Labelling | None = None
     evidence: tuple[FieldEvidence, ...] | None = None
+    voting: FieldVoting | None = None
 
 
 def answer_digest(request_key: str, response_text: str) -> str:

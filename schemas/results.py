@@ -58,16 +58,22 @@ RESERVED = frozenset(
 def label_columns(*, multi: bool) -> list[tuple[str, pa.DataType]]:
     """What a labelling job adds. `label` is a person's where one was handed in, else what the votes chose."""
     labels = pa.list_(pa.string()) if multi else pa.string()
+    return [
+        ("label", labels), ("votes", votes_type(labels)), ("agreement", pa.float64()), ("gold", labels),
+        ("correct", pa.bool_()), ("voted_label", labels),
+    ]  # fmt: skip
+
+
+def votes_type(labels: pa.DataType | None = None) -> pa.DataType:
+    """The votes about a row, each with its own answer and bill; with what it says where it is about labels."""
+    told = [("label", labels)] if labels is not None else []
     vote = [
-        ("model", pa.string()), ("label", labels), ("status", pa.string()), ("error_kind", pa.string()),
+        ("model", pa.string()), *told, ("status", pa.string()), ("error_kind", pa.string()),
         ("response_text", pa.string()), ("attempts", pa.int32()), ("input_tokens", pa.int64()),
         ("output_tokens", pa.int64()), ("thought_tokens", pa.int64()), ("cost_usd", MONEY), ("cost_credits", MONEY),
         ("cost_unknown", pa.bool_()), ("latency_ms", pa.int64()),
     ]  # fmt: skip
-    return [
-        ("label", labels), ("votes", pa.list_(pa.struct(vote))), ("agreement", pa.float64()), ("gold", labels),
-        ("correct", pa.bool_()), ("voted_label", labels),
-    ]  # fmt: skip
+    return pa.list_(pa.struct(vote))
 
 
 def money_array(amounts: Sequence[int | None]) -> pa.Array:

@@ -217,6 +217,9 @@ def _read_gold(grader: Grader | None, gold: GoldSums, row: Row) -> None:
 
 def _fields(job: Job, gold: GoldSums) -> Iterator[str]:
     """How rows are answered and scored, where that is more than one answer each."""
+    if job.has_votes and job.votes is not None:
+        stronger = f", then {job.escalate.model} below {job.escalate.below:g}" if job.escalate else ""
+        yield f"fields by majority of {job.fewest_votes} to {job.most_votes} votes per row{stronger}"
     if job.gold is not None:
         yield f"gold in column {job.gold.column!r}: {gold.rows:,} rows, {gold.blank:,} without"
         for row_id, why in gold.malformed_rows[:PROBLEMS_SHOWN]:

@@ -44,7 +44,8 @@ def _export(root: Path, path: Path, selection: str | None) -> ExitCode:
                           hint="end the file's name in .jsonl, .csv, .xlsx or .parquet")  # fmt: skip
     if job.label is not None and _is_sheet(kind, selection):
         return _export_sheet(root, path, job, job.label, every=selection == "all")
-    count, cut = _write_table(root, path, selection)
+    review_below = job.votes.review_below if job.votes is not None else None
+    count, cut = _write_table(root, path, selection, review_below)
     print(one_line(f"wrote {count:,} rows to {path}{_unfinished(manifest)}"))
     if cut:
         print(f"{cut:,} cells are longer than Excel holds and were cut: .csv and .parquet hold them whole")
@@ -71,10 +72,10 @@ def _export_sheet(root: Path, path: Path, job: Job, label: Label, *, every: bool
     return ExitCode.OK
 
 
-def _write_table(root: Path, path: Path, selection: str | None) -> tuple[int, int]:
+def _write_table(root: Path, path: Path, selection: str | None, review_below: float | None) -> tuple[int, int]:
     from rowmill.tasks.export.rows import Selection, flat_table
 
-    return _written(path, flat_table(root, Selection(selection or "all")))
+    return _written(path, flat_table(root, Selection(selection or "all"), review_below))
 
 
 def _written(path: Path, table: Any) -> tuple[int, int]:

@@ -17,6 +17,8 @@ def field_lines(manifest: Mapping[str, Any]) -> list[str]:
     """Lines for the summary at a run's end: whole rows, then the worst fields."""
     told, fields = manifest.get("field_quality") or {}, manifest.get("fields") or {}
     lines = []
+    if (votes := told.get("votes")) is not None and votes["rows"]:
+        lines += _votes_lines(votes, fields)
     if (gold := told.get("gold")) is not None:
         lines.append(_rows_line(gold))
         judged = [(name, one) for name, one in fields.items() if one["accuracy"] is not None]
@@ -26,6 +28,17 @@ def field_lines(manifest: Mapping[str, Any]) -> list[str]:
             lines.append(f"  all {len(judged)} fields right in every row")
         elif len(judged) > len(wrong):
             lines.append(f"  and {len(judged) - len(wrong)} more fields (run.json, report.html)")
+    return lines
+
+
+def _votes_lines(votes: Mapping[str, Any], fields: Mapping[str, Any]) -> list[str]:
+    alike = f", agreement {votes['agreement']:.1%}" if votes["agreement"] is not None else ""
+    escalated = f"; {votes['escalated']:,} rows asked of the stronger model" if votes["escalated"] else ""
+    lines = [f"votes: {votes['votes']:,}, {votes['votes_a_row']:.2f} per row{alike}{escalated}"]
+    if votes["to_review"]:
+        worst = sorted((one["in_doubt"], name) for name, one in fields.items() if one["in_doubt"])[::-1][:FIELDS_SHOWN]
+        named = ", ".join(f"{name} in {count:,}" for count, name in worst)
+        lines.append(f"to review: {votes['to_review']:,} rows with a field in doubt (review.jsonl): {named}")
     return lines
 
 
@@ -56,6 +69,14 @@ def field_pairs(manifest: Mapping[str, Any]) -> Pairs:
     """Named figures for the report."""
     told = manifest.get("field_quality") or {}
     pairs: Pairs = []
+    if (votes := told.get("votes")) is not None:
+        pairs += [
+            ("votes", f"{votes['votes']:,}"),
+            ("votes per row", _number(votes["votes_a_row"])),
+            ("agreement of the votes", _share(votes["agreement"])),
+            ("rows to review", f"{votes['to_review']:,}"),
+            ("rows asked of the stronger model", f"{votes['escalated']:,}"),
+        ]
     if (gold := told.get("gold")) is not None:
         pairs += [
             ("gold rows", f"{gold['rows']:,}"),
@@ -74,6 +95,11 @@ def field_tables(manifest: Mapping[str, Any]) -> list[Table]:
     fields = manifest.get("fields") or {}
     judged = {name: one for name, one in fields.items() if one["accuracy"] is not None}
     tables: list[Table] = []
+    voted = {name: one for name, one in fields.items() if one.get("agreement") is not None}
+    if voted:
+        least = sorted(voted.items(), key=lambda one: one[1]["agreement"])
+        rows = [[name, _share(one["agreement"]), f"{one['in_doubt']:,}"] for name, one in least]
+        tables.append(("Agreement of the votes, the least first", ["field", "agreement", "rows in doubt"], rows))
     if judged:
         head = ["field", "rows", "right", "accuracy", "95 % interval", "exact", "normalized", "numeric", "left out",
                 "invented", "not ok"]  # fmt: skip

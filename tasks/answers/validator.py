@@ -126,6 +126,10 @@ class Validator:
             return Rejected(FailureKind.SCHEMA_VIOLATION, reasons)
         return Accepted(parsed.text, parsed.repair)
 
+    def meets(self, value: Any) -> bool:
+        """Whether an output that nobody said as a whole meets the schema, and what else judges answers."""
+        return not self._reasons(value, encode_json(value).decode())
+
     def _reasons(self, value: Any, text: str) -> tuple[str, ...]:
         assert self._compiled is not None
         try:

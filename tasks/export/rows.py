@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from rowmill.schemas.errors import DamageError, OutputError, first_line
 from rowmill.schemas.outcome import Status
 from rowmill.tasks.output.flat_columns import FlatColumn, flat_batch, flat_columns, flat_schema
+from rowmill.tasks.output.part_writer import FIELD_AGREEMENT
 from rowmill.tasks.output.results_frame import part_schema, result_parts
 
 BATCH_ROWS = 8_192
@@ -35,21 +36,26 @@ class Table:
     batches: Iterator[pa.RecordBatch]
 
 
-def flat_table(root: Path, selection: Selection) -> Table:
-    """The rows of an output as flat cells. Raises OutputError where there is none yet, DamageError."""
+def flat_table(root: Path, selection: Selection, review_below: float | None = None) -> Table:
+    """The rows of an output as flat cells. Raises OutputError where there is none yet, DamageError.
+
+    To review are rows that are not ok, and those whose votes agree on some field less than `review_below`.
+    """
     parts = result_parts(root / "results")
     if not parts:
         raise OutputError("there are no results here yet", where=str(root), hint="run the job first")
     columns = flat_columns(part_schema(part) for part in parts)
-    return Table(flat_schema(columns), _batches(parts, columns, selection))
+    return Table(flat_schema(columns), _batches(parts, columns, selection, review_below))
 
 
-def _batches(parts: Sequence[Path], columns: list[FlatColumn], selection: Selection) -> Iterator[pa.RecordBatch]:
+def _batches(
+    parts: Sequence[Path], columns: list[FlatColumn], selection: Selection, review_below: float | None
+) -> Iterator[pa.RecordBatch]:
     for part in parts:
         try:
             with pq.ParquetFile(part, pre_buffer=False) as file:
                 for batch in file.iter_batches(BATCH_ROWS, use_threads=False):
-                    chosen = _chosen(batch, selection)
+                    chosen = _chosen(batch, selection, review_below)
                     if chosen.num_rows:
                         yield flat_batch(chosen, columns)
         except (OSError, pa.ArrowException) as error:
@@ -60,8 +66,15 @@ def _batches(parts: Sequence[Path], columns: list[FlatColumn], selection: Select
             ) from None
 
 
-def _chosen(batch: pa.RecordBatch, selection: Selection) -> pa.RecordBatch:
+def _chosen(batch: pa.RecordBatch, selection: Selection, review_below: float | None) -> pa.RecordBatch:
     if selection is Selection.ALL:
         return batch
     is_ok = pc.equal(batch.column("status"), Status.OK.value)
-    return batch.filter(is_ok if selection is Selection.OK else pc.invert(is_ok))
+    if selection is Selection.OK:
+        return batch.filter(is_ok)
+    wanted = pc.invert(is_ok)
+    if review_below is not None:
+        for column in flat_columns([batch.schema]):
+            if column.path[0] == FIELD_AGREEMENT:
+                wanted = pc.or_(wanted, pc.fill_null(pc.less(column.of(batch), review_below), False))
+    return batch.filter(wanted)

@@ -92,6 +92,13 @@ def _beyond(cap: float | None, spent: float, cost: Interval | None, rows: int) -
     return 0 if cost.estimate <= left else rows - int(rows * left / cost.estimate)
 
 
+def _votes_note(job: Job) -> str:
+    note = f"votes: {job.fewest_votes} to {job.most_votes} calls a row"
+    if (escalate := job.escalate) is not None:
+        note += f", and up to {escalate.votes} of {escalate.model} where a field is in doubt"
+    return f"{note}; the ceiling counts all of them"
+
+
 def _notes(job: Job, model: Model, tally: Tally, learned: Learned | None) -> list[str]:
     found = []
     if tally.total == 0:
@@ -113,6 +120,8 @@ def _notes(job: Job, model: Model, tally: Tally, learned: Learned | None) -> lis
             found.append("params.max_output_tokens is not set: the ceiling assumes the longest answer the model gives")
     if tally.to_ask and learned is not None:
         found.append(_standing(learned, tally))
+    if job.has_votes and tally.to_ask:
+        found.append(_votes_note(job))
     if job.params.search and tally.to_ask:
         found.append("a search may bring any amount of text into a call: its input tokens are not in a prior")
     if tally.media:

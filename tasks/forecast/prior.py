@@ -44,7 +44,7 @@ def calls_a_row(job: Job, sample: Sample | None) -> float:
     """Calls that one row takes: as seen, or for votes halfway between the fewest and the most, none escalated."""
     if sample is not None:
         return sample.calls_a_row
-    return 1.0 if job.label is None else (job.label.fewest_votes + job.label.votes) / 2
+    return (job.fewest_votes + job.most_votes) / 2
 
 
 def expected_usd(job: Job, model: Model) -> tuple[float, float]:

@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from rowmill.schemas.fields import FieldGold
+from rowmill.schemas.job import Job
 from rowmill.tasks.fields.sums import FieldSums, GoldSums, ItemSums
+from rowmill.tasks.fields.tree import FieldTree
+from rowmill.tasks.labelling.field_agreement import agreement_sums
 from rowmill.tasks.labelling.scores import label_scores, wilson
 from rowmill.tasks.output.part_grades import summed_gold
 
@@ -21,24 +24,36 @@ class FieldQuality:
     rows: Mapping[str, Any]
 
 
-def field_quality(parts: Sequence[Path], gold: FieldGold | None) -> FieldQuality:
-    """The quality of an output's fields. Reads the parts' footers."""
+def field_quality(parts: Sequence[Path], job: Job, tree: FieldTree) -> FieldQuality:
+    """The quality of an output's fields. Of gold it reads the parts' footers, of votes their columns."""
+    gold, votes = job.gold, job.votes if job.has_votes else None
     sums = summed_gold(parts) if gold is not None else GoldSums()
-    fields = {name: _field(of_field) for name, of_field in sums.fields.items()}
-    return FieldQuality(_worst_first(fields), {"gold": None if gold is None else _gold(gold, sums)})
+    agreement = agreement_sums(parts, votes, job.model, tree) if votes is not None else None
+    fields = {}
+    for leaf in tree.leaves:
+        of_field = sums.fields.get(leaf.name) or FieldSums(leaf.pointer)
+        if of_field.rows or agreement is not None:
+            mean = None if agreement is None else agreement.mean(leaf.name)
+            doubtful = None if agreement is None else agreement.doubtful.get(leaf.name, 0)
+            fields[leaf.name] = {**_field(of_field), "agreement": mean, "in_doubt": doubtful}
+    rows = {
+        "gold": None if gold is None else _gold(gold, sums),
+        "votes": None if agreement is None else agreement.told(),
+    }
+    return FieldQuality(_worst_first(fields), rows)
 
 
 def _worst_first(fields: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    def order(one: tuple[str, dict[str, Any]]) -> tuple[float, float]:
-        accuracy, low = one[1]["accuracy"], one[1]["low"]
-        return (2.0 if accuracy is None else accuracy, 2.0 if low is None else low)
+    def order(one: tuple[str, dict[str, Any]]) -> tuple[float, ...]:
+        told = (one[1][key] for key in ("accuracy", "low", "agreement"))
+        return tuple(2.0 if value is None else value for value in told)
 
     return dict(sorted(fields.items(), key=order))
 
 
 def _gold(gold: FieldGold, sums: GoldSums) -> dict[str, Any]:
     """Rows against gold; those that are not ok count as wrong."""
-    low, high = wilson(sums.right, sums.rows)
+    low, high = wilson(sums.right, sums.rows) if sums.rows else (None, None)
     return {
         "column": gold.column,
         "rows": sums.rows,
@@ -54,7 +69,7 @@ def _gold(gold: FieldGold, sums: GoldSums) -> dict[str, Any]:
 
 
 def _field(sums: FieldSums) -> dict[str, Any]:
-    low, high = wilson(sums.right, sums.rows)
+    low, high = wilson(sums.right, sums.rows) if sums.rows else (None, None)
     return {
         "pointer": sums.pointer,
         "rows": sums.rows,

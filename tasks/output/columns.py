@@ -10,13 +10,21 @@ import pyarrow as pa
 from rowmill.schemas.errors import InputError
 from rowmill.schemas.job import Job
 from rowmill.schemas.output_schema import Shape
-from rowmill.schemas.results import EVIDENCE_COLUMNS, OPTIONAL, RESERVED, KeepTypes, label_columns, results_schema
+from rowmill.schemas.results import (
+    EVIDENCE_COLUMNS,
+    OPTIONAL,
+    RESERVED,
+    KeepTypes,
+    label_columns,
+    results_schema,
+    votes_type,
+)
 from rowmill.tasks.fields.tree import field_tree
 from rowmill.tasks.input.files import InputFile
 from rowmill.tasks.input.kept_types import is_typed, kept_types
 from rowmill.tasks.input.survey import Survey
 from rowmill.tasks.output.part_grades import FIELD_CORRECT, GOLD
-from rowmill.tasks.output.part_writer import output_metadata
+from rowmill.tasks.output.part_writer import FIELD_AGREEMENT, output_metadata
 
 # Fields that are named one by one.
 NOTED = 10
@@ -50,6 +58,8 @@ def columns_of(
         optional += EVIDENCE_COLUMNS.items()
     if job.label is not None:
         optional += label_columns(multi=job.label.multi)
+    if job.has_votes:
+        optional += [("votes", votes_type()), (FIELD_AGREEMENT, field_tree(shape).struct(pa.float64()))]
     metadata = output_metadata(job.output_schema, shape)
     if job.gold is not None:
         optional.append((FIELD_CORRECT, field_tree(shape).struct(pa.bool_())))

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from rowmill.schemas.attempt import Spent
+from rowmill.schemas.fields import FieldVoting
 from rowmill.schemas.label import Labelling, Labels, Vote
 from rowmill.schemas.price import PICO, Cost
 from rowmill.schemas.results import money_array
@@ -33,7 +34,8 @@ def labels_array(found: Sequence[Labels | None], type_: pa.DataType) -> pa.Array
     return pa.array([None if labels is None else list(labels) for labels in found], type_)
 
 
-def _votes(told: Sequence[Labelling | None], type_: pa.DataType) -> pa.Array:
+def votes_array(told: Sequence[Labelling | FieldVoting | None], type_: pa.DataType) -> pa.Array:
+    """The votes about rows, a list each; an empty one for rows that were never asked."""
     lists = [() if one is None else one.votes for one in told]
     offsets = [0]
     for votes in lists:
@@ -67,7 +69,7 @@ _VOTE_VALUES: dict[str, Callable[[Vote], Any]] = {
 }
 LABEL_COLUMNS: dict[str, Callable[[Sequence[Labelling | None], pa.DataType], pa.Array]] = {
     "label": _labels(lambda one: one.labels),
-    "votes": _votes,
+    "votes": votes_array,
     "agreement": lambda told, type_: pa.array([None if one is None else one.agreement for one in told], type_),
     "gold": _labels(lambda one: one.gold),
     "correct": lambda told, type_: pa.array([None if one is None else one.correct for one in told], type_),
@@ -82,7 +84,7 @@ def labelling_in(values: Mapping[str, Any]) -> Labelling | None:
         return None
     return Labelling(
         labels_of(values["voted_label"]),
-        tuple(_vote(told) for told in votes),
+        tuple(vote_in(told) for told in votes),
         values["agreement"],
         labels_of(values["gold"]),
     )
@@ -93,13 +95,14 @@ def labels_of(value: str | list[str] | None) -> Labels | None:
     return None if value is None else (value,) if isinstance(value, str) else tuple(value)
 
 
-def _vote(told: Mapping[str, Any]) -> Vote:
+def vote_in(told: Mapping[str, Any]) -> Vote:
+    """A vote as it was written."""
     money = [told["cost_usd"], told["cost_credits"]]
     usage = Usage(told["input_tokens"], told["output_tokens"], told["thought_tokens"])
     cost = None if None in money else Cost(*(int(amount * PICO) for amount in money))
     return Vote(
         told["model"],
-        labels_of(told["label"]),
+        labels_of(told.get("label")),
         told["status"],
         told["error_kind"],
         told["response_text"],

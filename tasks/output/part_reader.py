@@ -17,12 +17,15 @@ import pyarrow.parquet as pq
 
 from rowmill.schemas.attempt import Spent, ToolCall
 from rowmill.schemas.evidence import FieldEvidence, Match
-from rowmill.schemas.label import Labelling
+from rowmill.schemas.fields import FieldVoting
+from rowmill.schemas.label import Labelling, Vote
 from rowmill.schemas.outcome import Outcome, Status
 from rowmill.schemas.price import Cost
 from rowmill.schemas.usage import Usage
 from rowmill.tasks.answers.validator import Accepted, Validator
-from rowmill.tasks.output.label_columns import labelling_in
+from rowmill.tasks.fields.majority import decision
+from rowmill.tasks.fields.tree import field_tree
+from rowmill.tasks.output.label_columns import labelling_in, vote_in
 from rowmill.tasks.output.part_notes import NO_DETAILS, details_in, digests_in, joined_in
 
 # Row groups of some thousand rows each that are held at a time.
@@ -91,12 +94,30 @@ class PartReader:
         nothing = [None] * table.num_rows
         columns = [held.get(name, nothing) for name in _READ]
         labellings = self._labellings(held, table.num_rows)
+        votes = held["votes"] if "votes" in held and "voted_label" not in held else nothing
         first = sum(self.rows[:group])
         digests = self._digests[first : first + table.num_rows]
-        return [self._outcome(*values) for values in zip(*columns, digests, labellings, strict=True)]
+        outcomes = [self._outcome(*values) for values in zip(*columns, digests, labellings, strict=True)]
+        return [self._voted(outcome, told) if told else outcome for outcome, told in zip(outcomes, votes, strict=True)]
+
+    def _voted(self, outcome: Outcome, told: list[dict[str, Any]]) -> Outcome:
+        """An outcome with the votes about its fields, which are what its output is made of."""
+        votes = tuple(map(vote_in, told))
+        texts = [self._accepted_text(vote) for vote in votes]
+        tree, meets = field_tree(self._validator.shape), self._validator.meets
+        found = decision([vote.model for vote in votes], texts, tree, meets)
+        if found is None or outcome.status is not Status.OK:
+            return msgspec.structs.replace(outcome, voting=FieldVoting(votes))
+        return msgspec.structs.replace(outcome, output_text=found.text, voting=FieldVoting(votes, found.agreement))
+
+    def _accepted_text(self, vote: Vote) -> str | None:
+        if vote.status != Status.OK or vote.text is None:
+            return None
+        verdict = self._validator.judge(vote.text)
+        return verdict.text if isinstance(verdict, Accepted) else None
 
     def _labellings(self, held: dict[str, list[Any]], rows: int) -> Sequence[Labelling | None]:
-        if "votes" not in held:
+        if "voted_label" not in held:
             return [None] * rows
         return [labelling_in({name: held[name][place] for name in _LABELS}) for place in range(rows)]
 

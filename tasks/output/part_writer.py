@@ -25,8 +25,9 @@ from rowmill.schemas.results import EVIDENCE_COLUMNS, TIME, TOOL_CALLS, money_ar
 from rowmill.schemas.row import Shard
 from rowmill.tasks.answers.validator import output_value
 from rowmill.tasks.fields.grading import Grader
+from rowmill.tasks.fields.tree import field_tree
 from rowmill.tasks.input.kept_columns import Pick
-from rowmill.tasks.output.label_columns import LABEL_COLUMNS, label_column
+from rowmill.tasks.output.label_columns import LABEL_COLUMNS, label_column, votes_array
 from rowmill.tasks.output.part_grades import FIELD_CORRECT, PartGrades
 from rowmill.tasks.output.part_notes import PartNotes
 from rowmill.tasks.system.durable import published
@@ -36,6 +37,7 @@ GROUP_ROWS = 5_000
 BATCH_ROWS = 500
 FOOTER = "rowmill.part"
 PART_VERSION = 1
+FIELD_AGREEMENT = "field_agreement"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,11 @@ def encode_batch(
             arrays.append(grades.column(outcomes, picked))
         elif column.name in _COLUMNS:
             arrays.append(_COLUMNS[column.name](outcomes))
+        elif column.name == FIELD_AGREEMENT and shape is not None:
+            rows = [outcome.voting.agreement or None if outcome.voting else None for outcome in outcomes]
+            arrays.append(field_tree(shape).column(rows, pa.float64()))
+        elif column.name == "votes":
+            arrays.append(votes_array([outcome.labelling or outcome.voting for outcome in outcomes], column.type))
         elif column.name in LABEL_COLUMNS:
             arrays.append(label_column(column.name, column.type, [outcome.labelling for outcome in outcomes]))
         else:

@@ -69,7 +69,7 @@ def _row_may_cost_too_much(job: Job, model: Model) -> bool:
     """Whether all attempts that a row may take, each at its worst, cost more than a results column holds."""
     if model.price is None:
         return False
-    attempts = (1 + job.retries.content + job.retries.transport) * (job.label.votes if job.label else 1)
+    attempts = (1 + job.retries.content + job.retries.transport) * job.most_votes
     dearest = model.price.of(Usage(input=attempts * model.context_window, output=attempts * model.max_output_tokens))
     return max(dearest.usd, dearest.credits) >= ROW_MOST
 

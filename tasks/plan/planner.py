@@ -19,6 +19,7 @@ from rowmill.schemas.price import ZERO
 from rowmill.schemas.request import SCHEMA_INSTRUCTION, AskOptions, Common, Media, Request, Text, Turn, request_key
 from rowmill.schemas.results import kept
 from rowmill.schemas.row import Row, Unreadable
+from rowmill.schemas.section import Affects, identity
 from rowmill.tasks.answers.validator import schema_text
 from rowmill.tasks.gateway.protocols.registry import PROTOCOLS
 from rowmill.tasks.job.native_schema import goes_native, schema_name
@@ -34,7 +35,8 @@ from rowmill.tasks.plan.worst_case import refusal
 class Planner:
     """Plans rows of one job. Pure: the same row gives the same request, byte for byte."""
 
-    def __init__(self, job: Job, model: Model, *, sandbox: bool, run_id: str = "") -> None:
+    def __init__(self, job: Job, model: Model, *, sandbox: bool, run_id: str = "", vote: int = 0) -> None:
+        """`vote` is the number of the vote about fields that it plans, the first is 0."""
         self._job, self._model, self._run_id, self._sandbox = job, model, run_id, sandbox
         # Planners of the orders in which rows see the labels, where they see them in more than one.
         self._at_turn: dict[int, Planner] = {}
@@ -53,7 +55,7 @@ class Planner:
             schema=schema if self.native else None,
             schema_name=schema_name(job.output_schema),
         )
-        self._salt = _salt(model, schema, job, sandbox=sandbox)
+        self._salt = _salt(job, model, vote, sandbox=sandbox)
         self._common = self._common_part(schema) if job.rows_per_call > 1 and self._prompt is not None else None
         self._shown_rows = _rows_shown(job.label)
         self._label_names = frozenset(job.label.names if job.label else ())
@@ -217,15 +219,17 @@ def shown_text(request: Request, model: Model) -> str:
     )
 
 
-def _salt(model: Model, schema: Any, job: Job, *, sandbox: bool) -> bytes:
-    identity = [model.protocol, model.wire_name, schema, "sandbox" if sandbox else "gateway"]
+def _salt(job: Job, model: Model, vote: int, *, sandbox: bool) -> bytes:
+    told: list[Any] = [model.protocol, model.wire_name, job.output_schema, "sandbox" if sandbox else "gateway"]
     if job.label is not None:
         # The answer that is kept is that of all votes together.
-        identity.append(job.label.identity())
+        told.append(job.label.identity())
+    if job.has_votes and job.votes is not None:
+        told.append({"votes": identity(job.votes, {Affects.ANSWERS}), "vote": vote})
     if job.rows_per_call != 1:
         # How many are asked together is a way of asking; who they are is not.
-        identity.append({"rows_per_call": job.rows_per_call})
-    return blake2b(encode_json(identity), digest_size=16).digest()
+        told.append({"rows_per_call": job.rows_per_call})
+    return blake2b(encode_json(told), digest_size=16).digest()
 
 
 def _rows_shown(label: Label | None) -> frozenset[str]:

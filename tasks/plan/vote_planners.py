@@ -15,32 +15,31 @@ Votes = dict[str, tuple[Model, list[Planner]]]
 
 
 def planned_votes(job: Job, model: Model, catalogue: Mapping[str, Model], *, sandbox: bool) -> Votes:
-    """Who votes, and a planner for each vote, by model name; empty for a job without labels.
+    """Who votes, and a planner for each vote, by model name; empty for a job of one answer a row.
 
     Raises JobError, CatalogueError for a stronger model that is unknown or cannot be asked this.
     """
-    label = job.label
-    if label is None:
+    if job.label is None and not job.has_votes:
         return {}
-    voters = [(model, label.votes)]
-    if label.escalate is not None:
-        voters.append((_stronger(label.escalate.model, model, catalogue), label.escalate.votes))
+    voters = [(model, job.most_votes)]
+    if (escalate := job.escalate) is not None:
+        voters.append((_stronger(escalate.model, model, catalogue, job), escalate.votes))
     found: Votes = {}
     for voter, votes in voters:
         its_job = job.model_copy(update={"model": voter.name})
         refuse_impossible(as_asked(its_job), voter)
         found[voter.name] = (
             voter,
-            [Planner(as_asked(its_job, vote), voter, sandbox=sandbox) for vote in range(votes)],
+            [Planner(as_asked(its_job, vote), voter, sandbox=sandbox, vote=vote) for vote in range(votes)],
         )
     return found
 
 
-def _stronger(name: str, model: Model, catalogue: Mapping[str, Model]) -> Model:
+def _stronger(name: str, model: Model, catalogue: Mapping[str, Model], job: Job) -> Model:
     if name == model.name:
         raise JobError(
             f"the rows on which {name} disagrees cannot be escalated to {name} itself",
-            where="label.escalate.model",
+            where="votes.escalate.model" if job.label is None else "label.escalate.model",
             hint="name a stronger model, or ask for more votes",
         )
     return find_model(name, catalogue)

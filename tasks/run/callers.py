@@ -17,9 +17,11 @@ from rowmill.tasks.gateway.admission.limiter import Limiter
 from rowmill.tasks.gateway.client import Client
 from rowmill.tasks.gateway.credentials import Gateway
 from rowmill.tasks.plan.vote_planners import Votes
+from rowmill.tasks.settle.field_ballot import FieldBallot
+from rowmill.tasks.settle.label_ballot import LabelBallot
 from rowmill.tasks.settle.pack_settler import PackSettler
 from rowmill.tasks.settle.settler import Settler
-from rowmill.tasks.settle.voter import Panel, Voter
+from rowmill.tasks.settle.voter import Ballot, Panel, Voter
 from rowmill.tasks.system.clock import Clock
 
 log = logging.getLogger("rowmill")
@@ -66,7 +68,14 @@ class Callers:
         panels: Mapping[str, Panel] = {
             name: Panel(planners, self._settler(model)) for name, (model, planners) in votes.items()
         }
-        return Voter(self._job, panels, self._run_id)
+        job = self._job
+        ballot: Ballot
+        if job.label is not None:
+            ballot = LabelBallot(job.label, job.model)
+        else:
+            assert job.votes is not None
+            ballot = FieldBallot(job.votes, job.model, self._validator)
+        return Voter(ballot, panels, model=job.model, reads_media=bool(job.attachments), run_id=self._run_id)
 
     def _settler(self, model: Model) -> Settler | PackSettler:
         job = self._job

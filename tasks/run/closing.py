@@ -8,8 +8,11 @@ from collections.abc import Mapping
 from rowmill.schemas.attempt import Spent
 from rowmill.schemas.manifest import Tally
 from rowmill.schemas.row import NO_SHARD, Shard
+from rowmill.tasks.fields.tree import field_tree
 from rowmill.tasks.forecast.accuracy import read_forecast
 from rowmill.tasks.labelling.field_quality import field_quality
+from rowmill.tasks.labelling.field_review import write_field_review
+from rowmill.tasks.labelling.judgements import REVIEW
 from rowmill.tasks.labelling.label_run import conclude, correct, texts_of
 from rowmill.tasks.output.folder import number_of
 from rowmill.tasks.output.part_writer import PART_VERSION, Footer, part_digest, tally_value, write_part
@@ -45,11 +48,25 @@ def close_output(
     manifest_builder.look_back(read_forecast(output.root), sent, output.results)
 
 
-def conclude_fields(plan: RunPlan, context: ShardContext, manifest_builder: ManifestBuilder) -> None:
-    """How good the fields are. Raises StorageError."""
-    if plan.job.gold is None:
+def conclude_fields(
+    plan: RunPlan,
+    context: ShardContext,
+    shards: Mapping[int, Shard],
+    manifest_builder: ManifestBuilder,
+    *,
+    in_haste: bool,
+) -> None:
+    """How good the fields are; and, where nobody waits for our end, review.jsonl. Raises StorageError."""
+    job = plan.job
+    if job.gold is None and not job.has_votes:
         return
-    quality = manifest_builder.quality = field_quality(result_parts(context.output.results), plan.job.gold)
+    parts, tree = result_parts(context.output.results), field_tree(plan.validator.shape)
+    quality = manifest_builder.quality = field_quality(parts, job, tree)
+    if job.has_votes and job.votes is not None and not in_haste:
+        # What the schema adds to each prompt is nothing to read.
+        texts = texts_of(job.model_copy(update={"output_schema": None}), plan.model, shards, context.rows_of)
+        path = context.output.results.parent / REVIEW
+        write_field_review(path, job.votes, parts, texts, plan.validator, tree)
     if (gold := quality.rows["gold"]) is not None and gold["malformed"]:
         first = gold["malformed_rows"][0]
         log.warning(

@@ -35,7 +35,7 @@ from rowmill.tasks.system.clock import Clock
 
 SESSIONS_KEPT = 100
 # Keys of a job that change what is made of the answers and not the answers.
-PROJECTED = ("keep", "gold")
+PROJECTED = ("keep", "gold", "votes")
 
 
 def rowmill_version() -> str:
@@ -97,7 +97,7 @@ class ManifestBuilder:
         )
 
     def is_projected_alike(self) -> bool:
-        """Whether what stands was made with the same kept columns and gold."""
+        """Whether what stands was made with the same kept columns, gold and threshold of review."""
         had = self.before.get("job") or {}
         now = self._job.model_dump(mode="json", by_alias=True, exclude_defaults=True)
         return all((had.get(key) or None) == now.get(key) for key in PROJECTED)
@@ -211,7 +211,7 @@ class ManifestBuilder:
         """Accuracy and agreement of the fields; as they were before until the run has ended."""
         if self.quality is not None:
             return {"fields": self.quality.fields, "field_quality": self.quality.rows}
-        is_told = self._job.gold is not None
+        is_told = self._job.gold is not None or self._job.has_votes
         return {key: self.before.get(key) if is_told else None for key in ("fields", "field_quality")}
 
     def _sessions_before(self) -> list[dict[str, Any]]:

@@ -260,7 +260,7 @@ class _Opening:
         left = survey.rows - sum(tally.rows for tally in shard_run.tallies.values())
         if plan.model.base_url is not None or not left:
             return
-        calls = left * (plan.job.label.fewest_votes if plan.job.label else 1)
+        calls = left * plan.job.fewest_votes
         client = callers.clients[plan.model.name]
         found = await preflight(
             client, plan.model, plan.planner, survey.sample, calls, rows_per_call=plan.job.rows_per_call

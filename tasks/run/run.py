@@ -285,11 +285,11 @@ class OpenRun:
             if complete:
                 close_output(self._context, tallies, builder, rows=self._survey.rows, sent=self.sent)
             halted = self.gate.termination or (PILOT_ENDED if self.options.rows is not None else None)
+            shards = {shard.number: shard for shard in self._survey.shards}
+            in_haste = self.interrupted and not complete
             if self.plan.labelling is not None:
-                shards = {shard.number: shard for shard in self._survey.shards}
-                in_haste = self.interrupted and not complete
                 conclude_labelling(self.plan, self._context, shards, builder, in_haste=in_haste)
-            conclude_fields(self.plan, self._context, builder)
+            conclude_fields(self.plan, self._context, shards, builder, in_haste=in_haste)
             self.manifest = self.write_manifest(builder.ended(halted, complete=complete))
         except StorageError as error:
             self.manifest = builder.manifest(tallies, self._survey, refused_storage(error), self.sent)

@@ -16,12 +16,14 @@ import msgspec
 
 from rowmill.schemas.attempt import FailureKind, Spent
 from rowmill.schemas.errors import StorageError
+from rowmill.schemas.json_text import decode_json
 from rowmill.schemas.manifest import OUT_OF_MONEY, Tally, Termination, TerminationKind
 from rowmill.schemas.outcome import Outcome, Status
 from rowmill.schemas.request import Request
 from rowmill.schemas.row import Row, Shard, Unreadable
 from rowmill.tasks.answers.evidence_answer import unsupported, unsupported_message
 from rowmill.tasks.answers.validator import Accepted, Validator
+from rowmill.tasks.fields.vote_evidence import evidence_of_votes
 from rowmill.tasks.gateway.admission.gate import Halted
 from rowmill.tasks.gateway.admission.halts import refused_storage
 from rowmill.tasks.input.key_index import KeyIndex
@@ -500,10 +502,17 @@ def carried(found: Outcome, request: Request, validator: Validator) -> Outcome:
 
 def _with_evidence(outcome: Outcome, request: Request, validator: Validator) -> Outcome:
     """The outcome with its quotes looked up in this row's columns: rows whose prompts are equal may differ in them."""
-    verdict = validator.judge(outcome.response_text or "")
-    if not isinstance(verdict, Accepted):
+    texts = (
+        [outcome.response_text, *(vote.text for vote in outcome.voting.votes)]
+        if outcome.voting
+        else [outcome.response_text]
+    )
+    verdicts = [validator.judge(text) for text in texts if text is not None]
+    accepted = [verdict for verdict in verdicts if isinstance(verdict, Accepted)]
+    if not accepted or outcome.output_text is None:
         return outcome
-    evidence = validator.evidence(verdict, request.row.columns)
+    supported = [(decode_json(one.text), validator.evidence(one, request.row.columns)) for one in accepted]
+    evidence = evidence_of_votes(decode_json(outcome.output_text), supported)
     lacking = unsupported(evidence)
     if not lacking or not validator.requires_evidence:
         return msgspec.structs.replace(outcome, evidence=evidence)
@@ -523,6 +532,9 @@ def copy_of(owner: Outcome, request: Request, run_id: str, validator: Validator)
     if same.labelling is not None:
         unpaid = tuple(msgspec.structs.replace(vote, spent=Spent()) for vote in same.labelling.votes)
         same = msgspec.structs.replace(same, labelling=msgspec.structs.replace(same.labelling, votes=unpaid))
+    if same.voting is not None:
+        unpaid = tuple(msgspec.structs.replace(vote, spent=Spent()) for vote in same.voting.votes)
+        same = msgspec.structs.replace(same, voting=msgspec.structs.replace(same.voting, votes=unpaid))
     return msgspec.structs.replace(
         same,
         spent=Spent(),

@@ -6,18 +6,16 @@ import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import msgspec
 
 from rowmill.schemas.account import Account, Voted
-from rowmill.schemas.job import Job
-from rowmill.schemas.label import Label, Vote
+from rowmill.schemas.label import Vote
 from rowmill.schemas.outcome import Outcome, answer_digest
 from rowmill.schemas.request import Request
 from rowmill.tasks.journal.segment import Segment
-from rowmill.tasks.plan.label_prompt import labels_in
 from rowmill.tasks.plan.planner import Planner
-from rowmill.tasks.plan.vote_rules import labelling, next_model
 from rowmill.tasks.settle.defect import plan_row
 from rowmill.tasks.settle.pack_settler import PackSettler
 from rowmill.tasks.settle.settler import Settler
@@ -31,16 +29,28 @@ class Panel:
     settler: Settler | PackSettler
 
 
-class Voter:
-    """Takes a Settler's place where the job labels. Votes are asked in turn, and none that could change nothing."""
+class Ballot(Protocol):
+    """What votes are about: whether another one is asked, and what those that were cast make of a row. Pure."""
 
-    def __init__(self, job: Job, panels: Mapping[str, Panel], run_id: str) -> None:
-        """`panels` by model name: the job's, and the one it escalates to."""
-        assert job.label is not None
-        self._label: Label = job.label
-        self._model, self._panels, self._run_id = job.model, panels, run_id
-        self._reads_media = bool(job.attachments)
-        first = panels[job.model].settler
+    def next_model(self, cast: Sequence[Voted]) -> str | None:
+        """Whose vote is asked next; None where the row is decided."""
+
+    def decided(self, cast: Sequence[Voted], request: Request) -> Outcome:
+        """The outcome of the vote that stands for the row, with what all of them say."""
+
+
+class Voter:
+    """Takes a Settler's place where rows are answered by votes. They are asked in turn, and none that could change
+    nothing.
+    """
+
+    def __init__(
+        self, ballot: Ballot, panels: Mapping[str, Panel], *, model: str, reads_media: bool, run_id: str
+    ) -> None:
+        """`panels` by model name: the job's `model`, and the one it escalates to."""
+        self._ballot, self._model, self._panels, self._run_id = ballot, model, panels, run_id
+        self._reads_media = reads_media
+        first = panels[model].settler
         self.gate, self.sending, self.landed = first.gate, first.sending, first.landed
 
     async def settle(self, request: Request, segment: Segment, account: Account) -> Outcome:
@@ -50,9 +60,8 @@ class Voter:
         """
         row = request.row.index
         cast = list(account.votes)
-        votes = [self._vote(one) for one in cast]
-        while (model := next_model(self._label, self._model, votes)) is not None:
-            number = sum(vote.model == model for vote in votes)
+        while (model := self._ballot.next_model(cast)) is not None:
+            number = sum(vote.model == model for vote in cast)
             outcome = await self._ask(request, model, number, segment, account)
             account = Account()
             voted = Voted(row, model, outcome)
@@ -61,8 +70,7 @@ class Voter:
             await segment.voted(voted)
             self.landed(row)
             cast.append(voted)
-            votes.append(self._vote(voted))
-        return self._verdict(request, [one.outcome for one in cast], votes, account)
+        return self._verdict(request, cast, account)
 
     async def _ask(self, request: Request, model: str, number: int, segment: Segment, account: Account) -> Outcome:
         panel = self._panels[model]
@@ -77,25 +85,10 @@ class Voter:
         bare = msgspec.structs.replace(planned, gold=None)
         return await panel.settler.settle(bare, segment, account)
 
-    def _vote(self, cast: Voted) -> Vote:
-        """A journaled vote as it counts, and as it stands in the results."""
-        outcome = cast.outcome
-        return Vote(
-            model=cast.model,
-            labels=labels_in(outcome.output_text, self._label) if outcome.output_text else None,
-            status=outcome.status.value,
-            error_kind=outcome.error_kind,
-            text=outcome.response_text,
-            spent=outcome.spent,
-            latency_ms=outcome.latency_ms,
-        )
-
-    def _verdict(
-        self, request: Request, outcomes: Sequence[Outcome], votes: Sequence[Vote], account: Account
-    ) -> Outcome:
-        """The row's outcome: the answer of the last vote for its label, the cost of all of them."""
-        told = labelling(self._label, votes, request.gold)
-        chosen = _deciding(outcomes, votes, told.labels)
+    def _verdict(self, request: Request, cast: Sequence[Voted], account: Account) -> Outcome:
+        """The row's outcome: the answer that stands, the cost of all votes."""
+        chosen = self._ballot.decided(cast, request)
+        outcomes = [one.outcome for one in cast]
         counts = Counter(account.failures)
         key = request.key.hex()
         for outcome in outcomes:
@@ -113,16 +106,17 @@ class Voter:
             answer_digest=None if chosen.response_text is None else answer_digest(key, chosen.response_text),
             run_id=self._run_id,
             failures=dict(counts),
-            labelling=told,
         )
 
 
-def _deciding(outcomes: Sequence[Outcome], votes: Sequence[Vote], labels: tuple[str, ...] | None) -> Outcome:
-    """The last vote for the row's label (the stronger model's where it was asked); else one that was accepted; else the
-    last.
-    """
-    for wanted in (labels, None):
-        for outcome, vote in zip(reversed(outcomes), reversed(votes), strict=True):
-            if vote.labels is not None and (wanted is None or vote.labels == wanted):
-                return outcome
-    return outcomes[-1]
+def vote_of(cast: Voted) -> Vote:
+    """A journaled vote as it stands in the results."""
+    outcome = cast.outcome
+    return Vote(
+        model=cast.model,
+        status=outcome.status.value,
+        error_kind=outcome.error_kind,
+        text=outcome.response_text,
+        spent=outcome.spent,
+        latency_ms=outcome.latency_ms,
+    )
