@@ -194,7 +194,7 @@ def test_without_retries_a_wrong_part_is_invalid(bench: Bench) -> None:
 POISON = {
     "blocked": (Reply(finish="content_filter", good=False, input=99), "refused", 9),
     "refused": (Reply(status=400, error=("invalid_request", "no", "invalid_request_error")), "failed", 9),
-    "upstream": (Reply(status=503, error=("upstream_error", "no", "upstream_error")), "failed", 12),
+    "upstream": (Reply(status=503, error=("upstream_error", "no", "upstream_error")), "failed", 16),
     "cut": (Reply(text='{"rows": [', finish="length", good=False), "invalid", 11),
     "garbage": (Reply(text="I would rather not.", good=False), "invalid", 11),
 }
