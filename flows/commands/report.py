@@ -81,6 +81,7 @@ def page_values(manifest: Mapping[str, Any]) -> dict[str, Any]:
         **_forecast(manifest.get("forecast")),
         "label": label_pairs(manifest["label"]) if manifest.get("label") else [],
         "label_tables": label_tables(manifest["label"]) if manifest.get("label") else [],
+        "evidence_pairs": [(name, f"{count:,}") for name, count in (manifest.get("evidence") or {}).items()],
         "field_pairs": field_pairs(manifest),
         "field_tables": field_tables(manifest),
     }

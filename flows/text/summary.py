@@ -50,6 +50,11 @@ def summary(manifest: Mapping[str, Any], output: str, progress: Progress | None 
         )
     if manifest.get("label"):
         lines += label_lines(manifest["label"])
+    if told := manifest.get("evidence"):
+        lines.append(
+            f"evidence: {told['fields']:,} values: {told['exact']:,} exact, {told['normalized']:,} normalized, "
+            f"{told['none']:,} without support"
+        )
     lines += field_lines(manifest)
     lines.append(f"results: {output}/results")
     if termination["kind"] != "complete":

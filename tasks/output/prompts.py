@@ -20,6 +20,7 @@ from rowmill.tasks.input.files import size_of
 from rowmill.tasks.input.reader import job_files, judge, shard_lines
 from rowmill.tasks.job.job_file import catalogue_of, job_of
 from rowmill.tasks.output.part_writer import read_footer
+from rowmill.tasks.plan.evidence_plan import evidence_sources
 from rowmill.tasks.plan.label_prompt import as_asked
 from rowmill.tasks.plan.planner import Planner
 
@@ -30,10 +31,14 @@ NO_INPUT = "the input is not there any more, so the prompt cannot be shown"
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """The turns of a request as texts, each with its role. `note` says what is not as it was, or why there is none."""
+    """The turns of a request as texts, each with its role. `note` says what is not as it was, or why there is none.
+
+    `sources` are the texts, by column, that the row's evidence stands in.
+    """
 
     turns: list[tuple[str, str]] = field(default_factory=list)
     note: str | None = None
+    sources: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def text(self) -> str | None:
@@ -61,6 +66,7 @@ class Prompts:
                 dict(zip(paths, map(str, self._files), strict=False)) if len(paths) == len(self._files) else {}
             )
             self._planner = Planner(as_asked(self._job), self._model, sandbox=is_sandbox(manifest))
+            self._sources = evidence_sources(self._job) if self._job.evidence else None
             self.is_quick = all(file.compression is None or size_of(file) <= QUICK_BYTES for file in self._files)
         except (RowmillError, OSError, ValueError, KeyError) as error:
             self._why = f"{NO_INPUT} ({error})"
@@ -119,7 +125,8 @@ class Prompts:
         note = None
         if result.get("request_key") not in (None, planned.key.hex()):
             note = "the row or a file it names has changed since: this is what would be asked now"
-        return Prompt([(turn.role, "\n".join(map(_shown, turn.parts))) for turn in turns], note)
+        sources = self._sources(row.columns) if self._sources is not None else {}
+        return Prompt([(turn.role, "\n".join(map(_shown, turn.parts))) for turn in turns], note, sources)
 
 
 def _holds(value: Any, sought: str) -> bool:

@@ -29,7 +29,7 @@ def added_instruction(job: Job) -> str | None:
 def evidence_validator(job: Job) -> EvidenceValidator:
     """What judges the answers of a job with evidence. Raises JobError, SchemaError."""
     fields = evidence_fields(job.output_schema, job.evidence)
-    return EvidenceValidator(fields, _sources(job), job.validator, required=job.require_evidence)
+    return EvidenceValidator(fields, evidence_sources(job), job.validator, required=job.require_evidence)
 
 
 def source_columns(job: Job) -> tuple[str, ...] | None:
@@ -40,7 +40,8 @@ def source_columns(job: Job) -> tuple[str, ...] | None:
     return None if named is None else tuple(name for name in named if name not in job.attachments)
 
 
-def _sources(job: Job) -> Sources:
+def evidence_sources(job: Job) -> Sources:
+    """What makes of a row's columns the texts that its quotes may stand in."""
     names = source_columns(job)
     excluded = frozenset([*job.attachments, job.gold_column])
 

@@ -11,6 +11,7 @@ import polars as pl
 from rowmill.tasks.output.part_writer import read_footer
 from rowmill.tasks.output.prompts import Prompts
 from rowmill.tasks.output.results_frame import result_parts, scan_results
+from rowmill.tasks.report.evidence_figures import EvidenceFigures, evidence_figures
 
 SAMPLES = 12
 FAILED_SAMPLES = 3
@@ -65,6 +66,7 @@ class Figures:
     fields: list[Field] = field(default_factory=list)
     samples: list[dict[str, Any]] = field(default_factory=list)
     keep: list[str] = field(default_factory=list)
+    evidence: EvidenceFigures | None = None
 
 
 def figures(results: Path, prompts: Prompts | None = None) -> Figures:
@@ -82,6 +84,7 @@ def figures(results: Path, prompts: Prompts | None = None) -> Figures:
             found.histograms[name] = histogram
     found.failures = _failures(rows)
     found.fields = _fields(rows)
+    found.evidence = evidence_figures(results, rows, prompts)
     found.samples = _samples(results, rows, found, prompts)
     return found
 

@@ -29,7 +29,12 @@ def page(values: Mapping[str, Any], found: Figures) -> str:
         finalize=_visible,
     )
     return environment.get_template(TEMPLATE).render(
-        **values, plots=_plots(values, found), failures=found.failures, fields=found.fields, samples=found.samples
+        **values,
+        plots=_plots(values, found),
+        failures=found.failures,
+        fields=found.fields,
+        samples=found.samples,
+        evidence=found.evidence,
     )
 
 

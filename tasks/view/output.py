@@ -86,8 +86,10 @@ class ViewedOutput:
             [np.empty(0, bool), *(np.isin(rows, self._prompts.rows_with(part, text)) for part, rows in by_part.items())]
         )
 
-    def rows(self, positions: Sequence[int], *, prompts: bool) -> list[dict[str, Any]]:
-        """Results rows at these positions, each with its `prompt` where that is asked for."""
+    def rows(self, positions: Sequence[int], *, prompts: bool, sources: bool = False) -> list[dict[str, Any]]:
+        """Results rows at these positions, each with its `prompt` and the texts of its evidence where these are asked
+        for.
+        """
         table = self.table
         rows = table.read(positions)
         if not prompts:
@@ -98,7 +100,10 @@ class ViewedOutput:
         found: dict[int, Prompt] = {}
         for part, some in of_part.items():
             found |= self._prompts.of(part, some)
-        return [with_prompt(row, found[row["row_index"]]) for row in rows]
+        told = [with_prompt(row, found[row["row_index"]]) for row in rows]
+        if not sources:
+            return told
+        return [{**row, "sources": dict(found[row["row_index"]].sources)} for row in told]
 
     def page(self, query: Query, offset: int, limit: int) -> tuple[int, list[dict[str, Any]]]:
         """How many rows a query finds, and some of them."""
@@ -113,7 +118,7 @@ class ViewedOutput:
     def row(self, row_id: str) -> dict[str, Any] | None:
         """The row of this id with its prompt; None where there is none."""
         found = self.positions(Query(conditions=(Condition(ROW_ID, row_id),)))
-        return None if found is None or not len(found) else self.rows([int(found[0])], prompts=True)[0]
+        return None if found is None or not len(found) else self.rows([int(found[0])], prompts=True, sources=True)[0]
 
     def about(self) -> dict[str, Any]:
         """What the page's head tells."""
@@ -125,6 +130,7 @@ class ViewedOutput:
             "termination": manifest["termination"], "ledger": manifest["ledger"], "totals": manifest["totals"],
             "columns": [{"name": name, "kind": str(column.type)} for name, column in self.table.columns.items()],
             "labels": None if label is None else [_label_name(one) for one in label.get("labels") or ()],
+            "evidence": manifest.get("evidence"),
             "multi": bool(label and label.get("multi")),
         }  # fmt: skip
 

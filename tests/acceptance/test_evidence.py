@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from decimal import Decimal
@@ -12,7 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 
 import rowmill
+from rowmill.flows.commands.report import write_report
+from rowmill.tasks.output.evidence_marks import marked
 from tests.acceptance.test_run import MODELS, direct
+from tests.acceptance.test_view import CHROMIUM, HOSTILE, assert_harmless, browse, get, rows, texts, viewing
 from tests.conftest import KEY, assert_balanced
 from tests.gateways import Ask, Reply
 
@@ -219,6 +223,89 @@ def test_without_money_to_ask_again_the_answer_that_was_paid_for_stands(bench, g
     assert results["status"].to_list() == ["ok"]
     assert evidence(results, 0)["/who"][-1] == "none"
     assert results["wasted_cost_usd"].to_list() == [0]
+
+
+@pytest.fixture
+def seen(bench, gateways) -> Any:
+    """An output whose texts are hostile, with quotes of every kind; characters beyond the basic plane stand before them."""
+    gateway = gateways(answered)
+    said = [{**row, "body": f"😀 {HOSTILE} {row['body']}"} for row in bodies("[r]", "[i]", "[n]")]
+    said[0]["body"] = said[0]["body"].replace("Ada Lovelace", "Ada\u00a0 Lovelace")
+    bench.rows(said)
+    bench.job(**ASKED, retries={"content": 0})
+    assert direct(bench, gateway.url).code == 0
+    return bench, said
+
+
+def test_the_report_tells_the_support_of_each_field(seen):
+    """Fill and support rates per field, the worst first; values without support by name; quotes marked in the text, which
+    stays text.
+    """
+    bench, _ = seen
+    write_report(bench.folder / "out")
+    page = (bench.folder / "out/report.html").read_text()
+    section = page[page.index('id="evidence"') : page.index('id="fields"')]
+    assert "<script" not in page
+    assert "<img" not in page
+    fields = [html.unescape(one) for one in re.findall(r'<th scope="row">(.*?)</th>', section)]
+    assert fields[:2] == ["/who", "/lines/*/name"]
+    assert set(fields[:5]) == {"/who", "/total", "/lines/*/name", "/lines/*/qty", "r1"}
+    assert "33.3 %" in section
+    assert '<mark class="none">Ada King of Lovelace</mark>' in section
+    assert '<mark class="normalized" title="/who">Ada\xa0 Lovelace</mark>' in section.replace("&#160;", "\xa0")
+    assert '<mark class="exact" title="/total">1.234,50 EUR</mark>' in section
+    assert html.escape("<script>") in section
+    assert re.search(r"about \d+% of the visible output, \d+ tokens", section)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium")
+def test_a_browser_shows_quotes_in_the_text(seen, tmp_path):
+    """In a real browser: each value beside its quote, those without support first, the quotes marked in the row's own
+    text; nothing that was said runs; rows that lack support are one click away.
+    """
+    bench, said = seen
+    with viewing(bench.folder / "out") as address:
+        told = json.loads(get(address, "/api/rows/r1")[1])
+        assert told["sources"] == {"body": said[1]["body"]}
+        assert [row["row_id"] for row in rows(address, ("contains", 'evidence:"match":"none"'))["rows"]] == ["r1", "r2"]
+        dom, console = browse(f"{address}?row=r1", tmp_path)
+        assert_harmless(dom, console)
+        assert "without support" in dom
+        marks = re.findall(r'<mark class="(\w+)"[^>]*>(.*?)</mark>', dom)
+        assert marks[0] == ("none", "Ada King of Lovelace")
+        assert ("exact", "1.234,51 EUR") in marks
+        assert marks.count(("exact", "2")) == 4
+        source = next(text for text in texts(dom, "pre") if text.startswith("😀"))
+        assert source == said[1]["body"]
+        dom, console = browse(f"{address}?row=r0", tmp_path)
+        assert_harmless(dom, console)
+        assert ("normalized", "Ada&nbsp; Lovelace") in re.findall(r'<mark class="(\w+)"[^>]*>(.*?)</mark>', dom)
+        bench.rows([{**row, "body": "another text"} for row in said])
+        dom, console = browse(f"{address}?row=r0", tmp_path)
+        assert "has changed since" in dom
+        assert_harmless(dom, console)
+
+
+def test_marks_put_a_text_together_again():
+    """Pieces are the text, whatever overlaps; nothing is marked in a text that has changed."""
+    text = "0123456789"
+    entries = [
+        {"field": "/a", "column": "t", "start": 1, "end": 5, "quote": "1234", "match": "exact"},
+        {"field": "/b", "column": "t", "start": 3, "end": 8, "quote": "34567", "match": "normalized"},
+        {"field": "/c", "column": "u", "start": 0, "end": 1, "quote": "9", "match": "exact"},
+        {"field": "/d", "column": None, "start": None, "end": None, "quote": None, "match": "none"},
+    ]
+    pieces = marked(text, entries, "t")
+    assert "".join(piece.text for piece in pieces) == text
+    assert [(piece.text, piece.match, piece.fields) for piece in pieces if piece.match] == [
+        ("12", "exact", ("/a",)), ("34", "normalized", ("/a", "/b")), ("567", "normalized", ("/b",)),
+    ]  # fmt: skip
+    assert marked("changed", entries, "t") == []
+    long = "x" * 5_000 + text + "y" * 9_000
+    moved = [{**one, "start": one["start"] + 5_000, "end": one["end"] + 5_000} for one in entries[:2]]
+    cut = marked(long, moved, "t")
+    assert cut[0].text == cut[-1].text == "…"
+    assert len("".join(piece.text for piece in cut)) < 1_000
 
 
 REFUSED = {

@@ -4,7 +4,7 @@
 const LIMIT = 50, SHOWN_CHARS = 160, NOT_SHOWN_FIRST = new Set([
   "row_index", "response_text", "repair", "finish_reason", "model", "input_tokens", "output_tokens", "thought_tokens",
   "cost_credits", "wasted_cost_usd", "cost_unknown", "reused_from", "started_at", "finished_at", "request_key",
-  "price_version", "run_id", "votes", "thoughts", "grounding", "tool_calls", "voted_label", "evidence",
+  "price_version", "run_id", "votes", "thoughts", "grounding", "tool_calls", "voted_label", "evidence", "value_in_quote",
   "error_kind",
 ]);
 const FIELDS_FIRST = 8;
@@ -114,6 +114,15 @@ function drawHead() {
     const rows = Object.entries(one.ledger).filter(([name, count]) => count && name !== "rows").map(([name, count]) => `${count.toLocaleString("en")} ${name.replaceAll("_", " ")}`);
     const cost = one.totals.cost_usd === null ? "cost unknown" : `$${Number(Number(one.totals.cost_usd).toPrecision(5))}`;
     line.append(make("span", `  ${ended} · ${rows.join(", ")} · ${cost} · ${one.model} · ${one.path}`, { class: "soft" }));
+    if (one.evidence && !two) {
+      const { fields, exact, normalized, none } = one.evidence;
+      line.append(make("span", ` · ${fields.toLocaleString("en")} values with quotes: ${exact.toLocaleString("en")} exact, ${normalized.toLocaleString("en")} normalized `, { class: "soft" }));
+      if (none) {
+        const lacking = make("button", `${none.toLocaleString("en")} without support`, { type: "button", class: "bad", title: "Only rows with such a value" });
+        lacking.onclick = () => afresh((next) => next.append("contains", 'evidence:"match":"none"'));
+        line.append(lacking);
+      }
+    }
     head.append(line);
   });
   if (two) {
@@ -247,16 +256,79 @@ function drawSections(into, row) {
   if (row.error_kind) status.append(`  ${row.error_kind}: ${row.error_message ?? ""}`);
   into.append(status);
   if (row.label !== undefined) section(into, "Label", make("p", `${asText(row.label)}${row.agreement === null || row.agreement === undefined ? "" : `, ${Math.round(row.agreement * 100)} % of the votes`}`));
+  if (row.evidence && row.evidence.length) drawEvidence(into, row);
   const prompt = row.prompt_turns.flatMap((turn) => [make("p", turn.role, { class: "role" }), make("pre", turn.text)]);
   if (row.prompt_note) prompt.unshift(make("p", row.prompt_note, { class: "soft" }));
   section(into, "Prompt as sent", ...prompt);
   if (row.output !== null && row.output !== undefined) section(into, "Answer", make("pre", pretty(row.output)));
-  if (row.evidence && row.evidence.length) section(into, "Evidence", table(row.evidence));
   if (row.votes && row.votes.length) section(into, "Votes", table(row.votes.map(({ model, label, status, attempts, cost_usd, latency_ms, response_text }) => ({ label, model, status, attempts, cost_usd: cell("cost_usd", cost_usd), latency_ms, response_text }))));
   if (row.thoughts) section(into, "Thoughts", make("pre", row.thoughts));
   if (row.response_text !== null) section(into, row.status === "ok" ? "Raw answer" : "Last raw answer", make("pre", row.response_text));
-  const rest = Object.entries(row).filter(([name]) => !["output", "votes", "thoughts", "response_text", "evidence", "prompt", "prompt_turns", "prompt_note", "row_id"].includes(name));
+  const rest = Object.entries(row).filter(([name]) => !["output", "votes", "thoughts", "response_text", "evidence", "value_in_quote", "sources", "prompt", "prompt_turns", "prompt_note", "row_id"].includes(name));
   section(into, "Columns", columnsTable(rest));
+}
+
+// Each value beside its quote, those without support first; a click shows where it stands.
+const ORDER = { none: 0, normalized: 2, exact: 3 };
+function drawEvidence(into, row) {
+  const held = row.value_in_quote ?? [];
+  const entries = row.evidence.map((one, at) => ({ ...one, holds: held[at] }));
+  const rank = (one) => one.match !== "none" && one.holds === false ? 1 : ORDER[one.match];
+  const sorted = entries.map((one, at) => [rank(one), at, one]).sort((a, b) => a[0] - b[0] || a[1] - b[1]).map((one) => one[2]);
+  const found = make("table"), head = make("tr");
+  head.append(...["field", "value", "quote", ""].map((name) => make("th", name, { scope: "col" })));
+  found.append(head);
+  for (const one of sorted) {
+    const line = make("tr"), pick = make("button", one.field || "(the answer)", { type: "button", class: "pick", "data-field": one.field });
+    pick.onclick = () => mark(into, one.field);
+    const name = make("td"), quote = make("td");
+    name.append(pick);
+    quote.append(one.quote === null ? make("span", "no quote", { class: "soft" }) : make("mark", brief(one.quote), { class: one.match }));
+    const told = one.match === "none" ? "no support" : one.holds === false ? "says something else" : one.match;
+    line.append(name, make("td", brief(asText(pointed(row.output, one.field)))), quote, make("td", told, { class: told === "exact" || told === "normalized" ? "soft" : "bad" }));
+    found.append(line);
+  }
+  const texts = Object.entries(row.sources ?? {}).flatMap(([column, text]) => {
+    const here = entries.filter((one) => one.column === column), marked = here.length ? marks(text, here) : null;
+    return marked ? [make("p", column, { class: "role" }), marked] : [];
+  });
+  if (!texts.length && entries.some((one) => one.match !== "none")) texts.push(make("p", row.prompt_note ?? "the source has changed since, so the quotes cannot be shown in it", { class: "soft" }));
+  section(into, "Evidence", found, ...texts);
+}
+
+// The value that a JSON pointer leads to.
+function pointed(value, pointer) {
+  for (const step of pointer.split("/").slice(1)) {
+    if (value === null || typeof value !== "object") return undefined;
+    value = value[step.replaceAll("~1", "/").replaceAll("~0", "~")];
+  }
+  return value;
+}
+
+// A text with its quotes marked. Offsets count code points; null where a quote is not what stands there.
+function marks(text, entries) {
+  const points = Array.from(text), cut = (start, end) => points.slice(start, end).join("");
+  if (entries.some((one) => cut(one.start, one.end) !== one.quote)) return null;
+  const edges = [...new Set([0, points.length, ...entries.flatMap((one) => [one.start, one.end])])].sort((a, b) => a - b);
+  const made = make("pre", "", { class: "source" });
+  for (let at = 0; at + 1 < edges.length; at++) {
+    const [start, end] = [edges[at], edges[at + 1]], here = entries.filter((one) => one.start <= start && end <= one.end);
+    if (!here.length) { made.append(cut(start, end)); continue; }
+    const piece = make("mark", cut(start, end), { class: here.every((one) => one.match === "exact") ? "exact" : "normalized", title: here.map((one) => one.field).join(", ") });
+    piece.dataset.fields = JSON.stringify(here.map((one) => one.field));
+    made.append(piece);
+  }
+  return made;
+}
+
+function mark(into, field) {
+  let first = null;
+  for (const piece of into.querySelectorAll("pre.source mark")) {
+    const is = JSON.parse(piece.dataset.fields).includes(field);
+    piece.classList.toggle("chosen", is);
+    if (is && !first) first = piece;
+  }
+  if (first) first.scrollIntoView({ block: "center" });
 }
 
 function columnsTable(pairs) {
