@@ -11,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 
 from rowmill.schemas.fields import FieldGold, FieldVotes, gold_of, votes_of
 from rowmill.schemas.label import Escalate, Label
-from rowmill.schemas.safeguards import HOURS_MOST, BudgetPerDay, StopWhen, TimeOfDay
+from rowmill.schemas.safeguards import HOURS_MOST, BudgetPerDay, Canary, StopWhen, TimeOfDay
 from rowmill.schemas.section import ForAnswers, ForNothing, ForResults, Later, Part
 from rowmill.schemas.time_zone import TimeZone
 
@@ -266,6 +266,9 @@ class Job(Part):
     stop_when: Later[ForNothing[StopWhen | None]] = Field(
         default_factory=StopWhen,  # type: ignore[arg-type]
         description="Stop (exit 3, kind `quality`) where nearly every row that is asked is not ok; null turns it off",
+    )
+    canary: Later[ForNothing[Canary | None]] = Field(
+        None, description="Ask some settled rows again first; stop (exit 3, kind `drift`) where the model has changed"
     )
     stop_at: Later[ForNothing[TimeOfDay | None]] = Field(
         None, description='Time of day ("06:00") from which no call is sent; a run that begins later stops the next day'

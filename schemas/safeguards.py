@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import time
+from datetime import date, time
 from decimal import Decimal
 from typing import Annotated
 
@@ -60,3 +60,15 @@ class BudgetPerDay(Part):
     def _exact(cls, value: object) -> object:
         # YAML gives 0.1 as a float; its shortest text is what the user wrote.
         return str(value) if isinstance(value, float) else value
+
+
+class Canary(Part):
+    """Rows that are settled already, asked again before anything new: is the model behind the name the one it was?"""
+
+    rows: int = Field(50, ge=10, le=1_000, description="Settled rows drawn at random and asked again first")
+    drift: float = Field(
+        0.05, ge=0, lt=1, description="Share of changed answers, beyond what chance changes, above which the run stops"
+    )
+    since: date | None = Field(
+        None, description="Draw only rows answered from this day on (UTC): the change before it is accepted"
+    )

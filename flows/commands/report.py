@@ -9,6 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from rowmill.flows.text.canary import canary_pairs, canary_tables
 from rowmill.flows.text.fields import field_pairs, field_tables
 from rowmill.flows.text.forecast import usd
 from rowmill.flows.text.labelling import label_pairs, label_tables
@@ -82,6 +83,8 @@ def page_values(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "label": label_pairs(manifest["label"]) if manifest.get("label") else [],
         "label_tables": label_tables(manifest["label"]) if manifest.get("label") else [],
         "evidence_pairs": [(name, f"{count:,}") for name, count in (manifest.get("evidence") or {}).items()],
+        "canary_pairs": canary_pairs(manifest.get("canary")),
+        "canary_tables": canary_tables(manifest.get("canary")),
         "field_pairs": field_pairs(manifest),
         "field_tables": field_tables(manifest),
     }

@@ -17,6 +17,7 @@ from rowmill.tasks.journal.replay import replay
 from rowmill.tasks.output.folder import is_locked, manifest_of, segments_in
 from rowmill.tasks.output.location import output_to_read
 from rowmill.tasks.output.part_writer import read_footer, tally_of, verify_part
+from rowmill.tasks.output.spending import spent_on_canary
 from rowmill.tasks.run.answer_check import wrong_answers
 
 
@@ -44,7 +45,7 @@ def current_manifest(root: Path, manifest: dict[str, Any], damage: list[str], *,
     tallies: dict[int, Tally] = {}
     unsettled = Spent()
     ledger_file = Ledger(root / LEDGER)
-    sent = ledger_file.spent
+    sent = ledger_file.spent + spent_on_canary(root, ledger_file)
     for path in sorted((root / "results").glob("part-*.parquet")):
         try:
             footer = read_footer(path)

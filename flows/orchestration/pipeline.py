@@ -91,7 +91,12 @@ async def _settle_and_wait(run: OpenRun, settle: SettleShard, wait: Wait) -> Non
 
 
 async def _settle_or_stop(run: OpenRun, settle: SettleShard) -> None:
-    """Settle the shards. Where nearly every row is not ok, rows drawn at random decide whether the others are asked."""
+    """Settle the shards, unless the model has changed since. Where nearly every row is not ok, rows drawn at random
+    decide whether the others are asked.
+    """
+    await run.ask_canary()
+    if run.is_over:
+        return
     if not run.is_suspect:
         await _settle_shards(run, settle)
     while run.is_suspect:

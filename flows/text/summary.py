@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
+from rowmill.flows.text.canary import canary_line
 from rowmill.flows.text.fields import field_lines
 from rowmill.flows.text.labelling import label_lines
 from rowmill.schemas.display_text import one_line
@@ -48,6 +49,8 @@ def summary(manifest: Mapping[str, Any], output: str, progress: Progress | None 
             f"${forecast['estimate_usd']:.4g}, 95 % interval ${forecast['low_usd']:.4g} to "
             f"${forecast['high_usd']:.4g}; actual ${forecast['actual_usd']:.4g}"
         )
+    if canary := manifest.get("canary"):
+        lines.append(canary_line(canary))
     if manifest.get("label"):
         lines += label_lines(manifest["label"])
     if told := manifest.get("evidence"):

@@ -24,6 +24,10 @@ WORKER_PREFIX = "away"
 KEPT_WHEN_FRESH = ("results", "journal", MANIFEST, LEDGER, "report.html", "estimate.json")
 
 
+# The journal of settled rows that are asked again.
+CANARY = "canary.jsonl"
+
+
 class Layout:
     """Where things stand in an output folder."""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from rowmill.schemas.attempt import Spent
 from rowmill.tasks.journal.ledger import LEDGER, Ledger
 from rowmill.tasks.journal.replay import Replay, replay
-from rowmill.tasks.output.folder import segments_in
+from rowmill.tasks.output.folder import CANARY, segments_in
 
 
 def spent_in(root: Path) -> Spent:
@@ -17,7 +17,16 @@ def spent_in(root: Path) -> Spent:
     """
     ledger = Ledger(root / LEDGER)
     live = (found.sent for found in open_segments(root, ledger).values())
-    return sum(live, ledger.spent)
+    return sum(live, ledger.spent) + spent_on_canary(root, ledger)
+
+
+def spent_on_canary(root: Path, ledger: Ledger) -> Spent:
+    """What a run that is at it, or was killed then, has sent to ask settled rows again. Raises DamageError."""
+    try:
+        found = replay(root / "journal" / CANARY)
+    except FileNotFoundError:
+        return Spent()
+    return found.sent if found is not None and not ledger.holds(found.head.id) else Spent()
 
 
 def open_segments(root: Path, ledger: Ledger) -> dict[int, Replay]:

@@ -72,6 +72,7 @@ class ManifestBuilder:
         # When the run has to end, in seconds since 1970 UTC.
         self.deadline: float | None = None
         self.quality: FieldQuality | None = None
+        self.canary: dict[str, Any] | None = None
         # What the day's budget says, where the job names one.
         self.budget: Callable[[], dict[str, Any]] = lambda: {}
         self.timeline = Timeline()
@@ -197,6 +198,7 @@ class ManifestBuilder:
             "beside": beside(sent, tally.spent, unsettled),
             "parts": {**(self.before.get("parts") or {}), **self.digests},
             "waiting": self._waiting(),
+            "canary": self.canary,
             "budget": self.budget() or self.before.get("budget"),
             "deadline": None if self.deadline is None else _instant(self.deadline),
             "forecast": self.forecast or self.before.get("forecast"),

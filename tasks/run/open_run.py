@@ -40,6 +40,7 @@ from rowmill.tasks.run.background import Background
 from rowmill.tasks.run.balance_check import preflight
 from rowmill.tasks.run.budget_part import join_budget, part_in
 from rowmill.tasks.run.callers import Callers
+from rowmill.tasks.run.canary import CanaryRun, close_left, seed_of
 from rowmill.tasks.run.expectation import expectation_of
 from rowmill.tasks.run.manifest_builder import ManifestBuilder
 from rowmill.tasks.run.progress import Progress
@@ -99,6 +100,7 @@ class _Opening:
             keep(plan.labelling, output.root)
         await self._runner.take_over(output, self._clock)
         ledger = Ledger(output.root / LEDGER, output.keep)
+        close_left(output.journal, ledger)
         if options.fresh_part is not None:
             output.set_part_aside(options.fresh_part, plan.run_id)
         parts = output.parts()
@@ -244,6 +246,7 @@ class _Opening:
             gate=callers.gate,
             background=background,
             watch=watch,
+            canary=CanaryRun(job.canary, context, seed_of(plan.run_id)) if job.canary is not None else None,
             rng=self._rng,
             standing=set(inventory.parts),
             open_shards=self._runner.open_shards,

@@ -23,6 +23,7 @@ from rowmill.tasks.labelling.label_run import judge_gold
 from rowmill.tasks.output.folder import Output
 from rowmill.tasks.output.reprojection import keep_anew
 from rowmill.tasks.run.background import Background
+from rowmill.tasks.run.canary import CanaryRun
 from rowmill.tasks.run.closing import close_output, conclude_fields, conclude_labelling
 from rowmill.tasks.run.manifest_builder import ManifestBuilder
 from rowmill.tasks.run.progress import Progress
@@ -84,6 +85,7 @@ class OpenRun:
         gate: Gate,
         background: Background,
         watch: QualityWatch,
+        canary: CanaryRun | None,
         rng: random.Random,
         standing: set[int],
         open_shards: int,
@@ -96,7 +98,7 @@ class OpenRun:
         self.manifest: dict[str, Any] | None = None
         self._output, self._survey, self._surveyor = output, survey, surveyor
         self._context, self._shard_run, self._settling = context, shard_run, settling
-        self._watch, self._rng = watch, rng
+        self._watch, self._canary, self._rng = watch, canary, rng
         self._standing = standing
         self._only: frozenset[int] | None = None
         self.take_only(plan.options.rows)
@@ -175,6 +177,22 @@ class OpenRun:
         return report
 
     # Whether it is worth its money.
+
+    async def ask_canary(self) -> None:
+        """Ask settled rows again, where the job says so and something new is to be asked; end the run for a drift."""
+        canary, new = self._canary, not self._survey.complete or self.progress.done < self.progress.total
+        if canary is None or canary.is_done or not new or self.options.rows is not None or self.halted:
+            return
+        tallies = self._shard_run.tallies
+        standing = {
+            shard.number: (shard, tallies[shard.number])
+            for shard in self._survey.shards
+            if shard.number in self._standing
+        }
+        termination = await canary.ask(standing)
+        self.manifest_builder.canary = canary.report
+        if termination is not None:
+            self.gate.halt(termination)
 
     @property
     def is_suspect(self) -> bool:
@@ -262,10 +280,14 @@ class OpenRun:
         self.gate.halt(INTERRUPTED)
         if force:
             self._shard_run.cancel_all()
+            if self._canary is not None:
+                self._canary.cancel_all()
             self.background.give_up()
 
     def _halted(self) -> None:
         self._shard_run.cancel_waiting()
+        if self._canary is not None:
+            self._canary.cancel_waiting()
         self.background.halted()
 
     # How it ends.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from datetime import datetime
 from typing import Any
 
@@ -216,3 +217,114 @@ def test_a_budget_whose_store_is_away_is_refused_before_a_call(bench: Bench) -> 
         assert "redis://127.0.0.1:9/0" in ended.err
         assert "hidden" not in ended.err
         assert not gateway.asks
+
+
+def grow(bench: Bench, rows: int) -> None:
+    bench.rows(numbered(rows))
+
+
+def answers(shift: int) -> Any:
+    """A model that answers by the row's number; `shift` makes it another model."""
+
+    def script(ask: Ask) -> Reply:
+        number = int("".join(filter(str.isdigit, ask.prompt)) or 0)
+        return Reply(text=json.dumps({"name": "n", "n": number + (shift if number % 2 else 0)}))
+
+    return script
+
+
+def test_a_changed_model_is_seen_before_anything_new_is_asked(bench: Bench) -> None:
+    """Settled rows are asked again first. The same model costs those calls and goes on; a changed one stops the run with
+    exit 3 and kind `drift` before a new row; no result changes, every call is in the bill, the changed rows are named.
+    """
+    bench = Bench(bench.folder, reports=True)
+    with serving(answers(0)) as gateway:
+        grow(bench, 60)
+        keys = {"id": "id", "schema": PERSON, "canary": {"rows": 20, "drift": 0.05}}
+        bench.job(**keys)
+        first = direct(bench, gateway.url)
+        assert first.code == 0, first.err
+        assert first.manifest["canary"]["verdict"] == "too few settled rows"
+        grow(bench, 80)
+        second = direct(bench, gateway.url)
+        assert second.code == 0, second.err
+        told = second.manifest["canary"]
+        assert (told["verdict"], told["rows"], told["changed_rows"], told["changed_by_chance"]) == ("same", 20, 0, None)
+        assert second.manifest["beside"]["calls"] == told["calls"]
+        assert money(second.manifest["beside"]["cost_usd"]) == money(told["cost_usd"]) > 0
+        before, asked = bench.results(), len(gateway.asks)
+        # Nothing new, nothing asked.
+        assert direct(bench, gateway.url).code == 0
+        assert len(gateway.asks) == asked
+        gateway.script = answers(7)
+        grow(bench, 100)
+        third = direct(bench, gateway.url)
+        assert third.code == 3, third.err
+        assert third.manifest["termination"]["kind"] == "drift"
+        told = third.manifest["canary"]
+        assert len(gateway.asks) - asked == told["calls"] <= 40
+        assert told["verdict"] == "drift"
+        assert told["changed_by_chance"] == 0
+        assert told["p_value"] < 0.01
+        change = told["examples"][0]["fields"][0]
+        assert (change["field"], int(change["now"]) - int(change["before"])) == ("/n", 7)
+        assert bench.results().equals(before)
+        assert third.manifest["ledger"]["not_attempted"] == 20
+        assert "Rows that changed" in (bench.folder / "out/report.html").read_text()
+        assert_books(bench, gateway, exact=True)
+        # The change is accepted: only what is answered from then on is drawn.
+        bench.job(**{**keys, "canary": {"rows": 20, "since": "2100-01-01"}})
+        fourth = direct(bench, gateway.url)
+        assert fourth.code == 0, fourth.err
+        assert fourth.manifest["ledger"]["ok"] == 100
+
+
+def test_a_model_that_answers_otherwise_each_time_is_no_drift(bench: Bench) -> None:
+    """Half of the answers differ from night to night, as half of two askings of one night do: the run goes on."""
+    rng = random.Random(3)
+
+    def noisy(ask: Ask) -> Reply:
+        return Reply(text=json.dumps({"name": "n", "n": int(rng.random() < 0.5)}))
+
+    with serving(noisy) as gateway:
+        grow(bench, 60)
+        bench.job(id="id", schema=PERSON, canary={"rows": 40}, label=None)
+        assert direct(bench, gateway.url).code == 0
+        grow(bench, 70)
+        ended = direct(bench, gateway.url)
+        assert ended.code == 0, ended.err
+        told = ended.manifest["canary"]
+        assert told["verdict"] == "same"
+        assert told["changed"] > 0.05
+        assert told["changed_by_chance"] > 0.05
+        assert told["calls"] == 80
+        assert_books(bench, gateway, exact=True)
+
+
+def test_a_labelling_model_that_has_changed_is_seen_and_a_kill_loses_no_bill(bench: Bench) -> None:
+    """Votes are asked again as votes. A run that is killed while it asks settled rows again has its calls in the bill of
+    the next, and none of them stands in a result.
+    """
+    label = {"labels": ["yes", "no"], "votes": 3}
+    with serving(lambda ask: Reply(text='{"label": "yes"}')) as gateway:
+        grow(bench, 40)
+        keys = {"prompt": "Is it so? {{ text }}", "label": label, "id": "id", "limits": {"concurrency": 4}}
+        bench.job(canary={"rows": 20}, **keys)
+        command = ("label", "job.yaml", "--direct", "--json")
+        assert bench.run(gateway.url, *command).code == 0
+        grow(bench, 50)
+        asked = len(gateway.asks)
+        gateway.script = lambda ask: Reply(text='{"label": "yes"}', delay_s=0.05)
+        process = bench.start(gateway.url, *command)
+        gateway.wait_for(asked + 10)
+        process.kill()
+        process.communicate()
+        gateway.quiet()
+        assert_books(bench, gateway)
+        gateway.script = lambda ask: Reply(text='{"label": "no"}')
+        ended = bench.run(gateway.url, *command)
+        assert ended.code == 3, ended.err
+        assert ended.manifest["termination"]["kind"] == "drift"
+        assert ended.manifest["canary"]["examples"][0]["fields"] == [{"field": "label", "before": "yes", "now": "no"}]
+        assert bench.results()["label"].to_list()[:40] == ["yes"] * 40
+        assert_books(bench, gateway)
