@@ -11,7 +11,7 @@ from urllib.parse import quote_from_bytes
 import msgspec
 
 from rowmill.schemas.job import Csv
-from rowmill.tasks.system.s3 import BucketFile
+from rowmill.tasks.system.buckets import BucketFile
 
 Place = Path | BucketFile
 # A bucket answers each request after some hundredths of a second: fewer and larger ones.

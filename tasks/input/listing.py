@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from rowmill.schemas.errors import InputError
 from rowmill.schemas.job import Csv, Job
@@ -17,7 +17,7 @@ from rowmill.tasks.input.files import AS_SEEN, InputFile, Place
 from rowmill.tasks.input.formats import format_of, format_of_ending
 from rowmill.tasks.input.patterns import files_matching
 from rowmill.tasks.input.stored import is_stored, stored_file
-from rowmill.tasks.system.s3 import SCHEME, bucket_files
+from rowmill.tasks.system.buckets import bucket_files, scheme_of
 
 KINDS = ".jsonl, .json, .csv, .tsv (each also .gz or .zst), .parquet or .arrow"
 # What Hive writes for a null.
@@ -53,8 +53,10 @@ def job_files(job: Job, root: Path | None = None) -> list[InputFile]:
 
 def input_files(pattern: str, reading: Reading = AS_FOUND) -> list[InputFile]:
     """The files of an input, in sorted order. Raises InputError where there is none or one is of no known kind."""
-    if pattern.startswith(SCHEME):
+    if scheme_of(pattern) is not None:
         return _in_bucket(pattern, reading)
+    if "://" in pattern:
+        raise _no_address(pattern)
     path = Path(pattern)
     if path.is_dir():
         return _in_folder(path, reading)
@@ -80,6 +82,23 @@ def _in_bucket(pattern: str, reading: Reading) -> list[InputFile]:
     if not places:
         raise InputError(f"no {KINDS} object is there", where=pattern, hint="name another object or prefix")
     return _alike(_read_as(places, reading), pattern)
+
+
+def _no_address(pattern: str) -> InputError:
+    scheme = pattern.partition("://")[0]
+    if scheme in ("http", "https"):
+        # A page may say something else each time, and a run must be able to read its rows again.
+        name = PurePosixPath(urlsplit(pattern).path).name or "rows.jsonl"
+        hint = f"download it first: curl -fLo {name} '{pattern}', and name {name}"
+        return InputError("an input is not read from the web", where=pattern, hint=hint)
+    others = {"gcs": "gs://", "abfs": "az://", "abfss": "az://", "wasbs": "az://", "s3a": "s3://", "s3n": "s3://"}
+    if scheme == "file":
+        return InputError("a path is written without file://", where=pattern, hint="leave it out")
+    if scheme in ("postgresql", "postgres", "duckdb", "sqlite", "mysql"):
+        hint = 'write it as input: {query: "SELECT ...", connection: ...}'
+        return InputError("a database gives rows by a query", where="input", hint=hint)
+    hint = f"write it as {others[scheme]}..." if scheme in others else "inputs are at s3://, gs://, az:// or on disk"
+    return InputError(f"{scheme}:// is no address of an input", where=pattern, hint=hint)
 
 
 def _is_known(place: Place, reading: Reading) -> bool:
@@ -109,7 +128,7 @@ def _alike(files: list[InputFile], where: str) -> list[InputFile]:
 
 def partition_of(place: Place) -> tuple[tuple[str, str | None], ...]:
     """The columns that the folders right above a file name, as in `year=2026/month=01/part.parquet`."""
-    parts = place.parent.parts if isinstance(place, Path) else PurePosixPath(str(place)).parent.parts
+    parts = place.parent.parts
     found: list[tuple[str, str | None]] = []
     for part in reversed(parts):
         match = _PARTITION.fullmatch(part)

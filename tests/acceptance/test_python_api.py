@@ -308,6 +308,8 @@ NOT_OF_A_RUN = {
     "--tokenizer",
     "--init",
     "--require-forecast-under",
+    "--headless",
+    "--convert-to",
 }
 
 
