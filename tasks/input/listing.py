@@ -26,6 +26,7 @@ _PARTITION = re.compile(r"([^=/]+)=([^/]*)")
 # Files of these kinds have always been read together; of the others a folder holds one kind.
 MIXED = {"jsonl", "parquet"}
 NOTES_MOST = 3
+RELATIVE = "`input` is relative to the job file, -i to the working directory"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +64,10 @@ def input_files(pattern: str, reading: Reading = AS_FOUND) -> list[InputFile]:
     if path.is_file():
         return _read_as([path], reading)
     if not glob.has_magic(pattern):
-        raise InputError("no such file or folder", where=pattern, hint="`input` is relative to the job file")
+        raise InputError("no such file or folder", where=pattern, hint=RELATIVE)
     places = [Path(name) for name in files_matching(pattern)]
     if not places:
-        raise InputError("no file matches this pattern", where=pattern, hint="`input` is relative to the job file")
+        raise InputError("no file matches this pattern", where=pattern, hint=RELATIVE)
     return _read_as(places, reading)
 
 

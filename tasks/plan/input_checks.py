@@ -146,6 +146,16 @@ def bad_input(survey: Survey, job: Job, planner: Planner) -> Iterator[InputError
         yield nothing
 
 
+def refuse_emptied(survey: Survey, job: Job, rows_before: int) -> None:
+    """Raises InputError for an input that lost all its rows: what was paid for would stand for none."""
+    if survey.rows == 0 and rows_before:
+        raise InputError(
+            f"the input holds no row any more, and this output has {rows_before:,}",
+            where=job.input_name,
+            hint="put its rows back, or name another output; --fresh moves the results aside",
+        )
+
+
 def _no_row_can_be_asked(survey: Survey, planner: Planner) -> InputError | None:
     first: Outcome | None = None
     for row in survey.sample:

@@ -35,7 +35,7 @@ from rowmill.tasks.output.folder import Output
 from rowmill.tasks.output.inventory import Inventory, claims, take_inventory
 from rowmill.tasks.output.part_writer import Footer, tally_of
 from rowmill.tasks.output.reprojection import Projection, keep_anew
-from rowmill.tasks.plan.input_checks import refuse_bad_input
+from rowmill.tasks.plan.input_checks import refuse_bad_input, refuse_emptied
 from rowmill.tasks.run.background import Background
 from rowmill.tasks.run.balance_check import preflight
 from rowmill.tasks.run.budget_part import join_budget, part_in
@@ -132,6 +132,7 @@ class _Opening:
             max_line_bytes=job.limits.max_line_bytes,
         )
         survey = await asyncio.to_thread(surveyor.run_checked)
+        refuse_emptied(survey, job, sum(footer.shard.rows for footer in parts.values()))
         schema, types = columns_of(job, plan.validator.shape, survey, plan.files)
         if not is_typed(plan.files):
             plan.planner.keep_types = {name: types[name] for name in job.keep}

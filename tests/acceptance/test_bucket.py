@@ -110,7 +110,11 @@ def test_a_grown_bucket_costs_its_new_rows_only(bench, sandboxes, s3, bucket):
 @pytest.mark.parametrize(
     ("path", "more", "said"),
     [
-        ("s3://{bucket}/nothing/", {}, "no .jsonl, .jsonl.gz, .jsonl.zst or .parquet object is there"),
+        (
+            "s3://{bucket}/nothing/",
+            {},
+            "no .jsonl, .json, .csv, .tsv (each also .gz or .zst), .parquet or .arrow object is there",
+        ),
         ("s3://no-such-bucket-here/a.jsonl", {}, "s3://no-such-bucket-here/a.jsonl"),
         ("s3://{bucket}", {}, "no object is named"),
         ("s3://{bucket}/a.jsonl", {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "http://127.0.0.1:9 does not give it"),
