@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -42,6 +44,7 @@ _SIGNS = {ord(sign): told for signs, told in (
 ) for sign in signs}  # fmt: skip
 # ² is not 2, and ½ is not 1⁄2: what stands above or below the line keeps its place.
 _PLACED = ("<super>", "<sub>", "<fraction>")
+_MIDNIGHT = re.compile(r"\d{4}-\d\d-\d\d[t ]00:00(?::00(?:\.0+)?)?(?:z|[+]00:00)?")
 _GROUPED = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 
 
@@ -96,7 +99,10 @@ def is_nothing(value: Any) -> bool:
     if type(value) is str:
         return not value.strip()
     if type(value) is dict:
-        return all(map(is_nothing, value.values()))
+        # Looked into as deep as Python walks: what is nested deeper says something.
+        with suppress(RecursionError):
+            return all(map(is_nothing, value.values()))
+        return False
     return type(value) is list and not value
 
 
@@ -107,14 +113,22 @@ def same(one: Any, other: Any) -> bool:
 
 def key_of(value: Any) -> Any:
     """Something hashable that equal JSON values share, and others do not. Missing is null."""
+    try:
+        return _key_of(value)
+    except RecursionError:
+        # Nested deeper than Python walks: equal where their texts are.
+        return ("deep", msgspec.json.encode(value, order="sorted"))
+
+
+def _key_of(value: Any) -> Any:
     if value is MISSING or value is None:
         return None
     if isinstance(value, bool):
         return ("bool", value)
     if isinstance(value, dict):
-        return ("object", frozenset((name, key_of(part)) for name, part in value.items() if part is not None))
+        return ("object", frozenset((name, _key_of(part)) for name, part in value.items() if part is not None))
     if isinstance(value, list | tuple):
-        return ("array", tuple(map(key_of, value)))
+        return ("array", tuple(map(_key_of, value)))
     return value
 
 
@@ -122,6 +136,18 @@ def canonical(value: Any) -> Any:
     """The same for values that differ in what nobody means: case, white space, Unicode form, quotes and hyphens of
     texts, and whether a number or a truth is written as text (7 is "7", and "007" is not).
     """
+    try:
+        return _canonical(value)
+    except RecursionError:
+        return key_of(value)
+
+
+def refuse_incomparable(value: Any) -> None:
+    """Raises ValueError, RecursionError, ArithmeticError for a value that is too deep or too large to be compared."""
+    _canonical(value)
+
+
+def _canonical(value: Any) -> Any:
     if isinstance(value, str):
         return normal_text(value)
     if isinstance(value, bool):
@@ -129,9 +155,9 @@ def canonical(value: Any) -> Any:
     if isinstance(value, int | float):
         return _plain(Decimal(str(value)))
     if isinstance(value, list | tuple):
-        return tuple(map(canonical, value))
+        return tuple(map(_canonical, value))
     if isinstance(value, Mapping):
-        return frozenset((name, canonical(part)) for name, part in value.items() if not is_nothing(part))
+        return frozenset((name, _canonical(part)) for name, part in value.items() if not is_nothing(part))
     return None
 
 
@@ -145,7 +171,9 @@ def normal_text(text: str) -> str:
         text = unicodedata.normalize("NFC", text).translate(_SIGNS)
     else:
         text = text.translate(_SIGNS)
-    return _SPACES.sub(" ", text).strip().casefold()
+    text = _SPACES.sub(" ", text).strip().casefold()
+    # A day that a table holds as a time.
+    return text[:10] if len(text) > 10 and _MIDNIGHT.fullmatch(text) else text
 
 
 def decimal_of(value: Any) -> Decimal | None:

@@ -18,7 +18,7 @@ from rowmill.schemas.fields import FieldGold, slack
 from rowmill.schemas.json_text import JsonTextError, decode_json, encode_json
 from rowmill.schemas.output_schema import Shape
 from rowmill.tasks.fields.assignment import Likeness, best_pairs
-from rowmill.tasks.fields.comparison import Match, Rule, alike_pairs, is_nothing, key_of, matched
+from rowmill.tasks.fields.comparison import Match, Rule, alike_pairs, is_nothing, key_of, matched, refuse_incomparable
 from rowmill.tasks.fields.sums import FieldSums, GoldSums, ItemSums
 from rowmill.tasks.fields.tree import MISSING, FieldTree, Leaf, at, field_tree, tree_of
 
@@ -122,6 +122,10 @@ class Grader:
             value = decode_json(encode_json(value))
         if value is None:
             return MISSING
+        try:
+            refuse_incomparable(value)
+        except (ValueError, RecursionError, ArithmeticError):
+            raise MalformedGoldError("it is nested too deeply, or holds a number too long, to be compared") from None
         if pa.types.is_struct(self.tree.type) and not isinstance(value, dict):
             raise MalformedGoldError(f"it is no object: {_shown(value)}")
         if self.tree.leaves[0].path == () and self.tree.leaves[0].is_list and not isinstance(value, list):

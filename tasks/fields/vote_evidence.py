@@ -34,7 +34,9 @@ def evidence_of_votes(output: Any, answers: Sequence[Supported]) -> tuple[FieldE
 
 def _values(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
     """Every value inside a value with its JSON pointer, in its order."""
-    yield pointer_of(path), value
-    parts: Any = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for name, part in parts:
-        yield from _values(part, (*path, str(name)))
+    left = [(path, value)]
+    while left:
+        path, value = left.pop()
+        yield pointer_of(path), value
+        parts: Any = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+        left += reversed([((*path, str(name)), part) for name, part in parts])

@@ -56,7 +56,7 @@ def agreement_sums(parts: Sequence[Path], votes: FieldVotes, model: str, tree: F
         models = pc.struct_field(pc.list_flatten(batch["votes"]), "model")
         strangers = pc.list_parent_indices(batch["votes"]).filter(pc.not_equal(models, model))
         found.escalated += len(pc.unique(strangers))
-        in_doubt = pa.array([False] * batch.num_rows)
+        in_doubt = pa.array([False] * batch.num_rows, pa.bool_())
         for leaf in tree.leaves:
             shares = leaf_of(batch[FIELD_AGREEMENT], leaf)
             below = pc.less(shares, votes.review_below)

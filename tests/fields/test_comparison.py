@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rowmill.tasks.fields.comparison import Match, Rule, alike_pairs, canonical, matched, same
+from rowmill.schemas.json_text import decode_json
+from rowmill.tasks.fields.comparison import Match, Rule, alike_pairs, canonical, matched, refuse_incomparable, same
 from rowmill.tasks.fields.tree import MISSING
 
 TEXT, EXACT = Rule(), Rule(exact=True)
@@ -36,6 +37,8 @@ JSON = st.recursive(
         ("acme", "Acme", EXACT, None),
         ("007", "7", TEXT, None),
         ("7", 7, TEXT, Match.NORMALIZED),
+        ("2024-05-01", "2024-05-01T00:00:00Z", TEXT, Match.NORMALIZED),
+        ("2024-05-01", "2024-05-01T00:00:01Z", TEXT, None),
         (12.5, "12.5", TEXT, Match.NORMALIZED),
         (12.5, "12.50", TEXT, None),
         (12.5, "12.50", NUMBER, Match.NUMERIC),
@@ -73,6 +76,17 @@ def test_many_pairs_are_compared_as_one_is(said, gold, rule):
     for row, one in enumerate(said):
         for column, other in enumerate(gold):
             assert alike[row, column] == (matched(one, other, rule) is not None)
+
+
+def test_values_of_any_depth_are_compared():
+    """Nothing that a model can say makes a comparison fail."""
+    deep = decode_json('{"a":[' * 400 + "1" + "]}" * 400)
+    for rule in (TEXT, EXACT, NUMBER):
+        assert matched(deep, "x", rule) is None
+    with pytest.raises(RecursionError):
+        refuse_incomparable(deep)
+    with pytest.raises(ValueError, match="digits"):
+        refuse_incomparable(10**5_000)
 
 
 @given(JSON)

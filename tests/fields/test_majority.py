@@ -189,3 +189,10 @@ def test_an_output_that_is_no_object_is_one_field():
     assert found.value == "b"
     assert agreement(["a", "b", "b"], "b", tree) == pytest.approx((2 / 3,))
     assert tree.leaves[0].name == "output"
+
+
+def test_an_output_without_answers_has_no_majority():
+    """Where no vote was accepted there is nothing to put together, and nothing is settled before the last."""
+    assert majority([NO_ANSWER, NO_ANSWER], TREE, any_value) is None
+    assert not is_settled([NO_ANSWER, NO_ANSWER], 1, TREE, any_value)
+    assert is_settled([NO_ANSWER], 0, TREE, any_value)
