@@ -13,6 +13,7 @@ from rowmill.sandbox.settings import Settings
 from rowmill.schemas.pack import ANSWER, ROW, ROWS, PackText
 from rowmill.schemas.request import SCHEMA_INSTRUCTION
 
+_APART = "\n\n"
 # Faults of one row's entry.
 ENTRY = frozenset({"entry_missing", "entry_doubled", "entry_swapped", "entry_invalid"})
 
@@ -58,4 +59,6 @@ def _alone(prompt: Prompt, pack: PackText, own: str, schema: Any) -> Prompt:
     first = pack.prompt_of(own)
     if pack.schema is not None:
         first = f"{first}{prompt.joint}{SCHEMA_INSTRUCTION}\n{pack.schema}"
+    if pack.more is not None:
+        first = f"{first}{prompt.joint if pack.schema is None else _APART}{pack.more}"
     return replace(prompt, text=prompt.text.replace(prompt.first, first), first=first, last=first, schema=schema)

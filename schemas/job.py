@@ -456,8 +456,6 @@ class Job(Part):
             raise ValueError(f"rows_per_call: a function is called for one row: {alone}, or drop the tools")
         if self.params.search:
             raise ValueError(f"rows_per_call: a search is made for one row: {alone}, or drop params.search")
-        if self.evidence:
-            raise ValueError(f"rows_per_call: quotes are asked for one row's text: {alone}, or drop evidence")
         if self.prompt is None:
             raise ValueError(
                 f"rows_per_call: rows that bring their own requests cannot share a call: {alone}, "

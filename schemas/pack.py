@@ -29,6 +29,7 @@ _AFTER = (
 _TEXT_ANSWER = "the answer to it, as text"
 _VALUE_ANSWER = "the answer to it, a JSON value that satisfies the schema"
 SCHEMA_INTRODUCTION = "The JSON Schema of each answer:"
+MORE_INTRODUCTION = 'What is said here is about each "answer":'
 _ROW = re.compile(rf"<row ({TOKEN.pattern})>\n(.*?)\n</row \1>", re.DOTALL)
 _FORM = re.compile(
     re.escape(_HEAD).replace(r"\{count\}", r"(\d+)") + r"(?:\n\n.*?\n<task>\n(?P<task>.*?)\n</task>)?\n\n(?=<row )",
@@ -38,11 +39,15 @@ _FORM = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class PackText:
-    """The text of a call for several rows. `task` holds the place of a row's own text; None where that is the whole."""
+    """The text of a call for several rows. `task` holds the place of a row's own text; None where that is the whole.
+
+    `more` is what else is asked of each answer.
+    """
 
     task: str | None
     rows: Sequence[tuple[str, str]]
     schema: str | None = None
+    more: str | None = None
 
     def prompt_of(self, own: str) -> str:
         """What a row is asked when it is asked alone."""
@@ -77,6 +82,8 @@ def write_pack(text: PackText, *, has_schema: bool) -> str:
     parts.append(_AFTER.format(answer=_VALUE_ANSWER if has_schema else _TEXT_ANSWER))
     if text.schema is not None:
         parts.append(f"{SCHEMA_INTRODUCTION}\n{text.schema}")
+    if text.more is not None:
+        parts.append(f"{MORE_INTRODUCTION}\n{text.more}")
     return "\n\n".join(parts)
 
 
@@ -90,8 +97,9 @@ def read_pack(text: str) -> PackText | None:
     while (row := _ROW.match(text, at)) is not None:
         rows.append((row[1], row[2]))
         at = row.end() + 1
-    _, marked, schema = text[at:].partition(f"{SCHEMA_INTRODUCTION}\n")
-    return PackText(found["task"], rows, schema if marked else None)
+    rest, said, more = text[at:].partition(f"\n\n{MORE_INTRODUCTION}\n")
+    _, marked, schema = rest.partition(f"{SCHEMA_INTRODUCTION}\n")
+    return PackText(found["task"], rows, schema if marked else None, more if said else None)
 
 
 def pack_schema(schema: Any, tokens: Sequence[str]) -> Any | None:

@@ -83,8 +83,8 @@ class AskOptions:
 class Common:
     """What rows have in common that can be asked in one call; those of one planner have the same object.
 
-    A row's prompt is `before`, its own text, `after`. `schema` is that of one answer, None for text; `native` where it
-    travels in the protocol's own field.
+    A row's prompt is `before`, its own text, `after`; `more` is what else is said of each answer. `schema` is that of
+    one answer, None for text; `native` where it travels in the protocol's own field.
     """
 
     ask: AskOptions
@@ -93,6 +93,7 @@ class Common:
     after: str
     schema: Any
     native: bool
+    more: str | None = None
 
 
 class Request(msgspec.Struct, frozen=True):

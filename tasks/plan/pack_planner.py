@@ -38,7 +38,7 @@ def plan_pack(requests: Sequence[Request], model: Model, rng: random.Random) -> 
     schema = pack_schema(common.schema, tokens) if common.native else None
     shown = None if common.schema is None or schema is not None else schema_text(common.schema)
     rows = [(token, request.own) for token, request in zip(tokens, requests, strict=True)]
-    text = write_pack(PackText(_task(common), rows, shown), has_schema=common.schema is not None)
+    text = write_pack(PackText(_task(common), rows, shown, common.more), has_schema=common.schema is not None)
     turns = [Turn("user", (Text(text),))]
     if common.system:
         turns.insert(0, Turn("system", (Text(common.system),)))
@@ -70,7 +70,7 @@ def own_bytes(request: Request) -> int:
 def common_text(common: Common) -> str:
     """All that the rows of a call share, but for the frame of a schema that travels by itself."""
     schema = None if common.schema is None else schema_text(common.schema)
-    text = write_pack(PackText(_task(common), [], schema), has_schema=schema is not None)
+    text = write_pack(PackText(_task(common), [], schema, common.more), has_schema=schema is not None)
     return f"{common.system}\n{text}" if common.system else text
 
 

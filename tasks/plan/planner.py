@@ -101,7 +101,8 @@ class Planner:
         before, after = self._prompt.ends if self._prompt is not None else ("", "")
         if PLACE in before or PLACE in after:
             before = after = ""
-        return Common(self._ask, self._job.system, before, after, schema, self.native)
+        more = added_instruction(self._job)
+        return Common(self._ask, self._job.system, before, after, schema, self.native, more)
 
     def _common_of(self, text: str) -> Common | None:
         common = self._common

@@ -24,7 +24,6 @@ from rowmill.schemas.outcome import Outcome, Status
 from rowmill.schemas.request import Request
 from rowmill.schemas.shares import Shares, share_out, with_common
 from rowmill.tasks.answers.entries import Entries, Entry, plain_text, read_entries
-from rowmill.tasks.answers.validator import Accepted
 from rowmill.tasks.gateway.admission.gate import Halted, TooDear
 from rowmill.tasks.gateway.client import Exchange
 from rowmill.tasks.gateway.failures import FAILURE_POLICIES, Action, Billed
@@ -35,7 +34,7 @@ from rowmill.tasks.plan.pack_planner import PACK_RETRIES, Pack, plan_pack
 from rowmill.tasks.settle.defect import defect
 from rowmill.tasks.settle.pack_former import PackFormer, Seat
 from rowmill.tasks.settle.row_state import RowState
-from rowmill.tasks.settle.settler import CONTENT_KINDS, Settler
+from rowmill.tasks.settle.settler import CONTENT_KINDS, Read, Settler
 
 log = logging.getLogger("rowmill")
 
@@ -49,15 +48,23 @@ OF_THE_ROW = CONTENT_KINDS | {
 
 @dataclass(frozen=True, slots=True)
 class Alone:
-    """A row leaves its pack: `failure` is what was wrong with its entry, None where nobody has looked at it alone.
-
-    `answer` is the entry as an answer of the row's own, None where there is none.
+    """A row leaves its pack: `failure` is what was wrong with its entry, and `state` what is known of the row since;
+    None where nobody has looked at it alone.
     """
 
     failure: Failure | None = None
-    answer: Answer | None = None
-    seconds: float = 0.0
-    started_at: int | None = None
+    state: RowState | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A row's part of an answer, as an answer of its own (None where there is none), and what it is worth. What the row
+    is asked next, where it is worth nothing, stands in `state`.
+    """
+
+    verdict: Read | Failure
+    answer: Answer | None
+    state: RowState
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,13 +136,10 @@ class PackSettler:
             raise
         if isinstance(told, Outcome):
             return told
-        # What its share of the calls was is in its account; a row that was never sent has the one it came with.
-        account = segment.replayed.accounts.get(seat.row, account)
-        if told.failure is None:
-            return await self._single.settle(request, segment, account)
-        state = self._single.begin(request, account)
-        state.answer, state.seconds, state.started_at = told.answer, told.seconds, told.started_at
-        return await self._single.settle_after(state, segment, told.failure)
+        if told.failure is None or told.state is None:
+            # What its share of the calls was is in its account; a row that was never sent has the one it came with.
+            return await self._single.settle(request, segment, segment.replayed.accounts.get(seat.row, account))
+        return await self._single.settle_after(told.state, segment, told.failure)
 
     def _leave(self, seats: tuple[Seat, ...], *, is_half: bool = False) -> None:
         """Begin the call of these rows; one by itself is a row like any other."""
@@ -312,24 +316,27 @@ class PackCall:
     ) -> None:
         """Each row's part of the answer. What is accepted is durable before the others are asked again."""
         assert exchange.answer is not None
-        verdicts = [
-            self._judge(seat, entry, exchange.answer) for seat, entry in zip(self._seats, entries.each, strict=True)
-        ]
+        answer = exchange.answer
+        parts = [self._judge(seat, entry, answer) for seat, entry in zip(self._seats, entries.each, strict=True)]
         # What the answer says beside its entries is common to them.
         told = [len(entry.text.encode()) for entry in entries.each]
-        common = max(0, len(exchange.answer.text.encode()) - sum(told))
+        common = max(0, len(answer.text.encode()) - sum(told))
         shares = Shares(billing.weights, with_common(told, common)).of(spent, self._model.price)
-        kinds = [verdict.kind.value if isinstance(verdict, Failure) else None for verdict, _ in verdicts]
+        kinds = [part.verdict.kind.value if isinstance(part.verdict, Failure) else None for part in parts]
         self._segment.bill(billing.bills(kinds, shares))
         failed: list[tuple[Seat, Alone]] = []
-        for seat, (verdict, answer), share in zip(self._seats, verdicts, shares, strict=True):
+        for seat, part, share in zip(self._seats, parts, shares, strict=True):
+            state, verdict = self._billed(seat, part), part.verdict
+            state.answer, state.seconds, state.started_at = part.answer, exchange.seconds, started_at
             if isinstance(verdict, Failure):
-                failed.append((seat, Alone(verdict, answer, exchange.seconds, started_at)))
+                state.offer(share.cost)
+                failed.append((seat, Alone(verdict, state)))
                 continue
-            state = self._single.begin(seat.request, _account(seat))
-            state.answer, state.seconds, state.started_at = answer, exchange.seconds, started_at
-            verdict = Accepted(verdict.text, _both(entries.repair, verdict.repair))
-            _tell(seat, self._single.outcome(state, Status.OK, accepted=verdict, bought=share.cost))
+            accepted = msgspec.structs.replace(verdict.accepted, repair=_both(entries.repair, verdict.accepted.repair))
+            outcome = self._single.outcome(
+                state, Status.OK, accepted=accepted, evidence=verdict.evidence, bought=share.cost
+            )
+            _tell(seat, outcome)
         if not failed:
             return
         # By the next turn of the loop the accepted ones are appended to the journal.
@@ -339,22 +346,29 @@ class PackCall:
         for seat, alone in failed:
             _tell(seat, alone)
 
-    def _judge(self, seat: Seat, entry: Entry, answer: Answer) -> tuple[Accepted | Failure, Answer | None]:
+    def _billed(self, seat: Seat, part: Part) -> RowState:
+        """The row's state with its share of the call."""
+        state = self._single.begin(seat.request, _account(seat))
+        state.body, state.offered = part.state.body, part.state.offered
+        return state
+
+    def _judge(self, seat: Seat, entry: Entry, answer: Answer) -> Part:
         """An entry as the row's own answer, and what it is worth."""
-        own = msgspec.structs.replace(answer, text=entry.text, usage=None)
+        state = self._single.begin(seat.request, _account(seat))
         if entry.wrong is not None:
-            return Failure(entry.kind, entry.wrong), None
+            return Part(Failure(entry.kind, entry.wrong), None, state)
+        # An entry of a whole value is whole.
+        own = msgspec.structs.replace(answer, text=entry.text, usage=None, unfinished=False)
         common = seat.request.common
         if common is not None and common.schema is None:
             text = plain_text(entry.text)
             if text is None:
-                return Failure(FailureKind.SCHEMA_VIOLATION, "the answer is no text"), own
+                return Part(Failure(FailureKind.SCHEMA_VIOLATION, "the answer is no text"), own, state)
             own = msgspec.structs.replace(own, text=text)
         try:
-            verdict = self._single.judge(seat.request, own.text)
+            return Part(self._single.judge(state, own), own, state)
         except Exception as error:
-            return defect(error, seat.request.row.row_id), own
-        return (verdict if isinstance(verdict, Accepted) else Failure(verdict.kind, verdict.message)), own
+            return Part(defect(error, seat.request.row.row_id), own, state)
 
 
 def _whole(failure: Failure) -> Failure:

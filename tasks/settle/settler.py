@@ -18,7 +18,7 @@ from rowmill.schemas.outcome import Outcome, Status, answer_digest
 from rowmill.schemas.price import ZERO, Cost
 from rowmill.schemas.request import Request
 from rowmill.tasks.answers.evidence_answer import ask_for_support, unsupported_message
-from rowmill.tasks.answers.validator import Accepted, Rejected, Validator
+from rowmill.tasks.answers.validator import Accepted, Validator
 from rowmill.tasks.gateway.admission.gate import Gate, Halted
 from rowmill.tasks.gateway.client import Client
 from rowmill.tasks.gateway.failures import FAILURE_POLICIES, Action
@@ -92,15 +92,21 @@ class Settler:
         wrong, as long as its retries last. The failure is charged to its account already. Raises Halted.
         """
         state.last = failure
-        if state.answer is not None and state.answer.text.strip():
-            state.body = self._protocol.follow_up(state.request.body, state.answer, complaint((failure.message,)))
         outcome = await self._again_or_standing(state, segment, RetryableFailure(failure))
         self.gate.settled(state.request.row.index)
         return outcome
 
-    def judge(self, request: Request, text: str) -> Accepted | Rejected:
-        """Whether a text is an answer to this row's request."""
-        return self._validator.judge(text)
+    def judge(self, state: RowState, answer: Answer) -> Read | Failure:
+        """What the text of an answer is worth, and the body to ask again with where it is worth nothing."""
+        verdict = self._validator.judge(answer.text)
+        if isinstance(verdict, Accepted):
+            # Without a finish reason only a whole JSON value shows that the answer is whole.
+            if answer.unfinished and (verdict.repair or not self._validator.has_schema):
+                return Failure(FailureKind.INCOMPLETE, "nothing says that the answer is whole: it has no finish reason")
+            return self._supported(state, answer, verdict)
+        if answer.text.strip():
+            state.body = self._protocol.follow_up(state.request.body, answer, complaint(verdict.reasons))
+        return Failure(verdict.kind, verdict.message)
 
     async def _again_or_standing(self, state: RowState, segment: Segment, first: RetryableFailure) -> Outcome:
         """The outcome of a row whose first attempt failed. Where there is no money to ask for more support, the answer
@@ -209,15 +215,7 @@ class Settler:
             if self._protocol.offers_functions(state.request.body):
                 return Read(Accepted("", None))
             return Failure(FailureKind.UNEXPECTED_TOOL_CALL, "the model called a function that it was not offered")
-        verdict = self.judge(state.request, answer.text)
-        if isinstance(verdict, Accepted):
-            # Without a finish reason only a whole JSON value shows that the answer is whole.
-            if answer.unfinished and (verdict.repair or not self._validator.has_schema):
-                return Failure(FailureKind.INCOMPLETE, "nothing says that the answer is whole: it has no finish reason")
-            return self._supported(state, answer, verdict)
-        if answer.text.strip():
-            state.body = self._protocol.follow_up(state.request.body, answer, complaint(verdict.reasons))
-        return Failure(verdict.kind, verdict.message)
+        return self.judge(state, answer)
 
     def _supported(self, state: RowState, answer: Answer, accepted: Accepted) -> Read | Failure:
         """An accepted answer with its evidence; where fields have no support it is kept, and they are asked for."""

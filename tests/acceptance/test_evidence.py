@@ -317,7 +317,7 @@ REFUSED = {
     "an unknown column": ({"evidence_columns": ["nobody"]}, "nobody"),
     "columns alone": ({"evidence": False, "evidence_columns": ["body"]}, "evidence"), "a name": ({"evidence": "who"}, "[who]"),
     "no field": ({"evidence": []}, "evidence"), "twice": ({"evidence": ["who", "who"]}, "twice"),
-    "shared calls": ({"rows_per_call": 5}, "rows_per_call"), "gold": ({"gold": "note", "evidence_columns": ["note"]}, "gold"),
+    "gold": ({"gold": "note", "evidence_columns": ["note"]}, "gold"),
 }  # fmt: skip
 
 

@@ -277,6 +277,34 @@ def test_votes_share_calls_too(bench: Bench) -> None:
     assert len(asked) <= 24
 
 
+def test_quotes_are_asked_of_each_row_of_a_call(bench: Bench) -> None:
+    """Evidence comes for each row from its own columns; one without support is asked for it alone, and keeps its answer."""
+    bench.rows(rows(10))
+    job(bench, evidence=["name"])
+
+    def quoted(ask: Ask) -> Reply:
+        pack = read_pack(ask.prompt)
+        people = PERSON_IN.findall(ask.prompt) if pack is None else [PERSON_IN.findall(own)[0] for _, own in pack.rows]
+        answers = [
+            {"output": right(one), "evidence": [{"field": "/name", "quote": "elsewhere" if one[-1] == "3" else one}]}
+            for one in people
+        ]
+        if pack is None:
+            return Reply(text=json.dumps(answers[0]))
+        entries = [{"row": token, "answer": one} for (token, _), one in zip(pack.rows, answers, strict=True)]
+        return Reply(text=json.dumps({"rows": entries}), thinking=20)
+
+    with serving(quoted) as gateway:
+        direct(bench, gateway)
+        told = assert_books(bench, gateway, exact=True)
+    assert told["totals"]["retries"] == {"unsupported_field": 3}
+    assert len(gateway.asks) == 3
+    assert_right(bench)
+    for row in bench.results().iter_rows(named=True):
+        match = "none" if row["row_id"] == "r3" else "exact"
+        assert [(one["field"], one["match"]) for one in row["evidence"]] == [("/name", match)]
+
+
 @pytest.mark.parametrize(
     ("keys", "named"),
     [
