@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine
 from dataclasses import replace
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -18,6 +19,7 @@ from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
 from prefect.exceptions import Abort
 from prefect.runtime import deployment, flow_run
+from prefect.settings import PREFECT_API_URL
 from prefect.states import Completed, Failed, Running, Scheduled
 
 from rowmill.flows.commands.report import leave_report
@@ -62,6 +64,7 @@ async def extract(
     retry_failed: str | None = None,
     sandbox: bool = False,
     require_forecast_under: float | None = None,
+    approve_over: float | None = None,
 ) -> State[dict[str, Any]]:
     """Ask a language model about every row of the job's input; write typed results with the cost of each row.
 
@@ -76,8 +79,10 @@ async def extract(
         retry_failed: try rows again that are not ok: `any`, a status or an error kind
         sandbox: start a sandbox for this run and use it; nothing is paid
         require_forecast_under: forecast first, and send nothing where the whole may cost more USD than this
+        approve_over: forecast first, and wait until somebody approves a sum where this run may cost more USD than this
     """
-    return await run_job(job, job_file, Options(limit, fresh, retry_failed, sandbox), require_forecast_under)
+    options = Options(limit, fresh, retry_failed, sandbox)
+    return await run_job(job, job_file, options, require_forecast_under, approve_over)
 
 
 async def run_job(
@@ -85,6 +90,7 @@ async def run_job(
     job_file: str | None,
     options: Options,
     require_forecast_under: float | None,
+    approve_over: float | None = None,
     *,
     labels: bool = False,
 ) -> State[dict[str, Any]]:
@@ -98,6 +104,8 @@ async def run_job(
 
             await require_under(asked, require_forecast_under, limit=options.limit, sandbox=options.sandbox)
             options = replace(options, as_taken=True)
+        if approve_over is not None:
+            asked = await _approved(asked, approve_over, options)
         options = replace(options, resumes=_was_here_before())
         async with open_gateway(asked, sandbox=options.sandbox) as gateway:
             with output_to_write(asked) as (local, mirror):
@@ -107,6 +115,20 @@ async def run_job(
         return _state(manifest)
     except RowmillError as error:
         return Failed(name="Refused", message=str(error))
+
+
+async def _approved(job: Job, limit_usd: float, options: Options) -> Job:
+    """The job under the limit, or under the sum that somebody approved in Prefect. Raises JobError where nobody can."""
+    from rowmill.flows.orchestration.approval import Bill, approved, ask_prefect, refuse
+
+    def approve(bill: Bill) -> Awaitable[Decimal]:
+        if not PREFECT_API_URL.value():
+            # The embedded server lives as long as the run: nobody can open its form.
+            raise refuse(bill, limit_usd)
+        log.info("waiting until somebody approves: %s", bill)
+        return ask_prefect(bill)
+
+    return await approved(job, limit_usd, limit=options.limit, sandbox=options.sandbox, approve=approve)
 
 
 def _was_here_before() -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rowmill.schemas.forecast import PILOT_SHARE
+from rowmill.schemas.job import MONEY_MOST
 
 INPUT_HELP = "input file, folder or glob, or - for standard input (instead of the job's)"
 RETRY_KINDS_HELP = "any (the default), a status (failed, invalid, refused, unreadable) or an error kind"
@@ -81,6 +82,13 @@ def _add_run(run: argparse.ArgumentParser) -> None:
         metavar="USD",
         help="estimate first, and send nothing if the 99 %% bound of the total cost is higher",
     )
+    run.add_argument(
+        "--approve-over",
+        type=_usd,
+        metavar="USD",
+        help="estimate first; a run that may cost more goes on only under a sum that somebody approves",
+    )
+    run.add_argument("--yes", action="store_true", help="approve what --approve-over would ask for")
     run.add_argument("--fresh", action="store_true", help="set earlier results aside and start over")
     _add_sandbox(run, "start a sandbox and use it for this run; nothing is paid")
     run.add_argument("--direct", action="store_true", help="run the same pipeline without Prefect's orchestration")
@@ -206,6 +214,16 @@ def _add_export(commands: Any) -> None:
         ("review", "only rows that somebody should look at: not ok, or labels of little agreement"),
     ):
         which.add_argument(f"--{name}", dest="selection", action="store_const", const=name, help=words)
+
+
+def _usd(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= MONEY_MOST:
+        raise ValueError
+    return value
+
+
+_usd.__name__ = "sum above 0"
 
 
 def _positive(text: str) -> int:

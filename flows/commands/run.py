@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
+from decimal import Decimal
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,6 +61,8 @@ async def run_command(args: argparse.Namespace) -> ExitCode:
 
         await require_forecast_under(job, args.require_forecast_under, limit=args.limit, sandbox=args.sandbox)
         options = replace(options, as_taken=True)
+    if args.approve_over is not None:
+        job = await _approved(job, args)
     # Standard output is for the result alone, and libraries such as Ray print there.
     with (
         redirect_stdout(sys.stderr),
@@ -79,6 +82,20 @@ async def run_command(args: argparse.Namespace) -> ExitCode:
             leave_report(folder)
     _print_result(args, job, manifest, run.progress, already=already)
     return exit_code(manifest)
+
+
+async def _approved(job: Job, args: argparse.Namespace) -> Job:
+    """The job under a sum that was approved. Raises JobError where nobody is there to approve, or the answer is no."""
+    from rowmill.flows.orchestration.approval import Bill, approved, ask_terminal, refuse, rounded
+
+    def approve(bill: Bill) -> Decimal:
+        if args.yes:
+            return rounded(bill.most)
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            raise refuse(bill, args.approve_over)
+        return ask_terminal(bill)
+
+    return await approved(job, args.approve_over, limit=args.limit, sandbox=args.sandbox, approve=approve)
 
 
 def refuse_unknown_kind(kind: str | None) -> None:

@@ -418,3 +418,40 @@ def test_prefect_on_postgresql(bench: Bench, sandboxes: Any, postgres: str) -> N
     )  # fmt: skip
     assert told.stdout.split() == ["on-postgresql:COMPLETED"]
     assert_key_is_nowhere(bench.folder / "home")
+
+
+def test_a_large_bill_waits_for_approval_on_a_deployment(
+    bench: Bench, sandboxes: Any, server: Any, tmp_path: Path
+) -> None:
+    """With `approve_over` the flow run is suspended with a form that tells the forecast; nothing is sent, the worker is
+    free. Resumed with a sum, the same run begins anew, spends no more than that, and says so.
+    """
+    sandbox = sandboxes()
+    bench.rows([{"id": f"r{n}", "text": f"t{n}"} for n in range(60)])
+    job = bench.job("dear-night.yaml", id="id", params={"max_output_tokens": 200}, limits={"concurrency": 2})
+    with deployed(server, sandbox.base_url, tmp_path) as environment:
+        prefect(
+            environment, "deployment", "run", "rowmill-extract/extract", "--param", f"job_file={job}",
+            "--param", "approve_over=0.000001",
+        )  # fmt: skip
+        wait_for(lambda: state_of(server, "dear-night")[0] == "Suspended", 90)
+        run = state_of(server, "dear-night")[1]
+        assert sandbox.books()["calls"] == 0
+        keyset = run["state"]["state_details"]["run_input_keyset"]
+        form = {one["key"]: json.loads(one["value"]) for one in inputs_of(server, run["id"])}
+        schema = form[keyset["schema"]]
+        assert {"approved_usd", "forecast_usd", "low_usd", "high_usd", "cap_usd"} <= set(schema["properties"])
+        assert "60 rows to ask" in form[keyset["description"]]
+        proposed = schema["properties"]["approved_usd"]["default"]
+        assert proposed >= schema["properties"]["bound_99_usd"]["default"] > 0
+        wait_for(lambda: not is_locked(bench.folder / "out"), 30)
+        approved = {"approved_usd": 0.02, **dict.fromkeys(("forecast_usd", "low_usd", "high_usd"), 0)}
+        call(server, f"/flow_runs/{run['id']}/resume", {"run_input": {**approved, "bound_99_usd": 0}})
+        wait_for(lambda: state_of(server, "dear-night")[0] == "Budget", 90)
+    assert state_of(server, "dear-night")[1]["id"] == run["id"]
+    assert bench.manifest()["job"]["max_run_cost_usd"] == "0.02"
+    assert 0 < float(sandbox.books()["billed_usd"]) <= 0.02
+
+
+def inputs_of(environment: dict[str, str], run_id: str) -> Any:
+    return call(environment, f"/flow_runs/{run_id}/input/filter", {"prefix": "", "limit": 50})
