@@ -14,6 +14,8 @@ from enum import Enum
 from functools import lru_cache
 from typing import IO
 
+import msgspec
+
 from rowmill.tasks.input.files import RAW_SHOWN
 from rowmill.tasks.input.stream import skip_line, too_long
 
@@ -34,8 +36,7 @@ class Syntax:
     columns: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(msgspec.Struct, frozen=True, gc=False):
     """One record: where it begins, how many bytes it takes, its bytes (their beginning where they are too many), and
     its fields or what is wrong with it.
     """
@@ -55,8 +56,7 @@ class _End(Enum):
     WRONG = "wrong"
 
 
-@dataclass(frozen=True, slots=True)
-class _Physical:
+class _Physical(msgspec.Struct, frozen=True, gc=False):
     content: bytes
     length: int
     is_long: bool
