@@ -22,12 +22,14 @@ def field_lines(manifest: Mapping[str, Any]) -> list[str]:
     if (gold := told.get("gold")) is not None:
         lines.append(_rows_line(gold))
         judged = [(name, one) for name, one in fields.items() if one["accuracy"] is not None]
-        wrong = [(name, one) for name, one in judged if one["right"] < one["rows"]][:FIELDS_SHOWN]
-        lines += [f"  {name}: {_share_of(one)}{_f1(one)}" for name, one in wrong]
-        if judged and not wrong:
+        wrong = [(name, one) for name, one in judged if one["right"] < one["rows"]]
+        lines += [f"  {name}: {_share_of(one)}{_f1(one)}" for name, one in wrong[:FIELDS_SHOWN]]
+        if len(wrong) > FIELDS_SHOWN:
+            lines.append(f"  and {len(wrong) - FIELDS_SHOWN} more (run.json and report.html have all)")
+        elif judged and not wrong:
             lines.append("  every field is right in every row")
         elif len(judged) > len(wrong):
-            lines.append(f"  and {len(judged) - len(wrong)} more fields (run.json, report.html)")
+            lines.append(f"  right in every row: {', '.join(name for name, _ in judged[len(wrong) :][:FIELDS_SHOWN])}")
     return lines
 
 

@@ -32,6 +32,7 @@ const asText = (value) => value === null || value === undefined ? "" : typeof va
 const pretty = (value) => typeof value === "string" ? value : JSON.stringify(value, null, 2);
 const isNumber = (kind) => /^(u?int|float|double|decimal|halffloat)/.test(kind);
 const isField = (name) => name === "output" || name.startsWith("output.") || name.startsWith("output[");
+const isJudged = (name) => /^field_(correct|agreement)([.[]|$)/.test(name);
 const brief = (text) => text.length > SHOWN_CHARS ? text.slice(0, SHOWN_CHARS) + "…" : text;
 
 // A column is named by its path; a name may hold dots itself.
@@ -73,9 +74,10 @@ function chosenColumns() {
   if (told.length) return told;
   const names = about.outputs[0].columns.map((one) => one.name);
   const fields = names.filter(isField).slice(0, FIELDS_FIRST);
-  const others = names.filter((name) => !isField(name) && !NOT_SHOWN_FIRST.has(name));
+  const judged = names.filter(isJudged).slice(0, FIELDS_FIRST);
+  const others = names.filter((name) => !isField(name) && !isJudged(name) && !NOT_SHOWN_FIRST.has(name));
   const at = others.indexOf("status") + 1;
-  const chosen = [...others.slice(0, at), ...fields, ...others.slice(at)];
+  const chosen = [...others.slice(0, at), ...fields, ...judged, ...others.slice(at)];
   return about.outputs.length === 2 ? ["row_id", "status", ...fields.concat(names.filter((name) => name === "label"))] : chosen;
 }
 
@@ -261,11 +263,26 @@ function drawSections(into, row) {
   if (row.prompt_note) prompt.unshift(make("p", row.prompt_note, { class: "soft" }));
   section(into, "Prompt as sent", ...prompt);
   if (row.output !== null && row.output !== undefined) section(into, "Answer", make("pre", pretty(row.output)));
-  if (row.votes && row.votes.length) section(into, "Votes", table(row.votes.map(({ model, label, status, attempts, cost_usd, latency_ms, response_text }) => ({ label, model, status, attempts, cost_usd: cell("cost_usd", cost_usd), latency_ms, response_text }))));
+  if (row.field_correct || row.field_agreement) section(into, "Fields", table(judgedFields(row)));
+  if (row.votes && row.votes.length) section(into, "Votes", table(row.votes.map(({ model, label, status, attempts, cost_usd, latency_ms, response_text }) => ({ ...(label === undefined ? {} : { label }), model, status, attempts, cost_usd: cell("cost_usd", cost_usd), latency_ms, response_text }))));
   if (row.thoughts) section(into, "Thoughts", make("pre", row.thoughts));
   if (row.response_text !== null) section(into, row.status === "ok" ? "Raw answer" : "Last raw answer", make("pre", row.response_text));
-  const rest = Object.entries(row).filter(([name]) => !["output", "votes", "thoughts", "response_text", "evidence", "value_in_quote", "sources", "prompt", "prompt_turns", "prompt_note", "row_id"].includes(name));
+  const rest = Object.entries(row).filter(([name]) => !["output", "votes", "field_correct", "field_agreement", "thoughts", "response_text", "evidence", "value_in_quote", "sources", "prompt", "prompt_turns", "prompt_note", "row_id"].includes(name));
   section(into, "Columns", columnsTable(rest));
+}
+
+// Each field with what gold and the votes say of it, the wrong ones and those of least agreement first.
+function judgedFields(row) {
+  const leaves = (value, path = []) => value !== null && typeof value === "object" ? Object.entries(value).flatMap(([name, part]) => leaves(part, [...path, name])) : [[path, value]];
+  const under = (value, path) => path.reduce((inside, name) => inside === null || inside === undefined ? inside : inside[name], value);
+  const paths = leaves(row.field_correct ?? row.field_agreement).map(([path]) => path);
+  const fields = paths.map((path) => ({ path, right: under(row.field_correct, path), share: under(row.field_agreement, path) }));
+  const order = ({ right, share }) => (right === false ? 0 : 2) + (share ?? 1);
+  return fields.sort((a, b) => order(a) - order(b)).map(({ path, right, share }) => ({
+    field: path.join(".") || "output", value: under(row.output, path),
+    ...(row.field_agreement ? { agreement: share === null || share === undefined ? "" : `${Math.round(share * 100)} %` } : {}),
+    ...(row.field_correct ? { gold: right === true ? "right" : right === false ? "wrong" : "" } : {}),
+  }));
 }
 
 // Each value beside its quote, those without support first; a click shows where it stands.
