@@ -240,14 +240,16 @@ def test_a_kill_costs_the_calls_in_flight_once(bench: Bench) -> None:
     assert_right(bench)
 
 
-def test_under_a_cap_the_last_calls_are_smaller(bench: Bench) -> None:
+@pytest.mark.parametrize("keys", [{"max_cost_usd": 0.012}, {"budget": {"name": "team", "usd_per_day": 0.012}}])
+def test_where_money_ends_the_last_calls_are_smaller(bench: Bench, keys: dict[str, Any]) -> None:
     """Money that does not cover ten rows' worst case still answers fewer; billed as high as can be, the cap holds."""
     bench.rows(rows(60))
-    job(bench, max_cost_usd=0.012)
+    job(bench, **keys)
     with serving(clerk := Clerk(is_dear=True)) as gateway:
         direct(bench, gateway, code=4)
         told = assert_books(bench, gateway, cap="0.012", exact=True)
     assert told["ledger"]["ok"] > 10
+    assert clerk.sizes[0] == 10
     assert {size for size in clerk.sizes if size < 10}
     assert_right(bench)
 

@@ -77,8 +77,9 @@ class DailyBudget:
         # Days that have ended, with what this run spent in each.
         self._ended: list[tuple[str, int]] = []
         self._asking: asyncio.Task[None] | None = None
-        # What was used when more was refused: only another sum is worth another question.
-        self._refused_at: int | None = None
+        # What was used when more was refused, and for which worst case: only a smaller call, or another sum, is worth
+        # another question.
+        self._refused: tuple[int, int] | None = None
         self._lost: str | None = None
         budget.granted = budget.spent
 
@@ -122,7 +123,7 @@ class DailyBudget:
             self._ended.append((self._part.day, self._used))
         self._turns_at = next_time_of_day(now, time(), self.zone)
         self._part = Part(self.name, day_at(now, self.zone).isoformat(), self._run_id, self._budget.spent)
-        self._own, self._others, self._refused_at = 0, 0, None
+        self._own, self._others, self._refused = 0, 0, None
         self._budget.granted = self._budget.spent
         self._publish(self._part)
 
@@ -137,7 +138,8 @@ class DailyBudget:
         """Whether more is being asked for, so that a call of this worst case may wait for the answer."""
         if self._asking is not None and not self._asking.done():
             return True
-        if self._refused_at == self._used or self._lost is not None:
+        used, least = self._refused or (None, 0)
+        if (used == self._used and worst >= least) or self._lost is not None:
             return False
         self._asking = asyncio.create_task(self._widen(worst))
         return True
@@ -147,7 +149,7 @@ class DailyBudget:
         needed = _units(used + worst)
         await self._ask(needed + self._piece, needed)
         if self._own < needed and part is self._part:
-            self._refused_at = used
+            self._refused = (used, worst)
         # Not from within: whoever waits may ask again.
         asyncio.get_running_loop().call_soon(self._wake)
 

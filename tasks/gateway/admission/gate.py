@@ -158,11 +158,12 @@ class Gate:
                 return
             if self.end_if_late():
                 return
-            if place.divisible and not self.in_flight and not self.budget.fits(place.worst_usd):
+            try:
+                self.waiting_for, wait = self._closed(place, now)
+            except TooDear as error:
                 self._line.leave()
-                place.turn.set_exception(TooDear())
+                place.turn.set_exception(error)
                 continue
-            self.waiting_for, wait = self._closed(place.tokens, place.worst_usd, now)
             if self.termination is not None:
                 return
             if self.waiting_for is not None:
@@ -187,8 +188,8 @@ class Gate:
         self._alarm = None
         self._let_in()
 
-    def _closed(self, tokens: float, worst: int, now: float) -> tuple[str | None, float | None]:
-        """Why the gate is closed and for how many seconds; None seconds means until a call ends."""
+    def _closed(self, place: Place, now: float) -> tuple[str | None, float | None]:
+        """Why the gate is closed and for how many seconds; None seconds means until a call ends. Raises TooDear."""
         if self.breaker.is_open:
             if self.breaker.open_for(now) >= self._outage_s:
                 self.halt(outage(self._outage_s, self._last_upstream))
@@ -203,21 +204,32 @@ class Gate:
             return "concurrency", None
         if self.daily is not None:
             self.daily.follow_the_day()
-        if not self.budget.fits(worst):
-            if self.daily is not None and self.budget.fits_cap(worst):
-                # What is in flight may cost less than it could.
-                if self.daily.widens(worst) or self.in_flight:
-                    return "daily budget", None
-                self.halt(self.daily.spent_up(worst))
-                return "daily budget", 0.0
-            if self.in_flight or self.budget.is_quota:
-                return "budget", None
-            assert self.budget.cap is not None
-            self.halt(spent_up(self.budget.cap, self.budget.spent, worst))
-            return "budget", 0.0
-        if wait := self.limiter.wait(tokens, now):
+        if not self.budget.fits(place.worst_usd):
+            return self._short_of_money(place)
+        if wait := self.limiter.wait(place.tokens, now):
             return "rate limit", min(wait, LOOK_AGAIN_S) if self.limiter.paused(now) else wait
         return None, None
+
+    def _short_of_money(self, place: Place) -> tuple[str, float | None]:
+        """What a call that does not fit waits for; where that is nothing, the run ends. Raises TooDear."""
+        worst = place.worst_usd
+        if self.daily is not None and self.budget.fits_cap(worst):
+            # What is in flight may cost less than it could.
+            if self.daily.widens(worst) or self.in_flight:
+                return "daily budget", None
+            if place.divisible:
+                raise TooDear
+            self.halt(self.daily.spent_up(worst))
+            return "daily budget", 0.0
+        if self.in_flight:
+            return "budget", None
+        if place.divisible:
+            raise TooDear
+        if self.budget.is_quota:
+            return "budget", None
+        assert self.budget.cap is not None
+        self.halt(spent_up(self.budget.cap, self.budget.spent, worst))
+        return "budget", 0.0
 
     def _take(self, place: Place, now: float) -> Permit:
         self._on(Event.SENT)
