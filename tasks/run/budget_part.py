@@ -54,6 +54,11 @@ def part_in(root: Path) -> Part | None:
         return None
 
 
+def forget_part(output: Output) -> None:
+    """The results whose bill would tell what a killed run has spent are moved aside: its part counts whole."""
+    _publish(output, None)
+
+
 def _publish(output: Output, part: Part | None) -> None:
     """Without it the part of a run that is killed counts whole until its day ends: no money is spent for that."""
     path = output.root / FILE

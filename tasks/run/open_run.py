@@ -38,7 +38,7 @@ from rowmill.tasks.output.reprojection import Projection, keep_anew
 from rowmill.tasks.plan.input_checks import refuse_bad_input, refuse_emptied
 from rowmill.tasks.run.background import Background
 from rowmill.tasks.run.balance_check import preflight
-from rowmill.tasks.run.budget_part import join_budget, part_in
+from rowmill.tasks.run.budget_part import forget_part, join_budget, part_in
 from rowmill.tasks.run.callers import Callers
 from rowmill.tasks.run.canary import CanaryRun, close_left, seed_of
 from rowmill.tasks.run.expectation import expectation_of
@@ -87,6 +87,7 @@ class _Opening:
         output = self._stack.enter_context(closing(Output(Path(plan.job.output), self._mirror)))
         if options.fresh and (aside := output.set_aside(plan.run_id)) is not None:
             log.info("the earlier results were moved to %s", aside)
+            forget_part(output)
         before = output.manifest() or {}
         told = plan.job.model_copy(update={"output": plan.address})
         builder = ManifestBuilder(

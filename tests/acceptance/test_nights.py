@@ -205,6 +205,21 @@ def test_runs_of_one_budget_never_pass_it_though_one_is_killed(bench: Bench) -> 
         assert again.manifest["budget"]["name"] == "team-a"
 
 
+def test_fresh_gives_back_nothing_that_a_killed_run_may_have_spent(bench: Bench) -> None:
+    """Its results are moved aside, so its part of the day counts whole: the day's money is not spent a second time."""
+    with serving(lambda ask: Reply(text=GOOD, delay_s=0.02)) as gateway:
+        bench.rows(numbered(300))
+        budget = {"name": "team-b", "usd_per_day": 0.1}
+        bench.job(id="id", schema=PERSON, budget=budget, limits={"concurrency": 4}, params={"max_output_tokens": 400})
+        process = bench.start(gateway.url, "run", "job.yaml", "--direct", "-q")
+        gateway.wait_for(60)
+        process.kill()
+        process.communicate()
+        ended = direct(bench, gateway.url, "--fresh")
+        assert ended.code == 4, ended.err
+        assert money(gateway.books()["billed_usd"]) <= money("0.1")
+
+
 def test_a_budget_whose_store_is_away_is_refused_before_a_call(bench: Bench) -> None:
     """Exit 2, naming the store without its password."""
     with serving() as gateway:
