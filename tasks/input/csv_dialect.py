@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import io
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -188,9 +189,9 @@ def _best(separator: str | None, quote: str, escape: str | None, lines: bytes, e
         for found in (Syntax(parts, quote, one) for parts in ((separator,) if separator else SEPARATORS))
         if found.separator not in (quote, one)
     ]
-    several = [one for one in tried if one[1] > 1 and one[0] >= ALIKE]
+    several = [one for one in tried if one[2] > 1 and one[1] >= ALIKE]
     # The first of equals: a comma before a semicolon.
-    _, _, best = max(several, key=lambda one: one[:2]) if several else max(tried, key=lambda one: one[0])
+    *_, best = max(several, key=lambda one: one[:3]) if several else max(tried, key=lambda one: one[0])
     return best
 
 
@@ -201,13 +202,17 @@ def _quotes_are_text(syntax: Syntax, lines: bytes, encoding: str) -> bool:
     return found.count(True) >= QUOTES_ARE_TEXT and found.count(True) > found.count(False)
 
 
-def _alike(syntax: Syntax, lines: bytes, encoding: str) -> tuple[float, int]:
-    """Which share of the records has as many fields as the first, and how many that are."""
+def _alike(syntax: Syntax, lines: bytes, encoding: str) -> tuple[float, float, int]:
+    """Which share of the records has as many fields as the first, which share has the same number, two or more, as one
+    another, and how many fields the first has.
+    """
     found = list(_some(syntax, lines, encoding))
     fields = [None if one.fields is None else len(one.fields) for one in found]
     if not fields or not fields[0]:
-        return 0.0, 0
-    return fields.count(fields[0]) / len(fields), fields[0]
+        return 0.0, 0.0, 0
+    several = Counter(count for count in fields if count is not None and count > 1)
+    common = max(several.values(), default=0)
+    return fields.count(fields[0]) / len(fields), common / len(fields), fields[0]
 
 
 def _some(syntax: Syntax, lines: bytes, encoding: str) -> Iterator[Record]:
@@ -220,6 +225,10 @@ def _some(syntax: Syntax, lines: bytes, encoding: str) -> Iterator[Record]:
 def _in_single_quotes(syntax: Syntax, lines: bytes, encoding: str) -> bool:
     """Whether single quotes part the fields better, or stand around every value of a column."""
     single = replace(syntax, quote="'")
+    edge = re.escape(syntax.separator.encode())
+    wrapped = len(re.findall(rb"(?:^|%s)'[^'\n]*'(?=%s|\r?$)" % (edge, edge), lines, re.MULTILINE))
+    if wrapped <= lines.count(b'"'):
+        return False
     if _alike(single, lines, encoding)[0] > _alike(syntax, lines, encoding)[0]:
         return True
     rows = [one.fields for one in _some(syntax, lines, encoding) if one.fields is not None][1:]

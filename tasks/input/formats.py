@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -162,6 +163,12 @@ def format_of(file: InputFile) -> str:
 
 def _json_format(file: InputFile, known: str) -> str:
     head = _head_of_json(file, *of_files.state_of(file).values())
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise InputError(
+            "this is JSON in UTF-16, and JSON is UTF-8",
+            where=name_of(file),
+            hint=f"to get at its rows: iconv -f UTF-16 -t UTF-8 {file} > rows{file.suffix}",
+        )
     found = kind_of_json(head, is_all=len(head) < HEAD_BYTES)
     if found == "object":
         raise InputError(

@@ -127,6 +127,7 @@ def test_long_values_of_an_array_are_passed_over(tmp_path):
         ("r.jsonl", b'[{"a": 1}, {"a": 2}]', "this is a JSON array"),
         ("r.jsonl.gz", b'[\n{"a": 1}\n]\n', "this is a JSON array"),
         ("r.json", b'{\n "rows": [\n  {"a": 1}\n ]\n}\n', r"one JSON object over many lines.*jq -c '\.rows\[\]'"),
+        ("r.jsonl", '{"a": 1}'.encode("utf-16"), "JSON in UTF-16.*iconv"),
         ("r.xls", b"\xd0\xcf\x11\xe0" + bytes(99), "an Excel workbook of the old kind.*libreoffice"),
         ("r.ods", b"PK\x03\x04", "OpenDocument sheet.*libreoffice"),
         ("r.pdf", b"%PDF-1.7", "a PDF document.*attachments"),
