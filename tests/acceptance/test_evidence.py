@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import html
 import json
 import re
@@ -14,6 +15,7 @@ import pytest
 
 import rowmill
 from rowmill.flows.commands.report import write_report
+from rowmill.schemas.pack import read_pack
 from rowmill.tasks.output.evidence_marks import marked
 from tests.acceptance.test_run import MODELS, direct
 from tests.acceptance.test_view import CHROMIUM, HOSTILE, assert_harmless, browse, get, rows, texts, viewing
@@ -306,6 +308,43 @@ def test_marks_put_a_text_together_again():
     cut = marked(long, moved, "t")
     assert cut[0].text == cut[-1].text == "…"
     assert len("".join(piece.text for piece in cut)) < 1_000
+
+
+@pytest.mark.parametrize(("model", "structured"), [("gemini-3-pro", "native"), ("gemini-3-flash", "prompt")])
+def test_rows_that_share_a_call_have_their_own_evidence(bench, gateways, model, structured):
+    """Each entry has its quotes, looked up in its own row; a row that lacks support is asked again alone, by name, and
+    its part of the shared call stands where nothing better comes.
+    """
+    said = bodies("[r]", "[ir]", "[i]", "[r]", "[n]", "[r]")
+
+    def together(ask: Ask) -> Reply:
+        pack = read_pack(ask.prompt)
+        if pack is None:
+            return answered(dataclasses.replace(ask, seen=ask.seen + 1))
+        entries = [
+            {"row": token, "answer": json.loads(answered(dataclasses.replace(ask, prompt=own)).text)}
+            for token, own in pack.rows
+        ]
+        return Reply(text=json.dumps({"rows": entries}), output=60)
+
+    gateway = gateways(together)
+    bench.rows(said)
+    bench.job(**ASKED, model=model, structured=structured, rows_per_call=6, params={"max_output_tokens": 500})
+    ended = direct(bench, gateway.url)
+    assert ended.code == 0, ended.err
+    results = bench.results()
+    assert_balanced(ended.manifest, results)
+    assert_spans(results, said, ended.manifest)
+    assert len(gateway.asks) == 1 + 1 + 2 + 2
+    assert gateway.asks[0].prompt.count("Answer in two parts") == 1
+    assert results["status"].to_list() == ["ok"] * 6
+    assert results["attempts"].to_list() == [1, 2, 3, 1, 3, 1]
+    lacking = [{name for name, told in evidence(results, row).items() if told[-1] == "none"} for row in range(6)]
+    assert lacking == [set(), set(), {"/who"}, set(), set(evidence(results, 0)), set()]
+    assert "'Ada King of Lovelace' does not stand in the text" in gateway.asks[1].request + gateway.asks[2].request
+    calls = len(gateway.asks)
+    assert direct(bench, gateway.url).code == 0
+    assert len(gateway.asks) == calls
 
 
 REFUSED = {
