@@ -1,8 +1,8 @@
 """Quote form: when two texts are the same passage though they were typeset differently.
 
-They are where only white space, the Unicode form (NFKC), quotation marks, hyphens or invisible characters differ. Two
-things are kept, because they change what a text says: white space between digits (12 34 is not 1234), and hyphens
-anywhere but between letters (-5 is not 5, 5-10 is not 510).
+They are where only white space, the Unicode form (NFKC), quotation marks, hyphens or invisible characters differ. Three
+things are kept, because they change what a text says: white space between digits (12 34 is not 1234), hyphens anywhere
+but between letters (-5 is not 5, 5-10 is not 510), and powers and fractions behind a digit (10² is not 102).
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ _INVISIBLE = re.compile(f"[{re.escape(QUOTES)}{UNSEEN}]+")
 _HYPHEN = re.compile(f"[{re.escape(HYPHENS)}]")
 _ASCII_DROPPED = str.maketrans("", "", "'\"`-\t\n\x0b\x0c\r\x1c\x1d\x1e\x1f ")
 _ASCII_QUOTES = str.maketrans("", "", "'\"`")
+# Powers and fractions behind a digit, which NFKC would make one number with it.
+_BEHIND_DIGIT = re.compile("(?<=[0-9０-９])[\u00b2\u00b3\u00b9\u00bc-\u00be\u2070-\u2089\u2150-\u215f]")
 _BETWEEN_LETTERS = re.compile(r"-(?<=[^\W\d_]-)(?=[^\W\d_])")
 _BETWEEN_DIGITS = re.compile(r" (?<=\d )(?=\d)")
 # Where NFKC changes characters: the rest of the planes is letters that it leaves alone.
@@ -84,7 +86,8 @@ def strict_form(text: str) -> str:
     if text.isascii():
         plain = text.translate(_ASCII_QUOTES)
     else:
-        plain = unicodedata.normalize("NFKC", _HYPHEN.sub("-", _INVISIBLE.sub("", text)))
+        apart = _BEHIND_DIGIT.sub("\x01\\g<0>", _HYPHEN.sub("-", _INVISIBLE.sub("", text)))
+        plain = unicodedata.normalize("NFKC", apart)
     spaced = " ".join(plain.split())
     # A mark that stays, so that white space which goes does not bring digits together.
     kept = _BETWEEN_DIGITS.sub("\x00", spaced).replace(" ", "").replace("\x00", " ")

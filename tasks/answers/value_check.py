@@ -22,7 +22,7 @@ _NUMBER = re.compile(r"(?<![\d.,])[+-]?(?:\d+(?:[.,' ’_]\d+)*)")
 # What makes a number of another size stand beside its digits.
 _SCALE = re.compile(
     r"%|‰|percent|prozent|hundred|thousand|million|billion|trillion|tausend|mio|mrd|mill|mia|lakh|crore|dozen|half"
-    r"|\de[+-]?\d|\d\s?(?:k|m|bn|b|tn|t)\b|[百千万亿億兆만억]|/",
+    r"|\de[+-]?\d|\d\s?(?:k|m|bn|b|tn|t)\b|[百千万亿億兆만억]|[/⁄]",
     re.IGNORECASE,
 )
 _DIGITS = re.compile(r"\d+")
