@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -54,8 +54,23 @@ def job_of(keys: Mapping[str, Any], where: str, places: Places = dict) -> Job:
         return Job.model_validate(keys)
     except ValidationError as error:
         known = places()
-        found = [_explain(one) + _at(one["loc"], known) for one in error.errors(include_url=False)]
+        wrong = _of_input(error.errors(include_url=False), keys.get("input"))
+        found = [_explain(one) + _at(one["loc"], known) for one in wrong]
         raise JobError("; ".join(found), where=where, hint="") from None
+
+
+def _of_input(errors: Sequence[Any], given: object) -> list[Any]:
+    """The errors with those of `input` about what was meant by it: a query where it is a mapping, else a path."""
+    found = []
+    for error in errors:
+        loc = error["loc"]
+        if loc[:1] == ("input",) and len(loc) > 1:
+            if isinstance(given, Mapping) != (loc[1] == Query.__name__):
+                continue
+            what = error["msg"] if isinstance(given, Mapping) else "it is a path, `-`, or {query, connection}"
+            error = {**error, "loc": ("input", *loc[2:]), "msg": what}
+        found.append(error)
+    return found
 
 
 def resolve_job(job: Job, base: Path) -> Job:

@@ -279,3 +279,18 @@ def test_another_run_holds_the_output(tmp_path):
             take_rows(asked, anew=True)
     finally:
         os.close(held)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (5, r"test: input: it is a path, `-`, or \{query, connection\}$"),
+        (["a.csv", "b.csv"], "test: input: it is a path"),
+        ({"sql": "SELECT 1"}, r"the key 'input.query' is missing; unknown key 'input.sql'"),
+        ({"query": "SELECT 1", "conection": "x"}, r"unknown key 'input.conection': did you mean 'connection'\?$"),
+    ],
+)
+def test_an_input_that_is_neither_a_path_nor_a_query_says_what_it_can_be(tmp_path, given, told):
+    """About what was meant: the keys of a query where it is one."""
+    with pytest.raises(JobError, match=told):
+        job(tmp_path, given)
