@@ -60,13 +60,16 @@ class RowBilling:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A body as it goes over the wire. `size` are its bytes without media, `tokens` what it is expected to use."""
+    """A body as it goes over the wire. `size` are its bytes without media, `tokens` what it is expected to use, for so
+    many rows.
+    """
 
     content: bytes
     size: int
     media: int
     tokens: float
     worst: WorstCase
+    rows: int = 1
 
 
 class Caller:
@@ -83,13 +86,13 @@ class Caller:
         # What thoughts beside the limit of an answer may cost, as it was seen, in 10⁻¹² USD.
         self._thoughts_usd = 0
 
-    def prepare(self, body: dict[str, Any], *, media: int = 0, media_chars: int = 0) -> Prepared:
+    def prepare(self, body: dict[str, Any], *, media: int = 0, media_chars: int = 0, rows: int = 1) -> Prepared:
         """The bytes of a body, and the most they can cost."""
         content = self._protocol.wire(body, stream=self._stream)
         worst = worst_case(self.model, body, len(content))
         size = len(content) - media_chars
-        tokens = self._estimate.tokens(size, worst.output_tokens, self.gate.in_flight)
-        return Prepared(content, size, media, tokens + self.model.media_tokens * media, worst)
+        tokens = self._estimate.tokens(size, worst.output_tokens, self.gate.in_flight, rows)
+        return Prepared(content, size, media, tokens + self.model.media_tokens * media, worst, rows)
 
     async def enter(self, prepared: Prepared, rows: Sequence[int], *, divisible: bool = False) -> Permit:
         """Wait for the turn of the call. Raises Halted; TooDear where one that is `divisible` fits no more money."""
@@ -130,7 +133,7 @@ class Caller:
         excused = self._thought_beyond(prepared.worst, spent.usage, cost)
         self.gate.release(permit, used_tokens=used, cost_usd=cost, failure=failure, excused=excused)
         if used is not None and not prepared.media:
-            self._estimate.learn(prepared.size, spent.usage)
+            self._estimate.learn(prepared.size, spent.usage, prepared.rows)
         return spent
 
     def landed(self, rows: Sequence[int]) -> None:

@@ -254,7 +254,7 @@ class PackCall:
         if all(seat.told.done() for seat in self._seats):
             raise Halted
         caller = self._caller
-        prepared = caller.prepare(pack.body)
+        prepared = caller.prepare(pack.body, rows=len(self._seats))
         common = max(0, prepared.size - sum(pack.sizes))
         billing = PackBilling(self._seats, with_common(pack.sizes, common))
         permit = await caller.enter(prepared, billing.rows, divisible=True)

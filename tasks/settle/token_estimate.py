@@ -17,22 +17,25 @@ SPREADS_HELD = 3.0
 
 @dataclass(slots=True)
 class TokenEstimate:
-    """What a call will use, learned from those before: input tokens by its bytes, output tokens by their mean."""
+    """What a call will use, learned from those before: input tokens by its bytes, output tokens by their mean a row."""
 
     bytes_a_token: float = BYTES_A_TOKEN
     output: float = FIRST_OUTPUT_GUESS
     variance: float = 0.0
     seen: int = 0
 
-    def tokens(self, size: int, bound: int, in_flight: int) -> float:
-        """What to reserve: the mean, and a share of how far all that are in flight may stray from it together."""
-        straying = SPREADS_HELD * math.sqrt(self.variance / (in_flight + 1))
-        return size / self.bytes_a_token + min(self.output + straying, bound)
+    def tokens(self, size: int, bound: int, in_flight: int, rows: int = 1) -> float:
+        """What to reserve for a call of so many rows: the mean, and a share of how far all that are in flight may stray
+        from it together.
+        """
+        straying = SPREADS_HELD * math.sqrt(rows * self.variance / (in_flight + 1))
+        return size / self.bytes_a_token + min(rows * self.output + straying, bound)
 
-    def learn(self, size: int, usage: Usage) -> None:
+    def learn(self, size: int, usage: Usage, rows: int = 1) -> None:
         self.seen = min(self.seen + 1, LEARNED_FROM)
         if usage.input:
             self.bytes_a_token += (size / usage.input - self.bytes_a_token) / self.seen
-        off = usage.billed_output - self.output
+        told = usage.billed_output / rows
+        off = told - self.output
         self.output += off / self.seen
-        self.variance += (off * (usage.billed_output - self.output) - self.variance) / self.seen
+        self.variance += (off * (told - self.output) - self.variance) / self.seen

@@ -1,0 +1,16 @@
+"""What calls will use is learned by the row, however many rows they ask."""
+
+from __future__ import annotations
+
+from rowmill.schemas.usage import Usage
+from rowmill.tasks.settle.token_estimate import TokenEstimate
+
+
+def test_calls_of_ten_rows_teach_what_one_row_takes() -> None:
+    """A row that is asked alone after packs of ten reserves a tenth of their output, and a pack ten times its own."""
+    estimate = TokenEstimate()
+    for _ in range(50):
+        estimate.learn(4_000, Usage(1_000, 400, 100), rows=10)
+    alone, packed = estimate.tokens(4_000, 10_000, 9), estimate.tokens(4_000, 10_000, 9, 10)
+    assert 1_050 <= alone <= 1_060
+    assert 1_500 <= packed <= 1_510
