@@ -82,6 +82,10 @@ def _dispatch(args: argparse.Namespace) -> ExitCode:
         from rowmill.flows.commands.estimate import estimate_command
 
         return asyncio_run(estimate_command(args))
+    if args.command == "tune":
+        from rowmill.flows.commands.tune import tune_command
+
+        return asyncio_run(tune_command(args))
     if args.command == "check":
         from rowmill.flows.commands.check import check_command
 

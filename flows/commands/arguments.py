@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ def parser() -> argparse.ArgumentParser:
         "--gold-by", metavar="NAME", help="the annotator who decides where people disagree, or: majority (default)"
     )
     _add_estimate(commands)
+    _add_tune(commands)
     _add_check(commands)
     _add_models(commands)
     status = commands.add_parser("status", help="how far a run has got, read from its files alone; works while it runs")
@@ -128,6 +130,39 @@ def _add_estimate(commands: Any) -> None:
     )
     estimate.add_argument("--json", action="store_true", help="print the forecast as one JSON object on stdout")
     estimate.add_argument("-q", "--quiet", action="store_true", help="write estimate.json and print nothing")
+
+
+def _add_tune(commands: Any) -> None:
+    tune = commands.add_parser("tune", help="find the cheapest way of asking that is right often enough, on gold rows")
+    tune.add_argument("job", metavar="JOB", help="the job file (.yaml, .toml or .json); it names a gold column")
+    tune.add_argument(
+        "--target", type=_share, required=True, metavar="X", help="share of gold rows that must be right, such as 0.95"
+    )
+    tune.add_argument(
+        "--budget", type=_positive_usd, required=True, metavar="USD", help="what the comparison may cost at the most"
+    )
+    tune.add_argument(
+        "--margin",
+        type=_share,
+        default=0.02,
+        metavar="X",
+        help="how far below the target the 95 %% interval of the marked plan may reach (default: %(default)s)",
+    )
+    tune.add_argument("--seed", type=int, default=0, help="which gold rows choose and which judge (default: 0)")
+    _add_overrides(tune)
+    _add_sandbox(tune, "start a sandbox and compare the plans on it")
+    tune.add_argument("--json", action="store_true", help="print the comparison as one JSON object on stdout")
+    tune.add_argument("-q", "--quiet", action="store_true", help="write tune.json and tuned.yaml and print nothing")
+
+
+def _positive_usd(text: str) -> Decimal:
+    try:
+        amount = Decimal(text)
+    except InvalidOperation:
+        amount = Decimal(0)
+    if not amount.is_finite() or amount <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no sum of money above 0, such as 20 or 0.50")
+    return amount
 
 
 def _add_sandbox(command: argparse.ArgumentParser, does: str) -> None:

@@ -1,0 +1,127 @@
+"""Plans: the ways of asking that a job leaves open, each a job of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import product
+from pathlib import PurePath
+from typing import Any
+
+from rowmill.schemas.catalogue import Model, builtin_catalogue
+from rowmill.schemas.errors import JobError
+from rowmill.schemas.job import Job
+from rowmill.tasks.job.job_file import job_of
+from rowmill.tasks.plan.input_checks import refuse_impossible
+from rowmill.tasks.plan.label_prompt import as_asked
+
+VOTES = (1, 3)
+ROWS_PER_CALL = (1, 5, 10)
+# Keys of a job that a plan may set, as they are written in its name.
+SHORT = {"params.thinking": "thinking", "label.votes": "votes", "label.escalate.model": "escalate to"}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A way of asking. `job` has an output of its own; `calls` is how many calls 1,000 rows take at the most."""
+
+    name: str
+    settings: Mapping[str, Any]
+    job: Job
+    calls: float
+    impossible: str | None = None
+
+
+def plans_of(job: Job, catalogue: Mapping[str, Model]) -> list[Plan]:
+    """The plans of a job, those with the fewest calls and the cheapest model first. The job's own is among them.
+
+    Models are those of the catalogue that the job's own model is from, if they have a price. What a model or a job
+    rules out is left out; what only shows when everything is put together is a plan that is impossible.
+    """
+    models = _models(job, catalogue)
+    found: dict[str, Plan] = {}
+    for settings in _settings(job, models):
+        plan = _plan(job, settings, catalogue)
+        found.setdefault(plan.name, plan)
+    return sorted(found.values(), key=lambda plan: (_dearness(catalogue[plan.job.model]), plan.calls, plan.name))
+
+
+def _models(job: Job, catalogue: Mapping[str, Model]) -> list[Model]:
+    builtin = builtin_catalogue()
+    of_gateway = job.model in builtin
+    chosen = [
+        model
+        for name, model in catalogue.items()
+        if name == job.model or (model.price is not None and (name in builtin) == of_gateway)
+    ]
+    return sorted(chosen, key=_dearness)
+
+
+def _dearness(model: Model) -> int:
+    return model.price.output_usd if model.price is not None else 0
+
+
+def _settings(job: Job, models: list[Model]) -> Iterator[dict[str, Any]]:
+    strongest = models[-1]
+    votes_key = _votes_key(job)
+    # Many votes at temperature 0 with one order of labels are one answer many times.
+    may_vote = votes_key is not None and not (job.params.temperature == 0 and not (job.label and job.label.shuffle))
+    votes = sorted({1, *VOTES, _votes(job)}) if may_vote else [_votes(job)]
+    packed = sorted({*ROWS_PER_CALL, job.rows_per_call}) if _may_share_calls(job) else [1]
+    for model in models:
+        levels: tuple[str | None, ...] = model.thinking_levels or (None,)
+        for level, count, rows in product(levels, votes, packed):
+            told: dict[str, Any] = {"model": model.name, "params.thinking": level, "rows_per_call": rows}
+            if votes_key is not None:
+                told[votes_key] = count
+            if job.label is not None:
+                yield {**told, "label.escalate": None}
+                if count > 1 and model is not strongest:
+                    yield {**told, "label.escalate.model": strongest.name}
+            else:
+                yield told
+
+
+def _votes_key(job: Job) -> str | None:
+    if job.label is not None:
+        return "label.votes"
+    return "votes" if "votes" in type(job).model_fields and job.output_schema is not None else None
+
+
+def _votes(job: Job) -> int:
+    return job.label.votes if job.label is not None else int(getattr(job, "votes", 1))
+
+
+def _may_share_calls(job: Job) -> bool:
+    return not (job.attachments or job.tools or job.params.search) and (job.prompt is not None or job.label is not None)
+
+
+def _plan(job: Job, settings: Mapping[str, Any], catalogue: Mapping[str, Model]) -> Plan:
+    shown = {key: value for key, value in settings.items() if value not in (None, 1)}
+    name = " ".join(str(value) if key == "model" else f"{SHORT.get(key, key)}={value}" for key, value in shown.items())
+    folder = "".join(sign if sign.isalnum() or sign in "-._=" else "_" for sign in name)
+    votes, rows = settings.get("label.votes", settings.get("votes", 1)), settings["rows_per_call"]
+    calls = 1_000 * votes / rows
+    keys = job.model_dump(mode="json", by_alias=True)
+    for key, value in settings.items():
+        _set(keys, key, value)
+    keys["output"] = _below(job.output, folder)
+    try:
+        made = job_of(keys, name)
+        refuse_impossible(as_asked(made), catalogue[made.model])
+    except JobError as error:
+        return Plan(name, shown, job.model_copy(update={"model": settings["model"]}), calls, error.what)
+    return Plan(name, shown, made, calls)
+
+
+def _set(keys: dict[str, Any], key: str, value: Any) -> None:
+    *sections, last = key.split(".")
+    for section in sections:
+        if not isinstance(keys.get(section), dict):
+            keys[section] = {}
+        keys = keys[section]
+    keys[last] = value
+
+
+def _below(output: str, folder: str) -> str:
+    return str(PurePath(output, "plans", folder))

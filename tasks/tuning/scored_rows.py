@@ -1,0 +1,99 @@
+"""Scored rows: what a plan's output tells of its gold rows, and accuracy and cost with their intervals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import NormalDist
+
+import polars as pl
+
+from rowmill.schemas.tuning import Measure
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """One gold row: the share of it that is right (0 or 1 for a label), and what it cost in USD where that is known."""
+
+    right: float
+    usd: float | None
+
+
+Z_95 = NormalDist().inv_cdf(0.975)
+
+
+def scored_rows(results: Path, rows: Collection[int]) -> dict[int, Scored]:
+    """The rows that are settled, by position. A row that is not ok is wrong; one whose gold is no gold is left out."""
+    parts = sorted(results.glob("part-*.parquet"))
+    found: dict[int, Scored] = {}
+    for part in parts:
+        frame = pl.read_parquet(part)
+        frame = frame.filter(pl.col("row_index").is_in(list(rows)))
+        for row in frame.select(pl.col("row_index", "status", "cost_usd", "^(correct|field_correct)$")).iter_rows(
+            named=True
+        ):
+            right = _share_right(row)
+            if right is not None:
+                usd = None if row["cost_usd"] is None else float(row["cost_usd"])
+                found[row["row_index"]] = Scored(right, usd)
+    return found
+
+
+def _share_right(row: Mapping[str, object]) -> float | None:
+    told = row.get("correct", row.get("field_correct"))
+    if isinstance(told, bool):
+        return float(told)
+    fields = list(_booleans(told))
+    if fields:
+        return sum(fields) / len(fields)
+    return None if row["status"] == "ok" else 0.0
+
+
+def _booleans(value: object) -> list[bool]:
+    """The verdicts of a struct of any depth; fields without gold have none."""
+    if isinstance(value, bool):
+        return [value]
+    if isinstance(value, Mapping):
+        return [one for part in value.values() for one in _booleans(part)]
+    if isinstance(value, list):
+        return [one for part in value for one in _booleans(part)]
+    return []
+
+
+def interval(shares: Collection[float], z: float) -> tuple[float, float, float]:
+    """(mean, low, high) of shares right: Wilson's interval, for as many rows as the shares' own spread is worth."""
+    count = len(shares)
+    if not count:
+        return 0.0, 0.0, 1.0
+    mean = sum(shares) / count
+    spread = sum((share - mean) ** 2 for share in shares) / count
+    # Of rows with many fields each, one tells more than a yes or no does.
+    worth = count * (mean * (1 - mean) / spread if spread > 0 else 1.0)
+    z2 = z * z
+    middle = (mean + z2 / (2 * worth)) / (1 + z2 / worth)
+    half = z / (1 + z2 / worth) * math.sqrt(mean * (1 - mean) / worth + z2 / (4 * worth * worth))
+    return mean, max(0.0, middle - half), min(1.0, middle + half)
+
+
+def cost_interval(amounts: Collection[float | None], z: float) -> tuple[float, float, float] | None:
+    """(mean, low, high) of a row's cost in USD; None where a price is unknown or there is no row."""
+    known = [amount for amount in amounts if amount is not None]
+    if not known or len(known) < len(amounts):
+        return None
+    mean = sum(known) / len(known)
+    if len(known) == 1:
+        return mean, 0.0, math.inf
+    error = math.sqrt(sum((one - mean) ** 2 for one in known) / (len(known) - 1) / len(known))
+    return mean, max(0.0, mean - z * error), mean + z * error
+
+
+def measure(scored: Collection[Scored], z: float = Z_95) -> Measure:
+    """Accuracy and cost of these rows, each with an interval of `z` standard errors either way."""
+    if not scored:
+        return Measure()
+    accuracy, low, high = interval([one.right for one in scored], z)
+    cost = cost_interval([one.usd for one in scored], z)
+    usd = [None, None, None] if cost is None else [1_000 * amount for amount in cost]
+    return Measure(len(scored), accuracy, low, high, *usd)
