@@ -18,6 +18,9 @@ from rowmill.schemas.time_zone import TimeZone
 # Money is kept in whole 10⁻¹² USD; a cap beyond this is a slip.
 MONEY_MOST = 10**9
 
+# Sections and keys that say how a row is asked, and that a variant may set.
+VARIED = ("prompt", "system", "schema", "structured", "label", "params", "evidence")
+
 Thinking = Literal["low", "high"]
 Structured = Literal["auto", "native", "prompt"]
 PACK_MOST = 100
@@ -237,6 +240,11 @@ class Job(Part):
         description="Column with the right output of each row (an object, or JSON text), or a section: every field is "
         "held against it. Never shown to the model",
     )
+    variants: Later[ForNothing[dict[str, dict[str, Any]]]] = Field(
+        default_factory=dict,
+        description="Other ways of asking, for rowmill tune to compare: name → job keys and their values, dotted where "
+        "they stand in a section (prompt, system, label.guidelines, label.examples, params.temperature)",
+    )
     rows_per_call: Later[ForAnswers[int]] = Field(
         1,
         ge=1,
@@ -333,6 +341,15 @@ class Job(Part):
                 if value.count(name) > 1:
                     raise ValueError(f"the field {name!r} stands twice")
         return value
+
+    @field_validator("variants")
+    @classmethod
+    def _variants(cls, told: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for name, keys in told.items():
+            for key in keys:
+                if key.split(".")[0] not in VARIED:
+                    raise ValueError(f"{name}: {key} is nothing that a variant may set: {', '.join(VARIED)}")
+        return told
 
     @field_validator("keep", "attachments", "evidence_columns")
     @classmethod

@@ -18,7 +18,13 @@ from rowmill.tasks.plan.label_prompt import as_asked
 VOTES = (1, 3)
 ROWS_PER_CALL = (1, 5, 10)
 # Keys of a job that a plan may set, as they are written in its name.
-SHORT = {"params.thinking": "thinking", "label.votes": "votes", "label.escalate.model": "escalate to"}
+SHORT = {
+    "params.thinking": "thinking",
+    "label.votes": "votes",
+    "votes.most": "votes",
+    "label.escalate.model": "escalate to",
+    "votes.escalate.model": "escalate to",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +46,8 @@ def plans_of(job: Job, catalogue: Mapping[str, Model]) -> list[Plan]:
     """
     models = _models(job, catalogue)
     found: dict[str, Plan] = {}
-    for settings in _settings(job, models):
-        plan = _plan(job, settings, catalogue)
+    for settings, variant in product(_settings(job, models), (None, *job.variants)):
+        plan = _plan(job, settings if variant is None else {**settings, "variant": variant}, catalogue)
         found.setdefault(plan.name, plan)
     return sorted(found.values(), key=lambda plan: (_dearness(catalogue[plan.job.model]), plan.calls, plan.name))
 
@@ -63,33 +69,31 @@ def _dearness(model: Model) -> int:
 
 def _settings(job: Job, models: list[Model]) -> Iterator[dict[str, Any]]:
     strongest = models[-1]
-    votes_key = _votes_key(job)
-    # Many votes at temperature 0 with one order of labels are one answer many times.
-    may_vote = votes_key is not None and not (job.params.temperature == 0 and not (job.label and job.label.shuffle))
-    votes = sorted({1, *VOTES, _votes(job)}) if may_vote else [_votes(job)]
     packed = sorted({*ROWS_PER_CALL, job.rows_per_call}) if _may_share_calls(job) else [1]
     for model in models:
         levels: tuple[str | None, ...] = model.thinking_levels or (None,)
-        for level, count, rows in product(levels, votes, packed):
-            told: dict[str, Any] = {"model": model.name, "params.thinking": level, "rows_per_call": rows}
-            if votes_key is not None:
-                told[votes_key] = count
-            if job.label is not None:
-                yield {**told, "label.escalate": None}
-                if count > 1 and model is not strongest:
-                    yield {**told, "label.escalate.model": strongest.name}
-            else:
-                yield told
+        for level, rows, votes in product(levels, packed, _ways_to_vote(job, model, strongest)):
+            yield {"model": model.name, "params.thinking": level, "rows_per_call": rows, **votes}
 
 
-def _votes_key(job: Job) -> str | None:
+def _ways_to_vote(job: Job, model: Model, strongest: Model) -> Iterator[dict[str, Any]]:
+    """One vote or several, several also with the strongest model where they disagree."""
+    section, count_key = ("label", "label.votes") if job.label is not None else ("votes", "votes.most")
+    own = job.label.votes if job.label is not None else job.votes.most if job.votes is not None else 1
+    for votes in sorted({1, *VOTES, own}) if _may_vote(job) else [own]:
+        if job.label is None and votes == 1:
+            yield {"votes": None}
+            continue
+        yield {count_key: votes, f"{section}.escalate": None}
+        if votes > 1 and model is not strongest:
+            yield {count_key: votes, f"{section}.escalate": None, f"{section}.escalate.model": strongest.name}
+
+
+def _may_vote(job: Job) -> bool:
+    """Votes at temperature 0 with one order of labels are one answer many times; a text has no fields to vote on."""
     if job.label is not None:
-        return "label.votes"
-    return "votes" if "votes" in type(job).model_fields and job.output_schema is not None else None
-
-
-def _votes(job: Job) -> int:
-    return job.label.votes if job.label is not None else int(getattr(job, "votes", 1))
+        return job.params.temperature != 0 or job.label.shuffle
+    return job.params.temperature != 0 and job.output_schema is not None
 
 
 def _may_share_calls(job: Job) -> bool:
@@ -100,11 +104,12 @@ def _plan(job: Job, settings: Mapping[str, Any], catalogue: Mapping[str, Model])
     shown = {key: value for key, value in settings.items() if value not in (None, 1)}
     name = " ".join(str(value) if key == "model" else f"{SHORT.get(key, key)}={value}" for key, value in shown.items())
     folder = "".join(sign if sign.isalnum() or sign in "-._=" else "_" for sign in name)
-    votes, rows = settings.get("label.votes", settings.get("votes", 1)), settings["rows_per_call"]
+    votes, rows = settings.get("label.votes", settings.get("votes.most", 1)), settings["rows_per_call"]
     calls = 1_000 * votes / rows
-    keys = job.model_dump(mode="json", by_alias=True)
-    for key, value in settings.items():
-        _set(keys, key, value)
+    keys = job.model_dump(mode="json", by_alias=True, exclude={"variants"})
+    for key, value in {**settings, **job.variants.get(settings.get("variant", ""), {})}.items():
+        if key != "variant":
+            _set(keys, key, value)
     keys["output"] = _below(job.output, folder)
     try:
         made = job_of(keys, name)

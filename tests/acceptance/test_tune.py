@@ -113,3 +113,26 @@ def test_what_cannot_be_compared_is_refused_in_one_line(bench, args, job, said):
     assert ended.code == 2
     assert said in ended.err
     assert "Traceback" not in ended.err
+
+
+def test_fields_are_tuned_as_labels_are(bench, sandboxes):
+    """For an extraction the share of right fields counts: a plan is marked, and its figures are of fields."""
+    sandbox = sandboxes()
+    schema = {"type": "object", "properties": {"name": {"type": "string"}, "age": {"type": "integer"}}}
+    bench.rows([{"id": f"r{n}", "text": f"person {n}"} for n in range(80)])
+    bench.job(id="id", schema={**schema, "required": ["name", "age"]}, keep=["text"])
+    assert bench.run(sandbox.base_url, "run", "job.yaml", "--direct").code == 0
+    answers = bench.results()["output"].to_list()
+    bench.rows([{"id": f"r{n}", "text": f"person {n}", "truth": answers[n]} for n in range(80)])
+    bench.job(
+        id="id", schema={**schema, "required": ["name", "age"]}, gold="truth", output="tuned",
+        params={"temperature": 0, "max_output_tokens": 400}, rows_per_call=1,
+    )  # fmt: skip
+    ended = bench.run(
+        sandbox.base_url, "tune", "job.yaml", "--json", "--target", "0.5", "--budget", "5", "--margin", "0.4"
+    )
+    told = json.loads(ended.out)
+    assert ended.code in (0, 3), ended.err
+    asked = [plan for plan in told["plans"] if plan["rows"]]
+    assert len(asked) == len(told["plans"])
+    assert any(plan["accuracy"] > 0 for plan in asked)

@@ -153,5 +153,17 @@ def test_plans_of_a_job_are_those_that_it_leaves_open() -> None:
     assert {plan.job.rows_per_call for plan in plans} == {1, 5, 10}
     assert any(plan.job.label and plan.job.label.escalate for plan in plans)
     assert all(plan.impossible is None for plan in plans)
+    fields = Job.model_validate(
+        {"model": "gemini-3-pro", "input": "/i", "output": "/o", "prompt": "{{ t }}", "gold": "g",
+         "schema": {"type": "object", "properties": {"a": {"type": "string"}}}}
+    )  # fmt: skip
+    voted = plans_of(fields, builtin_catalogue())
+    assert {plan.job.votes.most if plan.job.votes else 1 for plan in voted} == {1, 3}
+    assert any(plan.job.votes and plan.job.votes.escalate for plan in voted)
+    assert all(plan.impossible is None for plan in voted)
+    varied = plans_of(job.model_copy(update={"variants": {"short": {"prompt": "{{ t }}!"}}}), builtin_catalogue())
+    assert len(varied) == 2 * len(plans)
+    assert {plan.job.prompt for plan in varied} == {"{{ t }}", "{{ t }}!"}
+    assert all(("variant=short" in plan.name) == (plan.job.prompt == "{{ t }}!") for plan in varied)
     alone = plans_of(job.model_copy(update={"attachments": ["photo"]}), builtin_catalogue())
     assert {plan.job.rows_per_call for plan in alone} == {1}
