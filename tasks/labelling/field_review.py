@@ -8,6 +8,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from rowmill.schemas.fields import FieldVotes
 from rowmill.schemas.json_text import decode_json, encode_json
 from rowmill.schemas.outcome import Status
@@ -20,7 +23,7 @@ from rowmill.tasks.labelling.review import Texts
 from rowmill.tasks.output.part_writer import FIELD_AGREEMENT
 from rowmill.tasks.system.durable import published
 
-COLUMNS = ["row_id", "row_index", "votes"]
+COLUMNS = ["row_id", "row_index"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,6 @@ class _Doubt:
     lowest: float
     row_id: str
     row_index: int
-    votes: Sequence[Mapping[str, Any]]
     fields: Mapping[str, float]
 
     @property
@@ -64,7 +66,7 @@ def _doubts(number: int, part: Path, below: float, tree: FieldTree) -> Iterator[
             fields = {name: told[place] for name, told in shares.items() if told[place] < below}
             if fields:
                 row = batch.slice(place, 1).select(COLUMNS).to_pylist()[0]
-                yield _Doubt(number, min(fields.values()), row["row_id"], row["row_index"], row["votes"], fields)
+                yield _Doubt(number, min(fields.values()), row["row_id"], row["row_index"], fields)
 
 
 def _lines(
@@ -74,17 +76,31 @@ def _lines(
     lines: dict[int, bytes] = {}
     by_place = sorted(range(len(found)), key=lambda place: (found[place].part, found[place].row_index))
     for part, places in groupby(by_place, key=lambda place: found[place].part):
-        text_of = texts(parts[part])
-        for place in places:
+        text_of, chosen = texts(parts[part]), list(places)
+        votes = _votes(parts[part], {found[place].row_index for place in chosen})
+        for place in chosen:
             one = found[place]
-            lines[place] = encode_json(_line(one, text_of(one.row_index), validator, tree)) + b"\n"
+            line = _line(one, votes[one.row_index], text_of(one.row_index), validator, tree)
+            lines[place] = encode_json(line) + b"\n"
     yield from (lines[place] for place in range(len(found)))
 
 
-def _line(one: _Doubt, text: str, validator: Validator, tree: FieldTree) -> dict[str, Any]:
+def _votes(part: Path, rows: set[int]) -> dict[int, Sequence[Mapping[str, Any]]]:
+    """The votes about some rows of a part."""
+    wanted = pa.array(sorted(rows), pa.int64())
+    found: dict[int, Sequence[Mapping[str, Any]]] = {}
+    for batch in answered_batches([part], ["row_index", "votes"]):
+        some = batch.filter(pc.is_in(batch["row_index"], wanted))
+        found |= zip(some["row_index"].to_pylist(), some["votes"].to_pylist(), strict=True)
+    return found
+
+
+def _line(
+    one: _Doubt, votes: Sequence[Mapping[str, Any]], text: str, validator: Validator, tree: FieldTree
+) -> dict[str, Any]:
     """`fields` names those in doubt with what was said of each and how often, `output` is what stands for the row."""
-    said = [_accepted(vote, validator) for vote in one.votes]
-    found = decision([vote["model"] for vote in one.votes], said, tree, validator.meets)
+    said = [_accepted(vote, validator) for vote in votes]
+    found = decision([vote["model"] for vote in votes], said, tree, validator.meets)
     output = None if found is None else decode_json(found.text)
     answers = [decode_json(told) for told in said if told is not None]
     paths = {leaf.name: leaf.path for leaf in tree.leaves}
@@ -99,7 +115,7 @@ def _line(one: _Doubt, text: str, validator: Validator, tree: FieldTree) -> dict
         "output": output,
         "why": f"the votes agree too little on {why}",
         "fields": fields,
-        "votes": len(one.votes),
+        "votes": len(votes),
     }
 
 
