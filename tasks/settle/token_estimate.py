@@ -38,4 +38,5 @@ class TokenEstimate:
         told = usage.billed_output / rows
         off = told - self.output
         self.output += off / self.seen
-        self.variance += (off * (told - self.output) - self.variance) / self.seen
+        # Answers of equal length leave less than nothing of it by rounding.
+        self.variance = max(0.0, self.variance + (off * (told - self.output) - self.variance) / self.seen)
