@@ -65,7 +65,7 @@ class BudgetPerDay(Part):
 class Canary(Part):
     """Rows that are settled already, asked again before anything new: is the model behind the name the one it was?"""
 
-    rows: int = Field(50, ge=10, le=1_000, description="Settled rows drawn at random and asked again first")
+    rows: int = Field(50, ge=7, le=1_000, description="Settled rows drawn at random and asked again first")
     drift: float = Field(
         0.05, ge=0, lt=1, description="Share of changed answers, beyond what chance changes, above which the run stops"
     )

@@ -322,6 +322,10 @@ class WorkerPool:
             least = min(budget_share.short for budget_share in shares.values())
             if spent + least > budget.ceiling:
                 self._widen(spent, least)
+        elif daily is not None and shares:
+            # Before it is used up: workers hear of more only at their next beat.
+            spent = budget.spent + sum(budget_share.spent for budget_share in shares.values())
+            daily.widens_ahead(spent)
         return money(budget.ceiling - budget.spent, expected, shares)
 
     def _widen(self, spent: int, least: int) -> None:

@@ -35,8 +35,8 @@ from rowmill.tasks.run.drift import Drift, differs, leaves, measure
 from rowmill.tasks.run.shard_runner import MEDIA_HELD_MOST, ShardContext
 from rowmill.tasks.settle.defect import plan_row
 
-# Fewer rows cannot show a change that chance would not.
-ROWS_LEAST = 10
+# Fewer rows cannot show a change that chance does not show once in a hundred nights: 2⁻⁶ is more.
+ROWS_LEAST = 7
 # Rows told, fields told of each, characters of each value.
 ROWS_TOLD, FIELDS_TOLD, WORDS = 50, 5, 200
 NEXT = (

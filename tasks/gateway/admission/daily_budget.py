@@ -144,6 +144,12 @@ class DailyBudget:
         self._asking = asyncio.create_task(self._widen(worst))
         return True
 
+    def widens_ahead(self, spent: int) -> None:
+        """Ask for another piece where less than one is left of what is granted; `spent` wherever it was."""
+        granted = self._budget.granted
+        if granted is not None and granted - spent < self._piece * UNIT:
+            self.widens(1)
+
     async def _widen(self, worst: int) -> None:
         part, used = self._part, self._used
         needed = _units(used + worst)
