@@ -279,6 +279,32 @@ def test_votes_share_calls_too(bench: Bench) -> None:
     assert len(asked) <= 24
 
 
+@pytest.mark.parametrize("model", [PRO, FLASH])
+def test_answers_are_those_of_one_row_a_call_and_the_forecast_knows_the_price(bench, sandboxes, model: str) -> None:
+    """Where company changes no answer, outputs are equal; input tokens fall as the dry run says, and no bill passes its
+    ceiling.
+    """
+    bench.rows([{"id": f"r{n}", "text": f"Person number {n} called Name{n} of town {n % 9}"} for n in range(60)])
+    forecasts, bills = [], []
+    for count in (1, 10):
+        sandbox = sandboxes()
+        task = "Read the following line with care. Tell who it speaks of and nothing else, in the form that is asked."
+        keys = {"structured": "prompt", "rows_per_call": count, "output": f"out{count}"}
+        job(bench, model=model, prompt=f"{task}\n{{{{ text }}}}", **keys)
+        forecasts.append(bench.run(sandbox.base_url, "estimate", "job.yaml", "--json").manifest)
+        ended = bench.run(sandbox.base_url, "run", "job.yaml", "--direct", "--json")
+        assert ended.code == 0, ended.err
+        bills.append(ended.manifest["totals"])
+    assert bench.results("out1")["output"].equals(bench.results("out10")["output"])
+    assert (bills[0]["calls"], bills[1]["calls"]) == (60, 6)
+    told = forecasts[1]["input_tokens"] / forecasts[0]["input_tokens"]
+    seen = bills[1]["input_tokens"] / bills[0]["input_tokens"]
+    assert seen < 0.9
+    # The sandbox counts four characters as a token, also of the names that tell rows apart.
+    assert 0.8 < told / seen < 1.5
+    assert float(bills[1]["cost_usd"]) < forecasts[1]["ceiling_usd"]
+
+
 def test_quotes_are_asked_of_each_row_of_a_call(bench: Bench) -> None:
     """Evidence comes for each row from its own columns; one without support is asked for it alone, and keeps its answer."""
     bench.rows(rows(10))
