@@ -137,16 +137,17 @@ def _holds_date(year: int, month: int, day: int, text: str) -> bool | None:
     names = {at for word in _WORD.findall(text.casefold()) for at in _months(word)}
     has_year = year in numbers or year % 100 in numbers
     others = [one for one in numbers if one not in (year, year % 100)] if year % 100 not in (day, month) else numbers
-    if names:
-        return (month in names and day in numbers and has_year) or (None if len(numbers) < 2 else False)
-    if len(numbers) < 3:
-        return None
     left = list(others)
+    by_numbers = has_year
     for one in (day, month):
-        if one not in left:
-            return None if _has_unknown_month(text) else False
-        left.remove(one)
-    return has_year or False
+        by_numbers &= one in left
+        if one in left:
+            left.remove(one)
+    if by_numbers or (month in names and day in numbers and has_year):
+        return True
+    if len(numbers) < (2 if names else 3) or (not names and _has_unknown_month(text)):
+        return None
+    return False
 
 
 def _months(word: str) -> Iterator[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -283,6 +284,22 @@ HELD: list[tuple[Any, str, Any]] = [
 def test_a_quote_holds_its_value_where_that_can_be_decided(value, quote, holds):
     """Numbers in any custom, dates in any order and seven languages; what only a person can judge is left open."""
     assert value_in_quote(value, quote, ValueRule()) is holds
+
+
+def test_the_sample_bills_hold_what_their_truth_says():
+    """Each field of the made bills stands in its text, as it is or typeset differently, and the check of values sees it:
+    money, dates and numbers of four languages.
+    """
+    folder = Path(__file__).resolve().parents[2] / "sample_data/bills"
+    fields = evidence_fields(
+        json.loads((folder / "schema.json").read_text()), ["number", "seller", "issued", "due", "total", "lines"]
+    )
+    rows = [json.loads(line) for line in (folder / "rows.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert len(rows) == 240
+    assert sum(row["language"] == "ja" for row in rows) == 96
+    for row in rows:
+        for steps, value in fields.values(row["truth"]):
+            assert value_in_quote(value, row["text"], fields.rule(steps)) is True, (steps, value, row["text"])
 
 
 @pytest.mark.parametrize(
