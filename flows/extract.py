@@ -140,7 +140,8 @@ def _was_here_before() -> bool:
 def flow_over(run: Run, watch: Watch | None, *, labels: bool) -> Flow[..., Coroutine[Any, Any, State[dict[str, Any]]]]:
     """The flow of a run that this process has opened already, and watches."""
 
-    @flow(name=NAMES[labels], flow_run_name=run_name, retries=0, persist_result=False)
+    # The job is checked already; Prefect would take a `$ref` in its schema for a block of its own.
+    @flow(name=NAMES[labels], flow_run_name=run_name, retries=0, persist_result=False, validate_parameters=False)
     async def of_an_open_run(
         job: Job, limit: int | None, fresh: bool, retry_failed: str | None, sandbox: bool
     ) -> State[dict[str, Any]]:
