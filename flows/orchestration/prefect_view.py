@@ -23,7 +23,6 @@ from rowmill.flows.commands.report import REPORT
 from rowmill.flows.text.log_lines import LogFormatter
 from rowmill.flows.text.summary import summary
 from rowmill.schemas.display_text import markdown, markdown_block, one_line
-from rowmill.schemas.manifest import TerminationKind
 from rowmill.tasks.run.progress import Progress
 
 RUN_KEY, FAILURES_KEY, PROGRESS_KEY = "rowmill-run", "rowmill-failures", "rowmill-progress"
@@ -74,7 +73,7 @@ def _percent(progress: Progress) -> float:
 
 
 async def tell_prefect(manifest: Mapping[str, Any], output: str, progress: Progress) -> None:
-    """Artifacts of a run's end, and `rowmill.run.KIND` as an event where it ended short of its end.
+    """Artifacts of a run's end, and the event `rowmill.run.KIND` with its counts and its cost.
 
     The run's truth is in its files: where Prefect's API fails here, that is a warning and no more.
     """
@@ -90,15 +89,15 @@ async def tell_prefect(manifest: Mapping[str, Any], output: str, progress: Progr
             )
     except (PrefectException, httpx.HTTPError, OSError) as error:
         log.warning("Prefect took no artifact: %s", error)
-    termination = manifest["termination"]
-    if termination["kind"] != TerminationKind.COMPLETE:
-        emit_event(
-            event=f"rowmill.run.{termination['kind']}",
-            resource={"prefect.resource.id": f"rowmill.output.{output}",
-                      "prefect.resource.name": one_line(manifest["name"])},
-            payload={"message": one_line(termination["message"]), "next": termination["next"],
-                     "run_id": manifest["run_id"], "ledger": dict(manifest["ledger"])},
-        )  # fmt: skip
+    termination, totals = manifest["termination"], manifest["totals"]
+    emit_event(
+        event=f"rowmill.run.{termination['kind']}",
+        resource={"prefect.resource.id": f"rowmill.output.{output}",
+                  "prefect.resource.name": one_line(manifest["name"])},
+        payload={"message": one_line(termination["message"]), "next": termination["next"],
+                 "run_id": manifest["run_id"], "ledger": dict(manifest["ledger"]),
+                 "cost_usd": totals["cost_usd"], "calls": totals["calls"]},
+    )  # fmt: skip
 
 
 def _markdown(manifest: Mapping[str, Any], output: str, progress: Progress) -> str:

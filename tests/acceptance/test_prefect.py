@@ -156,8 +156,10 @@ def artifact(server: dict[str, str], key: str) -> str:
     return str(told[0]["data"]) if told else ""
 
 
-def test_a_run_leaves_artifacts_and_an_event_where_it_stops(bench: Bench, sandboxes: Any, server: Any) -> None:
-    """A run's end is an artifact, its failures are a table, and a spend limit is an event that automations can act on."""
+def test_a_run_leaves_artifacts_and_an_event(bench: Bench, sandboxes: Any, server: Any) -> None:
+    """A run's end is an artifact, its failures are a table, and its end, early or good, is an event with its cost, which
+    automations can act on.
+    """
     sandbox = sandboxes(spend_limit_usd="0.08")
     rows = [{"id": f"r{n}", "text": f"t{n}" + ("[[fault:invalid_request]]" if n == 3 else "")} for n in range(200)]
     bench.rows(rows)
@@ -171,11 +173,11 @@ def test_a_run_leaves_artifacts_and_an_event_where_it_stops(bench: Bench, sandbo
     assert "report.html" in markdown
     assert "invalid_request" in artifact(server, "rowmill-failures")
 
-    def event() -> Any:
-        found = call(server, "/events/filter", {"filter": {"event": {"name": ["rowmill.run.spend_limit"]}}})
-        return found["events"] if found and found["events"] else None
+    def event(kind: str) -> Any:
+        found = call(server, "/events/filter", {"filter": {"event": {"name": [f"rowmill.run.{kind}"]}}})
+        return [one for one in (found or {"events": []})["events"] if one["payload"]["ledger"]["rows"] == 200] or None
 
-    seen = wait_for(event, 30)[0]
+    seen = wait_for(lambda: event("spend_limit"), 30)[0]
     assert seen["resource"]["prefect.resource.name"] == "told"
     assert seen["payload"]["ledger"]["rows"] == 200
     run = call(server, "/flow_runs/filter", {"flow_runs": {"name": {"any_": ["told"]}}})[0]
@@ -190,6 +192,12 @@ def test_a_run_leaves_artifacts_and_an_event_where_it_stops(bench: Bench, sandbo
 
     lines = wait_for(log_lines, 30)
     assert any(line.startswith("rows 0 to 199: ") for line in lines)
+    sandbox.change(spend_limit_usd=None)
+    assert bench.run(sandbox.base_url, "run", "job.yaml", "-q", **told).code == 3
+    seen = wait_for(lambda: event("complete"), 30)[0]
+    assert (seen["payload"]["cost_usd"], seen["payload"]["calls"]) == (
+        bench.manifest()["totals"]["cost_usd"], bench.manifest()["totals"]["calls"],
+    )  # fmt: skip
 
 
 @contextmanager
