@@ -11,12 +11,10 @@ from pydantic import Field, field_validator, model_validator
 
 from rowmill.schemas.fields import FieldGold, FieldVotes, gold_of, votes_of
 from rowmill.schemas.label import Escalate, Label
+from rowmill.schemas.price import MONEY_MOST
 from rowmill.schemas.safeguards import HOURS_MOST, BudgetPerDay, Canary, StopWhen, TimeOfDay
 from rowmill.schemas.section import ForAnswers, ForNothing, ForResults, Later, Part
 from rowmill.schemas.time_zone import TimeZone
-
-# Money is kept in whole 10⁻¹² USD; a cap beyond this is a slip.
-MONEY_MOST = 10**9
 
 # Sections and keys that say how a row is asked, and that a variant may set.
 VARIED = ("prompt", "system", "schema", "structured", "label", "params", "evidence")

@@ -16,6 +16,8 @@ MILLION = 10**6
 ROW_MOST = 10**18
 AMOUNT_MOST = 10**15
 PRICE_MOST = 10**6
+# A cap in USD beyond this is a slip.
+MONEY_MOST = 10**9
 AMOUNT_MOST_CHARS = 100
 
 
