@@ -44,7 +44,8 @@ def compose(prompt: Prompt, settings: Settings) -> Reply:
         call = (wanted.name, instance(lowered(wanted.parameters) or {"type": "object"}, muse))
         text = ""
     elif (pack := read_pack(prompt.first)) is not None:
-        text = packed_text(prompt, pack, settings, lambda one: _text(one, _muse(one), settings))
+        inner = _in_company(settings) if len(pack.rows) > 1 else settings
+        text = packed_text(prompt, pack, settings, lambda one: _text(one, _muse(one), inner))
     else:
         text = _text(prompt, muse, settings)
     reasoning = between(20, 60, prompt.text) if prompt.effort == "low" else between(80, 400, prompt.text)
@@ -61,6 +62,13 @@ def compose(prompt: Prompt, settings: Settings) -> Reply:
     )  # fmt: skip
     one = _cut(reply, prompt, settings)
     return replace(one, output=one.output * prompt.answers, reasoning=one.reasoning * prompt.answers)
+
+
+def _in_company(settings: Settings) -> Settings:
+    """How right labels are in a call that several rows share."""
+    if settings.right_in_company is None:
+        return settings
+    return replace(settings, right=settings.right_in_company, right_of={})
 
 
 def tokens(text: str) -> int:

@@ -13,9 +13,10 @@ class Settings:
     """All settings with their units.
 
     `faults` maps a fault kind to its probability, `labels` a text that a prompt may hold to its right label or labels.
-    A label is answered right with the probability `right`, or the model's own in `right_of`; `confusion` maps a right
-    label to the probabilities of what is said in its place. `models` are further models by name, each with the protocol
-    that it speaks, at the prices of the built-in model of that protocol. The same prompt always gets the same answer.
+    A label is answered right with the probability `right`, or the model's own in `right_of`; in calls that several rows
+    share with the probability `right_in_company`, where it is set. `confusion` maps a right label to the probabilities
+    of what is said in its place. `models` are further models by name, each with the protocol that it speaks, at the
+    prices of the built-in model of that protocol. The same prompt always gets the same answer.
     """
 
     seed: int = 0
@@ -34,6 +35,7 @@ class Settings:
     labels: dict[str, str | list[str]] = field(default_factory=dict)
     right: float = 1.0
     right_of: dict[str, float] = field(default_factory=dict)
+    right_in_company: float | None = None
     confusion: dict[str, dict[str, float]] = field(default_factory=dict)
     detail: bool = False
     models: dict[str, Literal["chat-completions", "generate-content"]] = field(default_factory=dict)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import re
 from decimal import Decimal
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -243,11 +243,10 @@ class Job(Part):
         description="Other ways of asking, for rowmill tune to compare: name → job keys and their values, dotted where "
         "they stand in a section (prompt, system, label.guidelines, label.examples, params.temperature)",
     )
-    rows_per_call: Later[ForAnswers[int]] = Field(
+    rows_per_call: Later[ForAnswers[Annotated[int, Field(ge=1, le=PACK_MOST)] | Literal["auto"]]] = Field(
         1,
-        ge=1,
-        le=PACK_MOST,
-        description="So many rows in one call: cheaper where most of a prompt is common to all rows",
+        description="So many rows in one call: cheaper where most of a prompt is common to all rows; auto: the most "
+        "that gold rows show to be no worse than one row a call",
     )
     votes: Later[FieldVotes | None] = Field(
         None, description="Most answers asked for a row, or a section: each field by majority"
@@ -307,6 +306,11 @@ class Job(Part):
         return "standard input" if self.input == "-" else self.input
 
     @property
+    def pack_size(self) -> int:
+        """Rows in one call; one where that is not decided yet."""
+        return 1 if self.rows_per_call == "auto" else self.rows_per_call
+
+    @property
     def is_capped(self) -> bool:
         """Whether each call's worst case must fit a sum of money."""
         return self.max_cost_usd is not None or self.max_run_cost_usd is not None or self.budget is not None
@@ -361,7 +365,7 @@ class Job(Part):
     def _possible(self) -> Self:
         if self.tools and self.structured == "native":
             raise ValueError("tools and structured: native cannot be used together: use structured: auto or prompt")
-        if self.rows_per_call > 1:
+        if self.rows_per_call != 1:
             self._can_be_packed()
         if self.params.search and self.structured == "native" and self.output_schema is not None:
             raise ValueError(
@@ -475,6 +479,11 @@ class Job(Part):
             raise ValueError(
                 f"rows_per_call: rows that bring their own requests cannot share a call: {alone}, "
                 'or name a prompt, such as prompt: "{{ prompt }}"'
+            )
+        if self.rows_per_call == "auto" and self.gold_column is None:
+            raise ValueError(
+                "rows_per_call: auto is decided on rows whose right answer is known: name the gold column "
+                "(gold, or label.gold), or say how many rows share a call"
             )
         if taken := sorted(PACK_FIELDS & self.params.extra.keys()):
             raise ValueError(f"rows_per_call: params.extra.{taken[0]} shapes one row's answer: {alone}, or drop it")

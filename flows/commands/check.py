@@ -132,12 +132,12 @@ def _check_rows(
         print(one_line(f"note: {note}"))
     gold = GoldSums()
     problems, shown = _walk(
-        job, planner, survey, files, max(show, 1) * job.rows_per_call, partial(_read_gold, grader, gold)
+        job, planner, survey, files, max(show, 1) * job.pack_size, partial(_read_gold, grader, gold)
     )
     if labelling is not None:
         for note in _cascade(labelling, model, catalogue, shown):
             print(one_line(f"note: {note}"))
-    for body in _calls(shown, model, job.rows_per_call)[:show]:
+    for body in _calls(shown, model, job.pack_size)[:show]:
         wire = PROTOCOLS[model.protocol].wire(body, stream=job.params.stream)
         print(several_lines(json.dumps(_shortened(json.loads(wire)), indent=1, ensure_ascii=False)))
     if labelling is not None:

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from rowmill.flows.commands.arguments import overrides
+from rowmill.flows.orchestration.pack_trials import with_pack_size
 from rowmill.flows.orchestration.pilot import Pilot, RunPilot, pilot_with
 from rowmill.flows.text.forecast import forecast_text
 from rowmill.schemas.catalogue import Model, find_model
@@ -72,6 +73,7 @@ async def estimate_job(job: Job, options: EstimateOptions, run_pilot: RunPilot |
 
 
 async def _estimate(job: Job, options: EstimateOptions, run_pilot: RunPilot | None, mirror: Mirror | None) -> Forecast:
+    job = await with_pack_size(job, None, limit=options.limit, fresh=False, sandbox=options.sandbox)
     catalogue = catalogue_of(job, os.environ.get("ROWMILL_CATALOGUE"))
     model = find_model(job.model, catalogue)
     await asyncio.to_thread(take_rows, job)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
+from rowmill.flows.orchestration.pack_trials import with_pack_size
+from rowmill.flows.orchestration.pipeline import carry_out
 from rowmill.schemas.job import Job
 from rowmill.tasks.cluster.runners import runner_for
 from rowmill.tasks.gateway.credentials import Gateway
@@ -28,6 +31,20 @@ async def opened(
 ) -> AsyncIterator[Run]:
     """A run of a job whose output is at hand (`mirror` keeps its bucket equal to it). Raises as its parts do."""
     clock = clock or Clock()
+
+    async def ask(trial: Job, rows: frozenset[int]) -> dict[str, Any]:
+        only = Options(options.limit, sandbox=options.sandbox, rows=rows)
+        async with opened(trial, only, gateway, clock=clock, seed=seed) as run:
+            return await carry_out(run)
+
+    job = await with_pack_size(
+        job,
+        ask,
+        limit=options.limit,
+        fresh=options.fresh,
+        sandbox=options.sandbox,
+        in_bucket=mirror is not None,
+    )
     keeps = options.as_taken or options.resumes or options.rows is not None
     await asyncio.to_thread(take_rows, job, anew=options.fresh, keeps=keeps)
     plan = plan_run(job, options, gateway, clock=clock, address=mirror.url if mirror is not None else None)

@@ -180,7 +180,7 @@ class _Holder:
                 syncer=syncer,
                 projection=None,
                 concurrency=job.limits.concurrency,
-                rows_per_call=job.rows_per_call,
+                rows_per_call=job.pack_size,
                 reads_media=bool(job.attachments),
                 run_id=work.run_id,
                 progress=self._progress,

@@ -263,7 +263,7 @@ class DryRun:
 
     def _packed_tokens(self, request: Request, common: Common) -> float:
         """Of a row that shares its call: its own text, and its part of what is common."""
-        rows = rows_at_most(request, self._model, self._job.rows_per_call)
+        rows = rows_at_most(request, self._model, self._job.pack_size)
         return self._count(request.own) + ROW_TOKENS + self._counted_once(common_text(common)) / rows
 
     def _worst_cases(self, request: Request) -> tuple[float, float]:
@@ -293,7 +293,7 @@ class DryRun:
         first, most = worst[0], sum(worst) + worst[-1] * retries.transport
         if request.common is not None:
             attempts = 1 + min(retries.transport, PACK_RETRIES)
-            first, packed = pack_worst_usd(request, model, self._job.rows_per_call, attempts=attempts)
+            first, packed = pack_worst_usd(request, model, self._job.pack_size, attempts=attempts)
             most += packed
         return first / PICO, most / PICO
 

@@ -37,7 +37,7 @@ def guessed_output(job: Job, model: Model) -> float:
 
 def rows_a_call(job: Job, model: Model) -> int:
     """Rows that share one call."""
-    return rows_within(job.rows_per_call, job.params.max_output_tokens, model)
+    return rows_within(job.pack_size, job.params.max_output_tokens, model)
 
 
 def calls_a_row(job: Job, sample: Sample | None) -> float:

@@ -25,10 +25,10 @@ def notes(job: Job, model: Model) -> list[str]:
         what = "search" if job.params.search else "tools"
         found.append(f"{what} and a native schema exclude each other on {model.name}: the schema goes into the prompt")
     limit = job.params.max_output_tokens
-    if limit is not None and job.rows_per_call * limit > model.max_output_tokens:
+    if limit is not None and job.pack_size * limit > model.max_output_tokens:
         found.append(
             f"answers of {model.name} have at most {model.max_output_tokens:,} tokens and each row may take {limit:,}; "
-            f"{max(1, model.max_output_tokens // limit):,} rows share a call, not {job.rows_per_call}"
+            f"{max(1, model.max_output_tokens // limit):,} rows share a call, not {job.pack_size}"
         )
     if job.evidence and job.attachments:
         found.append(

@@ -56,7 +56,7 @@ class Planner:
             schema_name=schema_name(job.output_schema),
         )
         self._salt = _salt(job, model, vote, sandbox=sandbox)
-        self._common = self._common_part(schema) if job.rows_per_call > 1 and self._prompt is not None else None
+        self._common = self._common_part(schema) if job.pack_size > 1 and self._prompt is not None else None
         self._shown_rows = _rows_shown(job.label)
         self._label_names = frozenset(job.label.names if job.label else ())
         self._gold_reader = GoldReader(job.label) if job.label else None
@@ -227,9 +227,9 @@ def _salt(job: Job, model: Model, vote: int, *, sandbox: bool) -> bytes:
         told.append(job.label.identity())
     if job.has_votes and job.votes is not None:
         told.append({"votes": identity(job.votes, {Affects.ANSWERS}), "vote": vote})
-    if job.rows_per_call != 1:
+    if job.pack_size != 1:
         # How many are asked together is a way of asking; who they are is not.
-        told.append({"rows_per_call": job.rows_per_call})
+        told.append({"rows_per_call": job.pack_size})
     return blake2b(encode_json(told), digest_size=16).digest()
 
 

@@ -100,7 +100,7 @@ class Callers:
             run_id=self._run_id,
             sending=self._sending,
         )
-        return single if job.rows_per_call == 1 else PackSettler(single, job.rows_per_call, rng=self._rng)
+        return single if job.pack_size == 1 else PackSettler(single, job.pack_size, rng=self._rng)
 
     async def aclose(self) -> None:
         for client in self.clients.values():

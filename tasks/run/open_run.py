@@ -204,7 +204,7 @@ class _Opening:
             syncer=syncer,
             projection=projection,
             concurrency=job.limits.concurrency,
-            rows_per_call=job.rows_per_call,
+            rows_per_call=job.pack_size,
             reads_media=bool(job.attachments),
             run_id=plan.run_id,
             progress=progress,
@@ -268,7 +268,7 @@ class _Opening:
         calls = left * plan.job.fewest_votes
         client = callers.clients[plan.model.name]
         found = await preflight(
-            client, plan.model, plan.planner, survey.sample, calls, rows_per_call=plan.job.rows_per_call
+            client, plan.model, plan.planner, survey.sample, calls, rows_per_call=plan.job.pack_size
         )
         if isinstance(found, Termination):
             callers.gate.halt(found)

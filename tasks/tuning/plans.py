@@ -69,7 +69,7 @@ def _dearness(model: Model) -> int:
 
 def _settings(job: Job, models: list[Model]) -> Iterator[dict[str, Any]]:
     strongest = models[-1]
-    packed = sorted({*ROWS_PER_CALL, job.rows_per_call}) if _may_share_calls(job) else [1]
+    packed = sorted({*ROWS_PER_CALL, job.pack_size}) if _may_share_calls(job) else [1]
     for model in models:
         levels: tuple[str | None, ...] = model.thinking_levels or (None,)
         for level, rows, votes in product(levels, packed, _ways_to_vote(job, model, strongest)):

@@ -1,0 +1,79 @@
+"""`rows_per_call: auto` from the outside: the most rows a call that gold rows show to be no worse than one."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from typing import Any
+
+from tests.acceptance.test_tune import NAMES, right_answers, tickets
+from tests.conftest import Bench, assert_balanced
+
+
+def auto(bench: Bench, rows: int, **job: Any) -> None:
+    bench.rows(tickets(rows))
+    bench.job(
+        id="id",
+        model="gemini-3-flash",
+        prompt="{{ text }}",
+        label={"labels": NAMES, "gold": "truth"},
+        params={"max_output_tokens": 60},
+        rows_per_call="auto",
+        **job,
+    )
+
+
+def test_the_largest_size_that_is_no_worse_is_taken_and_its_gold_rows_are_paid_once(bench, sandboxes):
+    """Where company changes no answer 20 rows share a call; the trial's rows are results, and the next run of a grown
+    file goes on with 20 without a further trial.
+    """
+    sandbox = sandboxes(labels=right_answers(320), right=0.95)
+    auto(bench, 300, max_cost_usd=1)
+    ended = bench.run(sandbox.base_url, "label", "job.yaml", "--direct", "--json")
+    assert ended.code == 0, ended.err
+    decision = json.loads((bench.folder / "out/pack_size.json").read_text())
+    assert decision["rows_per_call"] == 20
+    assert [trial["rows_per_call"] for trial in decision["trials"]] == [1, 5, 10, 20]
+    assert all(trial["is_no_worse"] for trial in decision["trials"])
+    assert decision["reason"] in ended.err
+    assert ended.manifest["job"]["rows_per_call"] == 20
+    assert_balanced(ended.manifest, bench.results())
+    paid = Decimal(str(ended.manifest["totals"]["cost_usd"])) + Decimal(str(ended.manifest["beside"]["cost_usd"]))
+    trials = sum(
+        Decimal(json.loads((folder / "run.json").read_text())["totals"]["cost_usd"])
+        for folder in (bench.folder / "out/plans").iterdir()
+        if (folder / "run.json").exists()
+    )
+    assert paid + trials == Decimal(sandbox.books()["billed_usd"])
+    calls = sandbox.books()["calls"]
+    assert calls <= 200 + 40 + 20 + 10 + 8 + 5, "the 200 gold rows once each size, and 100 others 20 a call"
+    bench.rows(tickets(320))
+    assert bench.run(sandbox.base_url, "label", "job.yaml", "--direct").code == 0
+    assert sandbox.books()["calls"] - calls <= 5, "rows with other orders of labels do not share a call"
+
+
+def test_a_size_that_is_worse_is_not_taken(bench, sandboxes):
+    """Where a model is wrong in company, one row a call stays."""
+    sandbox = sandboxes(labels=right_answers(120), right=0.98, right_in_company=0.7)
+    auto(bench, 120)
+    ended = bench.run(sandbox.base_url, "label", "job.yaml", "--direct", "--json")
+    assert ended.code == 0, ended.err
+    decision = json.loads((bench.folder / "out/pack_size.json").read_text())
+    assert decision["rows_per_call"] == 1
+    assert [trial["rows_per_call"] for trial in decision["trials"]] == [1, 5]
+    assert bench.results()["label"].null_count() == 0
+
+
+def test_auto_without_gold_or_with_little_of_it(bench, sandboxes):
+    """Without a gold column it is refused before a call; with a few gold rows one row a call is taken, and said so."""
+    sandbox = sandboxes(labels=right_answers(20))
+    bench.rows(tickets(20))
+    bench.job(id="id", prompt="{{ text }}", rows_per_call="auto")
+    ended = bench.run(sandbox.base_url, "run", "job.yaml", "--direct")
+    assert (ended.code, "name the gold column" in ended.err) == (2, True), ended.err
+    assert sandbox.books()["calls"] == 0
+    auto(bench, 20)
+    ended = bench.run(sandbox.base_url, "label", "job.yaml", "--direct")
+    assert ended.code == 0, ended.err
+    assert "20 gold rows show nothing" in ended.err
+    assert sandbox.books()["calls"] == 20
