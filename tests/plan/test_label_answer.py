@@ -104,8 +104,10 @@ def test_a_repaired_label_is_never_another_one(names, data):
 
 @given(names_of, st.from_regex(r"[a-z]{2,8}", fullmatch=True), st.data())
 def test_an_unambiguous_label_is_always_read(names, name, data):
-    """Where no other label is like it, each of these forms gives the label: it is not paid for twice."""
-    names = [name, *(other for other in names if not is_alike(other, name))]
+    """Where no other label is like it, or a sign that answers are wrapped in, each of these forms gives the label: it is
+    not paid for twice.
+    """
+    names = [name, *(other for other in names if not is_alike(other, name) and any(map(str.isalnum, other)))]
     assume(len(names) > 1)
     assert said(names, data.draw(st.sampled_from(WRAPS))(data.draw(st.sampled_from(MANGLES))(name))) == name
 
