@@ -14,6 +14,7 @@ from rowmill.flows.commands.estimate import EstimateOptions, estimate_job, refus
 from rowmill.flows.extract import job_of, run_name
 from rowmill.flows.orchestration.gateway_access import open_gateway
 from rowmill.flows.orchestration.pilot import pilot_with
+from rowmill.flows.orchestration.prefect_view import artifact_key
 from rowmill.flows.text.forecast import forecast_text
 from rowmill.schemas.display_text import markdown, markdown_block
 from rowmill.schemas.errors import RowmillError
@@ -32,6 +33,7 @@ async def estimate(
     limit: int | None = None,
     sandbox: bool = False,
     require_under: float | None = None,
+    overrides: dict[str, Any] | None = None,
 ) -> State[dict[str, Any]]:
     """Forecast what a job will cost and how long it takes. Sends nothing, unless a pilot is asked for.
 
@@ -42,9 +44,10 @@ async def estimate(
         limit: forecast only so many rows from the input's beginning
         sandbox: start a sandbox for the pilot and use it; nothing is paid
         require_under: fail where the whole may cost more USD than this (its 99 % bound)
+        overrides: keys of the job_file to change, dotted: {"model": "gemini-3-flash", "limits.rpm": 600}
     """
     try:
-        told = job_of(job, job_file)
+        told = job_of(job, job_file, overrides)
         ask = EstimateOptions(pilot=pilot, limit=limit, sandbox=sandbox)
         if pilot is None:
             forecast = await estimate_job(told, ask)
@@ -53,7 +56,9 @@ async def estimate(
                 forecast = await estimate_job(told, ask, pilot_with(gateway, limit=ask.limit, sandbox=ask.sandbox))
         text = forecast_text(forecast)
         await acreate_markdown_artifact(
-            key="rowmill-estimate", markdown=markdown_block(text), description=markdown(f"What {told.name} will cost")
+            key=artifact_key("rowmill-estimate", told.name),
+            markdown=markdown_block(text),
+            description=markdown(f"What {told.name} will cost"),
         )
         if require_under is not None:
             refuse_above(forecast, require_under)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Coroutine, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -30,6 +30,7 @@ from rowmill.flows.orchestration.pipeline import Watch, beside, carry_out
 from rowmill.flows.orchestration.prefect_view import follow_progress, logs_to_prefect, tell_prefect
 from rowmill.flows.orchestration.waiting import wait_here, wait_message
 from rowmill.flows.text.summary import summary
+from rowmill.schemas.display_text import one_line
 from rowmill.schemas.errors import ExitCode, JobError, RowmillError
 from rowmill.schemas.job import Job
 from rowmill.schemas.manifest import TerminationKind
@@ -44,15 +45,24 @@ from rowmill.tasks.run.shard_runner import ShardReport
 
 AWAITING = "AwaitingSpendReset"
 TAG = "rowmill"
+PARAMETERS_MOST, TEXT_SHOWN = 256 * 1024, 2_000
 NAMES = {False: "rowmill-extract", True: "rowmill-label"}
 log = logging.getLogger("rowmill")
 prepare_embedded_server()
 
 
 def run_name() -> str:
-    """A name a person recognises: the job's own, or its file's."""
+    """A name a person recognises: the job's own; its file's where that cannot be read here or names none."""
     told = flow_run.parameters
-    return told["job"].name if isinstance(told.get("job"), Job) else Path(str(told.get("job_file"))).stem
+    if isinstance(told.get("job"), Job):
+        return one_line(told["job"].name)
+    path = Path(str(told.get("job_file")))
+    try:
+        name = load_job(path, told.get("overrides")).name
+    except RowmillError:
+        # What is wrong with it the flow itself will say.
+        return one_line(path.stem)
+    return one_line(path.stem if name == Job.model_fields["name"].default else name)
 
 
 @flow(name="rowmill-extract", flow_run_name=run_name, retries=0, persist_result=False)
@@ -65,6 +75,7 @@ async def extract(
     sandbox: bool = False,
     require_forecast_under: float | None = None,
     approve_over: float | None = None,
+    overrides: dict[str, Any] | None = None,
 ) -> State[dict[str, Any]]:
     """Ask a language model about every row of the job's input; write typed results with the cost of each row.
 
@@ -80,9 +91,10 @@ async def extract(
         sandbox: start a sandbox for this run and use it; nothing is paid
         require_forecast_under: forecast first, and send nothing where the whole may cost more USD than this
         approve_over: forecast first, and wait until somebody approves a sum where this run may cost more USD than this
+        overrides: keys of the job_file to change for this run, dotted: {"max_cost_usd": 5, "limits.rpm": 600}
     """
     options = Options(limit, fresh, retry_failed, sandbox)
-    return await run_job(job, job_file, options, require_forecast_under, approve_over)
+    return await run_job(job, job_file, options, require_forecast_under, approve_over, overrides=overrides)
 
 
 async def run_job(
@@ -92,11 +104,12 @@ async def run_job(
     require_forecast_under: float | None,
     approve_over: float | None = None,
     *,
+    overrides: Mapping[str, Any] | None = None,
     labels: bool = False,
 ) -> State[dict[str, Any]]:
     """The body of the flows that run a job."""
     try:
-        asked = job_of(job, job_file)
+        asked = job_of(job, job_file, overrides)
         if labels:
             refuse_without_labels(asked)
         if require_forecast_under is not None:
@@ -153,11 +166,35 @@ def flow_over(run: Run, watch: Watch | None, *, labels: bool) -> Flow[..., Corou
     return of_an_open_run
 
 
-def job_of(job: Job | None, job_file: str | None) -> Job:
+def shown_job(job: Job) -> Job:
+    """The job as Prefect keeps it with the flow run: long texts and schemas are left to run.json, since a server takes
+    parameters of half a megabyte at the most.
+    """
+    if len(job.model_dump_json()) <= PARAMETERS_MOST:
+        return job
+    return job.model_copy(
+        update={
+            "system": _cut(job.system),
+            "prompt": _cut(job.prompt),
+            "output_schema": None,
+            "label": None,
+            "tools": [],
+            "variants": {},
+        }
+    )
+
+
+def _cut(text: str | None) -> str | None:
+    return text if text is None or len(text) <= TEXT_SHOWN else f"{text[:TEXT_SHOWN]}... ({len(text):,} characters)"
+
+
+def job_of(job: Job | None, job_file: str | None, overrides: Mapping[str, Any] | None = None) -> Job:
     """The job, from either parameter. Raises JobError for none or both; paths are relative to the working directory."""
     if (job is None) == (job_file is None):
         raise JobError("give the flow either a job or a job_file", where="parameters", hint="name one of the two")
-    return load_job(Path(job_file)) if job_file is not None else resolve_job(job, Path.cwd())  # type: ignore[arg-type]
+    if overrides and job_file is None:
+        raise JobError("overrides change keys of a job_file", where="overrides", hint="change the job itself")
+    return load_job(Path(job_file), overrides) if job_file is not None else resolve_job(job, Path.cwd())  # type: ignore[arg-type]
 
 
 async def carry_out_as_flow(run: Run, watch: Watch | None = None) -> dict[str, Any]:
@@ -165,7 +202,7 @@ async def carry_out_as_flow(run: Run, watch: Watch | None = None) -> dict[str, A
     job = run.job
     with logs_to_prefect(), tags(TAG, run.model.name):
         log.info("%s: %s by %s, into %s", job.name, job.input_name, run.model.name, job.output)
-        async with beside([follow_progress(run.progress)]):
+        async with beside([follow_progress(run.progress, job.name)]):
             manifest = await carry_out(run, settle=_settle_as_task, watch=watch, wait=_wait)
         log.info("%s", summary(manifest, job.output, run.progress))
     await tell_prefect(manifest, job.output, run.progress)

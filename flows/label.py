@@ -24,6 +24,7 @@ async def label(
     require_forecast_under: float | None = None,
     gold_by: str | None = None,
     approve_over: float | None = None,
+    overrides: dict[str, Any] | None = None,
 ) -> State[dict[str, Any]]:
     """Label every row of the job's input by votes; write labels, votes, agreement and their cost, and tell how good.
 
@@ -41,6 +42,7 @@ async def label(
         require_forecast_under: forecast first, and send nothing where the whole may cost more USD than this
         gold_by: the annotator who decides where people disagree, or `majority`
         approve_over: forecast first, and wait until somebody approves a sum where this run may cost more USD than this
+        overrides: keys of the job_file to change for this run, dotted: {"label.votes": 5, "limits.rpm": 600}
     """
     options = Options(limit, fresh, retry_failed, sandbox, gold=gold, gold_by=gold_by)
-    return await run_job(job, job_file, options, require_forecast_under, approve_over, labels=True)
+    return await run_job(job, job_file, options, require_forecast_under, approve_over, overrides=overrides, labels=True)

@@ -175,12 +175,12 @@ async def _as_flow(job: Job, options: Options, run: OpenRun, watch: Watch | None
     """Run the open run as a Prefect flow, on the server that the user's Prefect settings name."""
     from prefect import tags
 
-    from rowmill.flows.extract import TAG, flow_over
+    from rowmill.flows.extract import TAG, flow_over, shown_job
 
     try:
         with tags(TAG, run.model.name):
             state = await flow_over(run, watch, labels=labels)(
-                job,
+                shown_job(job),
                 limit=options.limit,
                 fresh=options.fresh,
                 retry_failed=options.retry_failed,

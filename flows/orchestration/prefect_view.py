@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
+import unicodedata
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from hashlib import blake2b
 from typing import Any
 
 import httpx
@@ -27,6 +30,7 @@ from rowmill.tasks.run.progress import Progress
 
 RUN_KEY, FAILURES_KEY, PROGRESS_KEY = "rowmill-run", "rowmill-failures", "rowmill-progress"
 WORDS_SHOWN = 300
+NAME_MOST = 100
 # An update is a request to Prefect's server: seldom enough for a run of days.
 PROGRESS_S = 10.0
 log = logging.getLogger("rowmill")
@@ -52,11 +56,18 @@ def logs_to_prefect() -> Iterator[None]:
             one.setLevel(before)
 
 
-async def follow_progress(progress: Progress) -> None:
+def artifact_key(kind: str, job: str) -> str:
+    """The key of a job's artifacts of one kind: each job has its own history. Prefect takes a-z, 0-9 and dashes."""
+    plain = unicodedata.normalize("NFKD", job).encode("ascii", "ignore").decode().lower()
+    name = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:NAME_MOST]
+    return f"{kind}-{name or blake2b(job.encode(), digest_size=4).hexdigest()}"
+
+
+async def follow_progress(progress: Progress, job: str) -> None:
     """A progress artifact that follows the run until this is cancelled, from its first share to its last."""
     try:
         artifact = await acreate_progress_artifact(
-            progress=_percent(progress), key=PROGRESS_KEY, description="Rows done"
+            progress=_percent(progress), key=artifact_key(PROGRESS_KEY, job), description="Rows done"
         )
         try:
             while True:
@@ -79,13 +90,15 @@ async def tell_prefect(manifest: Mapping[str, Any], output: str, progress: Progr
     """
     try:
         await acreate_markdown_artifact(
-            key=RUN_KEY,
+            key=artifact_key(RUN_KEY, manifest["name"]),
             markdown=_markdown(manifest, output, progress),
             description=markdown(f"{manifest['name']}: {output}"),
         )
         if progress.failures:
             await acreate_table_artifact(
-                key=FAILURES_KEY, table=_failures(progress), description="Rows that are not ok"
+                key=artifact_key(FAILURES_KEY, manifest["name"]),
+                table=_failures(progress),
+                description="Rows that are not ok",
             )
     except (PrefectException, httpx.HTTPError, OSError) as error:
         log.warning("Prefect took no artifact: %s", error)

@@ -168,10 +168,10 @@ def test_a_run_leaves_artifacts_and_an_event(bench: Bench, sandboxes: Any, serve
     ended = bench.run(sandbox.base_url, "run", "job.yaml", **told)
     assert "invalid_request" in ended.err, ended.err
     assert ended.code == 4, ended.err
-    markdown = artifact(server, "rowmill-run")
+    markdown = artifact(server, "rowmill-run-told")
     assert "spend_limit: 200 rows" in markdown
     assert "report.html" in markdown
-    assert "invalid_request" in artifact(server, "rowmill-failures")
+    assert "invalid_request" in artifact(server, "rowmill-failures-told")
 
     def event(kind: str) -> Any:
         found = call(server, "/events/filter", {"filter": {"event": {"name": [f"rowmill.run.{kind}"]}}})
@@ -182,7 +182,7 @@ def test_a_run_leaves_artifacts_and_an_event(bench: Bench, sandboxes: Any, serve
     assert seen["payload"]["ledger"]["rows"] == 200
     run = call(server, "/flow_runs/filter", {"flow_runs": {"name": {"any_": ["told"]}}})[0]
     assert set(run["tags"]) >= {"rowmill", "gemini-3-pro"}
-    share = float(artifact(server, "rowmill-progress"))
+    share = float(artifact(server, "rowmill-progress-told"))
     assert 0 < share < 100
 
     def log_lines() -> Any:
@@ -292,7 +292,7 @@ def test_an_estimate_is_deployed_too_and_leaves_an_artifact(
         wait_for(lambda: len(runs_named(server, "estimate dear")) == 2 and state_of(server, "estimate dear")[0], 90)
         wait_for(lambda: "Refused" in [run["state_name"] for run in runs_named(server, "estimate dear")], 90)
     assert sandbox.books()["calls"] == 40
-    told = call(server, "/artifacts/filter", {"artifacts": {"key": {"any_": ["rowmill-estimate"]}}})
+    told = call(server, "/artifacts/filter", {"artifacts": {"key": {"any_": ["rowmill-estimate-rowmill"]}}})
     assert "learned from 40 random rows" in told[0]["data"]
     assert_key_is_nowhere(Path(server["PREFECT_HOME"]))
 
