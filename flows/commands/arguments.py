@@ -245,8 +245,11 @@ def _add_export(commands: Any) -> None:
     which = export.add_mutually_exclusive_group()
     for name, words in (
         ("ok", "only rows that are ok"),
-        ("all", "every row (the default; of labels in .csv or .json: every answered row)"),
-        ("review", "only rows that somebody should look at: not ok, or labels of little agreement"),
+        ("all", "every row (the default; as .json every answered row)"),
+        (
+            "review",
+            "only rows that somebody should look at: not ok, or of little agreement; of labels, a sheet to fill in",
+        ),
     ):
         which.add_argument(f"--{name}", dest="selection", action="store_const", const=name, help=words)
 

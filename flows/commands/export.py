@@ -43,7 +43,7 @@ def _export(root: Path, path: Path, selection: str | None) -> ExitCode:
         raise OutputError("this run has no labels, and .json is for Label Studio", where=str(root),
                           hint="end the file's name in .jsonl, .csv, .xlsx or .parquet")  # fmt: skip
     if job.label is not None and _is_sheet(kind, selection):
-        return _export_sheet(root, path, job, job.label, every=selection == "all")
+        return _export_sheet(root, path, job, job.label, every=selection != "review")
     review_below = job.votes.review_below if job.votes is not None else None
     count, cut = _write_table(root, path, selection, review_below)
     print(one_line(f"wrote {count:,} rows to {path}{_unfinished(manifest)}"))
@@ -53,8 +53,8 @@ def _export(root: Path, path: Path, selection: str | None) -> ExitCode:
 
 
 def _is_sheet(kind: str, selection: str | None) -> bool:
-    """Of labels, .csv and .json are what people fill in and hand back, unless only the rows that are ok are wanted."""
-    return selection == "review" or (selection != "ok" and kind in (".csv", LABEL_STUDIO))
+    """Of labels, rows to review are what people fill in and hand back; Label Studio's tasks always are."""
+    return selection == "review" or kind == LABEL_STUDIO
 
 
 def _export_sheet(root: Path, path: Path, job: Job, label: Label, *, every: bool) -> ExitCode:

@@ -146,4 +146,4 @@ async def ask_prefect(bill: Bill) -> Decimal:
 
 def refuse(bill: Bill, limit: float) -> JobError:
     """Nobody is there who could approve."""
-    return JobError(f"it needs approval: {bill}", where=f"--approve-over {limit:g}", hint=WAYS_OUT)
+    return JobError(f"it needs approval: {bill}", where=f"--approve-over {Decimal(str(limit)):f}", hint=WAYS_OUT)

@@ -332,7 +332,7 @@ class WorkerPool:
         """Nothing goes on with what there is: ask for more of the day's money, or end the run. In 10⁻¹² USD."""
         budget, daily = self._gate.budget, self._gate.daily
         if budget.cap is not None and spent + least > budget.cap:
-            self._gate.halt(spent_up(budget.cap, spent, least))
+            self._gate.halt(spent_up(budget, spent, least))
         elif daily is not None and not daily.widens(least):
             self._gate.halt(daily.spent_up(least))
 

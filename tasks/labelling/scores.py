@@ -24,7 +24,8 @@ def wilson(right: int, of: int) -> tuple[float, float]:
     share, z2 = right / of, Z_95**2
     middle = (share + z2 / (2 * of)) / (1 + z2 / of)
     half = Z_95 / (1 + z2 / of) * math.sqrt(share * (1 - share) / of + z2 / (4 * of * of))
-    return max(0.0, middle - half), min(1.0, middle + half)
+    # Rounding may leave the share itself outside, as in 30 of 30.
+    return min(share, max(0.0, middle - half)), max(share, min(1.0, middle + half))
 
 
 def cohen_kappa(confusion: Counts) -> float | None:

@@ -51,13 +51,15 @@ class Callers:
         self._job, self._gateway, self._validator = job, gateway, validator
         self._clock, self._rng, self._run_id = clock, rng, run_id
         self._sending: set[int] = set()
-        self.cap_usd = cap_usd(job, spent_usd)
+        self.cap_usd, of_run = cap_usd(job, spent_usd)
         limits = job.limits
         sliding = limits.window == "sliding" and not is_quota
         self.gate = Gate(
             limiter=Limiter(limits.rpm, limits.tpm, clock.now(), sliding=sliding),
             concurrency=Concurrency(limits.concurrency),
-            budget=Budget(self.cap_usd, spent_usd, lambda told: log.warning("%s", told), is_quota=is_quota),
+            budget=Budget(
+                self.cap_usd, spent_usd, lambda told: log.warning("%s", told), is_quota=is_quota, of_run=of_run
+            ),
             clock=clock,
             outage_s=job.retries.outage_s,
         )
@@ -107,14 +109,14 @@ class Callers:
             await client.aclose()
 
 
-def cap_usd(job: Job, spent_usd: int) -> int | None:
+def cap_usd(job: Job, spent_usd: int) -> tuple[int | None, bool]:
     """What may have been spent for the output when this run ends, in 10⁻¹² USD; None where nothing caps it.
 
-    `max_cost_usd` caps all that is ever spent, `max_run_cost_usd` what this run adds to it.
+    `max_cost_usd` caps all that is ever spent, `max_run_cost_usd` what this run adds to it. The second value tells
+    whether it is the latter that comes first.
     """
-    caps = []
-    if job.max_cost_usd is not None:
-        caps.append(parse_amount(str(job.max_cost_usd)))
-    if job.max_run_cost_usd is not None:
-        caps.append(spent_usd + parse_amount(str(job.max_run_cost_usd)))
-    return min(caps, default=None)
+    total = None if job.max_cost_usd is None else parse_amount(str(job.max_cost_usd))
+    own = None if job.max_run_cost_usd is None else spent_usd + parse_amount(str(job.max_run_cost_usd))
+    if own is None or (total is not None and total <= own):
+        return total, False
+    return own, True

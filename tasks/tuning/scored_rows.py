@@ -74,7 +74,8 @@ def interval(shares: Collection[float], z: float) -> tuple[float, float, float]:
     z2 = z * z
     middle = (mean + z2 / (2 * worth)) / (1 + z2 / worth)
     half = z / (1 + z2 / worth) * math.sqrt(mean * (1 - mean) / worth + z2 / (4 * worth * worth))
-    return mean, max(0.0, middle - half), min(1.0, middle + half)
+    # Rounding may leave the mean itself outside, as where all are right.
+    return mean, min(mean, max(0.0, middle - half)), max(mean, min(1.0, middle + half))
 
 
 def cost_interval(amounts: Collection[float | None], z: float) -> tuple[float, float, float] | None:

@@ -156,14 +156,16 @@ def test_an_output_without_rows_has_its_header(bench, sandboxes):
 
 
 def test_labels_in_every_kind(bench, sandboxes):
-    """Of labels, .csv is the sheet to fill in; --ok and the other kinds are flat tables of all columns."""
+    """Labels are flat tables of all columns like any output, also where nothing is to review; --review is the sheet to
+    fill in, .json Label Studio's tasks.
+    """
     bench.rows([{"id": f"r{n}", "text": f"=ticket {n}"} for n in range(6)])
     bench.job(id="id", prompt="{{ text }}", label={"labels": ["a", "b"], "votes": 3, "review_below": 1})
     bench.run(sandboxes(right=0.5).base_url, "label", "job.yaml", "--direct", "-q")
-    exported(bench, "all.csv", "--all")
-    sheet = pl.read_csv(bench.folder / "all.csv")
+    exported(bench, "review.csv", "--review")
+    sheet = pl.read_csv(bench.folder / "review.csv")
     assert sheet.columns == ["row_id", "text", "suggested", "agreement", "votes", "why", "gold"]
-    assert sheet["text"].to_list() == [f"'=ticket {n}" for n in range(6)]
+    assert set(sheet["text"]) <= {f"'=ticket {n}" for n in range(6)}
     exported(bench, "ok.csv", "--ok")
     exported(bench, "all.parquet")
     flat = pl.read_parquet(bench.folder / "all.parquet")
@@ -172,7 +174,13 @@ def test_labels_in_every_kind(bench, sandboxes):
     assert len(json.loads(flat["votes"][0])) >= 2
     exported(bench, "review.xlsx", "--review")
     lines = (bench.folder / "out/review.jsonl").read_text().splitlines()
-    assert openpyxl.load_workbook(bench.folder / "review.xlsx").active.max_row == len(lines) + 1
+    assert openpyxl.load_workbook(bench.folder / "review.xlsx").active.max_row == len(lines) + 1 == sheet.height + 1
+    (bench.folder / "out/review.jsonl").unlink()
+    for flags in ((), ("--all",)):
+        exported(bench, "all.csv", *flags)
+        assert pl.read_csv(bench.folder / "all.csv")["label"].to_list() == bench.results()["label"].to_list()
+        exported(bench, "all.json", *flags)
+        assert len(json.loads((bench.folder / "all.json").read_text())) == 6
 
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)

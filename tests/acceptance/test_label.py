@@ -399,12 +399,12 @@ def test_exports_open_in_a_spreadsheet_and_in_label_studio(bench, sandboxes):
     bench.rows([{**row, "text": f'{row["text"]} <b>"x"</b>, =1+1'} for row in tickets(40)])
     job(bench, {"votes": 3, "labels": {"billing": "money & <bills>", "shipping": "", "praise": "", "other": ""}})
     labelled(bench, sandbox.base_url)
-    assert bench.run("", "export", "out", "review.csv").code == 0
+    assert bench.run("", "export", "out", "review.csv", "--review").code == 0
     with open(bench.folder / "review.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == len((bench.folder / "out" / "review.jsonl").read_text().splitlines())
     assert all(row["text"].endswith('<b>"x"</b>, =1+1') and row["gold"] == "" for row in rows)
-    assert bench.run("", "export", "out", "all.json", "--all").code == 0
+    assert bench.run("", "export", "out", "all.json").code == 0
     tasks = json.loads((bench.folder / "all.json").read_text())
     results = bench.results()
     assert [task["data"]["row_id"] for task in tasks] == results["row_id"].to_list()

@@ -210,7 +210,7 @@ def test_what_cannot_be_asked_is_told(one, query, words):
     assert rows(one)["total"] == 120
 
 
-@pytest.mark.parametrize("query", ["limit=-1", "limit=9999", "offset=x", "offset=-5"])
+@pytest.mark.parametrize("query", ["limit=-1", "limit=99999", "offset=x", "offset=-5"])
 def test_numbers_out_of_range_are_refused(one, query):
     assert get(one, f"/api/rows?{query}")[0] == 422
 

@@ -79,11 +79,13 @@ def test_krippendorffs_alpha_is_that_of_the_krippendorff_library(said):
 
 @given(st.integers(0, 400), st.integers(0, 400))
 def test_the_interval_of_a_share_is_wilsons(right, wrong):
-    """The same interval as statsmodels; of nothing, anything."""
+    """The same interval as statsmodels, the share in it; of nothing, anything."""
     if right + wrong == 0:
         assert wilson(0, 0) == (0.0, 1.0)
         return
-    assert wilson(right, right + wrong) == pytest.approx(proportion_confint(right, right + wrong, method="wilson"))
+    low, high = wilson(right, right + wrong)
+    assert (low, high) == pytest.approx(proportion_confint(right, right + wrong, method="wilson"))
+    assert low <= right / (right + wrong) <= high
 
 
 @given(st.integers(0, 60), st.integers(0, 60))

@@ -125,6 +125,10 @@ def test_shares_of_many_fields_tell_more_than_one_verdict() -> None:
     assert whole[0] == pytest.approx(shares[0])
     assert shares[2] - shares[1] < (whole[2] - whole[1]) / 2
     assert interval([], 1.96) == (0.0, 0.0, 1.0)
+    for count in range(1, 200):
+        for share in (0.0, 1.0):
+            mean, low, high = interval([share] * count, 1.96)
+            assert low <= mean <= high
 
 
 def test_rows_that_would_decide_are_told() -> None:

@@ -15,6 +15,7 @@ from rowmill.tasks.gateway.admission.breaker import FAILURES_TO_OPEN, ROWS_TO_OP
 from rowmill.tasks.gateway.admission.budget import Budget
 from rowmill.tasks.gateway.admission.concurrency import Concurrency
 from rowmill.tasks.gateway.admission.gate import Gate, Halted
+from rowmill.tasks.gateway.admission.halts import spent_up
 from rowmill.tasks.gateway.admission.limiter import Limiter
 from tests.unit.clocks import FakeClock
 
@@ -216,6 +217,22 @@ def test_budget_warns_once_at_75_and_90_percent():
         budget.reserve(10)
         budget.settle(10, 10)
     assert [text.split()[0] for text in said] == ["75", "90"]
+
+
+def test_a_cap_on_one_run_is_told_without_what_earlier_runs_spent():
+    """Warnings and the end of the run name the key that binds, and amounts of this run alone."""
+    dollar = 10**12
+    said: list[str] = []
+    budget = Budget(5 * dollar, 3 * dollar, said.append, of_run=True)
+    assert not said
+    budget.reserve(dollar)
+    budget.settle(dollar, dollar * 8 // 5)
+    assert said == ["75 % of max_run_cost_usd is spent: $1.60 of $2.00"]
+    told = spent_up(budget, budget.spent, dollar)
+    assert "max_run_cost_usd is $2.00, $1.60 is spent or may be in this run" in told.message
+    assert told.next.startswith("Run the same command again")
+    total = spent_up(Budget(5 * dollar, 0, said.append), 3 * dollar, dollar)
+    assert "max_cost_usd is $5.00, $3.00 is spent" in total.message
 
 
 def open_breaker(breaker: Breaker, now: float = 10.0) -> None:

@@ -15,10 +15,24 @@ class Budget:
     A call goes only if spent + reserved + its own worst case ≤ cap.
     """
 
-    def __init__(self, cap: int | None, spent: int, warn: Callable[[str], None], *, is_quota: bool = False) -> None:
-        """`is_quota` where the cap is a part of a larger one, and may be widened: a call waits for that."""
+    def __init__(
+        self,
+        cap: int | None,
+        spent: int,
+        warn: Callable[[str], None],
+        *,
+        is_quota: bool = False,
+        of_run: bool = False,
+    ) -> None:
+        """`is_quota` where the cap is a part of a larger one, and may be widened: a call waits for that.
+
+        `of_run` where what one run may add comes before what may ever be spent: amounts are then told of this run.
+        """
         self.cap, self.spent, self.reserved = cap, spent, 0
         self.is_quota = is_quota
+        self.key = "max_run_cost_usd" if of_run else "max_cost_usd"
+        # What is no part of the amounts that are told.
+        self.before = spent if of_run else 0
         # Where a day's money is shared with other runs: what may have been spent by the time this run's part of it is
         # used up. It is widened as the run goes.
         self.granted: int | None = None
@@ -66,7 +80,8 @@ class Budget:
         if self.cap is None or self.is_quota:
             return
         for percent in WARN_AT:
-            if self._warned < percent and self.spent * 100 >= self.cap * percent:
+            spent, cap = self.spent - self.before, self.cap - self.before
+            if self._warned < percent and spent * 100 >= cap * percent:
                 self._warned = percent
-                self._warn(f"{percent} % of max_cost_usd is spent: {short_usd(self.spent)} of {short_usd(self.cap)}")
+                self._warn(f"{percent} % of {self.key} is spent: {short_usd(spent)} of {short_usd(cap)}")
                 return

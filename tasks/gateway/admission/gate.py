@@ -227,8 +227,7 @@ class Gate:
             raise TooDear
         if self.budget.is_quota:
             return "budget", None
-        assert self.budget.cap is not None
-        self.halt(spent_up(self.budget.cap, self.budget.spent, worst))
+        self.halt(spent_up(self.budget, self.budget.spent, worst))
         return "budget", 0.0
 
     def _take(self, place: Place, now: float) -> Permit:

@@ -6,6 +6,7 @@ from rowmill.schemas.attempt import Failure
 from rowmill.schemas.errors import StorageError
 from rowmill.schemas.manifest import Termination, TerminationKind
 from rowmill.schemas.price import short_usd
+from rowmill.tasks.gateway.admission.budget import Budget
 
 RUN_AGAIN = "Run the same command again: it goes on where it stopped"
 LEASE_ENDED = Termination(
@@ -27,14 +28,19 @@ def outage(seconds: float, last: Failure | None) -> Termination:
     )
 
 
-def spent_up(cap: int, spent: int, worst: int) -> Termination:
-    """The next call could pass the cap; amounts in 10⁻¹² USD."""
+def spent_up(budget: Budget, spent: int, worst: int) -> Termination:
+    """The next call could pass the budget's cap, of which `spent` is used; amounts in 10⁻¹² USD."""
+    assert budget.cap is not None
+    of_run = budget.key == "max_run_cost_usd"
+    cap, used = short_usd(budget.cap - budget.before), short_usd(spent - budget.before)
     return Termination(
         TerminationKind.BUDGET,
         None,
-        f"max_cost_usd is {short_usd(cap)}, {short_usd(spent)} is spent or may be, and the next call could cost "
-        f"{short_usd(worst)}",
-        "Raise it with --max-cost (or set params.max_output_tokens to narrow the worst case) and run again",
+        f"{budget.key} is {cap}, {used} is spent or may be{' in this run' if of_run else ''}, and the next call could "
+        f"cost {short_usd(worst)}",
+        f"{RUN_AGAIN}, with as much again to spend; or raise max_run_cost_usd"
+        if of_run
+        else "Raise it with --max-cost (or set params.max_output_tokens to narrow the worst case) and run again",
     )
 
 
