@@ -17,6 +17,7 @@ from rowmill.schemas.price import PICO
 from rowmill.tasks.forecast.files import output_folder
 from rowmill.tasks.input.stored import is_stored
 from rowmill.tasks.job.fingerprint import job_fingerprint
+from rowmill.tasks.journal.ledger import LEDGER, Ledger
 from rowmill.tasks.output.answer_cache import bound_usd
 from rowmill.tasks.output.spending import spent_in
 from rowmill.tasks.run.run import PILOT_ENDED
@@ -55,10 +56,14 @@ async def with_pack_size(
     basis, _ = job_fingerprint(_sized(job, 1), sandbox=sandbox)
     decision = await asyncio.to_thread(read_decision, output, basis)
     if decision is not None:
-        return _less_the_trials(_sized(job, decision.rows_per_call))
+        return _sized(job, decision.rows_per_call)
     begun = None if fresh else await asyncio.to_thread(begun_with, output)
-    if begun is not None or ask is None:
+    if ask is None:
         return _less_the_trials(_sized(job, begun or 1))
+    if begun is not None:
+        # A kill may have come between the trial that became the run and its decision.
+        await asyncio.to_thread(_count_trials, output)
+        return _sized(job, begun)
     if is_stored(job) or job.runner != "local" or in_bucket:
         raise JobError(
             "rows_per_call: auto tries several sizes on files of this machine, in this process",
@@ -68,7 +73,7 @@ async def with_pack_size(
     decision = await _by_trials(job, ask, basis, limit)
     log.warning("rows_per_call: %d, %s", decision.rows_per_call, decision.reason)
     await asyncio.to_thread(_go_on_with, output, decision)
-    return _less_the_trials(_sized(job, decision.rows_per_call))
+    return _sized(job, decision.rows_per_call)
 
 
 def _sized(job: Job, size: int) -> Job:
@@ -112,7 +117,7 @@ async def _trial(job: Job, size: int, rows: frozenset[int], ask: Ask) -> dict[in
 
 
 def _less_the_trials(job: Job, besides: int | None = None) -> Job:
-    """The job with its cap less what trials have cost whose bills stand in ledgers of their own."""
+    """The job with its cap less what trials have cost, until the output's own ledger counts them."""
     if job.max_cost_usd is None:
         return job
     folders = [_trial_folder(Path(job.output), size) for size in SIZES if size != besides]
@@ -122,7 +127,9 @@ def _less_the_trials(job: Job, besides: int | None = None) -> Job:
 
 
 def _go_on_with(output: Path, decision: PackDecision) -> None:
-    """The chosen trial becomes the beginning of the run, with its ledger; the decision is written last."""
+    """The chosen trial becomes the beginning of the run, whose ledger counts the other trials too; the decision is
+    written last.
+    """
     output_folder(output)
     chosen = _trial_folder(output, decision.rows_per_call)
     if chosen.exists() and not any((output / name).exists() for name in PARTS_OF_A_RUN):
@@ -131,4 +138,13 @@ def _go_on_with(output: Path, decision: PackDecision) -> None:
             if (chosen / name).exists():
                 (chosen / name).rename(output / name)
         sync_folder(output)
+    _count_trials(output)
     write_decision(output, decision)
+
+
+def _count_trials(output: Path) -> None:
+    """Enter in the output's ledger what its trials have cost: it is money that was spent for this output."""
+    ledger = Ledger(output / LEDGER)
+    for size in SIZES:
+        if (folder := _trial_folder(output, size)).exists():
+            ledger.add(folder.name, spent_in(folder))

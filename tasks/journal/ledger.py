@@ -63,6 +63,12 @@ class Ledger:
             if not self.holds(segment):
                 self._append(Closed(segment, replayed.sent))
 
+    def add(self, name: str, spent: Spent) -> None:
+        """Count what was spent for this output elsewhere, once under this name. Raises StorageError."""
+        with self._writing:
+            if spent != Spent() and not self.holds(name):
+                self._append(Closed(name, spent))
+
     def begin(self, earlier: Spent) -> None:
         """What an output cost before it had a ledger. Raises StorageError."""
         if self.is_new and earlier != Spent():

@@ -103,6 +103,11 @@ class ManifestBuilder:
         now = self._job.model_dump(mode="json", by_alias=True, exclude_defaults=True)
         return all((had.get(key) or None) == now.get(key) for key in PROJECTED)
 
+    def tells_of_calls(self, calls: int) -> bool:
+        """Whether the manifest found at the start tells of so many calls, or more."""
+        told = [self.before.get(part) or {} for part in ("totals", "beside")]
+        return sum(part.get("calls") or 0 for part in told) >= calls
+
     def was_complete(self, rows_in_parts: int) -> bool:
         """A complete run over the very same files and at least as many rows, with every part in place."""
         told = self.before.get("input") or {}
