@@ -22,10 +22,10 @@ demo: $(VENV)/installed
 	$(BIN)/rowmill run sample_data/extraction/job.yaml --sandbox --fresh -o out/demo
 	$(BIN)/python sample_data/show.py out/demo
 
-# The tests of single modules tell what they cover; those from the outside run in processes of their own.
-test: coverage
-	$(BIN)/pytest -n 2 --dist loadfile tests/acceptance tests/law -m "not nightly"
+test: install
+	$(BIN)/pytest -n 2 --dist loadfile -m "not nightly"
 
+# The tests of single modules tell what they cover; those from the outside run in processes of their own.
 coverage: install
 	$(BIN)/pytest -n 2 --dist loadfile --ignore tests/acceptance --ignore tests/law --cov --cov-report=term:skip-covered -m "not nightly"
 
