@@ -129,7 +129,7 @@ hours = st.tuples(st.just("hours"), st.just(0), st.integers(1, 12))
 steps = st.one_of(calls, calls, calls, calls, calls, calls, bills, bills, bills, ends, ends, hours)
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(steps, min_size=30, max_size=80))
 def test_a_days_money_is_never_passed(walk):
     """Four outputs of one budget whose runs start, call, are billed anything up to the worst, die with calls in flight,
