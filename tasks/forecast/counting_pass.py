@@ -130,7 +130,9 @@ class DryRun:
 
     def _fixed_tokens(self) -> float:
         """What every request carries beside its texts: tools, and a schema that travels natively."""
-        tools = sum(self._count(encode_json(tool.model_dump()).decode()) for tool in self._job.tools)
+        tools = sum(
+            self._count(encode_json(tool.model_dump(exclude_defaults=True)).decode()) for tool in self._job.tools
+        )
         schema = sent_schema(self._job)
         return tools + (self._count(encode_json(schema).decode()) if self._planner.native and schema is not None else 0)
 
