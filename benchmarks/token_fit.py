@@ -96,7 +96,7 @@ def _least(square: Numbers, right: Numbers) -> Numbers:
 
 def write(costs: dict[Cost, float], path: Path = WRITTEN) -> None:
     """The module of the costs."""
-    path.write_text(f'"""{HEAD}"""\n\n' + "\n".join(_lines(costs)) + "\n")
+    path.write_text(f'"""{HEAD}"""\n\n' + "\n".join(line.rstrip() for line in _lines(costs)) + "\n")
 
 
 def _lines(costs: dict[Cost, float]) -> list[str]:
