@@ -114,7 +114,8 @@ def by_script(text: str) -> float:
         return 0.0
     classes = in_classes(text)
     tokens = float(_PAIRS.take(classes[:-1] * len(CLASSES) + classes[1:]).sum())
-    return tokens + sum(cost * units for cost, units in zip(RUN_COSTS, long_runs(classes), strict=True))
+    tokens += sum(cost * units for cost, units in zip(RUN_COSTS, long_runs(classes), strict=True))
+    return max(1.0, tokens)
 
 
 def by_tokenizer(path: Path) -> Count:

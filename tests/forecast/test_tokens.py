@@ -57,6 +57,7 @@ def test_an_empty_text_has_no_tokens_and_lone_surrogates_do_no_harm():
     """Any text has a number of tokens."""
     assert by_script("") == 0
     assert by_script("a\ud800b") > 0
+    assert by_script("\n") == by_script("a") == 1
 
 
 def test_a_tokenizer_of_the_users_own_counts_exactly(tmp_path):
