@@ -22,7 +22,7 @@ def three_parts(bench, sandbox) -> None:
         assert direct(bench, sandbox.base_url, "-n", rows).code == 0
 
 
-@pytest.mark.parametrize("number", [0, 1, 2])
+@pytest.mark.parametrize("number", [1, *(pytest.param(one, marks=pytest.mark.nightly) for one in (0, 2))])
 def test_a_damaged_part_is_refused_by_name_and_made_afresh(bench, sandboxes, number):
     """A part that cannot be read stops the start, named; --fresh-part asks its rows again and no others."""
     sandbox = sandboxes()

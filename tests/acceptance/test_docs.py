@@ -107,7 +107,16 @@ def is_run(page: Path) -> bool:
     return any(block.language in LANGUAGES for block in blocks(page.read_text()))
 
 
-@pytest.mark.parametrize("page", [page for page in DOCS if is_run(page)], ids=lambda page: page.name)
+# What these pages show is slow, and is tested from the outside elsewhere.
+SLOW = {"labelling.md", "failures.md", "looking.md"}
+PAGES = [
+    pytest.param(page, id=page.name, marks=[pytest.mark.nightly] if page.name in SLOW else [])
+    for page in DOCS
+    if is_run(page)
+]
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_a_page_does_what_it_says(page: Path, tmp_path: Path, sandboxes: Any, server: dict[str, str]) -> None:  # noqa: F811
     """Its files, commands and programs work one after the other in an empty folder beside the sample data."""
     for name in ("sample_data", "prefect.yaml", "flows"):

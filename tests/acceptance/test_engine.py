@@ -171,6 +171,7 @@ def test_workers_stop_when_their_coordinator_is_killed(bench, sandboxes, cluster
     assert sandbox.books()["billed_calls"] - 12_000 <= 64
 
 
+@pytest.mark.nightly
 def test_a_spend_limit_stops_all_workers(bench, sandboxes, clusters):
     """They stop within their calls in flight; lifted, the same command goes on, and no row is paid for twice."""
     sandbox = sandboxes(latency_ms=50)
@@ -206,6 +207,7 @@ def test_the_cap_holds_over_all_workers(bench, sandboxes, clusters):
     assert money("2.9") < money(sandbox.books()["billed_usd"]) <= 3
 
 
+@pytest.mark.nightly
 def test_workers_share_one_rate(bench, sandboxes, clusters):
     """All workers together use 97 % of the rate and draw at most one 429 in 1,000 calls."""
     rpm = 24_000
@@ -220,6 +222,7 @@ def test_workers_share_one_rate(bench, sandboxes, clusters):
     assert len(middle) / (middle[-1] - middle[0]) > 0.97 * rpm / 60
 
 
+@pytest.mark.nightly
 def test_a_grown_and_a_changed_input_cost_what_is_new(bench, sandboxes, clusters):
     """On workers too an unchanged request is never paid for again: rows added, moved, edited, and tried once more."""
     sandbox = sandboxes(faults={"wrong_schema": 0.02})
@@ -244,6 +247,7 @@ def test_a_grown_and_a_changed_input_cost_what_is_new(bench, sandboxes, clusters
     assert bench.results()["row_id"].to_list() == ["new", *(row["id"] for row in rows)]
 
 
+@pytest.mark.nightly
 def test_an_interrupt_drains_the_workers(bench, sandboxes, clusters):
     """Ctrl-C lets calls in flight end everywhere: exit 130, everything paid for stands, and nothing is paid again."""
     sandbox = sandboxes(latency_ms=200)
@@ -260,6 +264,7 @@ def test_an_interrupt_drains_the_workers(bench, sandboxes, clusters):
     assert manifest["ledger"]["ok"] == sandbox.books()["billed_calls"] == 6_000
 
 
+@pytest.mark.nightly
 def test_a_scheduler_that_goes_away_ends_the_run_resumable(bench, sandboxes, clusters):
     """The run ends and names the address; another scheduler, or none, goes on with it."""
     sandbox = sandboxes(latency_ms=100)
@@ -288,6 +293,7 @@ class TurningClock(Clock):
         return super().wall() + self.turned_s
 
 
+@pytest.mark.nightly
 async def test_a_wait_for_the_spend_limit_holds_no_worker(bench, sandboxes, clusters):
     """While the run waits for the turn of the hour no worker has work of its; lifted, it completes by itself, one call
     going first.
@@ -327,6 +333,7 @@ async def test_a_wait_for_the_spend_limit_holds_no_worker(bench, sandboxes, clus
     assert sandbox.books()["billed_calls"] == manifest["ledger"]["ok"] == 6_000
 
 
+@pytest.mark.nightly
 def test_the_flow_settles_shards_on_workers(bench, sandboxes, clusters):
     """Under Prefect each shard is a task run of the flow's own process; its workers need no Prefect server."""
     sandbox = sandboxes(latency_ms=5)
@@ -343,6 +350,7 @@ def test_the_flow_settles_shards_on_workers(bench, sandboxes, clusters):
     assert sandbox.books()["billed_calls"] == 6_000
 
 
+@pytest.mark.nightly
 def test_labels_are_voted_on_by_workers(bench, sandboxes, clusters):
     """A labelling job with gold and a gate comes out the same: gold rows first, then the rest, votes counted alike."""
     rows = [{"text": f"row {n}", "truth": ("a", "b")[n % 2] if n % 50 == 0 else None} for n in range(5_500)]

@@ -164,6 +164,7 @@ def test_a_run_that_stopped_in_a_sorted_file_is_forecast_from_the_pilot_s_rows_b
     assert told["cost_usd"]["low"] <= rest <= told["cost_usd"]["high"]
 
 
+@pytest.mark.nightly
 def test_nights_that_were_alike_narrow_the_forecast_of_the_next(bench, sandboxes):
     """Of five earlier runs the forecast is as wide as they differed from each other, and says so."""
     sandbox = sandboxes()

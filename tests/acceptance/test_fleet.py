@@ -87,6 +87,7 @@ def test_a_spend_limit_stops_every_run_of_the_key(bench, sandboxes, redis):
     assert sandbox.books()["calls_by_status"]["429 spend_limit_exceeded"] <= 3 * 4
 
 
+@pytest.mark.nightly
 def test_a_run_on_workers_divides_its_share(bench, sandboxes, redis, tmp_path):
     """A run whose rows workers ask, beside one that asks its own: together they go by the key's limit."""
     sandbox = sandboxes(rpm=RPM, limit_window="bucket", latency_ms=50)

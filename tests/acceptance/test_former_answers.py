@@ -79,6 +79,7 @@ def test_rows_that_return_to_a_rolling_window_have_their_own_answers(bench, gate
     assert_verified(bench)
 
 
+@pytest.mark.nightly
 def test_rows_that_return_within_a_limit_have_their_own_answers(bench, gateways):
     """-n over a file whose order changes: each row within the limit has its own answer, whatever stood there before."""
     gateway = gateways()

@@ -119,6 +119,7 @@ def every_vote(sandbox: Running, told: Job, row: Row, count: int) -> list[Vote]:
     return found
 
 
+@pytest.mark.nightly
 def test_early_stopping_pays_less_for_the_same_labels(bench, sandboxes):
     """Five votes with early stopping: each row's label is that of all five, asked one by one, for fewer calls."""
     rows = 60
@@ -678,6 +679,7 @@ def test_the_sample_job_runs(bench):
     assert set(bench.results()["row_id"].str.slice(0, 2)) == {"en", "it"}
 
 
+@pytest.mark.nightly
 def test_the_prefect_flow_labels(bench, sandboxes):
     """Without --direct the flow `rowmill-label` does the same, with the gold rows first."""
     sandbox = sandboxes(labels=answers(40), right=0.9)

@@ -249,6 +249,7 @@ def test_deployment_runs_the_same_flow(bench: Bench, sandboxes: Any, server: Any
     assert_key_is_nowhere(Path(server["PREFECT_HOME"]))
 
 
+@pytest.mark.nightly
 def test_a_run_that_is_due_while_another_works_is_cancelled_or_waits_as_chosen(
     bench: Bench, sandboxes: Any, server: Any, tmp_path: Path
 ) -> None:
@@ -404,6 +405,7 @@ def postgres(tmp_path: Path) -> Iterator[str]:
             os.kill(pid, signal.SIGQUIT)
 
 
+@pytest.mark.nightly
 def test_prefect_on_postgresql(bench: Bench, sandboxes: Any, postgres: str) -> None:
     """The same command with Prefect's database on PostgreSQL: same rows, the flow run recorded there, the key nowhere."""
     sandbox = sandboxes()

@@ -178,6 +178,7 @@ def test_one_run_at_a_time(bench, sandboxes, s3):
     assert results(s3).height == sandbox.books()["billed_calls"]
 
 
+@pytest.mark.nightly
 def test_a_run_that_lost_its_lock_writes_and_sends_nothing(bench, sandboxes, s3):
     """One that slept while another took over ends by itself: the other's results stand as they are."""
     sandbox = sandboxes(latency_ms=50)
