@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
-from benchmarks import engine, oracle, quota
+from benchmarks import engine, forecasts, oracle, quota
 from benchmarks.fleet import fleet
 from benchmarks.measure import ROOT, SCHEMA, Cost, bare, measured, rowmill, rows, stub
 from benchmarks.startup import startup
@@ -160,6 +160,7 @@ SECTIONS: dict[str, Callable[[Path], object]] = {
 APART: dict[str, Callable[[Path], object]] = {
     "long": long,
     "guard": guard,
+    "forecasts": forecasts.main,
     "oracle": lambda _: oracle.main(),
     "token-fit": lambda _: oracle.fit(),
     "fleet": lambda _: fleet(),
