@@ -56,7 +56,8 @@ def test_the_cheapest_plan_that_holds_is_marked_and_its_gold_rows_are_not_paid_a
     assert chosen["accuracy"] >= 0.95
     assert chosen["low"] >= 0.93
     assert chosen["rows"] <= rows // 2, "judged on rows that did not choose it"
-    assert plans["gemini-3-flash thinking=low"]["state"] == "dropped"
+    # Asked alone, the cheap model is right in 80 %: dropped, or spared further rows while something cheaper looked right.
+    assert plans["gemini-3-flash thinking=low"]["state"] in ("dropped", "missed", "undecided")
     billed = Decimal(sandbox.books()["billed_usd"])
     assert float(billed) == pytest.approx(told["spent_usd"])
     assert billed <= 3
