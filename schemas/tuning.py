@@ -14,7 +14,6 @@ class PlanState(StrEnum):
     """What became of a plan."""
 
     CHOSEN = "chosen"
-    HOLDS = "holds"
     MISSED = "missed"
     DROPPED = "dropped"
     IMPOSSIBLE = "impossible"

@@ -8,7 +8,7 @@ from rowmill.flows.text.forecast import usd
 from rowmill.schemas.display_text import one_line
 from rowmill.schemas.tuning import ComparedPlan, PlanState, Tuning
 
-MARKS = {PlanState.CHOSEN: "→", PlanState.HOLDS: "+", PlanState.MISSED: "-", PlanState.DROPPED: "-"}
+MARKS = {PlanState.CHOSEN: "→", PlanState.MISSED: "-", PlanState.DROPPED: "-"}
 
 
 def tuning_text(tuning: Tuning, tuned: Path) -> str:

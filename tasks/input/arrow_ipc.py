@@ -13,7 +13,7 @@ import pyarrow as pa
 from rowmill.schemas.errors import InputError
 from rowmill.schemas.row import Cursor
 from rowmill.tasks.input.files import InputFile, Line, arrow_source, name_of, state_of
-from rowmill.tasks.input.typed_lines import batch_size, lines_of
+from rowmill.tasks.input.typed_lines import batch_size, columns_of, lines_of
 
 MAGIC = b"ARROW1"
 
@@ -25,15 +25,7 @@ def arrow_lines(file: InputFile, start: Cursor, max_line_bytes: int) -> Iterator
 
 def arrow_columns(file: InputFile, position: int, rows: int, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
     """So many rows of some columns, from a row on. What is not there, and what cannot be read, is not given."""
-    try:
-        for batch in _batches(file, position, names):
-            if rows <= 0:
-                return
-            yield batch.slice(0, rows)
-            rows -= batch.num_rows
-    except (OSError, pa.ArrowException, ValueError):
-        # What is told of the damage stands in the row where it was met.
-        return
+    return columns_of(_batches(file, position, names), rows)
 
 
 def arrow_schema(file: InputFile) -> pa.Schema:

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from rowmill.schemas.errors import InputError
 from rowmill.schemas.row import Cursor
 from rowmill.tasks.input.files import InputFile, Line, arrow_source, buffer_of, name_of, state_of
-from rowmill.tasks.input.typed_lines import BATCH_ROWS, batch_size, lines_of
+from rowmill.tasks.input.typed_lines import BATCH_ROWS, batch_size, columns_of, lines_of
 
 
 def parquet_lines(file: InputFile, start: Cursor, max_line_bytes: int) -> Iterator[Line]:
@@ -24,15 +24,7 @@ def parquet_columns(file: InputFile, position: int, rows: int, names: Sequence[s
     """So many rows of some columns, from a row on. A column that the file lacks, and what cannot be read, is not there:
     fewer rows may come than were asked for.
     """
-    try:
-        for batch in _batches(file, position, names):
-            if rows <= 0:
-                return
-            yield batch.slice(0, rows)
-            rows -= batch.num_rows
-    except (OSError, pa.ArrowException, ValueError):
-        # What is told of the damage stands in the row where it was met.
-        return
+    return columns_of(_batches(file, position, names), rows)
 
 
 def parquet_schema(file: InputFile) -> pa.Schema:

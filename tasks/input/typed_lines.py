@@ -42,6 +42,19 @@ def lines_of(batches: Iterator[pa.RecordBatch], position: int, max_line_bytes: i
         yield Line(position, position + 1, b"", problem=problem, unit="row")
 
 
+def columns_of(batches: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
+    """So many rows of batches. What is not there, and what cannot be read, is not given: fewer rows may come."""
+    try:
+        for batch in batches:
+            if rows <= 0:
+                return
+            yield batch.slice(0, rows)
+            rows -= batch.num_rows
+    except (OSError, pa.ArrowException, ValueError):
+        # What is told of the damage stands in the row where it was met.
+        return
+
+
 def _without_long(batch: pa.RecordBatch, most: int) -> tuple[pa.RecordBatch, dict[int, tuple[str, bytes]]]:
     """The batch with null in place of longer values, and, for each row of these, the column and a digest of it."""
     found: dict[int, tuple[str, bytes]] = {}

@@ -53,14 +53,9 @@ def _worst_first(fields: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, An
 
 def _gold(gold: FieldGold, sums: GoldSums) -> dict[str, Any]:
     """Rows against gold; those that are not ok count as wrong."""
-    low, high = wilson(sums.right, sums.rows) if sums.rows else (None, None)
     return {
         "column": gold.column,
-        "rows": sums.rows,
-        "right": sums.right,
-        "accuracy": sums.right / sums.rows if sums.rows else None,
-        "low": low,
-        "high": high,
+        **_accuracy(sums.right, sums.rows),
         "not_ok": sums.not_ok,
         "blank": sums.blank,
         "malformed": sums.malformed,
@@ -68,15 +63,15 @@ def _gold(gold: FieldGold, sums: GoldSums) -> dict[str, Any]:
     }
 
 
+def _accuracy(right: int, rows: int) -> dict[str, Any]:
+    low, high = wilson(right, rows) if rows else (None, None)
+    return {"rows": rows, "right": right, "accuracy": right / rows if rows else None, "low": low, "high": high}
+
+
 def _field(sums: FieldSums) -> dict[str, Any]:
-    low, high = wilson(sums.right, sums.rows) if sums.rows else (None, None)
     return {
         "pointer": sums.pointer,
-        "rows": sums.rows,
-        "right": sums.right,
-        "accuracy": sums.right / sums.rows if sums.rows else None,
-        "low": low,
-        "high": high,
+        **_accuracy(sums.right, sums.rows),
         **{how: sums.matched.get(how, 0) for how in ("exact", "normalized", "numeric")},
         "not_ok": sums.not_ok,
         "missed": sums.missed,

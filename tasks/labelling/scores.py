@@ -19,11 +19,14 @@ EXACT_MOST = 1_000
 
 def wilson(right: int, of: int) -> tuple[float, float]:
     """95 % interval of a share (Wilson's score interval). Of nothing, anything from 0 to 1."""
-    if not of:
-        return 0.0, 1.0
-    share, z2 = right / of, Z_95**2
+    return score_interval(right / of, of, Z_95) if of else (0.0, 1.0)
+
+
+def score_interval(share: float, of: float, z: float) -> tuple[float, float]:
+    """Wilson's interval of a share of so many rows, `z` standard errors either way."""
+    z2 = z * z
     middle = (share + z2 / (2 * of)) / (1 + z2 / of)
-    half = Z_95 / (1 + z2 / of) * math.sqrt(share * (1 - share) / of + z2 / (4 * of * of))
+    half = z / (1 + z2 / of) * math.sqrt(share * (1 - share) / of + z2 / (4 * of * of))
     # Rounding may leave the share itself outside, as in 30 of 30.
     return min(share, max(0.0, middle - half)), max(share, min(1.0, middle + half))
 

@@ -32,7 +32,7 @@ from rowmill.tasks.journal.segment import ANSWER_ROOM, Segment
 from rowmill.tasks.output.folder import CANARY
 from rowmill.tasks.output.part_reader import OutcomeLookup
 from rowmill.tasks.run.drift import Drift, differs, leaves, measure
-from rowmill.tasks.run.shard_runner import MEDIA_HELD_MOST, ShardContext
+from rowmill.tasks.run.shard_runner import MEDIA_HELD_MOST, ShardContext, cancel
 from rowmill.tasks.settle.defect import plan_row
 
 # Fewer rows cannot show a change that chance does not show once in a hundred nights: 2⁻⁶ is more.
@@ -147,14 +147,11 @@ class CanaryRun:
 
     def cancel_waiting(self) -> None:
         """End every row that is not in flight."""
-        for row, task in self._tasks.items():
-            if row not in self._context.settler.sending:
-                task.cancel()
+        cancel(self._tasks, besides=self._context.settler.sending)
 
     def cancel_all(self) -> None:
         """End every row, in flight or not."""
-        for task in self._tasks.values():
-            task.cancel()
+        cancel(self._tasks)
 
     # Its rows.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Container, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -478,13 +478,17 @@ class ShardRun:
 
     def cancel_waiting(self) -> None:
         """End every row that is not in flight."""
-        for row, task in self._tasks.items():
-            if row not in self._context.settler.sending:
-                task.cancel()
+        cancel(self._tasks, besides=self._context.settler.sending)
 
     def cancel_all(self) -> None:
         """End every row, in flight or not: what is in flight may then be paid for unseen."""
-        for task in self._tasks.values():
+        cancel(self._tasks)
+
+
+def cancel(tasks: Mapping[int, asyncio.Task[None]], *, besides: Container[int] = ()) -> None:
+    """End the tasks of rows, but for some rows' (those in flight)."""
+    for row, task in tasks.items():
+        if row not in besides:
             task.cancel()
 
 

@@ -7,11 +7,12 @@ dropped by chance in no more than 5 of 100 races. The plan that is marked is jud
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
-from rowmill.tasks.tuning.scored_rows import Z_95, Scored, cost_interval, interval
+from rowmill.tasks.labelling.scores import Z_95
+from rowmill.tasks.tuning.scored_rows import Scored, interval, standard_error
 
 FIRST_ROUND = 20
 DROPPED_WRONGLY = 0.05
@@ -67,34 +68,28 @@ def dropped(scores: Mapping[str, Scores], terms: Terms) -> dict[str, str]:
 
 def _is_cheaper(one: Scores, other: Scores, z: float) -> bool:
     """By rows that both were asked: what a row costs varies with the row more than with the plan."""
-    differences = _paired(one, other, lambda row: row.usd)
-    told = cost_interval(differences, z)
-    if told is None or len(differences) < 2:
-        return False
-    mean, error = told[0], _error(differences)
-    return mean + z * error < 0
+    return _is_above(_paired(other, one, lambda row: row.usd), z)
 
 
 def _is_better(one: Scores, other: Scores, z: float) -> bool:
-    differences = _paired(one, other, lambda row: row.right)
+    return _is_above(_paired(one, other, lambda row: row.right), z)
+
+
+def _is_above(differences: Sequence[float], z: float) -> bool:
+    """Whether the mean of these is above nothing beyond chance."""
     if len(differences) < 2:
         return False
-    return sum(differences) / len(differences) - z * _error(differences) > 0
+    return sum(differences) / len(differences) - z * standard_error(differences) > 0
 
 
-def _paired(one: Scores, other: Scores, of: object) -> list[float]:
+def _paired(one: Scores, other: Scores, of: Callable[[Scored], float | None]) -> list[float]:
     found = []
     for row, told in one.items():
         if row in other:
-            mine, theirs = of(told), of(other[row])  # type: ignore[operator]
+            mine, theirs = of(told), of(other[row])
             if mine is not None and theirs is not None:
                 found.append(mine - theirs)
     return found
-
-
-def _error(values: Sequence[float]) -> float:
-    mean = sum(values) / len(values)
-    return math.sqrt(sum((one - mean) ** 2 for one in values) / (len(values) - 1) / len(values))
 
 
 def _holds_beyond_chance(rows: Scores, terms: Terms) -> bool:

@@ -6,11 +6,11 @@ import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import NormalDist
 
 import polars as pl
 
 from rowmill.schemas.tuning import Measure
+from rowmill.tasks.labelling.scores import Z_95, score_interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,19 +21,14 @@ class Scored:
     usd: float | None
 
 
-Z_95 = NormalDist().inv_cdf(0.975)
-
-
 def scored_rows(results: Path, rows: Collection[int]) -> dict[int, Scored]:
     """The rows that are settled, by position. A row that is not ok is wrong; one whose gold is no gold is left out."""
     parts = sorted(results.glob("part-*.parquet"))
     found: dict[int, Scored] = {}
     for part in parts:
-        frame = pl.read_parquet(part)
-        frame = frame.filter(pl.col("row_index").is_in(list(rows)))
-        for row in frame.select(pl.col("row_index", "status", "cost_usd", "^(correct|field_correct)$")).iter_rows(
-            named=True
-        ):
+        wanted = pl.scan_parquet(part).filter(pl.col("row_index").is_in(list(rows)))
+        frame = wanted.select(pl.col("row_index", "status", "cost_usd", "^(correct|field_correct)$")).collect()
+        for row in frame.iter_rows(named=True):
             right = _share_right(row)
             if right is not None:
                 usd = None if row["cost_usd"] is None else float(row["cost_usd"])
@@ -71,11 +66,13 @@ def interval(shares: Collection[float], z: float) -> tuple[float, float, float]:
     spread = sum((share - mean) ** 2 for share in shares) / count
     # Of rows with many fields each, one tells more than a yes or no does.
     worth = count * (mean * (1 - mean) / spread if spread > 0 else 1.0)
-    z2 = z * z
-    middle = (mean + z2 / (2 * worth)) / (1 + z2 / worth)
-    half = z / (1 + z2 / worth) * math.sqrt(mean * (1 - mean) / worth + z2 / (4 * worth * worth))
-    # Rounding may leave the mean itself outside, as where all are right.
-    return mean, min(mean, max(0.0, middle - half)), max(mean, min(1.0, middle + half))
+    return mean, *score_interval(mean, worth, z)
+
+
+def standard_error(values: Collection[float]) -> float:
+    """Of the mean of two values or more."""
+    mean = sum(values) / len(values)
+    return math.sqrt(sum((one - mean) ** 2 for one in values) / (len(values) - 1) / len(values))
 
 
 def cost_interval(amounts: Collection[float | None], z: float) -> tuple[float, float, float] | None:
@@ -86,7 +83,7 @@ def cost_interval(amounts: Collection[float | None], z: float) -> tuple[float, f
     mean = sum(known) / len(known)
     if len(known) == 1:
         return mean, 0.0, math.inf
-    error = math.sqrt(sum((one - mean) ** 2 for one in known) / (len(known) - 1) / len(known))
+    error = standard_error(known)
     return mean, max(0.0, mean - z * error), mean + z * error
 
 
