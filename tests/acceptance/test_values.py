@@ -14,7 +14,7 @@ import rowmill
 from rowmill.schemas.output_schema import output_shape
 from rowmill.tasks.answers.schema_file import load_schema
 from tests.acceptance.test_run import direct
-from tests.answers.test_schemas import WILD, restored, same, suite
+from tests.answers.test_schema_file import WILD, restored, same, suite
 from tests.conftest import KEY, Bench, assert_balanced
 from tests.gateways import Ask, Reply
 

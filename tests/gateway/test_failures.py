@@ -13,7 +13,7 @@ from rowmill.schemas.attempt import Failure, FailureKind
 from rowmill.tasks.gateway.failures import FAILURE_POLICIES, Action, Billed
 from rowmill.tasks.gateway.refusals import failure_in_answer, failure_of, retry_after
 from rowmill.tasks.gateway.retry import RetryableFailure, until_settled
-from tests.unit.clocks import FakeClock
+from tests.clocks import FakeClock
 
 K = FailureKind
 # The gateway's pages: each code under the one status that it comes with.

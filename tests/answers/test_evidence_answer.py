@@ -17,7 +17,7 @@ from rowmill.tasks.answers.evidence_fields import EvidenceFields, ValueRule, evi
 from rowmill.tasks.answers.evidence_schema import evidence_instruction, schema_with_evidence
 from rowmill.tasks.answers.validator import Accepted, Rejected, Validator, compile_schema
 from rowmill.tasks.answers.value_check import value_in_quote
-from tests.answers.test_schemas import suite
+from tests.answers.test_schema_file import suite
 
 LINE = {
     "type": "object", "required": ["name", "price"], "additionalProperties": False,

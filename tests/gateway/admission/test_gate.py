@@ -17,7 +17,7 @@ from rowmill.tasks.gateway.admission.concurrency import Concurrency
 from rowmill.tasks.gateway.admission.gate import Gate, Halted
 from rowmill.tasks.gateway.admission.halts import spent_up
 from rowmill.tasks.gateway.admission.limiter import Limiter
-from tests.unit.clocks import FakeClock
+from tests.clocks import FakeClock
 
 
 def admission_of(clock: FakeClock, *, cap: int | None = None, most: int = 8, outage_s: float = 60) -> Gate:
