@@ -10,7 +10,7 @@ import msgspec
 from pydantic import Field, field_validator, model_validator
 
 from rowmill.schemas.label import REVIEWED_BELOW, REVIEWED_MOST, VOTES_MOST, Escalate, Vote
-from rowmill.schemas.section import ForAnswers, ForNothing, Part
+from rowmill.schemas.section import ForAnswers, ForNothing, Later, Part
 
 _PERCENT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*%\s*")
 Tolerance = float | str
@@ -30,6 +30,11 @@ class FieldGold(Part):
     exact: ForNothing[bool | list[str]] = Field(
         False, description="Fields that must be equal letter by letter (true: all); others may differ in case, white "
         "space, Unicode form, quotes and hyphens"
+    )  # fmt: skip
+
+    min_accuracy: Later[ForNothing[float | None]] = Field(
+        None, gt=0, le=1, description="Ask the gold rows first; stop before the rest where fewer of their fields are "
+        "right (above 0, to 1)"
     )  # fmt: skip
 
     @field_validator("tolerance")

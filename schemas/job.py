@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from rowmill.schemas.fields import FieldGold, FieldVotes, gold_of, votes_of
 from rowmill.schemas.label import Escalate, Label
 from rowmill.schemas.price import MONEY_MOST
+from rowmill.schemas.quote import Quote
 from rowmill.schemas.safeguards import HOURS_MOST, BudgetPerDay, Canary, StopWhen, TimeOfDay
 from rowmill.schemas.section import ForAnswers, ForNothing, ForResults, Later, Part
 from rowmill.schemas.time_zone import TimeZone
@@ -242,6 +243,9 @@ class Job(Part):
         default_factory=dict,
         description="Other ways of asking, for rowmill tune to compare: name → job keys and their values, dotted where "
         "they stand in a section (prompt, system, label.guidelines, label.examples, params.temperature)",
+    )
+    quote: Later[ForNothing[Quote | None]] = Field(
+        None, description="What rowmill tune found of this job on gold rows: its runs tell what they came to beside it"
     )
     rows_per_call: Later[ForAnswers[Annotated[int, Field(ge=1, le=PACK_MOST)] | Literal["auto"]]] = Field(
         1,

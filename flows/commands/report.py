@@ -13,6 +13,7 @@ from rowmill.flows.text.canary import canary_pairs, canary_tables
 from rowmill.flows.text.fields import field_pairs, field_tables
 from rowmill.flows.text.forecast import usd
 from rowmill.flows.text.labelling import label_pairs, label_tables
+from rowmill.flows.text.quote import quote_pairs
 from rowmill.schemas.display_text import one_line
 from rowmill.schemas.errors import ExitCode, RowmillError
 from rowmill.schemas.manifest import TerminationKind, is_sandbox
@@ -85,6 +86,7 @@ def page_values(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "evidence_pairs": [(name, f"{count:,}") for name, count in (manifest.get("evidence") or {}).items()],
         "canary_pairs": canary_pairs(manifest.get("canary")),
         "canary_tables": canary_tables(manifest.get("canary")),
+        "quote_pairs": quote_pairs(manifest.get("quote")),
         "field_pairs": field_pairs(manifest),
         "field_tables": field_tables(manifest),
     }

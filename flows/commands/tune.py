@@ -20,7 +20,8 @@ from rowmill.schemas.errors import BudgetError, ExitCode, JobError, OutputError
 from rowmill.schemas.job import Job
 from rowmill.schemas.manifest import EXIT_CODES, TerminationKind
 from rowmill.schemas.price import PICO
-from rowmill.schemas.tuning import Tuning
+from rowmill.schemas.quote import Quote
+from rowmill.schemas.tuning import ComparedPlan, Tuning
 from rowmill.tasks.forecast.files import output_folder
 from rowmill.tasks.input.reader import job_files
 from rowmill.tasks.job.job_file import STANDARD_INPUT, catalogue_of, load_job
@@ -116,14 +117,20 @@ def _write(job: Job, tuning: Tuning, plans: list[Plan]) -> None:
         f"# (95 % interval {told.low:.1%} to {told.high:.1%}; the target was {tuning.target:.1%}).\n"
         "# Its output holds the gold rows that were paid for: a run goes on from there.\n"
     )
-    keys = _keys(chosen.job, tuning)
+    keys = _keys(chosen.job, tuning, told)
     text = yaml.safe_dump(keys, allow_unicode=True, sort_keys=False, width=110)
     write_file(output / TUNED, (head + text).encode())
 
 
-def _keys(job: Job, tuning: Tuning) -> dict[str, Any]:
-    """The job as a file: what is not a default. Labels are held to the quote by the gold rows that come first."""
+def _keys(job: Job, tuning: Tuning, plan: ComparedPlan) -> dict[str, Any]:
+    """The job as a file: what is not a default. It is held to the quote by the gold rows that come first."""
     keys: dict[str, Any] = job.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    floor = round(tuning.target - tuning.margin, 6)
     if job.label is not None and not job.label.has_gate:
-        keys["label"]["min_accuracy"] = round(tuning.target - tuning.margin, 6)
+        keys["label"]["min_accuracy"] = floor
+    if job.gold is not None and job.gold.min_accuracy is None:
+        keys["gold"]["min_accuracy"] = floor
+    keys["quote"] = {"target": tuning.target, "margin": tuning.margin} | {
+        name: getattr(plan, name) for name in Quote.model_fields if hasattr(plan, name)
+    }
     return keys

@@ -18,6 +18,7 @@ from rowmill.tasks.forecast.files import output_folder
 from rowmill.tasks.input.stored import is_stored
 from rowmill.tasks.job.fingerprint import job_fingerprint
 from rowmill.tasks.journal.ledger import LEDGER, Ledger
+from rowmill.tasks.labelling.scored_rows import Scored, scored_rows
 from rowmill.tasks.output.answer_cache import bound_usd
 from rowmill.tasks.output.spending import spent_in
 from rowmill.tasks.run.run import PILOT_ENDED
@@ -33,7 +34,6 @@ from rowmill.tasks.tuning.pack_sizes import (
     trial_of,
     write_decision,
 )
-from rowmill.tasks.tuning.scored_rows import Scored, scored_rows
 
 log = logging.getLogger("rowmill")
 

@@ -19,6 +19,7 @@ from rowmill.schemas.manifest import TerminationKind
 from rowmill.schemas.price import PICO
 from rowmill.schemas.tuning import ComparedPlan, PlanState, Tuning
 from rowmill.tasks.gateway.credentials import Gateway
+from rowmill.tasks.labelling.scored_rows import Scored, measure, scored_rows
 from rowmill.tasks.output.answer_cache import bound_usd
 from rowmill.tasks.output.spending import spent_in
 from rowmill.tasks.run.run import PILOT_ENDED
@@ -26,7 +27,6 @@ from rowmill.tasks.run.run_plan import Options
 from rowmill.tasks.tuning.gold_rows import GoldRows
 from rowmill.tasks.tuning.plans import Plan
 from rowmill.tasks.tuning.race import Terms, dropped, has_missed, holds, rounds, rows_to_decide, to_be_judged
-from rowmill.tasks.tuning.scored_rows import Scored, measure, scored_rows
 
 log = logging.getLogger("rowmill")
 

@@ -9,6 +9,7 @@ from typing import Any
 from rowmill.flows.text.canary import canary_line
 from rowmill.flows.text.fields import field_lines
 from rowmill.flows.text.labelling import label_lines
+from rowmill.flows.text.quote import quote_line
 from rowmill.schemas.display_text import one_line
 from rowmill.schemas.manifest import is_sandbox
 from rowmill.schemas.price import parse_amount, short_usd
@@ -59,6 +60,8 @@ def summary(manifest: Mapping[str, Any], output: str, progress: Progress | None 
             f"{told['none']:,} without support"
         )
     lines += field_lines(manifest)
+    if quote := manifest.get("quote"):
+        lines.append(quote_line(quote))
     lines.append(f"results: {output}/results")
     if termination["kind"] != "complete":
         lines.append(f"stopped: {termination['message']}")

@@ -16,11 +16,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from statistics import NormalDist
+from typing import Protocol
 
 import numpy as np
 
 from rowmill.schemas.label import Label, Labels
+from rowmill.schemas.manifest import Termination
 from rowmill.tasks.labelling.scores import cohen_kappa, kappa_error, wilson
 
 FIRST_LOOK = 50
@@ -44,6 +47,17 @@ class Judged:
 
     verdict: Verdict
     words: str
+
+
+class GoldGate(Protocol):
+    """Gold rows that are asked before all others, and whether they are good enough."""
+
+    @property
+    def looks(self) -> list[frozenset[int]]:
+        """Rows to ask and to score at each look, more each time; none where nothing is asked for."""
+
+    def judge(self, results: Path, look: int) -> tuple[Judged, Termination | None]:
+        """What a look's rows show, and why the run ends here if it does. Raises StorageError."""
 
 
 def look_sizes(rows: int) -> list[int]:

@@ -132,7 +132,8 @@ def find_gold(
     )
 
 
-def _rows(job: Job, files: Sequence[InputFile]) -> Iterator[Row]:
+def rows_in(job: Job, files: Sequence[InputFile]) -> Iterator[Row]:
+    """The rows that can be read, in order. Raises InputError."""
     index = 0
     for file in files:
         for line in lines(file, Cursor(name_of(file), 0, 0), job.limits.max_line_bytes):
@@ -147,7 +148,7 @@ def _walk(
 ) -> _Seen:
     seen = _Seen()
     reader, names = GoldReader(label), GoldReader(label.model_copy(update={"multi": True}))
-    for row in _rows(job, files):
+    for row in rows_in(job, files):
         seen.columns.update(row.columns)
         if label.column is not None:
             _meet(seen.names, row, label.column, names)

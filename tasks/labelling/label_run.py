@@ -79,7 +79,16 @@ class LabelRun:
         return self.job.label
 
     @property
-    def looks(self) -> list[Look]:
+    def looks(self) -> list[frozenset[int]]:
+        """Rows to ask and to score at each look, in any order."""
+        return [look.rows for look in self.drawn_looks]
+
+    def judge(self, results: Path, look: int) -> tuple[Judged, Termination | None]:
+        """What a look's rows show, and why the run ends here if it does. Raises StorageError."""
+        return judge_gold(self, results, look)
+
+    @property
+    def drawn_looks(self) -> list[Look]:
         """Gold rows to ask and to score before any other is paid for, more at each look; none without a gate."""
         if not self.label.has_gate or self.gold.is_empty:
             return []
@@ -181,7 +190,7 @@ def judge_gold(run: LabelRun, results: Path, look: int) -> tuple[Judged, Termina
     Raises StorageError.
     """
     correct(run, results)
-    looks = run.looks
+    looks = run.drawn_looks
     sample: list[Pair] = []
     of_label: dict[str, list[Pair]] = {name: [] for name in looks[look].of_label}
     rows = pa.array(sorted(looks[look].rows), pa.int64())

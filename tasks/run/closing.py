@@ -14,6 +14,7 @@ from rowmill.tasks.labelling.field_quality import field_quality
 from rowmill.tasks.labelling.field_review import write_field_review
 from rowmill.tasks.labelling.judgements import REVIEW
 from rowmill.tasks.labelling.label_run import conclude, correct, texts_of
+from rowmill.tasks.labelling.quote import held_against
 from rowmill.tasks.output.folder import number_of
 from rowmill.tasks.output.part_writer import PART_VERSION, Footer, part_digest, tally_value, write_part
 from rowmill.tasks.output.results_frame import result_parts
@@ -92,3 +93,12 @@ def conclude_labelling(
     if not in_haste:
         texts = texts_of(plan.job, plan.model, shards, context.rows_of)
         manifest_builder.label = conclude(labelling, results, texts)
+
+
+def conclude_quote(plan: RunPlan, context: ShardContext, manifest_builder: ManifestBuilder) -> None:
+    """What the run came to, beside what was quoted for it."""
+    if plan.job.quote is None:
+        return
+    gold = None if manifest_builder.quality is None else manifest_builder.quality.rows["gold"]
+    not_ok = 0 if gold is None else gold["not_ok"]
+    manifest_builder.quote = held_against(plan.job.quote, context.output.results, not_ok)

@@ -72,6 +72,7 @@ class ManifestBuilder:
         # When the run has to end, in seconds since 1970 UTC.
         self.deadline: float | None = None
         self.quality: FieldQuality | None = None
+        self.quote: dict[str, Any] | None = None
         self.canary: dict[str, Any] | None = None
         # What the day's budget says, where the job names one.
         self.budget: Callable[[], dict[str, Any]] = lambda: {}
@@ -101,7 +102,7 @@ class ManifestBuilder:
         """Whether what stands was made with the same kept columns, gold and threshold of review."""
         had = self.before.get("job") or {}
         now = self._job.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-        return all((had.get(key) or None) == now.get(key) for key in PROJECTED)
+        return all(_projected(had, key) == _projected(now, key) for key in PROJECTED)
 
     def tells_of_calls(self, calls: int) -> bool:
         """Whether the manifest found at the start tells of so many calls, or more."""
@@ -209,6 +210,7 @@ class ManifestBuilder:
             "forecast": self.forecast or self.before.get("forecast"),
             "label": self.label or self.before.get("label"),
             **self._fields(),
+            **({"quote": self.quote or self.before.get("quote")} if self._job.quote is not None else {}),
             "course": self.timeline.told(self._job.limits.rpm) or self.before.get("course"),
             "termination": None if termination is None else _termination(termination),
             "sessions": [*self._sessions_before(), self._session(tally, termination)],
@@ -265,3 +267,9 @@ def exit_code(manifest: Mapping[str, Any]) -> ExitCode:
     if kind is TerminationKind.COMPLETE and rows["ok"] < rows["rows"]:
         return ExitCode.ROWS_NOT_OK
     return EXIT_CODES[kind]
+
+
+def _projected(job: Mapping[str, Any], key: str) -> Any:
+    """What of a job's key decides columns of its results: how good the fields have to be is none of it."""
+    told = job.get(key) or None
+    return {name: one for name, one in told.items() if name != "min_accuracy"} if isinstance(told, dict) else told

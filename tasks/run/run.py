@@ -19,12 +19,11 @@ from rowmill.tasks.gateway.admission.gate import Gate
 from rowmill.tasks.gateway.admission.halts import RUN_AGAIN, refused_storage
 from rowmill.tasks.input.survey import Survey, Surveyor
 from rowmill.tasks.labelling.gate import Verdict
-from rowmill.tasks.labelling.label_run import judge_gold
 from rowmill.tasks.output.folder import Output
 from rowmill.tasks.output.reprojection import keep_anew
 from rowmill.tasks.run.background import Background
 from rowmill.tasks.run.canary import CanaryRun
-from rowmill.tasks.run.closing import close_output, conclude_fields, conclude_labelling
+from rowmill.tasks.run.closing import close_output, conclude_fields, conclude_labelling, conclude_quote
 from rowmill.tasks.run.manifest_builder import ManifestBuilder
 from rowmill.tasks.run.progress import Progress
 from rowmill.tasks.run.quality_watch import SUSPICION, QualityWatch
@@ -149,8 +148,8 @@ class OpenRun:
     @property
     def gold_looks(self) -> list[frozenset[int]]:
         """Rows to settle and to score before the others, more at each look; none where the job has no such gate."""
-        labelling = self.plan.labelling
-        return [] if labelling is None or self.options.rows is not None else [look.rows for look in labelling.looks]
+        gate = self.plan.gold_gate
+        return [] if gate is None or self.options.rows is not None else gate.looks
 
     def take_only(self, rows: frozenset[int] | None) -> None:
         """Settle these rows alone from here on; None for all."""
@@ -159,9 +158,8 @@ class OpenRun:
 
     async def judge_gold(self, look: int) -> bool:
         """Score the gold rows of a look; end the run where they are not good enough. Returns whether it is decided."""
-        assert self.plan.labelling is not None
-        results = self._context.output.results
-        judged, termination = await asyncio.to_thread(judge_gold, self.plan.labelling, results, look)
+        assert self.plan.gold_gate is not None
+        judged, termination = await asyncio.to_thread(self.plan.gold_gate.judge, self._context.output.results, look)
         if termination is not None:
             self.gate.halt(termination)
         return judged.verdict is not Verdict.UNDECIDED
@@ -312,6 +310,7 @@ class OpenRun:
             if self.plan.labelling is not None:
                 conclude_labelling(self.plan, self._context, shards, builder, in_haste=in_haste)
             conclude_fields(self.plan, self._context, shards, builder, in_haste=in_haste)
+            conclude_quote(self.plan, self._context, builder)
             self.manifest = self.write_manifest(builder.ended(halted, complete=complete))
         except StorageError as error:
             self.manifest = builder.manifest(tallies, self._survey, refused_storage(error), self.sent)

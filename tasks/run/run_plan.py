@@ -21,6 +21,8 @@ from rowmill.tasks.input.stored import is_stored, stored_in, take_input
 from rowmill.tasks.job.checks import notes
 from rowmill.tasks.job.fingerprint import job_fingerprint
 from rowmill.tasks.job.job_file import catalogue_of
+from rowmill.tasks.labelling.field_gate import FieldGate, field_gate
+from rowmill.tasks.labelling.gate import GoldGate
 from rowmill.tasks.labelling.label_run import LabelRun, label_run
 from rowmill.tasks.output.folder import read_manifest, refuse_in_use
 from rowmill.tasks.output.part_grades import grader_of
@@ -69,11 +71,17 @@ class RunPlan:
     votes: Votes
     files: Sequence[InputFile]
     labelling: LabelRun | None
+    field_gate: FieldGate | None
     planner: Planner
     validator: Validator
     grader: Grader | None
     fingerprint: str
     fingerprint_keys: Mapping[str, str]
+
+    @property
+    def gold_gate(self) -> GoldGate | None:
+        """What the gold rows have to show before the others are asked."""
+        return self.labelling or self.field_gate
 
     @property
     def models(self) -> list[Model]:
@@ -130,6 +138,7 @@ def plan_run(job: Job, options: Options, gateway: Gateway, *, clock: Clock, addr
         votes=votes,
         files=files,
         labelling=labelling,
+        field_gate=field_gate(job, files, options.limit) if options.rows is None else None,
         planner=Planner(asked, model, sandbox=options.sandbox, run_id=run_id),
         validator=validator,
         grader=grader_of(job, validator.shape),

@@ -10,8 +10,8 @@ from statistics import NormalDist
 import msgspec
 
 from rowmill.schemas.pack_trial import PackDecision, PackTrial
+from rowmill.tasks.labelling.scored_rows import Scored, measure
 from rowmill.tasks.output.folder import read_manifest, write_file
-from rowmill.tasks.tuning.scored_rows import Scored, measure
 
 SIZES = (1, 5, 10, 20)
 # So much less often right is no worse; the test's chance to call what is worse than that no worse is 5 %.

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
+from rowmill.tasks.labelling.scored_rows import Scored, interval, standard_error
 from rowmill.tasks.labelling.scores import Z_95
-from rowmill.tasks.tuning.scored_rows import Scored, interval, standard_error
 
 FIRST_ROUND = 20
 DROPPED_WRONGLY = 0.05

@@ -174,3 +174,37 @@ def test_gold_that_cannot_be_is_refused_before_a_call(bench, keys, where, words)
             assert where in ended.err
             assert words in ended.err
         assert not gateway.asks
+
+
+def test_gold_rows_come_first_and_decide_whether_the_rest_is_paid_for(bench):
+    """Below gold.min_accuracy only the gold rows were asked: exit 3, kind accuracy; a lower one goes on, paying no row
+    twice and making nothing anew.
+    """
+    told = [{"id": f"r{n}", "text": str(n), "truth": truth(n) if n % 2 else None} for n in range(8, 128)]
+    bench.rows(told)
+    job(bench, gold={"column": "truth", "min_accuracy": 0.9})
+
+    def half_wrong(ask: Ask) -> Reply:
+        said = truth(number(ask))
+        return Reply(text=json.dumps({**said, "name": "?", "amount": 0}))
+
+    with serving(half_wrong) as gateway:
+        stopped = ran(bench, gateway, expect=3)
+        assert stopped["termination"]["kind"] == "accuracy"
+        assert "50.0% of the fields of 60 gold rows are right" in stopped["termination"]["message"]
+        assert stopped["ledger"]["ok"] == 60
+        assert all(number(ask) % 2 for ask in gateway.asks)
+        quote = {"target": 0.9, "margin": 0.02, "accuracy": 0.93, "low": 0.9, "high": 0.95, "rows": 200}
+        job(bench, gold={"column": "truth", "min_accuracy": 0.3}, quote=quote)
+        done = ran(bench, gateway, expect=0)
+        assert done["ledger"]["ok"] == 120
+        assert len(gateway.asks) == 120
+    # What the run came to stands beside what was quoted for it.
+    assert done["quote"]["quoted"]["accuracy"] == 0.93
+    found = done["quote"]["found"]
+    assert (found["rows"], found["accuracy"], done["quote"]["is_kept"]) == (60, 0.5, False)
+    assert found["usd_per_1000_rows"] == pytest.approx(float(done["totals"]["cost_usd"]) / 120 * 1_000)
+    assert bench.run("http://127.0.0.1:9", "report", "out").code == 0
+    page = (bench.folder / "out/report.html").read_text()
+    assert "50.0% [" in page
+    assert "broken" in page

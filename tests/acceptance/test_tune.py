@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.conftest import Bench
 
@@ -69,6 +70,9 @@ def test_the_cheapest_plan_that_holds_is_marked_and_its_gold_rows_are_not_paid_a
     ended = bench.run(sandbox.base_url, "run", "out/tuned.yaml", "--direct", "--json")
     assert ended.code == 0, ended.err
     assert ended.manifest["ledger"]["ok"] == rows
+    quote = ended.manifest["quote"]
+    assert (quote["quoted"]["accuracy"], quote["quoted"]["rows"]) == (chosen["accuracy"], chosen["rows"])
+    assert (quote["found"]["rows"], quote["is_kept"]) == (rows, True)
     a_call = chosen["settings"].get("rows_per_call", 1)
     asked = chosen["rows"]
     assert sandbox.books()["calls"] - before <= (rows - asked) / a_call + 60
@@ -137,3 +141,7 @@ def test_fields_are_tuned_as_labels_are(bench, sandboxes):
     asked = [plan for plan in told["plans"] if plan["rows"]]
     assert len(asked) == len(told["plans"])
     assert any(plan["accuracy"] > 0 for plan in asked)
+    if told["chosen"] is not None:
+        tuned = yaml.safe_load((bench.folder / "tuned/tuned.yaml").read_text())
+        assert tuned["gold"] == {"column": "truth", "min_accuracy": 0.1}
+        assert tuned["quote"]["target"] == 0.5

@@ -11,10 +11,10 @@ import pytest
 from rowmill.flows.orchestration import tuning
 from rowmill.flows.orchestration.tuning import Race
 from rowmill.schemas.job import Job
+from rowmill.tasks.labelling.scored_rows import Scored, interval, scored_rows
 from rowmill.tasks.tuning.gold_rows import GoldRows
 from rowmill.tasks.tuning.plans import Plan, plans_of
 from rowmill.tasks.tuning.race import Terms, rounds, rows_to_decide
-from rowmill.tasks.tuning.scored_rows import Scored, interval, scored_rows
 
 GOLD = 800
 # (name, USD a row, true accuracy): the cheapest that holds 90 % is "middle".

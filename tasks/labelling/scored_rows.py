@@ -1,4 +1,4 @@
-"""Scored rows: what a plan's output tells of its gold rows, and accuracy and cost with their intervals."""
+"""Scored rows: what an output tells of its gold rows, and their accuracy and cost with intervals."""
 
 from __future__ import annotations
 
@@ -36,6 +36,22 @@ def scored_rows(results: Path, rows: Collection[int]) -> dict[int, Scored]:
     return found
 
 
+def shares_right(results: Path, not_ok: int = 0) -> list[float]:
+    """The share that is right of every settled row that has gold. Rows that are not ok are wrong: those of a labelling
+    job tell their gold, of an extraction `not_ok` tells how many have some.
+    """
+    shares = [0.0] * not_ok
+    for part in sorted(results.glob("part-*.parquet")):
+        wanted = pl.scan_parquet(part).select(pl.col("status", "^(gold|correct|field_correct)$"))
+        for row in wanted.collect().iter_rows(named=True):
+            if row["status"] == "ok":
+                right = _share_right(row)
+                shares += [] if right is None else [right]
+            elif "correct" in row and row["gold"] is not None:
+                shares.append(0.0)
+    return shares
+
+
 def _share_right(row: Mapping[str, object]) -> float | None:
     told = row.get("correct", row.get("field_correct"))
     if isinstance(told, bool):
@@ -57,15 +73,20 @@ def _booleans(value: object) -> list[bool]:
     return []
 
 
-def interval(shares: Collection[float], z: float) -> tuple[float, float, float]:
-    """(mean, low, high) of shares right: Wilson's interval, for as many rows as the shares' own spread is worth."""
+def interval(shares: Collection[float], z: float, unseen: float = 0.0) -> tuple[float, float, float]:
+    """(mean, low, high) of shares right: Wilson's interval, for as many rows as the shares' own spread is worth.
+
+    A few rows may look more alike than all are: `unseen` rows are reckoned with besides that are right or wrong as a
+    whole, which is the widest spread that shares can have.
+    """
     count = len(shares)
     if not count:
         return 0.0, 0.0, 1.0
     mean = sum(shares) / count
-    spread = sum((share - mean) ** 2 for share in shares) / count
+    widest = mean * (1 - mean)
+    spread = (sum((share - mean) ** 2 for share in shares) + unseen * widest) / (count + unseen)
     # Of rows with many fields each, one tells more than a yes or no does.
-    worth = count * (mean * (1 - mean) / spread if spread > 0 else 1.0)
+    worth = count * (widest / spread if spread > 0 else 1.0)
     return mean, *score_interval(mean, worth, z)
 
 
