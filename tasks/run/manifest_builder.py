@@ -35,7 +35,7 @@ from rowmill.tasks.system.clock import Clock
 
 SESSIONS_KEPT = 100
 # Keys of a job that change what is made of the answers and not the answers.
-PROJECTED = ("keep", "gold", "votes")
+SHOWN = ("keep", "gold", "votes", "quote")
 
 
 def rowmill_version() -> str:
@@ -98,11 +98,11 @@ class ManifestBuilder:
             hint="name another output, or use --fresh (the earlier results are then moved aside, not deleted)",
         )
 
-    def is_projected_alike(self) -> bool:
-        """Whether what stands was made with the same kept columns, gold and threshold of review."""
+    def is_shown_alike(self) -> bool:
+        """Whether what stands was made with the same kept columns, gold, threshold of review and quote."""
         had = self.before.get("job") or {}
         now = self._job.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-        return all(_projected(had, key) == _projected(now, key) for key in PROJECTED)
+        return all(_projected(had, key) == _projected(now, key) for key in SHOWN)
 
     def tells_of_calls(self, calls: int) -> bool:
         """Whether the manifest found at the start tells of so many calls, or more."""

@@ -113,7 +113,7 @@ class _Opening:
         # A limit below what stands already takes nothing away: rows that were paid for stay.
         builder.limit = None if options.limit is None else max(options.limit, standing_rows)
         corrected = plan.labelling is not None and plan.labelling.is_new
-        is_same = builder.is_projected_alike() and not corrected and options.retry_failed is None
+        is_same = builder.is_shown_alike() and not corrected and options.retry_failed is None
         # The trials that chose how many rows share a call are counted after the one that became this output.
         is_same = is_same and builder.tells_of_calls(ledger.spent.calls)
         if is_same and builder.was_complete(standing_rows) and part_in(output.root) is None:
