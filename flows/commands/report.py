@@ -9,6 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from rowmill.flows.orchestration.tune_job import read_tuning, write_tuning_page
 from rowmill.flows.text.canary import canary_pairs, canary_tables
 from rowmill.flows.text.fields import field_pairs, field_tables
 from rowmill.flows.text.forecast import usd
@@ -17,7 +18,7 @@ from rowmill.flows.text.quote import quote_pairs
 from rowmill.schemas.display_text import one_line
 from rowmill.schemas.errors import ExitCode, RowmillError
 from rowmill.schemas.manifest import TerminationKind, is_sandbox
-from rowmill.tasks.output.folder import manifest_of, write_file
+from rowmill.tasks.output.folder import MANIFEST, manifest_of, write_file
 from rowmill.tasks.output.location import output_held
 
 REPORT = "report.html"
@@ -27,7 +28,8 @@ log = logging.getLogger("rowmill")
 def report_command(args: argparse.Namespace) -> ExitCode:
     """`rowmill report OUT` writes OUT/report.html again. Raises OutputError if there is no run."""
     with output_held(args.out) as (root, _):
-        page = write_report(root)
+        tuning = None if (root / MANIFEST).exists() else read_tuning(root)
+        page = write_report(root) if tuning is None else write_tuning_page(root, tuning)
     print(one_line(f"{args.out.rstrip('/')}/{page.name}"))
     return ExitCode.OK
 

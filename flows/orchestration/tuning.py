@@ -21,10 +21,12 @@ from rowmill.schemas.tuning import ComparedPlan, PlanState, Tuning
 from rowmill.tasks.gateway.credentials import Gateway
 from rowmill.tasks.labelling.scored_rows import Scored, measure, scored_rows
 from rowmill.tasks.output.answer_cache import bound_usd
+from rowmill.tasks.output.folder import read_manifest
 from rowmill.tasks.output.spending import spent_in
 from rowmill.tasks.run.run import PILOT_ENDED
 from rowmill.tasks.run.run_plan import Options
 from rowmill.tasks.tuning.gold_rows import GoldRows
+from rowmill.tasks.tuning.pace import hours_per_million_rows
 from rowmill.tasks.tuning.plans import Plan
 from rowmill.tasks.tuning.race import Terms, dropped, has_missed, holds, rounds, rows_to_decide, to_be_judged
 
@@ -206,14 +208,22 @@ class Race:
             told = measure(list(judged.values())) if judged else measure(chose, z)
             compared.append(
                 ComparedPlan(plan.name, dict(plan.settings), told.rows, told.accuracy, told.low, told.high,
-                             told.usd_per_1000_rows, told.usd_low, told.usd_high, state, why)
+                             told.usd_per_1000_rows, told.usd_low, told.usd_high, state, why, _hours(plan))
             )  # fmt: skip
         gold = len(self.gold.choosing) + len(self.gold.judging)
         reason = self.reason if self.chosen is None else self.states[self.chosen][1]
         if self.chosen is None:
             reason += _nearest(compared)
+        own = next((plan.name for plan in self.plans if plan.is_own), None)
         return Tuning(self.terms.target, self.terms.margin, self.budget / PICO, self.spent / PICO, self.chosen, reason,
-                      gold, compared)  # fmt: skip
+                      gold, compared, own)  # fmt: skip
+
+
+def _hours(plan: Plan) -> float | None:
+    """Hours that a million rows take at the job's limits, by what the plan's own rows have shown."""
+    if plan.impossible is not None:
+        return None
+    return hours_per_million_rows(plan.job.limits, read_manifest(Path(plan.job.output)) or {})
 
 
 def _nearest(plans: Sequence[ComparedPlan]) -> str:

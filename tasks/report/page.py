@@ -22,13 +22,7 @@ ACROSS = {
 
 def page(values: Mapping[str, Any], found: Figures) -> str:
     """The whole page. `values` are the manifest's facts, formatted for it."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        finalize=_visible,
-    )
-    return environment.get_template(TEMPLATE).render(
+    return template(TEMPLATE).render(
         **values,
         plots=_plots(values, found),
         failures=found.failures,
@@ -36,6 +30,17 @@ def page(values: Mapping[str, Any], found: Figures) -> str:
         samples=found.samples,
         evidence=found.evidence,
     )
+
+
+def template(name: str) -> jinja2.Template:
+    """A template of this folder, whose values are escaped and shown."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=_visible,
+    )
+    return environment.get_template(name)
 
 
 def _visible(value: Any) -> Any:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from html import escape
 
 from rowmill.tasks.report.figures import Histogram
 
-WIDTH, HEIGHT = 520.0, 230.0
+WIDTH, HEIGHT, TALL = 520.0, 230.0, 340.0
 LEFT, RIGHT, TOP, BOTTOM = 62.0, 14.0, 18.0, 42.0
 BAR, GAP = 20.0, 10.0
 # Room for the names of lying bars, a character each about this wide.
@@ -68,6 +69,41 @@ def lying_bars(counts: Sequence[tuple[str, int]], *, across: str, words: str) ->
         drawn.append(_text(left - 6, top + BAR - 6, name, "end"))
         drawn.append(_text(frame.x(count) + 5, top + BAR - 6, f"{count:,}", "start"))
     return _svg([*drawn, *frame.across(across, whole=True)], words, height)
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A value of two kinds with its intervals. One without a name stays in the background; `strong` is filled."""
+
+    name: str
+    x: float
+    y: float
+    x_range: tuple[float, float]
+    y_range: tuple[float, float]
+    strong: bool = False
+
+
+def scatter(
+    points: Sequence[Point], front: Sequence[tuple[float, float]], *, across: str, up: str, words: str, line: float
+) -> str:
+    """Points with their intervals, a step line through the best of them, and a dotted level. Nothing is negative."""
+    reach = 1.05 * max([line, *(point.y_range[1] for point in points)])
+    frame = _Frame(1.05 * max(point.x_range[1] for point in points), reach, height=TALL)
+    level = frame.y(line)
+    drawn = [f'<path d="M{LEFT:.1f} {level:.1f} H{WIDTH - RIGHT:.1f}" {DOTTED}/>']
+    if len(front) > 1:
+        steps = _steps(frame, [x for x, _ in front], [y for _, y in front])
+        drawn.append(f'<path d="{steps}" fill="none" stroke="var(--line)" stroke-width="1.5" opacity="0.6"/>')
+    for point in points:
+        x, y = frame.x(point.x), frame.y(point.y)
+        low, high = (frame.x(end) for end in point.x_range)
+        top, bottom = (frame.y(end) for end in reversed(point.y_range))
+        ranges = f"M{low:.1f} {y:.1f} H{high:.1f} M{x:.1f} {top:.1f} V{bottom:.1f}"
+        drawn.append(f'<path d="{ranges}" {AXIS} opacity="{0.7 if point.name else 0.15}"/>')
+        fill = "var(--line)" if point.strong else "var(--paper)"
+        drawn.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="{fill}" stroke="var(--line)"/>')
+        drawn.append(_text(x + 8, y - 6, point.name, "start"))
+    return _svg([*drawn, *frame.axes(across, up)], words, TALL)
 
 
 class _Frame:

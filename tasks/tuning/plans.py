@@ -11,6 +11,8 @@ from typing import Any
 from rowmill.schemas.catalogue import Model, builtin_catalogue
 from rowmill.schemas.errors import JobError
 from rowmill.schemas.job import Job
+from rowmill.schemas.tuning import OWN
+from rowmill.tasks.job.fingerprint import job_fingerprint
 from rowmill.tasks.job.job_file import job_of
 from rowmill.tasks.plan.input_checks import refuse_impossible
 from rowmill.tasks.plan.label_prompt import as_asked
@@ -29,13 +31,16 @@ SHORT = {
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A way of asking. `job` has an output of its own; `calls` is how many calls 1,000 rows take at the most."""
+    """A way of asking. `job` has an output of its own; `calls` is how many calls 1,000 rows take at the most. `is_own`
+    where it asks what the job itself would ask.
+    """
 
     name: str
     settings: Mapping[str, Any]
     job: Job
     calls: float
     impossible: str | None = None
+    is_own: bool = False
 
 
 def plans_of(job: Job, catalogue: Mapping[str, Model]) -> list[Plan]:
@@ -49,6 +54,9 @@ def plans_of(job: Job, catalogue: Mapping[str, Model]) -> list[Plan]:
     for settings, variant in product(_settings(job, models), (None, *job.variants)):
         plan = _plan(job, settings if variant is None else {**settings, "variant": variant}, catalogue)
         found.setdefault(plan.name, plan)
+    if not any(plan.is_own for plan in found.values()):
+        # Such as one that leaves the level of thinking to the model.
+        found[OWN] = _own(job, catalogue)
     return sorted(found.values(), key=lambda plan: (_dearness(catalogue[plan.job.model]), plan.calls, plan.name))
 
 
@@ -116,7 +124,28 @@ def _plan(job: Job, settings: Mapping[str, Any], catalogue: Mapping[str, Model])
         refuse_impossible(as_asked(made), catalogue[made.model])
     except JobError as error:
         return Plan(name, shown, job.model_copy(update={"model": settings["model"]}), calls, error.what)
-    return Plan(name, shown, made, calls)
+    return Plan(name, shown, made, calls, is_own=_asks_alike(made, job))
+
+
+def _asks_alike(made: Job, own: Job) -> bool:
+    """Whether a plan's answers are those of the job itself, whose number of rows a call may be left to be decided."""
+    return job_fingerprint(made, sandbox=False)[0] == job_fingerprint(_sized(own), sandbox=False)[0]
+
+
+def _sized(job: Job) -> Job:
+    return job if job.rows_per_call != "auto" else job.model_copy(update={"rows_per_call": 1})
+
+
+def _own(job: Job, catalogue: Mapping[str, Model]) -> Plan:
+    """The job as it is, which no combination of settings equals."""
+    made = _sized(job).model_copy(update={"variants": {}, "output": _below(job.output, OWN.replace(" ", "_"))})
+    votes = job.label.votes if job.label is not None else job.votes.most if job.votes is not None else 1
+    calls = 1_000 * votes / made.pack_size
+    try:
+        refuse_impossible(as_asked(made), catalogue[made.model])
+    except JobError as error:
+        return Plan(OWN, {}, made, calls, error.what, is_own=True)
+    return Plan(OWN, {}, made, calls, is_own=True)
 
 
 def _set(keys: dict[str, Any], key: str, value: Any) -> None:

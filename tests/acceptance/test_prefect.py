@@ -298,6 +298,28 @@ def test_an_estimate_is_deployed_too_and_leaves_an_artifact(
     assert_key_is_nowhere(Path(server["PREFECT_HOME"]))
 
 
+@pytest.mark.nightly
+def test_a_comparison_of_plans_is_deployed_too_and_leaves_an_artifact(
+    bench: Bench, sandboxes: Any, server: Any, tmp_path: Path
+) -> None:
+    """The deployment `tune` asks gold rows within its budget and tells the plans in an artifact; none held is a failure."""
+    names = ["bug", "praise"]
+    sandbox = sandboxes(labels={f"ticket {n}.": names[n % 2] for n in range(120)})
+    bench.rows([{"id": f"r{n}", "text": f"ticket {n}.", "truth": names[n % 2]} for n in range(120)])
+    label = {"labels": names, "gold": "truth"}
+    job = bench.job("plans.yaml", id="id", prompt="{{ text }}", label=label, params={"max_output_tokens": 60})
+    with deployed(server, sandbox.base_url, tmp_path) as environment:
+        start = ("deployment", "run", "rowmill-tune/tune", "--param", f"job_file={job}", "--param", "budget_usd=1.5")
+        prefect(environment, *start, "--param", "target=0.8")
+        wait_for(lambda: state_of(server, "tune plans")[0] == "Completed", 120)
+        prefect(environment, *start, "--param", "target=1.0", "--param", "margin=0.001", "--param", "limit=20")
+        wait_for(lambda: "NonePlanHolds" in [run["state_name"] for run in runs_named(server, "tune plans")], 120)
+    assert float(sandbox.books()["billed_usd"]) <= 3
+    told = call(server, "/artifacts/filter", {"artifacts": {"key": {"any_": ["rowmill-tune-rowmill"]}}})
+    assert "| plan |" in told[0]["data"]
+    assert_key_is_nowhere(Path(server["PREFECT_HOME"]))
+
+
 def test_spend_limit_on_a_deployment_gives_the_worker_back(
     bench: Bench, sandboxes: Any, server: Any, tmp_path: Path
 ) -> None:

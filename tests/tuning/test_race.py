@@ -166,7 +166,9 @@ def test_plans_of_a_job_are_those_that_it_leaves_open() -> None:
     assert any(plan.job.votes and plan.job.votes.escalate for plan in voted)
     assert all(plan.impossible is None for plan in voted)
     varied = plans_of(job.model_copy(update={"variants": {"short": {"prompt": "{{ t }}!"}}}), builtin_catalogue())
-    assert len(varied) == 2 * len(plans)
+    # The job as it is, whose level of thinking is the model's, stands beside all of them once.
+    assert [plan.name for plan in plans if plan.is_own] == ["as the job says"]
+    assert len(varied) == 2 * len(plans) - 1
     assert {plan.job.prompt for plan in varied} == {"{{ t }}", "{{ t }}!"}
     assert all(("variant=short" in plan.name) == (plan.job.prompt == "{{ t }}!") for plan in varied)
     alone = plans_of(job.model_copy(update={"attachments": ["photo"]}), builtin_catalogue())
