@@ -15,9 +15,10 @@ import re
 import signal
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from pathlib import Path
 from typing import Any
 
 from rowmill.schemas.pack import read_pack
@@ -30,7 +31,10 @@ LABELS = ("red", "green", "blue", "grey")
 PRICES = {"gemini-3-pro": (800_000, 4_800_000), "gemini-3-flash": (600_000, 1_200_000)}
 # Held answers are let go when no further request has come for so long.
 HELD_S = 0.08
-# The key that a run is given names its process, so that each call is known as one of that run's.
+# Workers of a run that was killed call on until their lease ends.
+QUIET_S = 60.0
+# The key that a run is given names its process, so that each call is known as one of that run's; 0 is a cluster's key,
+# whose calls are those of the run that is under way.
 KEY = re.compile(rb"sk-law-[a-z]+-(\d+)")
 
 
@@ -70,10 +74,14 @@ WEATHERS: Mapping[str, Weather] = {
 
 @dataclass
 class Call:
-    """One request and what became of it. `billed` is in 10⁻¹² USD; `nth` counts the requests of this key before it."""
+    """One request and what became of it. `billed` is in 10⁻¹² USD; `nth` counts the requests of this key before it.
+
+    `run` is the process of the run, `process` the one that asked: another one on a cluster.
+    """
 
     number: int
     run: int
+    process: int
     model: str
     key: str
     text: str
@@ -99,7 +107,8 @@ class Call:
 class Ambush:
     """A signal for a run: sent as its `after`-th call is received, those in the last `held` not yet answered.
 
-    `answered` lets that last call have its answer first; `delay_ms` waits a little longer.
+    `answered` lets that last call have its answer first; `delay_ms` waits a little longer. On a cluster it may strike
+    the worker that made the last call instead. `victim` is the process it struck.
     """
 
     number: int
@@ -107,9 +116,14 @@ class Ambush:
     held: int = 0
     answered: bool = False
     delay_ms: int = 0
+    on_worker: bool = False
     seen: int = 0
     sprung: bool = False
+    victim: int = 0
     gone: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def has_killed(self, process: int) -> bool:
+        return self.sprung and self.number == signal.SIGKILL and self.victim == process
 
 
 class Gateway:
@@ -123,6 +137,9 @@ class Gateway:
         # Requests that came; one for several rows is a call of each of them.
         self.posts = 0
         self.ambush: Ambush | None = None
+        # The run that is under way, as soon as it has begun, and the workers of the cluster.
+        self.run: int | None = None
+        self.workers: set[int] = set()
         self.base_url = ""
         self._seen: Counter[str] = Counter()
         self._loop = asyncio.new_event_loop()
@@ -158,13 +175,17 @@ class Gateway:
         return sum(call.billed for call in self.calls)
 
     def quiet(self) -> None:
-        """Wait until every connection of a run that ended is gone: nothing is booked afterwards."""
+        """Wait until every connection of a run that ended is gone: nothing is booked afterwards. Raises TimeoutError."""
 
         async def gone() -> None:
             while self._open:  # noqa: ASYNC110
                 await asyncio.sleep(0.001)
 
-        asyncio.run_coroutine_threadsafe(gone(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(gone(), self._loop).result(QUIET_S)
+
+    def begin(self, run: int) -> None:
+        """A run has begun: calls of a cluster are its from now on."""
+        self.run = run
 
     def lie_in_wait(self, ambush: Ambush | None) -> None:
         """Set the ambush for the next run, or none."""
@@ -183,6 +204,7 @@ class Gateway:
             writer.close()
 
     async def _exchanges(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        worker = owner_of(writer, self.workers)
         while True:
             head = await reader.readuntil(b"\r\n\r\n")
             line, *lines = head.split(b"\r\n")
@@ -193,21 +215,33 @@ class Gateway:
                 await _write(writer, 404, b'{"error": {"code": "task_not_found", "type": "x", "message": "none"}}')
                 continue
             told = KEY.search(head)
-            if not await self._answer(writer, path.decode(), json.loads(body), int(told[1]) if told else 0):
+            run = process = int(told[1]) if told else 0
+            if not run:
+                run = await self._run_under_way()
+                # One that is not there any more was struck before its call was heard.
+                process = worker or (self.ambush.victim if self.ambush is not None else 0)
+            if not await self._answer(writer, path.decode(), json.loads(body), run, process):
                 return
 
-    async def _answer(self, writer: asyncio.StreamWriter, path: str, body: dict[str, Any], run: int) -> bool:
+    async def _run_under_way(self) -> int:
+        while self.run is None:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+        return self.run
+
+    async def _answer(
+        self, writer: asyncio.StreamWriter, path: str, body: dict[str, Any], run: int, process: int
+    ) -> bool:
         """Book and answer one call; whether the connection stays open."""
         chat = path == "/v1/chat/completions"
         asked = read_chat(body) if chat else read_generate(path, body)
         stream = bool(body.get("stream", True)) if chat else ":streamGenerateContent" in path
-        calls = [self._received(asked, one, run) for one in asked.rows]
+        calls = [self._received(asked, one, run, process) for one in asked.rows]
         self.posts += 1
         self._last_at = self._loop.time()
         fate = self._fate(calls[0]) if asked.tokens is None else self._whole_fate(calls[0])
         usage = self._bill(calls[0], fate, asked)
         ambush = self.ambush
-        if ambush is not None and not await self._survives(ambush, run):
+        if ambush is not None and not await self._survives(ambush, calls[0]):
             return False
         status, payload = self._payload(calls, fate, asked, chat=chat, usage=usage)
         if status == 200 and stream:
@@ -219,28 +253,28 @@ class Gateway:
             return False
         await _write(writer, status, content, kind)
         for call in calls:
-            call.delivered = ambush is None or not ambush.sprung or ambush.number != signal.SIGKILL
+            call.delivered = ambush is None or not ambush.has_killed(process)
         if ambush is not None and ambush.answered and ambush.seen >= ambush.after:
-            await self._spring(ambush, run)
+            await self._spring(ambush, calls[0])
         return True
 
-    def _received(self, asked: Asked, one: tuple[str, str], run: int) -> Call:
+    def _received(self, asked: Asked, one: tuple[str, str], run: int, process: int) -> Call:
         """A row's part of a request, in the books."""
         first, text = one
         key = _hash(asked.model, asked.system, first)
-        call = Call(len(self.calls), run, asked.model, key, text, self._seen[key], asked.turns)
+        call = Call(len(self.calls), run, process, asked.model, key, text, self._seen[key], asked.turns)
         self._seen[key] += 1
         self.calls.append(call)
         return call
 
-    async def _survives(self, ambush: Ambush, run: int) -> bool:
+    async def _survives(self, ambush: Ambush, call: Call) -> bool:
         """Count this call towards the ambush; whether it is still to be answered afterwards."""
         ambush.seen += 1
         if ambush.seen == ambush.after and not ambush.answered:
-            await self._spring(ambush, run)
+            await self._spring(ambush, call)
         elif ambush.seen > ambush.after - ambush.held and not ambush.sprung and ambush.seen < ambush.after:
             await self._hold(ambush)
-        return not (ambush.sprung and ambush.number == signal.SIGKILL)
+        return not ambush.has_killed(call.process)
 
     async def _hold(self, ambush: Ambush) -> None:
         """Keep an answer back until the signal is sent, or until no further request comes."""
@@ -248,13 +282,14 @@ class Gateway:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(ambush.gone.wait(), HELD_S / 4)
 
-    async def _spring(self, ambush: Ambush, run: int) -> None:
+    async def _spring(self, ambush: Ambush, call: Call) -> None:
         if ambush.delay_ms:
             await asyncio.sleep(ambush.delay_ms / 1000)
         if not ambush.sprung:
             ambush.sprung = True
+            ambush.victim = call.process if ambush.on_worker else call.run
             with contextlib.suppress(ProcessLookupError):
-                os.kill(run, ambush.number)
+                os.kill(ambush.victim, ambush.number)
             ambush.gone.set()
 
     # What becomes of a call.
@@ -332,6 +367,21 @@ ERRORS = {
     "busy": (429, "rate_limit_exceeded", "rate_limit_error"),
     "spent": (429, "spend_limit_exceeded", "billing_error"),
 }
+
+
+def owner_of(writer: asyncio.StreamWriter, processes: Collection[int]) -> int:
+    """Which of these processes has the other end of a connection on this machine; 0 where none has."""
+    if not processes:
+        return 0
+    _, port = writer.get_extra_info("peername")
+    local = f"0100007F:{port:04X}"
+    lines = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines())
+    end = next((f"socket:[{fields[9]}]" for fields in lines if fields[1] == local), None)
+    for process in processes:
+        with contextlib.suppress(OSError):
+            if any(os.readlink(one) == end for one in Path(f"/proc/{process}/fd").iterdir()):
+                return process
+    return 0
 
 
 def draw(most: int, *of: object) -> int:

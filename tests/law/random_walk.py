@@ -13,14 +13,13 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from tests.law import runs
-from tests.law.gateway import Gateway
+from tests.law.stage import Stage, in_memory, staged
 from tests.law.world import Broken, Setting, Step, World
 
 # Steps by weight, with the numbers that each takes, exclusive.
@@ -51,7 +50,16 @@ def random_step(rng: random.Random) -> Step:
     return Step(name, tuple(rng.randrange(most) + (name in FROM_ONE) for most in STEPS[name][1]))
 
 
-def random_setting(rng: random.Random) -> Setting:
+# Where outputs stand and who asks: a folder, a bucket, a bucket that two machines write in turn, a cluster's workers.
+PLACES: dict[str, dict[str, Any]] = {
+    "disk": {},
+    "bucket": {"bucket": True},
+    "machines": {"bucket": True, "machines": 2},
+    "cluster": {"cluster": True},
+}
+
+
+def random_setting(rng: random.Random, place: str = "disk") -> Setting:
     return Setting(
         labels=rng.random() < 0.35,
         with_id=rng.random() < 0.5,
@@ -61,35 +69,20 @@ def random_setting(rng: random.Random) -> Setting:
         content=rng.choice((0, 2, 5)),
         seed=rng.randrange(1_000),
         packed=rng.choice((1, 1, 4)),
+        shard=rng.choice((0, 3, 5)),
+        **PLACES[place],
     )
 
 
-@contextmanager
-def bench() -> Iterator[tuple[Gateway, runs.Runner]]:
-    """A gateway and what starts runs."""
-    gateway = Gateway()
-    runner = runs.Runner()
-    try:
-        yield gateway, runner
-    finally:
-        runner.close()
-        gateway.close()
-
-
-def in_memory() -> str | None:
-    """Where folders cost no disk; a kill of a process loses nothing of either."""
-    return "/dev/shm" if Path("/dev/shm").is_dir() else None
-
-
 def walk(
-    gateway: Gateway, runner: runs.Runner, setting: Setting, steps: Sequence[Step], beyond: Collection[str] = ()
+    stage: Stage, setting: Setting, steps: Sequence[Step], beyond: Collection[str] = ()
 ) -> tuple[str, str, int] | None:
     """Walk; the kind of what broke, all about it, and after how many steps. None where the law held.
 
     What is known to be broken may stand in `beyond`: the walk goes on over it.
     """
     with tempfile.TemporaryDirectory(dir=in_memory()) as folder:
-        world = World(Path(folder), gateway, runner, setting)
+        world = World(Path(folder), stage, setting)
         for step in steps:
             try:
                 world.do(step)
@@ -100,8 +93,7 @@ def walk(
 
 
 def shrunk(
-    gateway: Gateway,
-    runner: runs.Runner,
+    stage: Stage,
     setting: Setting,
     steps: Sequence[Step],
     kind: str,
@@ -113,7 +105,7 @@ def shrunk(
     at = len(left) - 2
     while at >= 0 and time.monotonic() < until:
         tried = [*left[:at], *left[at + 1 :]]
-        found = walk(gateway, runner, setting, tried, beyond)
+        found = walk(stage, setting, tried, beyond)
         if found is not None and found[0] == kind:
             left = tried[: found[2]]
         at = min(at, len(left)) - 1
@@ -151,31 +143,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--beyond", action="append", default=[], metavar="KIND", help="walk on where this law is broken"
     )
+    parser.add_argument("--place", choices=list(PLACES), default="disk", help="where outputs stand and who asks")
     parser.add_argument("--packed", action="store_true", help="only walks in which rows share calls")
     parser.add_argument("--labels", choices=("yes", "no"), help="only walks of this kind")
     parser.add_argument("--replay", metavar="FILE", help="walk a printed script again")
     args = parser.parse_args(argv)
-    with bench() as (gateway, runner):
+    with staged() as stage:
         if args.replay:
             setting, steps = read_script(Path(args.replay).read_text())
-            found = walk(gateway, runner, setting, steps, args.beyond)
+            found = walk(stage, setting, steps, args.beyond)
             print(found[1] if found else "the law held")
             return int(found is not None)
-        return _many(args, gateway, runner)
+        return _many(args, stage)
 
 
-def _many(args: argparse.Namespace, gateway: Gateway, runner: runs.Runner) -> int:
+def _many(args: argparse.Namespace, stage: Stage) -> int:
     kinds: Counter[str] = Counter()
     taken, began = 0, time.monotonic()
     for number in range(args.sequences):
         rng = random.Random(f"{args.seed} {number}")
-        setting = random_setting(rng)
+        setting = random_setting(rng, args.place)
         steps = [random_step(rng) for _ in range(args.steps)]
         if args.labels is not None and setting.labels != (args.labels == "yes"):
             continue
         if args.packed and setting.packed == 1:
             continue
-        found = walk(gateway, runner, setting, steps, args.beyond)
+        found = walk(stage, setting, steps, args.beyond)
         taken += found[2] if found else len(steps)
         if found is None:
             continue
@@ -183,8 +176,8 @@ def _many(args: argparse.Namespace, gateway: Gateway, runner: runs.Runner) -> in
         kinds[kind] += 1
         print(f"--- sequence {number} of seed {args.seed}: {about.splitlines()[0]}", flush=True)
         if kinds[kind] == 1:
-            short = shrunk(gateway, runner, setting, steps[: found[2]], kind, args.shrink, args.beyond)
-            again = walk(gateway, runner, setting, short, args.beyond)
+            short = shrunk(stage, setting, steps[: found[2]], kind, args.shrink, args.beyond)
+            again = walk(stage, setting, short, args.beyond)
             print(again[1] if again else f"(not seen again)\n{about}")
             print("replay:\n" + script(setting, short), flush=True)
     seconds = time.monotonic() - began

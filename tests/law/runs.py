@@ -1,7 +1,8 @@
-"""Runs: all that the law knows of the product: its command, and the files it leaves in OUT.
+"""Runs: all that the law knows of the product: its command, its workers, and what it tells of itself in run.json.
 
 A run is the command itself in a process of its own, forked from one that has imported everything, so that it starts in
-milliseconds. Its time passes fast: waits of seconds take hundredths, nothing else of it is changed.
+milliseconds; so is a scheduler of Dask, and each of its workers. Time passes fast there: waits of seconds take
+hundredths. A shard may have few rows. Nothing else is changed.
 """
 
 from __future__ import annotations
@@ -19,26 +20,28 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
-
-import pyarrow.parquet as pq
 
 COMMAND = "rowmill.flows.cli"
 # What a run imports on its way; pyarrow imports pandas where that is installed. A name that is none is passed over.
 PRELOADED = (
     "rowmill.flows.commands.run", "rowmill.flows.orchestration.pipeline", "rowmill.flows.text.summary",
     "rowmill.tasks.run.run", "rowmill.tasks.labelling.label_run", "rowmill.tasks.labelling.quality",
+    "rowmill.tasks.output.bucket.mirror", "obstore.store",
     "pandas", "pyarrow.pandas_compat", "dateutil", "_strptime", "uvloop",
 )  # fmt: skip
+CLUSTER = ("distributed", "rowmill.tasks.cluster.worker", "rowmill.tasks.cluster.backends.dask")
 ROOT = Path(__file__).resolve().parent.parent.parent
 CATALOGUE = ROOT / "schemas" / "catalogue.toml"
-# Seconds of a run's time in one second of the machine's.
-HASTE = 50.0
+# Seconds of a run's time in one second of the machine's: fewer where a lease between processes has to stand the
+# machine's delays.
+HASTE, HASTE_IN_BUCKETS, HASTE_ON_CLUSTERS = 50.0, 20.0, 10.0
 HUNG_S = 30.0
+CLUSTER_KEY = "sk-law-cluster-0"
 PICO = 10**12
 STATUSES = ("ok", "invalid", "refused", "failed", "unreadable")
 ENDED = "ended"
@@ -66,7 +69,7 @@ class Hung(Exception):
 
 
 class Runner:
-    """Starts runs. One process with everything imported, which forks."""
+    """Starts runs, and on a cluster the processes of Dask. One process with everything imported, which forks."""
 
     def __init__(self) -> None:
         # Not the tests' own process: that has threads, and a fork would copy their locks.
@@ -76,22 +79,57 @@ class Runner:
             env={**_environment(), "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            text=True,
+            # What was read ahead would not be seen by select.
+            bufsize=0,
         )
 
-    def run(self, folder: Path, base_url: str, *args: str) -> Ended:
-        """Run the command in a folder. Raises Hung."""
-        began = time.perf_counter()
+    def run(
+        self,
+        folder: Path,
+        base_url: str,
+        *args: str,
+        environment: Mapping[str, str] | None = None,
+        shard_rows: int = 0,
+        haste: float = HASTE,
+        begun: Callable[[int], None] = lambda pid: None,
+    ) -> Ended:
+        """Run the command in a folder, in time that passes so fast. `begun` hears its pid. Raises Hung."""
+        started = time.perf_counter()
         errors = folder / "stderr.txt"
-        self._tell({"args": args, "folder": str(folder), "base_url": base_url, "errors": str(errors)})
+        environment = {"ROWMILL_BASE_URL": base_url, **(environment or {})}
+        self._tell(
+            args=args,
+            folder=str(folder),
+            errors=str(errors),
+            environment=environment,
+            shard_rows=shard_rows,
+            haste=haste,
+        )
         pid = self._hear(None)
+        begun(pid)
         code = self._hear(pid)
-        return Ended(pid, code, errors.read_text(errors="replace"), time.perf_counter() - began)
+        return Ended(pid, code, errors.read_text(errors="replace"), time.perf_counter() - started)
 
-    def _tell(self, told: Mapping[str, Any]) -> None:
+    def start(self, what: str, folder: Path, *args: str) -> tuple[int, str]:
+        """Start a scheduler, or a worker of the one told. Returns its pid and its address, once it has that."""
+        address = folder / f"{what}.address"
+        address.unlink(missing_ok=True)
+        log = folder / f"{what}.log"
+        self._tell(
+            what=what, args=args, folder=str(folder), errors=str(log), environment={"ROWMILL_API_KEY": CLUSTER_KEY},
+            haste=HASTE_ON_CLUSTERS,
+        )  # fmt: skip
+        pid = self._hear(None)
+        until = time.monotonic() + HUNG_S
+        while not address.exists():
+            if time.monotonic() > until:
+                raise Hung(f"no {what} within {HUNG_S:.0f} s: {log.read_text()}")
+            time.sleep(0.005)
+        return pid, address.read_text()
+
+    def _tell(self, **told: Any) -> None:
         assert self._server.stdin is not None
-        self._server.stdin.write(json.dumps(told) + "\n")
-        self._server.stdin.flush()
+        self._server.stdin.write(json.dumps(told).encode() + b"\n")
 
     def _hear(self, pid: int | None) -> int:
         assert self._server.stdout is not None
@@ -113,22 +151,33 @@ def _environment() -> dict[str, str]:
 
 
 def _serve() -> None:
-    """Fork a run for each line on stdin; answer with its pid, and with its exit code."""
-    _hasten()
+    """Fork a process for each line on stdin; answer with its pid, and for a run with its exit code."""
     command = importlib.import_module(COMMAND).main
-    for name in PRELOADED:
-        with contextlib.suppress(ModuleNotFoundError):
-            importlib.import_module(name)
+    _import(PRELOADED)
     _warm_up(command)
     gc.collect()
     gc.freeze()
+    others: list[int] = []
     for line in sys.stdin:
         told = json.loads(line)
+        if "what" in told and not others:
+            _import(CLUSTER)
         pid = os.fork()
         if pid == 0:
-            _run(command, told)
+            _be(command, told)
         print(pid, flush=True)
-        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+        if "what" in told:
+            others.append(pid)
+        else:
+            print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+    for pid in others:
+        os.kill(pid, signal.SIGKILL)
+
+
+def _import(names: Iterable[str]) -> None:
+    for name in names:
+        with contextlib.suppress(ModuleNotFoundError):
+            importlib.import_module(name)
 
 
 def _warm_up(command: Any) -> None:
@@ -145,18 +194,25 @@ def _warm_up(command: Any) -> None:
                 importlib.import_module("uvloop").new_event_loop().close()
 
 
-def _hasten() -> None:
-    """Let a process's time pass faster: waits are shorter, and the clock agrees."""
-    now, sleep = time.monotonic, asyncio.sleep
+def _hasten(haste: float) -> None:
+    """Let rowmill's time pass faster: waits are shorter, and its clock agrees. Others' keep theirs."""
+    clock = importlib.import_module("rowmill.tasks.system.clock").Clock
 
-    async def short_sleep(delay: float, result: Any = None) -> Any:
-        return await sleep(delay / HASTE, result)
+    async def short_sleep(self: Any, seconds: float) -> None:
+        await asyncio.sleep(seconds / haste)
 
-    time.monotonic = lambda: now() * HASTE
-    asyncio.sleep = short_sleep
+    clock.now = lambda self: time.monotonic() * haste
+    clock.sleep = short_sleep
+    mirror = importlib.import_module("rowmill.tasks.output.bucket.mirror")
+    mirror.Mirror.__init__.__kwdefaults__["now"] = lambda: time.monotonic() * haste
+    lease, worker = (
+        importlib.import_module(f"rowmill.tasks.{one}") for one in ("output.bucket.lease", "cluster.worker")
+    )
+    # Those that wait by no clock of ours.
+    mirror.RENEW_S, lease.LOOK_S, worker.BEAT_S = mirror.RENEW_S / haste, lease.LOOK_S / haste, worker.BEAT_S / haste
 
 
-def _run(command: Any, told: Mapping[str, Any]) -> None:
+def _be(command: Any, told: Mapping[str, Any]) -> None:
     """The forked process, to its end."""
     os.setsid()
     os.chdir(told["folder"])
@@ -165,9 +221,16 @@ def _run(command: Any, told: Mapping[str, Any]) -> None:
     for fd, onto in ((nothing, 0), (nothing, 1), (errors, 2)):
         os.dup2(fd, onto)
     # The key names the process, so that the gateway knows whom to signal.
-    os.environ.update(ROWMILL_BASE_URL=told["base_url"], ROWMILL_API_KEY=f"sk-law-abcdefgh-{os.getpid()}")
+    os.environ.update({"ROWMILL_API_KEY": f"sk-law-abcdefgh-{os.getpid()}", **told["environment"]})
     try:
-        code = command([*told["args"], "--direct", "--no-report"])
+        _hasten(told["haste"])
+        if "what" in told:
+            asyncio.run(_be_dask(told["what"], *told["args"]))
+            code = 0
+        else:
+            if told["shard_rows"]:
+                importlib.import_module("rowmill.tasks.input.survey").SMALL_SHARD = told["shard_rows"]
+            code = command([*told["args"], "--direct", "--no-report"])
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else 1
     except BaseException:
@@ -177,22 +240,21 @@ def _run(command: Any, told: Mapping[str, Any]) -> None:
     os._exit(code)
 
 
-# The files in OUT.
+async def _be_dask(what: str, *args: str) -> None:
+    """A scheduler or a worker, until it is killed; its address stands in a file once it has one."""
+    distributed = importlib.import_module("distributed")
+    if what == "scheduler":
+        server = distributed.Scheduler(host="127.0.0.1", port=0, dashboard=False)
+    else:
+        server = distributed.Worker(args[0], nthreads=1, host="127.0.0.1", dashboard=False, local_directory=".")
+    async with server:
+        temporary = Path(f"{what}.address.tmp")
+        temporary.write_text(server.address)
+        temporary.rename(f"{what}.address")
+        await server.finished()
 
 
-def manifest(out: Path) -> dict[str, Any] | None:
-    """run.json, where there is one."""
-    try:
-        told: dict[str, Any] = json.loads((out / "run.json").read_text())
-    except FileNotFoundError:
-        return None
-    return told
-
-
-def results(out: Path) -> list[dict[str, Any]]:
-    """All results rows in the order of the parts."""
-    parts = sorted((out / "results").glob("part-*.parquet"))
-    return [row for part in parts for row in pq.read_table(part, use_threads=False).to_pylist()]
+# What run.json tells.
 
 
 def pico(value: Any) -> int:

@@ -9,7 +9,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -17,13 +16,17 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from tests.law import runs
-from tests.law.gateway import WEATHERS, Gateway
-from tests.law.random_walk import bench, in_memory, random_setting, random_step, script, shrunk, walk
+from tests.law.gateway import WEATHERS
+from tests.law.random_walk import PLACES, random_setting, random_step, script, shrunk, walk
+from tests.law.stage import Stage, in_memory, staged
 from tests.law.world import CAPS, PRICE_FACTORS, RETRY_KINDS, Broken, Setting, Step, World
 
 STEPS_A_WALK = 20
 WALKS = 27
 SEEDED = 50
+# Seeds of short walks in which runs are killed, stopped and gone on with.
+SEEDED_ELSEWHERE = (("bucket", 6), ("bucket", 31), ("cluster", 17), ("cluster", 0))
+STEPS_ELSEWHERE = 7
 STEPS_LEAST = 2_000
 SHRINK_S = 20.0
 MINUTES = float(os.environ.get("ROWMILL_LAW_MINUTES", "60"))
@@ -36,16 +39,15 @@ walked: list[str] = []
 
 
 @pytest.fixture(scope="module")
-def stage() -> Iterator[tuple[Gateway, runs.Runner]]:
-    with bench() as both:
-        yield both
+def stage() -> Iterator[Stage]:
+    with staged() as one:
+        yield one
 
 
 class Law(RuleBasedStateMachine):
     """Steps over one output. Every step ends by holding what is left to the law."""
 
-    gateway: Gateway
-    runner: runs.Runner
+    stage: Stage
     labels = False
     content = st.just(2)
     weathers = tuple(WEATHERS)
@@ -66,8 +68,9 @@ class Law(RuleBasedStateMachine):
             concurrency=draw(st.sampled_from((1, 3, 8)), "concurrency"),
             content=draw(self.content, "content"),
             seed=draw(st.integers(0, 999), "seed"),
+            shard=draw(st.sampled_from((0, 3, 5)), "shard"),
         )
-        self.world = World(self.folder, self.gateway, self.runner, setting)
+        self.world = World(self.folder, self.stage, setting)
         self.step("set_weather", list(WEATHERS).index(draw(st.sampled_from(self.weathers), "weather")))
 
     def step(self, name: str, *numbers: int) -> None:
@@ -190,27 +193,26 @@ class VotesInStorms(Law):
 MACHINES = (Plain, Reasked, Votes, VotesInStorms)
 
 
-def at_work(machine: type[Law], stage: tuple[Gateway, runs.Runner]) -> type[Law]:
-    """What makes machines of a kind on the gateway and the runner of this module."""
+def at_work(machine: type[Law], on: Stage) -> type[Law]:
+    """What makes machines of a kind on the stage of this module."""
 
     class Ready(machine):  # type: ignore[misc, valid-type]
-        gateway, runner = stage
+        stage = on
 
     Ready.__name__ = Ready.__qualname__ = machine.__name__
     return Ready
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_money_and_answers(stage: Any, machine: type[Law]) -> None:
+def test_money_and_answers(stage: Stage, machine: type[Law]) -> None:
     """After every step what is known bounds what was billed, the cap holds, and every row has its own answer."""
     try:
         walk_all(at_work(machine, stage))
     except (Broken, runs.Hung) as error:
         if error.walk is not None:
             setting, steps = error.walk
-            gateway, runner = stage
-            short = shrunk(gateway, runner, setting, steps, error.kind, SHRINK_S)
-            again = walk(gateway, runner, setting, short)
+            short = shrunk(stage, setting, steps, error.kind, SHRINK_S)
+            again = walk(stage, setting, short)
             error.add_note(
                 f"shortened:\n{again[1] if again else '(held this time)'}\nreplay:\n{script(setting, short)}"
             )
@@ -236,21 +238,25 @@ def walk_all(machine: type[Law]) -> None:
     )
 
 
-def test_money_and_answers_on_random_walks(stage: Any) -> None:
-    """The same on walks of a fixed seed, which are mostly runs."""
+def walk_seeded(stage: Stage, seed: str, place: str, length: int) -> None:
+    """Walk by a seed. Raises Failed with the shortened walk where it breaks the law."""
     global taken
-    gateway, runner = stage
+    rng = random.Random(seed)
+    setting = random_setting(rng, place)
+    steps = [random_step(rng) for _ in range(length)]
+    found = walk(stage, setting, steps)
+    taken += len(steps)
+    if found is not None:
+        kind, about, cut = found
+        short = shrunk(stage, setting, steps[:cut], kind, SHRINK_S)
+        again = walk(stage, setting, short)
+        pytest.fail(f"{place}, seed {seed!r}: {again[1] if again else about}\nreplay:\n{script(setting, short)}")
+
+
+def test_money_and_answers_on_random_walks(stage: Stage) -> None:
+    """The same on walks of a fixed seed, which are mostly runs."""
     for number in range(SEEDED):
-        rng = random.Random(f"law {number}")
-        setting = random_setting(rng)
-        steps = [random_step(rng) for _ in range(STEPS_A_WALK)]
-        found = walk(gateway, runner, setting, steps)
-        taken += len(steps)
-        if found is not None:
-            kind, about, cut = found
-            short = shrunk(gateway, runner, setting, steps[:cut], kind, SHRINK_S)
-            again = walk(gateway, runner, setting, short)
-            pytest.fail(f"sequence {number}: {again[1] if again else about}\nreplay:\n{script(setting, short)}")
+        walk_seeded(stage, f"law {number}", "disk", STEPS_A_WALK)
 
 
 def test_steps_enough() -> None:
@@ -260,22 +266,30 @@ def test_steps_enough() -> None:
     assert taken >= STEPS_LEAST, f"{taken} steps: raise WALKS"
 
 
+@pytest.mark.parametrize(("place", "number"), SEEDED_ELSEWHERE)
+def test_money_and_answers_elsewhere(stage: Stage, place: str, number: int) -> None:
+    """The same where the output stands in a bucket, and where workers of a cluster ask, some of which are killed."""
+    walk_seeded(stage, f"{place} {number}", place, STEPS_ELSEWHERE)
+
+
 @pytest.mark.nightly
-def test_money_and_answers_all_night(stage: Any) -> None:
-    """Random walks of random lengths for ROWMILL_LAW_MINUTES minutes (60) break no law."""
-    gateway, runner = stage
+def test_a_thousand_sequences(stage: Stage) -> None:
+    """A thousand random sequences of edits, windows, returns, stops and retries give every row its own answer."""
+    for number in range(1_000):
+        walk_seeded(stage, f"thousand {number}", "disk", STEPS_A_WALK)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("place", PLACES)
+def test_money_and_answers_all_night(stage: Stage, place: str) -> None:
+    """Random walks of random lengths for ROWMILL_LAW_MINUTES minutes (60) in each place break no law."""
     seed = random.randrange(2**32)
     until, number = time.monotonic() + MINUTES * 60, 0
     broken: list[str] = []
     while time.monotonic() < until and len(broken) < 5:
-        rng = random.Random(f"{seed} {number}")
-        setting, length = random_setting(rng), rng.choice((8, 20, 20, 50))
-        steps = [random_step(rng) for _ in range(length)]
-        found = walk(gateway, runner, setting, steps)
-        if found is not None:
-            kind, about, cut = found
-            short = shrunk(gateway, runner, setting, steps[:cut], kind, 60)
-            again = walk(gateway, runner, setting, short)
-            broken.append(f"sequence {number} of seed {seed}\n{again[1] if again else about}\n{script(setting, short)}")
+        try:
+            walk_seeded(stage, f"{seed} {number}", place, random.Random(number).choice((8, 20, 20, 50)))
+        except pytest.fail.Exception as error:
+            broken.append(str(error))
         number += 1
     assert not broken, "\n\n".join(broken)

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.law import runs
-from tests.law.gateway import LABELS, PRICES, WEATHERS, Ambush, Call, Gateway
+from tests.law.gateway import LABELS, PRICES, WEATHERS, Ambush, Call
+from tests.law.stage import Bucket, Disk, Place, Stage
 
 ROWS_MOST = 14
 CODES = (0, 2, 3, 4, 5, 6, 130)
@@ -46,7 +47,11 @@ class Broken(AssertionError):
 
 @dataclass(frozen=True)
 class Setting:
-    """What stays the same over a walk."""
+    """What stays the same over a walk.
+
+    The output stands in a folder, or in a `bucket` that so many `machines` write in turn; a run asks itself, or has the
+    workers of a `cluster` ask. A shard has `shard` rows, 0 for as many as the product takes.
+    """
 
     labels: bool = False
     with_id: bool = True
@@ -56,6 +61,10 @@ class Setting:
     content: int = 2
     seed: int = 0
     packed: int = 1
+    shard: int = 0
+    bucket: bool = False
+    machines: int = 1
+    cluster: bool = False
 
     @property
     def model(self) -> str:
@@ -85,8 +94,9 @@ class Step:
 class World:
     """One walk over one output."""
 
-    def __init__(self, folder: Path, gateway: Gateway, runner: runs.Runner, setting: Setting) -> None:
-        self.folder, self.gateway, self.runner, self.setting = folder, gateway, runner, setting
+    def __init__(self, folder: Path, stage: Stage, setting: Setting) -> None:
+        self.folder, self.stage, self.gateway, self.setting = folder, stage, stage.gateway, setting
+        self.place: Place = Bucket(stage.store, folder, setting.machines) if setting.bucket else Disk(folder)
         self.rows: list[Row] = []
         self.gone: list[Row] = []
         self.cap: str | None = None
@@ -99,7 +109,9 @@ class World:
         self._answered: dict[str, Call] = {}
         self._cut_off: dict[int, set[int]] = {}
         self._pardons: Counter[int] = Counter()
-        gateway.reset(setting.seed)
+        # The last calls of runs that were killed, where no other machine can know of them, and what they have cost.
+        self._unheard = self._unheard_calls = 0
+        self.gateway.reset(setting.seed)
         self.append(3)
         self._write_catalogue("1")
 
@@ -177,7 +189,9 @@ class World:
         self._run("--retry-failed", RETRY_KINDS[kind % len(RETRY_KINDS)], retries=kind % len(RETRY_KINDS) == 0)
 
     def kill(self, after: int, held: int, answered: int, delay: int, how: int) -> None:
-        """A run, or a retry, or the first rows only, killed around its `after`-th call."""
+        """A run, or a retry, or the first rows only, killed around its `after`-th call; on a cluster every second time
+        the worker that has it.
+        """
         self._ambushed(signal.SIGKILL, after, held, answered, delay, how)
 
     def stop(self, after: int, held: int, answered: int, delay: int, how: int) -> None:
@@ -192,6 +206,7 @@ class World:
                 held=held % self.setting.concurrency,
                 answered=bool(answered % 2),
                 delay_ms=DELAYS_MS[delay % len(DELAYS_MS)],
+                on_worker=self.setting.cluster and number == signal.SIGKILL and (after + held) % 2 == 1,
             )
         )
         half = max(1, len(self.rows) // 2)
@@ -214,33 +229,30 @@ class World:
 
     # A run.
 
-    @property
-    def out(self) -> Path:
-        return self.folder / "out"
-
     def _run(self, *flags: str, limit: int | None = None, retries: bool = False) -> None:
         self.runs += 1
         self._write_rows()
         self._write_job()
         before, ambush = self.gateway.billed, self.gateway.ambush
-        was = runs.manifest(self.out)
-        ended = self.runner.run(
-            self.folder, self.gateway.base_url, "label" if self.setting.labels else "run", "job.json", "-q", *flags
-        )
-        self.gateway.quiet()
+        was = self.place.manifest()
+        ended = self._carried_out("label" if self.setting.labels else "run", "job.json", "-q", *flags)
+        try:
+            self.gateway.quiet()
+        except TimeoutError:
+            raise Broken("every call ends", f"calls of run {ended.pid} are open long after its end") from None
         self.gateway.lie_in_wait(None)
-        if ended.was_killed:
-            self._mourn(ended.pid)
+        if ambush is not None and ambush.sprung and ambush.number == signal.SIGKILL:
+            self._mourn(ambush, ended.pid)
         self._no_defect(ended)
         self._cap_holds(before)
         self._nothing_paid_twice()
         if ended.was_killed:
             return
-        told = runs.manifest(self.out)
+        told = self.place.manifest()
         stopped = ambush is not None and ambush.sprung
         if told is None or (was is not None and told.get("run_id") == was.get("run_id")):
             raise Broken("a manifest", f"exit {ended.code} left no new run.json: {ended.err}")
-        found = runs.results(self.out)
+        found = self.place.results()
         self._ledger_balances(told, found)
         self._rows_stand_once(found, ended.code, limit)
         self._answers_are_their_own(found)
@@ -249,6 +261,19 @@ class World:
         self._ends_as_it_should(ended, stopped=stopped, retries=retries)
         if ended.code in COMPLETE and limit is None:
             self._answered_rows_are_ok(found)
+
+    def _carried_out(self, *args: str) -> runs.Ended:
+        stage, gateway, setting = self.stage, self.gateway, self.setting
+        environment = self.place.environment(self.runs)
+        if setting.cluster:
+            stage.cluster.fill()
+            environment["ROWMILL_API_KEY"] = runs.CLUSTER_KEY
+        gateway.run = None
+        haste = runs.HASTE_ON_CLUSTERS if setting.cluster else runs.HASTE_IN_BUCKETS if setting.bucket else runs.HASTE
+        return stage.runner.run(
+            self.folder, gateway.base_url, *args, environment=environment, shard_rows=setting.shard, haste=haste,
+            begun=gateway.begin,
+        )  # fmt: skip
 
     def _write_rows(self) -> None:
         lines = [{"id": row.id, "text": row.text} for row in self.rows]
@@ -259,7 +284,7 @@ class World:
         told: dict[str, Any] = {
             "model": setting.model,
             "input": "rows.jsonl",
-            "output": "out",
+            "output": self.place.address,
             "prompt": "Answer ⟦{{ text }}⟧",
             "keep": ["text"],
             "catalogue": "catalogue.toml",
@@ -269,6 +294,8 @@ class World:
         }
         if setting.with_id:
             told["id"] = "id"
+        if setting.cluster:
+            told |= {"runner": "dask", "scheduler": self.stage.cluster.address}
         if setting.packed > 1:
             told["rows_per_call"] = setting.packed
         if setting.labels:
@@ -308,23 +335,30 @@ class World:
         if self.cap is None:
             return
         billed, cap = self.gateway.billed, runs.pico(self.cap)
-        if billed > max(cap, before):
+        if billed > max(cap + self._unheard, before):
             raise Broken("the cap holds", f"cap {usd(cap)}, billed before {usd(before)}, now {usd(billed)}")
 
-    def _mourn(self, pid: int) -> None:
-        """A killed run had at most so many calls in flight as its concurrency: so many may be paid again."""
-        calls = [call.number for call in self.gateway.calls if call.run == pid]
+    def _mourn(self, ambush: Ambush, run: int) -> None:
+        """What was killed had at most so many calls in flight as its concurrency: so many may be paid again."""
+        calls = [call for call in self.gateway.calls if call.run == run and ambush.victim in (run, call.process)]
         rows = self.setting.concurrency * self.setting.packed
-        self._cut_off[pid] = set(calls[-2 * rows :])
-        self._pardons[pid] = rows
+        last = calls[-2 * rows :]
+        self._cut_off.setdefault(run, set()).update(call.number for call in last)
+        self._pardons[run] += rows
+        if self.setting.machines > 1:
+            self._unheard += sum(sorted(call.billed for call in last)[-rows:])
+            self._unheard_calls += rows
 
     def _nothing_paid_twice(self) -> None:
         """A request whose good answer arrived is never sent again, but for those in flight at a kill."""
         calls, self._checked = self.gateway.calls[self._checked :], len(self.gateway.calls)
         for call in calls:
             had = self._answered.get(call.key)
-            if had is not None and not self._is_pardoned(had):
-                raise Broken("no good answer is asked for again", f"{had}\nthen {call}")
+            if had is not None:
+                if not self._is_pardoned(had):
+                    raise Broken("no good answer is asked for again", f"{had}\nthen {call}")
+                # It was lost with its run: whatever the request is sent for until it is answered is one.
+                del self._answered[call.key]
             if call.good and call.delivered:
                 self._answered[call.key] = call
 
@@ -338,13 +372,13 @@ class World:
         known, bound, billed = runs.known_usd(told), runs.bound_usd(told), self.gateway.billed
         if known > billed:
             raise Broken("known ≤ billed", f"known {usd(known)} (bound {usd(bound)}), billed {usd(billed)}")
-        if billed > known + bound:
+        if billed > known + bound + self._unheard:
             raise Broken("billed ≤ known + bound", f"known {usd(known)}, bound {usd(bound)}, billed {usd(billed)}")
 
     def _calls_are_told(self, told: dict[str, Any]) -> None:
         """Each request that came is a call."""
         calls = told["totals"]["calls"] + told["beside"]["calls"]
-        if calls < self.gateway.posts:
+        if calls < self.gateway.posts - self._unheard_calls:
             raise Broken("every call is told", f"{self.gateway.posts} requests came, {calls} are told")
 
     def _ledger_balances(self, told: dict[str, Any], found: list[dict[str, Any]]) -> None:
@@ -439,7 +473,7 @@ class World:
 
     def told(self) -> str:
         """The walk as a script, and the books."""
-        totals = runs.manifest(self.out) or {}
+        totals = self.place.manifest() or {}
         shown = {name: totals.get(name) for name in ("totals", "beside", "ledger", "termination")}
         return "\n".join(
             [

@@ -1,0 +1,187 @@
+"""Stage: the gateway, what starts runs, and where outputs stand. What costs much begins when the first walk needs it."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from itertools import count
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyarrow.parquet as pq
+
+from tests.law.gateway import Gateway
+from tests.law.runs import Runner
+
+BUCKET = "law"
+WORKERS = 2
+
+
+def in_memory() -> str | None:
+    """Where folders cost no disk; a kill of a process loses nothing of either."""
+    return "/dev/shm" if Path("/dev/shm").is_dir() else None
+
+
+class Place(Protocol):
+    """Where one output stands."""
+
+    # As the job names it.
+    address: str
+
+    def environment(self, run: int) -> dict[str, str]:
+        """What the walk's run of this number knows beside the gateway."""
+        ...
+
+    def manifest(self) -> dict[str, Any] | None:
+        """run.json, where there is one."""
+        ...
+
+    def results(self) -> list[dict[str, Any]]:
+        """All results rows in the order of the parts."""
+        ...
+
+
+class Disk:
+    """An output in a folder."""
+
+    address = "out"
+
+    def __init__(self, folder: Path) -> None:
+        self._out = folder / self.address
+
+    def environment(self, run: int) -> dict[str, str]:
+        return {}
+
+    def manifest(self) -> dict[str, Any] | None:
+        path = self._out / "run.json"
+        return json.loads(path.read_bytes()) if path.exists() else None
+
+    def results(self) -> list[dict[str, Any]]:
+        return [row for part in sorted((self._out / "results").glob("part-*.parquet")) for row in _rows(part)]
+
+
+class Bucket:
+    """An output in a bucket, written by so many machines in turn: each has nothing but its own folder and the bucket."""
+
+    def __init__(self, store: Store, folder: Path, machines: int) -> None:
+        self._store, self._folder, self._machines = store, folder, machines
+        self._prefix = f"{next(store.numbers)}/out/"
+        self.address = f"s3://{BUCKET}/{self._prefix}"
+
+    def environment(self, run: int) -> dict[str, str]:
+        machine = self._folder / f"machine-{run % self._machines}"
+        return {**self._store.environment, "ROWMILL_WORK_DIR": str(machine)}
+
+    def manifest(self) -> dict[str, Any] | None:
+        found = self._store.objects(f"{self._prefix}run.json")
+        return json.loads(next(iter(found.values()))) if found else None
+
+    def results(self) -> list[dict[str, Any]]:
+        parts = self._store.objects(f"{self._prefix}results/part-")
+        return [row for _, part in sorted(parts.items()) for row in _rows(io.BytesIO(part))]
+
+
+def _rows(part: Any) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = pq.read_table(part, use_threads=False).to_pylist()
+    return found
+
+
+class Store:
+    """A server that speaks S3, with a bucket."""
+
+    def __init__(self) -> None:
+        import boto3
+        from moto.server import ThreadedMotoServer
+
+        logging.getLogger("werkzeug").setLevel(logging.ERROR)
+        self._server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+        self._server.start()
+        host, port = self._server.get_host_and_port()
+        self.environment = {
+            "AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_ACCESS_KEY_ID": "tests", "AWS_SECRET_ACCESS_KEY": "hidden",
+        }  # fmt: skip
+        self._client = boto3.client(
+            "s3", endpoint_url=f"http://{host}:{port}", region_name="us-east-1", aws_access_key_id="tests",
+            aws_secret_access_key="hidden",
+        )  # fmt: skip
+        self._client.create_bucket(Bucket=BUCKET)
+        self.numbers = count()
+
+    def objects(self, prefix: str) -> dict[str, bytes]:
+        """The objects below a prefix by name."""
+        names = self._names(prefix)
+        return {name: self._client.get_object(Bucket=BUCKET, Key=name)["Body"].read() for name in names}
+
+    def _names(self, prefix: str) -> list[str]:
+        told = self._client.list_objects_v2(Bucket=BUCKET, Prefix=prefix)
+        return [one["Key"] for one in told.get("Contents", [])]
+
+    def close(self) -> None:
+        # What it holds belongs to the process, not to the server.
+        while names := self._names(""):
+            self._client.delete_objects(Bucket=BUCKET, Delete={"Objects": [{"Key": name} for name in names]})
+        self._server.stop()
+
+
+class Cluster:
+    """A scheduler of Dask and its workers."""
+
+    def __init__(self, runner: Runner, gateway: Gateway) -> None:
+        self._runner, self._gateway = runner, gateway
+        self._folder = Path(tempfile.mkdtemp(dir=in_memory(), prefix="law-"))
+        _, self.address = runner.start("scheduler", self._folder)
+
+    def fill(self) -> None:
+        """Start workers in the place of those that were killed."""
+        workers = self._gateway.workers
+        workers -= {pid for pid in workers if not _lives(pid)}
+        while len(workers) < WORKERS:
+            workers.add(self._runner.start("worker", self._folder, self.address)[0])
+
+    def close(self) -> None:
+        self._gateway.workers.clear()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+class Stage:
+    """All that walks need."""
+
+    def __init__(self) -> None:
+        self.gateway, self.runner = Gateway(), Runner()
+
+    @cached_property
+    def store(self) -> Store:
+        return Store()
+
+    @cached_property
+    def cluster(self) -> Cluster:
+        return Cluster(self.runner, self.gateway)
+
+    def close(self) -> None:
+        for name in ("cluster", "store"):
+            if name in vars(self):
+                vars(self)[name].close()
+        self.runner.close()
+        self.gateway.close()
+
+
+@contextmanager
+def staged() -> Iterator[Stage]:
+    stage = Stage()
+    try:
+        yield stage
+    finally:
+        stage.close()
