@@ -102,6 +102,10 @@ def _dispatch(args: argparse.Namespace) -> ExitCode:
         from rowmill.flows.commands.compare import compare_command
 
         return compare_command(args)
+    if args.command == "history":
+        from rowmill.flows.commands.history import history_command
+
+        return history_command(args)
     if args.command == "export":
         from rowmill.flows.commands.export import export_command
 

@@ -45,6 +45,17 @@ def parser() -> argparse.ArgumentParser:
     compare.add_argument("a", metavar="OUT_A")
     compare.add_argument("b", metavar="OUT_B")
     compare.add_argument("--json", action="store_true", help="print one JSON object")
+    history = commands.add_parser("history", help="runs over time: how they ended, cost, and what moved beyond chance")
+    history.add_argument(
+        "folders",
+        metavar="FOLDER",
+        nargs="+",
+        help="an output, or a folder of outputs, such as one for each night; s3:// too",
+    )
+    history.add_argument(
+        "--last", type=_positive, default=30, metavar="N", help="show the last N runs (default: %(default)s)"
+    )
+    history.add_argument("--json", action="store_true", help="print every run as one JSON object")
     _add_export(commands)
     view = commands.add_parser("view", help="show every row in the browser; two outputs side by side")
     view.add_argument("out", metavar="OUT", help="the output folder")

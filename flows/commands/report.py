@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from rowmill.flows.orchestration.tune_job import read_tuning, write_tuning_page
 from rowmill.flows.text.canary import canary_pairs, canary_tables
 from rowmill.flows.text.fields import field_pairs, field_tables
 from rowmill.flows.text.forecast import usd
+from rowmill.flows.text.history import history_note, history_tables
 from rowmill.flows.text.labelling import label_pairs, label_tables
 from rowmill.flows.text.quote import quote_pairs
 from rowmill.schemas.display_text import one_line
@@ -20,8 +21,11 @@ from rowmill.schemas.errors import ExitCode, RowmillError
 from rowmill.schemas.manifest import TerminationKind, is_sandbox
 from rowmill.tasks.output.folder import MANIFEST, manifest_of, write_file
 from rowmill.tasks.output.location import output_held
+from rowmill.tasks.report.run_history import Night, nights_of, records_of
 
 REPORT = "report.html"
+# Runs of the history that the page shows.
+RUNS_SHOWN = 30
 log = logging.getLogger("rowmill")
 
 
@@ -50,11 +54,12 @@ def write_report(root: Path) -> Path:
 
     manifest = manifest_of(root)
     path = root / REPORT
-    write_file(path, page(page_values(manifest), figures(root / "results", Prompts(manifest, root))).encode())
+    values = page_values(manifest, nights_of({str(root): records_of(root, manifest)}))
+    write_file(path, page(values, figures(root / "results", Prompts(manifest, root))).encode())
     return path
 
 
-def page_values(manifest: Mapping[str, Any]) -> dict[str, Any]:
+def page_values(manifest: Mapping[str, Any], nights: Sequence[Night] = ()) -> dict[str, Any]:
     """The manifest's facts, formatted for the page."""
     termination = manifest.get("termination") or {
         "kind": manifest["state"],
@@ -89,6 +94,8 @@ def page_values(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "canary_pairs": canary_pairs(manifest.get("canary")),
         "canary_tables": canary_tables(manifest.get("canary")),
         "quote_pairs": quote_pairs(manifest.get("quote")),
+        "history_tables": history_tables(nights, last=RUNS_SHOWN) if len(nights) > 1 else [],
+        "history_note": history_note(nights) if len(nights) > 1 and nights[-1].shares else "",
         "field_pairs": field_pairs(manifest),
         "field_tables": field_tables(manifest),
     }

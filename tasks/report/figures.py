@@ -157,7 +157,7 @@ def _fields(rows: pl.LazyFrame) -> list[Field]:
     found = []
     for part in kind.fields[:FIELDS_SHOWN]:
         column = ok.select(pl.col("output").struct.field(part.name).alias("v"))
-        filled = column.select(pl.col("v").is_not_null().sum()).collect().item()
+        filled = column.select(_says_something(part.dtype).sum()).collect().item()
         values: list[tuple[str, int]] = []
         span = None
         if part.dtype.is_numeric():
@@ -177,6 +177,14 @@ def _fields(rows: pl.LazyFrame) -> list[Field]:
             values = [(shown(str(value), 80), count) for value, count in top.iter_rows()]
         found.append(Field(part.name, filled, of, values, span))
     return found
+
+
+def _says_something(kind: Any) -> pl.Expr:
+    """Null, blank text and an empty list are one answer, here as in the history and in gold."""
+    value = pl.col("v")
+    if kind == pl.String:
+        return (value.str.strip_chars().str.len_chars() > 0).fill_null(False)
+    return (value.list.len() > 0).fill_null(False) if isinstance(kind, pl.List) else value.is_not_null()
 
 
 def _samples(results: Path, rows: pl.LazyFrame, found: Figures, prompts: Prompts | None) -> list[dict[str, Any]]:

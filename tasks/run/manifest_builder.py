@@ -80,9 +80,10 @@ class ManifestBuilder:
         self._waiting_since: float | None = None
         self._waiting_until = 0.0
         self._job, self._models, self._run_id, self._keys, self._clock = job, models, run_id, keys, clock
-        self._started = self._now()
+        self._started = self.now()
 
-    def _now(self) -> str:
+    def now(self) -> str:
+        """The moment in ISO 8601, UTC."""
         return _instant(self._clock.wall())
 
     def refuse_another_job(self, where: str) -> None:
@@ -183,7 +184,7 @@ class ManifestBuilder:
             "run_id": self._run_id,
             "state": "running" if termination is None else "ended",
             "started_at": self._started,
-            "updated_at": self._now(),
+            "updated_at": self.now(),
             "sandbox": is_sandbox({"fingerprint": {"keys": self._keys}}),
             "model": self._models[0].name,
             "prices": _prices(self._models[0]),
@@ -232,7 +233,7 @@ class ManifestBuilder:
         return {
             "run_id": self._run_id,
             "started_at": self._started,
-            "ended_at": None if termination is None else self._now(),
+            "ended_at": None if termination is None else self.now(),
             "calls_until_now": tally.spent.calls,
             "calls_before": before,
             "termination": None if termination is None else termination.kind.value,

@@ -47,6 +47,7 @@ from rowmill.tasks.run.progress import Progress
 from rowmill.tasks.run.quality_watch import QualityWatch
 from rowmill.tasks.run.run import FinishedRun, OpenRun, Run
 from rowmill.tasks.run.run_plan import RunPlan
+from rowmill.tasks.run.run_record import record_idle, record_killed
 from rowmill.tasks.run.runner import Runner
 from rowmill.tasks.run.shard_runner import ShardContext, ShardRun
 from rowmill.tasks.system.clock import Clock
@@ -85,6 +86,7 @@ class _Opening:
     async def run(self) -> Run:
         plan, options = self._plan, self._plan.options
         output = self._stack.enter_context(closing(Output(Path(plan.job.output), self._mirror)))
+        record_killed(output)
         if options.fresh and (aside := output.set_aside(plan.run_id)) is not None:
             log.info("the earlier results were moved to %s", aside)
             forget_part(output)
@@ -117,6 +119,7 @@ class _Opening:
         # The trials that chose how many rows share a call are counted after the one that became this output.
         is_same = is_same and builder.tells_of_calls(ledger.spent.calls)
         if is_same and builder.was_complete(standing_rows) and part_in(output.root) is None:
+            record_idle(output, plan, builder)
             return FinishedRun(plan, self._clock, builder)
         return await self._opened(output, parts, builder, ledger)
 

@@ -28,6 +28,7 @@ from rowmill.tasks.run.manifest_builder import ManifestBuilder
 from rowmill.tasks.run.progress import Progress
 from rowmill.tasks.run.quality_watch import SUSPICION, QualityWatch
 from rowmill.tasks.run.run_plan import Options, RunPlan
+from rowmill.tasks.run.run_record import record_run
 from rowmill.tasks.run.runner import SettlesShards
 from rowmill.tasks.run.shard_runner import ShardContext, ShardReport, ShardRun
 from rowmill.tasks.system.clock import Clock
@@ -100,6 +101,7 @@ class OpenRun:
         self._watch, self._canary, self._rng = watch, canary, rng
         self._standing = standing
         self._only: frozenset[int] | None = None
+        self._sent_before = self.sent
         self.take_only(plan.options.rows)
         gate.on_halt = self._halted
 
@@ -312,6 +314,14 @@ class OpenRun:
             conclude_fields(self.plan, self._context, shards, builder, in_haste=in_haste)
             conclude_quote(self.plan, self._context, builder)
             self.manifest = self.write_manifest(builder.ended(halted, complete=complete))
+            record_run(
+                self._output,
+                self.options,
+                self.manifest,
+                sent=self.sent,
+                before=self._sent_before,
+                in_haste=in_haste,
+            )
         except StorageError as error:
             self.manifest = builder.manifest(tallies, self._survey, refused_storage(error), self.sent)
         return self.manifest
