@@ -95,7 +95,7 @@ def page_values(manifest: Mapping[str, Any], nights: Sequence[Night] = ()) -> di
         "canary_tables": canary_tables(manifest.get("canary")),
         "quote_pairs": quote_pairs(manifest.get("quote")),
         "history_tables": history_tables(nights, last=RUNS_SHOWN) if len(nights) > 1 else [],
-        "history_note": history_note(nights) if len(nights) > 1 and nights[-1].shares else "",
+        "history_note": history_note(nights),
         "field_pairs": field_pairs(manifest),
         "field_tables": field_tables(manifest),
     }

@@ -51,9 +51,7 @@ def _latest(nights: Sequence[Night]) -> dict[str, Night]:
 def history_tables(nights: Sequence[Night], *, last: int) -> list[Table]:
     """The same for the report."""
     tables = [("Runs", *_runs(nights[-last:], with_output=False))]
-    latest = nights[-1]
-    if latest.shares:
-        tables.append(shares_table(latest))
+    tables += [shares_table(latest) for latest in _latest(nights).values()]
     return tables
 
 
@@ -122,12 +120,12 @@ def shares_table(night: Night) -> Table:
         for one in shown
     ]  # fmt: skip
     head = ["share of rows", "now", "", "before", "points", "95 % interval", "beyond chance"]
-    return f"Beside {_runs_before(night)}", head, rows
+    return f"The run of {_when(night.record)} beside {_runs_before(night)}", head, rows
 
 
 def history_note(nights: Sequence[Night]) -> str:
     """What the marks mean."""
-    return method(nights[-1:])
+    return method(nights) if _latest(nights) else ""
 
 
 def _runs_before(night: Night) -> str:

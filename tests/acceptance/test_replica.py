@@ -88,7 +88,7 @@ def test_results_stand_in_the_bucket_as_on_disk(bench, sandboxes, s3):
     assert_balanced(ended.manifest, results(s3))
     same = ["row_id", "status", "output", "cost_usd", "request_key"]
     assert results(s3)[same].equals(bench.results("local")[same])
-    assert sorted(names(s3)) == ["ledger.jsonl", "results/part-000000.parquet", "run.json"]
+    assert sorted(names(s3)) == ["history.jsonl", "ledger.jsonl", "results/part-000000.parquet", "run.json"]
     assert json.loads(body(s3, "run.json"))["job"]["output"] == OUT
     write_rows(bench, 400)
     # Another machine goes on, which has nothing but the bucket.
@@ -213,7 +213,7 @@ def test_a_bucket_that_fails_for_a_while_costs_nothing(bench, sandboxes, s3, uns
     assert proxy.failed > 10
     assert_balanced(ended.manifest, results(s3))
     assert results(s3).height == sandbox.books()["billed_calls"] == 500
-    assert sorted(names(s3)) == ["ledger.jsonl", "results/part-000000.parquet", "run.json"]
+    assert sorted(names(s3)) == ["history.jsonl", "ledger.jsonl", "results/part-000000.parquet", "run.json"]
 
 
 def test_a_bucket_that_goes_away_stops_the_run_resumable(bench, sandboxes, s3, unsteady, monkeypatch):
