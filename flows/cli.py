@@ -118,6 +118,14 @@ def _dispatch(args: argparse.Namespace) -> ExitCode:
         from rowmill.flows.commands.status import status_command
 
         return status_command(args)
+    if args.command == "split":
+        from rowmill.flows.commands.split import split_command
+
+        return split_command(args)
+    if args.command == "merge":
+        from rowmill.flows.commands.split import merge_command
+
+        return asyncio_run(merge_command(args))
     if args.command == "init":
         from rowmill.flows.commands.init import init_command
 

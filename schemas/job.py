@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 
 from rowmill.schemas.fields import FieldGold, FieldVotes, gold_of, votes_of
 from rowmill.schemas.label import Escalate, Label
+from rowmill.schemas.part_of import PartOf
 from rowmill.schemas.price import MONEY_MOST
 from rowmill.schemas.quote import Quote
 from rowmill.schemas.safeguards import HOURS_MOST, BudgetPerDay, Canary, StopWhen, TimeOfDay
@@ -301,6 +302,11 @@ class Job(Part):
         None, description="Name of a Prefect Secret block that holds the API key"
     )
     catalogue: ForNothing[str | None] = Field(None, description="TOML file with models and prices of your own")
+    part_of: Later[ForNothing[PartOf | None]] = Field(
+        None,
+        description="What makes this job one part of a larger one: rowmill split writes it. max_cost_usd then caps "
+        "all parts together",
+    )
 
     @property
     def input_name(self) -> str:
@@ -385,6 +391,8 @@ class Job(Part):
         self._has_fields()
         if self.runner != "local" and self.limits.window == "sliding":
             raise ValueError(f"runner: {self.runner} divides the limits evenly: use limits.window: even")
+        if self.part_of is not None and self.runner != "local":
+            raise ValueError(f"part_of and runner: {self.runner} cannot be used together: workers share a whole job")
         if self.runner == "local" and self.scheduler is not None:
             raise ValueError("scheduler names a cluster, and runner: local uses none: set runner to dask or ray")
         return self

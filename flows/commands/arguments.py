@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rowmill.schemas.forecast import PILOT_SHARE
+from rowmill.schemas.part_of import PARTS_MOST
 from rowmill.schemas.price import MONEY_MOST
 
 INPUT_HELP = "input file, folder or glob, or - for standard input (instead of the job's)"
@@ -56,6 +57,7 @@ def parser() -> argparse.ArgumentParser:
         "--last", type=_positive, default=30, metavar="N", help="show the last N runs (default: %(default)s)"
     )
     history.add_argument("--json", action="store_true", help="print every run as one JSON object")
+    _add_split(commands)
     _add_export(commands)
     view = commands.add_parser("view", help="show every row in the browser; two outputs side by side")
     view.add_argument("out", metavar="OUT", help="the output folder")
@@ -211,13 +213,16 @@ def _share(text: str) -> float:
     return share
 
 
-def _add_overrides(command: argparse.ArgumentParser) -> None:
+def _add_overrides(command: argparse.ArgumentParser, *, limit: bool = True) -> None:
     command.add_argument(
         "-i", "--input", help="input file, folder or glob, or - for standard input (instead of the job's)"
     )
     command.add_argument("-o", "--output", help="output folder (instead of the job's)")
     command.add_argument("-m", "--model", help="model (instead of the job's)")
-    command.add_argument("-n", "--limit", type=_positive, metavar="N", help="take only the first N rows of the input")
+    if limit:
+        command.add_argument(
+            "-n", "--limit", type=_positive, metavar="N", help="take only the first N rows of the input"
+        )
     command.add_argument("--concurrency", type=_positive, help="maximum number of calls in flight")
     command.add_argument("--rpm", type=float, help="requests per minute")
     command.add_argument("--tpm", type=float, help="tokens per minute")
@@ -247,6 +252,27 @@ def _add_models(commands: Any) -> None:
         metavar="FILE",
         help="write a catalogue to start from: every key explained, examples of servers (default models.toml)",
     )
+
+
+def _add_split(commands: Any) -> None:
+    split = commands.add_parser("split", help="make jobs of parts of a job, to be run on any machines under one cap")
+    split.add_argument("job", metavar="JOB", help="the job file (.yaml, .toml or .json)")
+    split.add_argument(
+        "--parts", type=_parts, metavar="N", help="number of parts; left out where the job is split already"
+    )
+    split.add_argument(
+        "--at-once",
+        type=_positive,
+        metavar="K",
+        help="how many run at a time, for which concurrency, rpm and tpm are divided (default: all)",
+    )
+    split.add_argument("--into", metavar="DIR", help="folder for the part jobs' files (default: OUT/parts)")
+    _add_overrides(split, limit=False)
+    split.add_argument("--json", action="store_true", help="print one JSON object")
+    merge = commands.add_parser("merge", help="one output of the parts of a split job, as one run would have left it")
+    merge.add_argument("out", metavar="OUT", help="the output of the whole job")
+    merge.add_argument("--no-report", action="store_true", help="do not write report.html")
+    merge.add_argument("--json", action="store_true", help="print one JSON object on stdout")
 
 
 def _add_export(commands: Any) -> None:
@@ -283,6 +309,16 @@ def _positive(text: str) -> int:
 
 
 _positive.__name__ = "whole number from 1"
+
+
+def _parts(text: str) -> int:
+    value = int(text)
+    if not 1 <= value <= PARTS_MOST:
+        raise ValueError
+    return value
+
+
+_parts.__name__ = f"whole number from 1 to {PARTS_MOST}"
 
 
 def overrides(args: argparse.Namespace) -> dict[str, Any]:

@@ -4,27 +4,63 @@ from __future__ import annotations
 
 import argparse
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from rowmill.flows.text.summary import summary
 from rowmill.schemas.attempt import Spent
 from rowmill.schemas.display_text import one_line
-from rowmill.schemas.errors import DamageError, ExitCode
-from rowmill.schemas.manifest import Tally, beside, ledger, summed, totals
+from rowmill.schemas.errors import DamageError, ExitCode, OutputError
+from rowmill.schemas.manifest import Tally, TerminationKind, beside, ledger, summed, totals
 from rowmill.tasks.journal.ledger import LEDGER, Ledger
 from rowmill.tasks.journal.replay import replay
-from rowmill.tasks.output.folder import is_locked, manifest_of, segments_in
+from rowmill.tasks.output.folder import is_locked, manifest_of, read_manifest, segments_in
 from rowmill.tasks.output.location import output_to_read
 from rowmill.tasks.output.part_writer import read_footer, tally_of, verify_part
 from rowmill.tasks.output.spending import spent_on_canary
 from rowmill.tasks.run.answer_check import wrong_answers
+from rowmill.tasks.split.place import Split, part_manifest, part_output, read_split
+from rowmill.tasks.split.standing import whole_manifest
 
 
 def status_command(args: argparse.Namespace) -> ExitCode:
     """`rowmill status OUT`: exit 0, or 2 if there is no run or one of its files is damaged."""
+    address = args.out if "://" in args.out else str(Path(args.out).absolute())
+    if (split := read_split(address)) is not None and not _is_merged(address):
+        return _status_of_parts(split, args)
     with output_to_read(args.out) as root:
         return _status(root, args)
+
+
+def _is_merged(address: str) -> bool:
+    """Whether all parts of a split job stand in its own output by now."""
+    with suppress(OutputError), output_to_read(address) as root:
+        return ((read_manifest(root) or {}).get("termination") or {}).get("kind") == TerminationKind.COMPLETE
+    return False
+
+
+def _status_of_parts(split: Split, args: argparse.Namespace) -> ExitCode:
+    """How far the parts of a split job are; nothing of it stands in its own output yet."""
+    damage: list[str] = []
+    manifests: list[dict[str, Any] | None] = []
+    for number in range(1, len(split.extents) + 1):
+        manifest = part_manifest(split.output, number)
+        if manifest is not None:
+            with output_to_read(part_output(split.output, number)) as root:
+                manifest = current_manifest(root, manifest, damage, verify=args.verify)
+        manifests.append(manifest)
+    whole = whole_manifest(split.whole, split, manifests)
+    if args.json:
+        print(json.dumps(whole | {"damage": damage}, indent=1))
+    else:
+        print(_text(whole, Path(split.output)))
+        for part in whole["split"]["parts"]:
+            rows = "rows not counted" if part["rows"] is None else f"{part['rows']:,} rows"
+            print(one_line(f"part {part['part']}: {part['state'].replace('_', ' ')}, {rows}"))
+        for one in damage:
+            print(one_line(f"damaged: {one}"))
+    return ExitCode.REFUSED if damage else ExitCode.OK
 
 
 def _status(root: Path, args: argparse.Namespace) -> ExitCode:

@@ -313,7 +313,7 @@ class WorkerPool:
         """The cap divided; where no call of any worker fits what is left, the run ends."""
         budget, daily = self._gate.budget, self._gate.daily
         if daily is not None:
-            daily.follow_the_day()
+            daily.follow()
         if budget.ceiling is None:
             return {}
         shares = {token: lease.budget_share(held[token].usd or 0) for token, lease in self._leases.items()}

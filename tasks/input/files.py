@@ -11,6 +11,7 @@ from urllib.parse import quote_from_bytes
 import msgspec
 
 from rowmill.schemas.job import Csv
+from rowmill.schemas.row import Cursor
 from rowmill.tasks.system.buckets import BucketFile
 
 Place = Path | BucketFile
@@ -27,13 +28,17 @@ AS_SEEN = Csv.model_validate({})
 class InputFile:
     """A file, its format by its name in the registry, and the columns that its folders name (`year=2026/`).
 
-    `csv` is what the job says of a CSV file; the rest is seen in its beginning.
+    `csv` is what the job says of a CSV file; the rest is seen in its beginning. Of a file that several jobs divide its
+    rows are read from `offset` on, before which there are `skipped`, up to the `end`th of the file.
     """
 
     place: Place
     format: str
     partition: tuple[tuple[str, str | None], ...] = ()
     csv: Csv = AS_SEEN
+    offset: int = 0
+    skipped: int = 0
+    end: int | None = None
 
     def __str__(self) -> str:
         return str(self.place)
@@ -45,6 +50,11 @@ class InputFile:
     @property
     def suffix(self) -> str:
         return self.place.suffix
+
+    @property
+    def start(self) -> Cursor:
+        """Where its first row stands."""
+        return Cursor(name_of(self), self.offset, self.skipped)
 
     @property
     def compression(self) -> str | None:

@@ -6,6 +6,7 @@ import codecs
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,8 @@ READ = (
 def lines(file: InputFile, start: Cursor, max_line_bytes: int) -> Iterator[Line]:
     """The lines of a file from a cursor on. A damaged rest of a file is one last line with a problem."""
     found = FORMATS[file.format].lines(file, start, max_line_bytes)
+    if (end := file.end) is not None:
+        found = takewhile(lambda line: line.number <= end, found)
     return found if not file.partition else _partitioned(found, dict(file.partition))
 
 

@@ -12,8 +12,9 @@ from urllib.parse import unquote, urlsplit
 
 from rowmill.schemas.errors import InputError
 from rowmill.schemas.job import Csv, Job
+from rowmill.schemas.part_of import InputPlace, PartOf
 from rowmill.tasks.input.csv_dialect import dialect_of
-from rowmill.tasks.input.files import AS_SEEN, InputFile, Place
+from rowmill.tasks.input.files import AS_SEEN, InputFile, Place, name_of
 from rowmill.tasks.input.formats import format_of, format_of_ending
 from rowmill.tasks.input.patterns import files_matching
 from rowmill.tasks.input.stored import is_stored, stored_file
@@ -49,7 +50,37 @@ def job_files(job: Job, root: Path | None = None) -> list[InputFile]:
         path = stored_file(Path(job.output) if root is None else root)
         return [InputFile(path, format_of(InputFile(path, "")), csv=job.csv)]
     assert isinstance(job.input, str)
-    return input_files(job.input, Reading(job.input_format or "", job.csv))
+    files = input_files(job.input, Reading(job.input_format or "", job.csv))
+    return files if job.part_of is None else files_of_part(files, job.part_of)
+
+
+def files_of_part(files: list[InputFile], part: PartOf) -> list[InputFile]:
+    """The files that hold the rows of one part of a job, the first and the last of them perhaps in part.
+
+    Raises InputError where the file is gone at which a part begins.
+    """
+    names = [name_of(file) for file in files]
+    end = len(files)
+    if part.end is not None:
+        end = _place(names, part.end, part)
+        if part.end.line:
+            files = [*files[:end], replace(files[end], end=part.end.line)]
+            end += 1
+    if part.first is None:
+        return files[:end]
+    first = _place(names, part.first, part)
+    begun = replace(files[first], offset=part.first.offset, skipped=part.first.line)
+    return [begun, *files[first + 1 : end]]
+
+
+def _place(names: Sequence[str], at: InputPlace, part: PartOf) -> int:
+    if at.file not in names:
+        raise InputError(
+            f"{part.title} reaches from or to this file, which is not in the input any more",
+            where=at.file,
+            hint="put it back, or split the job into another output",
+        )
+    return names.index(at.file)
 
 
 def input_files(pattern: str, reading: Reading = AS_FOUND) -> list[InputFile]:

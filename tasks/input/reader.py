@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from rowmill.schemas.errors import InputError
-from rowmill.schemas.row import Cursor, Row, Shard, Unreadable
+from rowmill.schemas.row import Row, Shard, Unreadable
 from rowmill.tasks.input.files import RAW_SHOWN, InputFile, Line, name_of
 from rowmill.tasks.input.formats import lines
 from rowmill.tasks.input.jsonl import columns_of_line
@@ -58,7 +58,7 @@ def shard_lines(shard: Shard, files: list[InputFile], max_line_bytes: int) -> It
     left, cursor = shard.rows, shard.start
     for file in files[names.index(cursor.file) :]:
         name = name_of(file)
-        start = cursor if name == cursor.file else Cursor(name, 0, 0)
+        start = cursor if name == cursor.file else file.start
         for line in lines(file, start, max_line_bytes):
             if left == 0:
                 return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Any
 
@@ -130,7 +130,7 @@ class Surveyor:
         for file in self._files:
             if left == 0:
                 return
-            for line in lines(file, Cursor(name_of(file), 0, 0), self._max_line_bytes):
+            for line in lines(file, file.start, self._max_line_bytes):
                 yield line, name_of(file)
                 left -= 1
                 if left == 0:
@@ -167,10 +167,9 @@ def shard_size(files: Sequence[InputFile]) -> int:
     """Rows a shard: 5,000, or as many as keep a run within 1,000 shards (see docs/decisions.md)."""
     rows = 0
     for file in files:
-        if (typed := typed_of(file)) is not None:
-            rows += typed.rows(file)
-        else:
-            rows += _rows_guess(file)
+        typed = typed_of(file)
+        known = typed.rows(file) if typed is not None else _rows_guess(file)
+        rows += max(0, (known if file.end is None else min(known, file.end)) - file.skipped)
     return max(SMALL_SHARD, -(-rows // MAX_SHARDS))
 
 
@@ -178,7 +177,7 @@ def _rows_guess(file: InputFile) -> int:
     """About how many lines a file has, from its size and its first lines."""
     size = size_of(file) * (COMPRESSION_GUESS if file.compression else 1)
     seen, count = 0, 0
-    for line in lines(file, Cursor(name_of(file), 0, 0), PEEK_BYTES):
+    for line in lines(replace(file, end=None), Cursor(name_of(file), 0, 0), PEEK_BYTES):
         seen, count = line.offset + len(line.raw), count + 1
         if seen >= PEEK_BYTES:
             break

@@ -13,7 +13,7 @@ from rowmill.schemas.errors import InputError, JobError
 from rowmill.schemas.job import Job
 from rowmill.schemas.label import Choice, Example, Label, Labels
 from rowmill.schemas.request import Request
-from rowmill.schemas.row import Cursor, Row
+from rowmill.schemas.row import Row
 from rowmill.tasks.input.files import InputFile, name_of
 from rowmill.tasks.input.reader import judge, lines
 from rowmill.tasks.plan.label_gold import GoldReader
@@ -136,7 +136,7 @@ def rows_in(job: Job, files: Sequence[InputFile]) -> Iterator[Row]:
     """The rows that can be read, in order. Raises InputError."""
     index = 0
     for file in files:
-        for line in lines(file, Cursor(name_of(file), 0, 0), job.limits.max_line_bytes):
+        for line in lines(file, file.start, job.limits.max_line_bytes):
             row = judge(line, index, name_of(file), job.id)
             index += 1
             if isinstance(row, Row):

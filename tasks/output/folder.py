@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rowmill.schemas.errors import DamageError, OutputError, StorageError
+from rowmill.schemas.manifest import TerminationKind
 from rowmill.tasks.journal.ledger import LEDGER
 from rowmill.tasks.output.bucket.mirror import Mirror
 from rowmill.tasks.output.part_writer import Footer, read_footer
@@ -18,6 +19,8 @@ from rowmill.tasks.system.durable import PRIVATE_FILE, PRIVATE_FOLDER, private_f
 from rowmill.tasks.system.process import in_use, this_process
 
 MANIFEST = "run.json"
+# Where the parts of a split job stand in its output, and what is written down of the split.
+PARTS, SPLIT = "parts", "split.json"
 LOCK = ".lock"
 # How the segment begins that a worker elsewhere writes.
 WORKER_PREFIX = "away"
@@ -224,6 +227,20 @@ def refuse_in_use(root: Path) -> None:
     """Raises OutputError where a run holds this output now."""
     if is_locked(root):
         raise in_use(str(root), (root / LOCK).read_text(encoding="utf-8", errors="replace").strip())
+
+
+def refuse_split(output: Output) -> None:
+    """Raises OutputError where the job of this output is split into parts, and not all of them stand in it yet."""
+    manifest = output.manifest() or {}
+    told = manifest.get("split")
+    kind = (manifest.get("termination") or {}).get("kind")
+    is_split = told is not None if manifest else (output.root / PARTS / SPLIT).exists()
+    if is_split and kind != TerminationKind.COMPLETE:
+        raise OutputError(
+            "this job is split into parts, which are run for themselves",
+            where=str(output.root),
+            hint="run those that are not complete, then rowmill merge; or name another output",
+        )
 
 
 def read_manifest(root: Path) -> dict[str, Any] | None:

@@ -48,8 +48,7 @@ class Background:
     async def heartbeat(self) -> None:
         """What goes on beside the rows: it never outlives the run."""
         works = [self._runner.heartbeat(), self._watch_lease(), self._watch_deadline()]
-        if self._gate.daily is not None:
-            works.append(self._gate.daily.keep())
+        works += [shared.keep() for shared in self._gate.shared_budgets]
         if self._membership is not None:
             works.append(self._membership.keep())
         await asyncio.gather(*works)

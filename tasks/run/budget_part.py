@@ -1,4 +1,4 @@
-"""Budget part: how a run takes part in a day's budget, and what of it stands in the output until it has ended."""
+"""Budget part: how a run takes part in money that it shares with others: a day's, or the cap of all parts of a job."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from pathlib import Path
 import msgspec
 
 from rowmill.schemas.errors import StorageError
+from rowmill.schemas.price import parse_amount
 from rowmill.tasks.gateway.admission.budget_store import open_budget_store
 from rowmill.tasks.gateway.admission.daily_budget import DailyBudget, Part
 from rowmill.tasks.gateway.admission.gate import Gate
+from rowmill.tasks.gateway.admission.shared_cap import DAYS_KEPT, SharedCap
 from rowmill.tasks.output.folder import Output, write_file
 from rowmill.tasks.run.run_plan import RunPlan
 from rowmill.tasks.system.clock import Clock
@@ -31,7 +33,9 @@ async def join_budget(plan: RunPlan, output: Output, gate: Gate, clock: Clock) -
     if plan.options.sandbox:
         # Money that is made up is counted apart.
         told = told.model_copy(update={"name": f"{told.name}.sandbox"})
-    folder = output.root.resolve().parent if output.mirror is None else None
+    of = plan.job.part_of
+    whole = output.root.resolve() if of is None else Path(of.output)
+    folder = whole.parent if output.mirror is None else None
     daily = DailyBudget(
         open_budget_store(told.name, folder=folder, redis_url=plan.gateway.redis_url),
         told,
@@ -44,6 +48,33 @@ async def join_budget(plan: RunPlan, output: Output, gate: Gate, clock: Clock) -
     )
     await daily.open(part_in(output.root))
     return daily
+
+
+async def join_cap(plan: RunPlan, output: Output, gate: Gate, clock: Clock) -> SharedCap | None:
+    """The share of a cap that holds for all parts of a job; None where the job is no part, or has no cap.
+
+    Raises JobError where the store of the cap cannot be used.
+    """
+    part, cap = plan.job.part_of, plan.job.max_cost_usd
+    if part is None or cap is None:
+        return None
+    name = f"{part.name}.sandbox" if plan.options.sandbox else part.name
+    shared = SharedCap(
+        open_budget_store(
+            name,
+            folder=output.root.resolve().parent if output.mirror is None else None,
+            redis_url=plan.gateway.redis_url,
+            days_kept=DAYS_KEPT,
+        ),
+        part,
+        parse_amount(str(cap)),
+        gate.budget,
+        name=name,
+        clock=clock,
+        wake=gate.look_again,
+    )
+    await shared.open()
+    return shared
 
 
 def part_in(root: Path) -> Part | None:

@@ -74,6 +74,8 @@ class ManifestBuilder:
         self.quality: FieldQuality | None = None
         self.quote: dict[str, Any] | None = None
         self.canary: dict[str, Any] | None = None
+        # What an output tells of the parts that it was made of.
+        self.split: dict[str, Any] | None = None
         # What the day's budget says, where the job names one.
         self.budget: Callable[[], dict[str, Any]] = lambda: {}
         self.timeline = Timeline()
@@ -203,6 +205,7 @@ class ManifestBuilder:
             "totals": totals(tally),
             **({"evidence": evidence_counts(tally)} if self._job.evidence else {}),
             "beside": beside(sent, tally.spent, unsettled),
+            **({"split": self.split} if self.split is not None else {}),
             "parts": {**(self.before.get("parts") or {}), **self.digests},
             "waiting": self._waiting(),
             "canary": self.canary,

@@ -31,14 +31,14 @@ from rowmill.tasks.labelling.label_run import keep
 from rowmill.tasks.output.answer_cache import AnswerCache, bound_usd
 from rowmill.tasks.output.bucket.mirror import Mirror
 from rowmill.tasks.output.columns import columns_of, kept_names
-from rowmill.tasks.output.folder import Output
+from rowmill.tasks.output.folder import Output, refuse_split
 from rowmill.tasks.output.inventory import Inventory, claims, take_inventory
 from rowmill.tasks.output.part_writer import Footer, tally_of
 from rowmill.tasks.output.reprojection import Projection, keep_anew
 from rowmill.tasks.plan.input_checks import refuse_bad_input, refuse_emptied
 from rowmill.tasks.run.background import Background
 from rowmill.tasks.run.balance_check import preflight
-from rowmill.tasks.run.budget_part import forget_part, join_budget, part_in
+from rowmill.tasks.run.budget_part import forget_part, join_budget, join_cap, part_in
 from rowmill.tasks.run.callers import Callers
 from rowmill.tasks.run.canary import CanaryRun, close_left, seed_of
 from rowmill.tasks.run.expectation import expectation_of
@@ -86,6 +86,8 @@ class _Opening:
     async def run(self) -> Run:
         plan, options = self._plan, self._plan.options
         output = self._stack.enter_context(closing(Output(Path(plan.job.output), self._mirror)))
+        if not options.merges:
+            refuse_split(output)
         record_killed(output)
         if options.fresh and (aside := output.set_aside(plan.run_id)) is not None:
             log.info("the earlier results were moved to %s", aside)
@@ -98,6 +100,7 @@ class _Opening:
         builder.json_text_fields = [
             {"field": field.pointer, "reason": field.reason} for field in plan.validator.shape.json_text_fields
         ]
+        builder.split = {"parts": []} if options.merges else None
         builder.refuse_another_job(str(output.root))
         if plan.labelling is not None:
             keep(plan.labelling, output.root)
@@ -184,6 +187,9 @@ class _Opening:
         if daily is not None:
             builder.budget = daily.told
             self._stack.push_async_callback(daily.aclose)
+        shared_cap = callers.gate.shared_cap = await join_cap(plan, output, callers.gate, self._clock)
+        if shared_cap is not None:
+            self._stack.push_async_callback(shared_cap.aclose)
         told = builder.deadline_before if plan.options.resumes else None
         callers.gate.deadline = deadline_of(job, self._clock.wall(), told)
         builder.deadline = callers.gate.deadline.at if callers.gate.deadline is not None else None

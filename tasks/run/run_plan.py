@@ -15,6 +15,7 @@ from rowmill.schemas.manifest import TerminationKind
 from rowmill.tasks.answers.validator import Validator
 from rowmill.tasks.fields.grading import Grader
 from rowmill.tasks.gateway.credentials import Gateway
+from rowmill.tasks.input.divide import refuse_moved
 from rowmill.tasks.input.files import InputFile
 from rowmill.tasks.input.listing import job_files, reading_notes
 from rowmill.tasks.input.stored import is_stored, stored_in, take_input
@@ -43,7 +44,7 @@ class Options:
     `rows` names the only ones to ask now (a pilot's); the others stay for a later run. `gold` is a file of labels that
     people gave, `gold_by` the one who decides where they disagree. `resumes` tells that the same flow run was at it
     before and was suspended, so that what its first start set still holds. `as_taken`: rows that were
-    stored a moment ago, for a forecast, are not taken anew.
+    stored a moment ago, for a forecast, are not taken anew. `merges`: the output was made of the parts of a split job.
     """
 
     limit: int | None = None
@@ -56,6 +57,7 @@ class Options:
     gold_by: str | None = None
     resumes: bool = False
     as_taken: bool = False
+    merges: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,8 @@ def plan_run(job: Job, options: Options, gateway: Gateway, *, clock: Clock, addr
         catalogue = {name: in_sandbox(known) for name, known in catalogue.items()}
     model = find_model(job.model, catalogue)
     files = job_files(job)
+    if job.part_of is not None:
+        refuse_moved(job.part_of, files, job.limits.max_line_bytes)
     for note in reading_notes(files):
         log.warning("%s", note)
     labelling = label_run(

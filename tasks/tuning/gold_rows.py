@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from rowmill.schemas.errors import JobError
 from rowmill.schemas.job import Job
-from rowmill.schemas.row import Cursor, Row
+from rowmill.schemas.row import Row
 from rowmill.tasks.input.files import name_of
 from rowmill.tasks.input.reader import job_files, judge, lines
 from rowmill.tasks.plan.label_gold import is_missing
@@ -50,7 +50,7 @@ def _with_gold(job: Job, column: str, limit: int | None) -> Iterator[int]:
     index = 0
     labels = frozenset(job.label.names) if job.label is not None and job.label.labels is not None else frozenset()
     for file in job_files(job):
-        for line in lines(file, Cursor(name_of(file), 0, 0), job.limits.max_line_bytes):
+        for line in lines(file, file.start, job.limits.max_line_bytes):
             if limit is not None and index >= limit:
                 return
             row = judge(line, index, name_of(file), job.id)

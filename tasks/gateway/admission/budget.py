@@ -33,9 +33,9 @@ class Budget:
         self.key = "max_run_cost_usd" if of_run else "max_cost_usd"
         # What is no part of the amounts that are told.
         self.before = spent if of_run else 0
-        # Where a day's money is shared with other runs: what may have been spent by the time this run's part of it is
-        # used up. It is widened as the run goes.
-        self.granted: int | None = None
+        # Where money is shared with other runs (a day's, or that of all parts of a job): what may have been spent by
+        # the time this run's part of it is used up. It is widened as the run goes.
+        self.grants: dict[str, int] = {}
         # What the next call needs, where that does not fit.
         self.short = 0
         self._warn = warn
@@ -43,10 +43,9 @@ class Budget:
 
     @property
     def ceiling(self) -> int | None:
-        """What may be spent as things stand: the cap, or the part of a day's money that is granted."""
-        if self.granted is None or self.cap is None:
-            return self.cap if self.granted is None else self.granted
-        return min(self.cap, self.granted)
+        """What may be spent as things stand: the cap, or the part of shared money that is granted."""
+        most = self.grants.values() if self.cap is None else (self.cap, *self.grants.values())
+        return min(most, default=None)
 
     def fits(self, amount: int) -> bool:
         ceiling = self.ceiling
@@ -55,7 +54,7 @@ class Budget:
         return fits
 
     def fits_cap(self, amount: int) -> bool:
-        """The same for the cap alone, whatever of the day's money is granted."""
+        """The same for the cap alone, whatever of shared money is granted."""
         return self.cap is None or self.spent + self.reserved + amount <= self.cap
 
     def take_quota(self, cap: int) -> None:

@@ -158,9 +158,9 @@ class FileStore:
 class RedisStore:
     """A hash a day in the Redis that runs share; it has to keep its data (appendonly), or the day begins anew."""
 
-    def __init__(self, url: str, name: str) -> None:
+    def __init__(self, url: str, name: str, days_kept: int = DAYS_KEPT) -> None:
         """Raises JobError for an address that is none."""
-        self._client = open_redis(url, "budget")
+        self._client, self._kept_ms = open_redis(url, "budget"), days_kept * 86_400_000
         self._name, self.where = f"rowmill:{{budget:{name}}}", address_of(url)
         self._script = self._client.register_script(_SCRIPT)
 
@@ -176,7 +176,7 @@ class RedisStore:
 
     async def _run(self, day: str, run: str, *arguments: int | str) -> Reserved:
         *numbers, how = arguments
-        told = [run, *numbers, DAYS_KEPT * 86_400_000, how]
+        told = [run, *numbers, self._kept_ms, how]
         own, others, forgot = await asyncio.wait_for(
             self._script(keys=[f"{self._name}:{day}"], args=told), 2 * ANSWER_S
         )  # fmt: skip
@@ -186,13 +186,16 @@ class RedisStore:
         await self._client.aclose()
 
 
-def open_budget_store(name: str, *, folder: Path | None, redis_url: str | None) -> BudgetStore:
-    """The store of a budget. `folder` holds the outputs, None where they stand in a bucket.
+def open_budget_store(
+    name: str, *, folder: Path | None, redis_url: str | None, days_kept: int = DAYS_KEPT
+) -> BudgetStore:
+    """The store of a budget. `folder` holds the outputs, None where they stand in a bucket; a Redis forgets what nobody
+    asked for in `days_kept` days.
 
     Raises JobError where there is none that all its runs reach.
     """
     if redis_url is not None:
-        return RedisStore(redis_url, name)
+        return RedisStore(redis_url, name, days_kept)
     if folder is None:
         raise JobError(
             "the budget of outputs in a bucket needs a Redis that all its runs reach",
@@ -202,10 +205,10 @@ def open_budget_store(name: str, *, folder: Path | None, redis_url: str | None) 
     return FileStore(folder, name)
 
 
-def store_away(store: BudgetStore, error: Exception) -> JobError:
-    """What cannot be reserved is not spent."""
+def store_away(store: BudgetStore, error: Exception, key: str) -> JobError:
+    """What cannot be reserved is not spent. `key` is that of the job which asks for it."""
     return JobError(
         f"the store of the budget cannot be used: {first_line(error) or type(error).__name__}",
         where=store.where,
-        hint="mend it, set ROWMILL_REDIS_URL to another Redis, or take budget out of the job",
+        hint=f"mend it, set ROWMILL_REDIS_URL to another Redis, or take {key} out of the job",
     )

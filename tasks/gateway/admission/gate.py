@@ -19,6 +19,8 @@ from rowmill.tasks.gateway.admission.halts import LEASE_ENDED, bill_too_high, ou
 from rowmill.tasks.gateway.admission.limiter import Limiter
 from rowmill.tasks.gateway.admission.permit import Permit
 from rowmill.tasks.gateway.admission.refused_rows import RefusedRows
+from rowmill.tasks.gateway.admission.shared_budget import SharedBudget
+from rowmill.tasks.gateway.admission.shared_cap import SharedCap
 from rowmill.tasks.gateway.admission.waiting_line import Place, WaitingLine
 from rowmill.tasks.gateway.failures import FAILURE_POLICIES, Action, FailurePolicy
 from rowmill.tasks.system.clock import Clock
@@ -112,6 +114,8 @@ class Gate:
         self._storing: set[int] = set()
         # The part of a day's money that this run has, where its job names such a budget.
         self.daily: DailyBudget | None = None
+        # The part of the cap of all parts of a job, where this run is of one of them.
+        self.shared_cap: SharedCap | None = None
         # No call goes from that moment of the wall clock on, whatever this machine did until then.
         self.deadline: Deadline | None = None
         # Calls go until then; whoever extends it holds a lease.
@@ -202,8 +206,8 @@ class Gate:
             return "first call", None
         if self.in_flight + len(self._storing) >= self.concurrency.limit:
             return "concurrency", None
-        if self.daily is not None:
-            self.daily.follow_the_day()
+        for shared in self.shared_budgets:
+            shared.follow()
         if not self.budget.fits(place.worst_usd):
             return self._short_of_money(place)
         if wait := self.limiter.wait(place.tokens, now):
@@ -213,14 +217,15 @@ class Gate:
     def _short_of_money(self, place: Place) -> tuple[str, float | None]:
         """What a call that does not fit waits for; where that is nothing, the run ends. Raises TooDear."""
         worst = place.worst_usd
-        if self.daily is not None and self.budget.fits_cap(worst):
+        short = [shared for shared in self.shared_budgets if not shared.fits(worst)]
+        if short and self.budget.fits_cap(worst):
             # What is in flight may cost less than it could.
-            if self.daily.widens(worst) or self.in_flight:
-                return "daily budget", None
+            if short[0].widens(worst) or self.in_flight:
+                return short[0].kind, None
             if place.divisible:
                 raise TooDear
-            self.halt(self.daily.spent_up(worst))
-            return "daily budget", 0.0
+            self.halt(short[0].spent_up(worst))
+            return short[0].kind, 0.0
         if self.in_flight:
             return "budget", None
         if place.divisible:
@@ -229,6 +234,11 @@ class Gate:
             return "budget", None
         self.halt(spent_up(self.budget, self.budget.spent, worst))
         return "budget", 0.0
+
+    @property
+    def shared_budgets(self) -> list[SharedBudget]:
+        """Money that this run shares with others."""
+        return [shared for shared in (self.shared_cap, self.daily) if shared is not None]
 
     def _take(self, place: Place, now: float) -> Permit:
         self._on(Event.SENT)

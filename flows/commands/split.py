@@ -1,0 +1,97 @@
+"""Split: the `split` and `merge` commands. One makes jobs of parts of a job, the other one output of theirs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+
+from rowmill.flows.commands.arguments import overrides
+from rowmill.flows.commands.report import leave_report
+from rowmill.flows.orchestration.merging import merged
+from rowmill.flows.text.summary import summary
+from rowmill.schemas.display_text import one_line
+from rowmill.schemas.errors import ExitCode, OutputError
+from rowmill.schemas.job import Job
+from rowmill.tasks.job.job_file import load_job
+from rowmill.tasks.output.folder import read_manifest, refuse_in_use
+from rowmill.tasks.output.location import in_bucket, output_held
+from rowmill.tasks.run.manifest_builder import exit_code
+from rowmill.tasks.split.part_jobs import part_jobs, split_of
+from rowmill.tasks.split.place import Split, part_name, parts_of, write_job, write_split
+
+log = logging.getLogger("rowmill")
+
+
+def split_command(args: argparse.Namespace) -> ExitCode:
+    """`rowmill split JOB --parts N`: exit 0. Raises RowmillError for what cannot be split. Sends nothing."""
+    job = load_job(Path(args.job), overrides(args))
+    split, jobs = split_job(job, args.parts, args.at_once)
+    into = Path(args.into) if args.into is not None else _folder_of(job, Path(args.job))
+    paths = [into / f"{part_name(number)}.yaml" for number in range(1, len(jobs) + 1)]
+    into.mkdir(parents=True, exist_ok=True)
+    for one, path in zip(jobs, paths, strict=True):
+        write_job(one, path)
+    if args.json:
+        rows = [extent.rows for extent in split.extents]
+        print(json.dumps({"name": split.name, "jobs": [str(path) for path in paths], "rows": rows}))
+        return ExitCode.OK
+    print("\n".join(map(one_line, _told(split, paths, job))))
+    return ExitCode.OK
+
+
+def split_job(job: Job, parts: int | None, at_once: int | None = None) -> tuple[Split, list[Job]]:
+    """Split a job, or find it split already; what is written down of it follows the job as it is now. Its part jobs.
+
+    Raises RowmillError.
+    """
+    if not in_bucket(job.output):
+        _refuse_own_run(Path(job.output))
+    split = split_of(job, parts, at_once, redis=bool(os.environ.get("ROWMILL_REDIS_URL")))
+    jobs = part_jobs(job, split)
+    if len(jobs) < split.asked:
+        log.warning("the input has no more than %d rows: it is split into %d parts", len(jobs), len(jobs))
+    write_split(split)
+    return split, jobs
+
+
+def _refuse_own_run(root: Path) -> None:
+    """Raises OutputError where a run of the whole job stands in the output already."""
+    refuse_in_use(root)
+    if (manifest := read_manifest(root)) is not None and "split" not in manifest:
+        raise OutputError(
+            "this output holds a run of the whole job, which goes on where it stopped",
+            where=str(root),
+            hint="run the job, or name another output for its parts with -o",
+        )
+
+
+def _folder_of(job: Job, file: Path) -> Path:
+    """Where the part jobs' files go: beside their outputs on disk, else beside the job's own file."""
+    return Path(parts_of(job.output)) if not in_bucket(job.output) else file.with_name(f"{file.stem}-parts")
+
+
+def _told(split: Split, paths: list[Path], job: Job) -> list[str]:
+    rows = [extent.rows for extent in split.extents]
+    each = f"{min(filter(None, rows), default=0):,} rows or more each" if None not in rows else "whole files each"
+    together = f", for {split.at_once} at a time" if split.at_once < len(paths) else ""
+    lines = [f"{job.name}: {len(paths)} parts{together}, {each}"]
+    lines += [f"  rowmill run {path}" for path in paths[:3]] + (["  ..."] if len(paths) > 3 else [])
+    return [*lines, f"then: rowmill merge {split.output}"]
+
+
+async def merge_command(args: argparse.Namespace) -> ExitCode:
+    """`rowmill merge OUT`: the exit code of the whole. Raises RowmillError. Sends nothing."""
+    address = args.out if "://" in args.out else str(Path(args.out).absolute())
+    manifest = await merged(address)
+    if not args.no_report and manifest["termination"]["kind"] == "complete":
+        with output_held(address) as (root, _):
+            leave_report(root)
+    if args.json:
+        print(json.dumps({**manifest, "output": address, "exit_code": int(exit_code(manifest))}))
+    else:
+        print(summary(manifest, address), file=sys.stderr)
+    return exit_code(manifest)
