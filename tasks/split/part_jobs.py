@@ -151,13 +151,14 @@ def refuse_whole(job: Job, *, redis: bool) -> None:
             where="rows_per_call",
             hint="let `rowmill run JOB -n 500 -o out/trial` decide it once, and name that number",
         )
-    if job.label is not None and job.label.has_gate:
-        raise JobError(
-            "the gold rows of the whole job decide whether the rest is asked, and parts are asked at the same time",
-            where="label",
-            hint="label some rows first (`rowmill label JOB -n 500 -o out/trial`), then take min_accuracy, min_recall "
-            "and min_kappa out",
-        )
+    for key, gated in (("label", job.label is not None and job.label.has_gate),
+                       ("gold", job.gold is not None and job.gold.min_accuracy is not None)):  # fmt: skip
+        if gated:
+            raise JobError(
+                "the gold rows of the whole job decide whether the rest is asked, and parts are asked at the same time",
+                where=key,
+                hint="run some rows first (-n 500 -o out/trial), then take min_accuracy (min_recall, min_kappa) out",
+            )
     if job.label is not None and isinstance(job.label.examples, int) and job.label.examples:
         raise JobError(
             "label.examples draws from the gold rows, and each part would draw others",
