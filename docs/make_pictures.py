@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import tempfile
+from decimal import Decimal
 from pathlib import Path
 
 from rich.console import Console
@@ -15,11 +16,14 @@ from rich.text import Text
 from rowmill.flows.commands.report import write_report
 from rowmill.flows.orchestration.opening import opened
 from rowmill.flows.orchestration.pipeline import carry_out
+from rowmill.flows.orchestration.tune_job import TuneOptions, tune_job
 from rowmill.flows.text.display import lines
+from rowmill.flows.text.tuning import by_cost
 from rowmill.sandbox.process import spawn
 from rowmill.sandbox.settings import Settings, changed
 from rowmill.tasks.gateway.credentials import Gateway
 from rowmill.tasks.job.job_file import load_job
+from rowmill.tasks.report.tuning_page import front_svg
 from rowmill.tasks.run.run import OpenRun
 from rowmill.tasks.run.run_plan import Options
 
@@ -50,6 +54,19 @@ async def run(output: Path) -> list[str]:
     return shown
 
 
+async def compare(output: Path) -> str:
+    """Compare ways of asking the sample; returns the picture of their front."""
+    with spawn(changed(Settings(), json.loads((SAMPLE / "sandbox.json").read_text()))) as sandbox:
+        job = load_job(SAMPLE / "job.yaml", {"output": str(output), "limits.rpm": 600})
+        options = TuneOptions(0.8, Decimal(2), sandbox=True)
+        tuning = await tune_job(job, options, Gateway(sandbox.base_url, "sk-sandbox-only-0000", None))
+    svg = front_svg(tuning, by_cost(tuning))
+    assert svg is not None
+    # In a page of its own it has no colours of a page.
+    svg = svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" color="#57606a" ', 1)
+    return svg.replace("var(--line)", "#0b62c4").replace("var(--paper)", "#fff")
+
+
 def main() -> None:
     PICTURES.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
@@ -62,6 +79,7 @@ def main() -> None:
         # A picture fetches nothing: the reader's own monospaced font is good enough.
         svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
         (PICTURES / "display.svg").write_text(svg, encoding="utf-8")
+        (PICTURES / "plans.svg").write_text(asyncio.run(compare(Path(folder) / "plans")), encoding="utf-8")
         page = write_report(output)
         command = [
             "chromium",
