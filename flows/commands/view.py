@@ -9,7 +9,7 @@ import webbrowser
 from contextlib import ExitStack
 
 from rowmill.schemas.errors import ExitCode, JobError
-from rowmill.tasks.output.location import output_to_read
+from rowmill.tasks.output.location import in_bucket, output_to_read
 
 HOST = "127.0.0.1"
 
@@ -22,7 +22,8 @@ def view_command(args: argparse.Namespace) -> ExitCode:
 
     with ExitStack() as stack:
         outputs = [stack.enter_context(output_to_read(out)) for out in (args.out, args.other) if out is not None]
-        app = view_app(outputs)
+        # What is written into the copy of a bucket would not be found there.
+        app = view_app(outputs, writable=not any(map(in_bucket, [args.out, args.other or ""])))
         listening = stack.enter_context(_socket(args.port))
         address = f"http://{HOST}:{listening.getsockname()[1]}/"
         print(f"{address}  (Ctrl-C ends it)", flush=True)

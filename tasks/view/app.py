@@ -6,6 +6,7 @@ from elsewhere, and a page of another site can neither read this one nor be show
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +16,8 @@ from fastapi import FastAPI, Query, Request
 from fastapi.responses import JSONResponse, Response
 
 from rowmill.schemas.errors import RowmillError
+from rowmill.schemas.json_text import JsonTextError, decode_json
+from rowmill.tasks.labelling.review_sheet import ReviewSheet
 from rowmill.tasks.view.difference import Difference
 from rowmill.tasks.view.output import ViewedOutput
 
@@ -42,9 +45,12 @@ Send = Callable[[Any], Awaitable[None]]
 Texts = Annotated[list[str], Query()]
 
 
-def view_app(outputs: Sequence[Path]) -> Any:
-    """The ASGI application over one output, or two side by side. Raises OutputError, DamageError."""
+def view_app(outputs: Sequence[Path], *, writable: bool = True) -> Any:
+    """The ASGI application over one output, or two side by side. One output of labels that is `writable` can be
+    labelled by people too. Raises OutputError, DamageError.
+    """
     viewed = [ViewedOutput(output) for output in outputs]
+    sheet = viewed[0].review_sheet() if writable and len(viewed) == 1 else None
     difference = Difference(viewed[0], viewed[1]) if len(viewed) == 2 else None
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
@@ -53,7 +59,7 @@ def view_app(outputs: Sequence[Path]) -> Any:
 
     @app.get("/api/about")
     def about() -> Response:
-        told: dict[str, Any] = {"outputs": [output.about() for output in viewed]}
+        told: dict[str, Any] = {"outputs": [output.about() for output in viewed], "judges": sheet is not None}
         if difference is not None:
             told |= {"fields": difference.fields(), **difference.counts()}
         return _json(told)
@@ -81,11 +87,33 @@ def view_app(outputs: Sequence[Path]) -> Any:
         found = [output.row(row_id) for output in viewed]
         return _json(found[0] if difference is None else {"row_id": row_id, "a": found[0], "b": found[1]})
 
+    if sheet is not None:
+        _add_judgements(app, sheet)
+
     @app.exception_handler(RowmillError)
     async def refused(_: Request, error: RowmillError) -> Response:
         return JSONResponse({"what": error.what, "where": error.where, "hint": error.hint}, status_code=400)
 
     return OnThisMachineOnly(app)
+
+
+def _add_judgements(app: FastAPI, sheet: ReviewSheet) -> None:
+    """What people say of rows: read as a whole, written a row at a time."""
+
+    @app.get("/api/judgements")
+    def judgements() -> Response:
+        return _json(sheet.said())
+
+    # A page of another site may send a form, or text, without asking; not a PUT.
+    @app.put("/api/judgements/{row_id:path}")
+    async def judge(row_id: str, request: Request) -> Response:
+        try:
+            told = decode_json(await request.body())
+        except JsonTextError:
+            told = None
+        if not isinstance(told, dict) or "gold" not in told:
+            return JSONResponse({"what": 'the body is JSON: {"gold": "a label"}'}, status_code=422)
+        return _json({"row_id": row_id, "gold": await asyncio.to_thread(sheet.fill_in, row_id, told["gold"])})
 
 
 def _file(name: str, media_type: str) -> Callable[[], Awaitable[Response]]:

@@ -12,7 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from rowmill.schemas.label import Label
 from rowmill.schemas.manifest import is_sandbox
+from rowmill.tasks.labelling.review_sheet import ReviewSheet
 from rowmill.tasks.output.flat_columns import FlatColumn
 from rowmill.tasks.output.folder import manifest_of
 from rowmill.tasks.output.prompts import Prompt, Prompts
@@ -119,6 +121,13 @@ class ViewedOutput:
         """The row of this id with its prompt; None where there is none."""
         found = self.positions(Query(conditions=(Condition(ROW_ID, row_id),)))
         return None if found is None or not len(found) else self.rows([int(found[0])], prompts=True, sources=True)[0]
+
+    def review_sheet(self) -> ReviewSheet | None:
+        """Where people's labels are written; None for an output of another kind, or whose labels are not known."""
+        label = (self.manifest.get("job") or {}).get("label")
+        if not isinstance(label, dict) or not label.get("labels"):
+            return None
+        return ReviewSheet(self.root, Label.model_validate(label))
 
     def about(self) -> dict[str, Any]:
         """What the page's head tells."""

@@ -246,6 +246,52 @@ def test_two_outputs_are_told_by_field(outputs, two):
     assert ordered[0]["a"]["prompt"] != ordered[0]["b"]["prompt"]
 
 
+def put(address: str, path: str, body: bytes, **headers: str) -> tuple[int, Any]:
+    asked = urllib.request.Request(
+        address + path, data=body, method="PUT", headers={"content-type": "application/json", **headers}
+    )
+    try:
+        with urllib.request.urlopen(asked, timeout=30) as answer:
+            return answer.status, json.loads(answer.read())
+    except urllib.error.HTTPError as error:
+        return error.code, json.loads(error.read())
+
+
+def test_people_label_rows_on_the_page_and_the_next_run_takes_them(outputs, tmp_path):
+    """A label said on the page stands in review.jsonl beside what stood there; the job's next run takes it, for nothing;
+    a label outside the set, another site and an output of another kind are refused.
+    """
+    out = tmp_path / "labels"
+    shutil.copytree(outputs / "labels", out)
+    kept = {"row_id": ROWS[3]["id"], "text": "as it was", "gold": None}
+    (out / "review.jsonl").write_text(json.dumps(kept) + "\n")
+    with viewing(out) as address:
+        assert json.loads(get(address, "/api/about")[1])["judges"]
+        for row, label in ((ROWS[1]["id"], "y"), (ROWS[2]["id"], "x"), (ROWS[3]["id"], "x")):
+            assert put(address, f"api/judgements/{row}", json.dumps({"gold": label}).encode()) == (
+                200, {"row_id": row, "gold": [label]},
+            )  # fmt: skip
+        assert put(address, f"api/judgements/{ROWS[2]['id']}", b'{"gold": null}')[1]["gold"] is None
+        assert json.loads(get(address, "/api/judgements")[1]) == {ROWS[1]["id"]: ["y"], ROWS[3]["id"]: ["x"]}
+        status, told = put(address, f"api/judgements/{ROWS[1]['id']}", b'{"gold": "z"}')
+        assert (status, told["what"]) == (400, "the label 'z' is not among the labels (x, y)")
+        assert put(address, "api/judgements/r", b'{"gold": "x"}', host="evil.example")[0] == 403
+        assert put(address, "api/judgements/r", b"gold=x", **{"content-type": "text/plain"})[0] == 422
+    lines = [json.loads(line) for line in (out / "review.jsonl").read_text().splitlines()]
+    assert lines == [{**kept, "gold": "x"}, {"row_id": ROWS[1]["id"], "gold": "y"}]
+    with viewing(outputs / "a") as address:
+        assert not json.loads(get(address, "/api/about")[1])["judges"]
+        assert put(address, "api/judgements/r", b'{"gold": "x"}')[0] in (404, 405)
+    keys = {key: value for key, value in ASKED.items() if key not in ("schema", "params", "system")}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ROWMILL_BASE_URL", "http://127.0.0.1:9")
+        patch.setenv("ROWMILL_API_KEY", KEY)
+        rowmill.label(ROWS[:20], out, prompt="{{ text }}", labels=["x", "y"], votes=3, **keys)
+    frame = results(out)
+    assert frame.filter(row_id=ROWS[1]["id"])["label"].to_list() == ["y"]
+    assert frame.filter(row_id=ROWS[3]["id"])["label"].to_list() == ["x"]
+
+
 def test_votes_and_labels_are_rows_too(outputs):
     """An output of labels: filter by label, each vote with its answer and cost."""
     with viewing(outputs / "labels") as address:

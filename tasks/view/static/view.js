@@ -9,7 +9,7 @@ const LIMIT = 50, SHOWN_CHARS = 160, NOT_SHOWN_FIRST = new Set([
 ]);
 const FIELDS_FIRST = 8;
 const $ = (id) => document.getElementById(id);
-let about = null, page = null, asking = 0;
+let about = null, page = null, asking = 0, judgements = {};
 
 // The view is its address: a link to it is the view.
 const view = () => new URLSearchParams(location.search);
@@ -55,8 +55,11 @@ function cell(name, value) {
   return asText(value);
 }
 
-async function ask(path) {
-  const answer = await fetch(path);
+const ask = (path) => answerOf(fetch(path));
+const send = (path, body) => answerOf(fetch(path, { method: "PUT", headers: { "content-type": "application/json" }, body: JSON.stringify(body) }));
+
+async function answerOf(asked) {
+  const answer = await asked;
   const told = await answer.json();
   if (!answer.ok) throw new Error(told.what ? `${told.what}. ${told.hint ?? ""}` : JSON.stringify(told));
   return told;
@@ -258,6 +261,7 @@ function drawSections(into, row) {
   if (row.error_kind) status.append(`  ${row.error_kind}: ${row.error_message ?? ""}`);
   into.append(status);
   if (row.label !== undefined) section(into, "Label", make("p", `${asText(row.label)}${row.agreement === null || row.agreement === undefined ? "" : `, ${Math.round(row.agreement * 100)} % of the votes`}`));
+  if (about.judges) drawJudging(into, row.row_id);
   if (row.evidence && row.evidence.length) drawEvidence(into, row);
   const prompt = row.prompt_turns.flatMap((turn) => [make("p", turn.role, { class: "role" }), make("pre", turn.text)]);
   if (row.prompt_note) prompt.unshift(make("p", row.prompt_note, { class: "soft" }));
@@ -269,6 +273,38 @@ function drawSections(into, row) {
   if (row.response_text !== null) section(into, row.status === "ok" ? "Raw answer" : "Last raw answer", make("pre", row.response_text));
   const rest = Object.entries(row).filter(([name]) => !["output", "votes", "field_correct", "field_agreement", "thoughts", "response_text", "evidence", "value_in_quote", "sources", "prompt", "prompt_turns", "prompt_note", "row_id"].includes(name));
   section(into, "Columns", columnsTable(rest));
+}
+
+// What a person says of a row, written into review.jsonl; the job's next run takes it from there.
+function drawJudging(into, id) {
+  const { labels, multi } = about.outputs[0], buttons = make("p", "", { id: "judging", role: "group", "aria-label": "Your label" });
+  const note = make("p", "", { class: "soft", id: "judged", role: "status" });
+  const said = () => judgements[id] ?? [];
+  const draw = () => {
+    for (const one of buttons.children) one.setAttribute("aria-pressed", said().includes(one.dataset.label));
+    const count = Object.keys(judgements).length;
+    note.textContent = count ? `${count.toLocaleString("en")} ${count === 1 ? "row" : "rows"} labelled in review.jsonl. Run the job again to take them: it costs nothing.` : "Written into review.jsonl, where the job's next run takes it.";
+  };
+  labels.forEach((label, at) => {
+    const pick = make("button", at < 9 ? `${at + 1} ${label}` : label, { type: "button", "data-label": label });
+    pick.onclick = async () => {
+      const is = said().includes(label);
+      const wanted = multi ? (is ? said().filter((one) => one !== label) : labels.filter((one) => one === label || said().includes(one))) : is ? [] : [label];
+      const before = judgements[id];
+      try {
+        const told = await send("/api/judgements/" + encodeURIComponent(id), { gold: wanted.length ? wanted : null });
+        if (told.gold === null) delete judgements[id]; else judgements[id] = told.gold;
+        draw();
+      } catch (error) {
+        if (before === undefined) delete judgements[id]; else judgements[id] = before;
+        draw();
+        note.textContent = error.message;
+      }
+    };
+    buttons.append(pick);
+  });
+  draw();
+  section(into, "Your label", buttons, note);
 }
 
 // Each field with what gold and the votes say of it, the wrong ones and those of least agreement first.
@@ -422,6 +458,8 @@ document.addEventListener("keydown", (event) => {
   }
   if (typing) return;
   const does = { "/": () => $("search").focus(), j: () => step(1), k: () => step(-1), ArrowDown: () => step(1), ArrowUp: () => step(-1), n: () => turn(LIMIT), p: () => turn(-LIMIT) }[event.key];
+  const picked = /^[1-9]$/.test(event.key) ? $("judging")?.children[Number(event.key) - 1] : undefined;
+  if (picked) { event.preventDefault(); picked.click(); }
   if (does && !(event.key.startsWith("Arrow") && event.target.closest("#detail"))) { event.preventDefault(); does(); }
 });
 
@@ -445,11 +483,13 @@ addEventListener("popstate", show);
 (async () => {
   try {
     about = await ask("/api/about");
+    if (about.judges) judgements = await ask("/api/judgements");
   } catch (error) {
     $("head").append(make("p", error.message, { class: "bad" }));
     return;
   }
   drawHead();
   drawForm();
+  if (about.judges) document.querySelector(".keys").append(" ", make("kbd", "1"), " to ", make("kbd", "9"), " label the open row.");
   show();
 })();
