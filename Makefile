@@ -27,7 +27,7 @@ test: install
 
 # Tests of single modules tell what they cover. Left out are those from the outside, which run processes of their own,
 # and those of virtual time, which tracing makes several times slower.
-COVERED := answers cluster fields forecast input job journal labelling orchestration output plan report run schemas settle system text tuning
+COVERED := answers cluster fields forecast input job journal labelling orchestration output plan report schemas settle system text
 coverage: install
 	$(BIN)/pytest -n 2 --dist loadfile --cov --cov-report=term:skip-covered -m "not nightly" $(COVERED:%=tests/%)
 

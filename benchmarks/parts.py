@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from rowmill.schemas.attempt import Spent
-from rowmill.schemas.manifest import Tally
 from rowmill.schemas.outcome import Outcome, Status
 from rowmill.schemas.price import Cost
 from rowmill.schemas.results import results_schema
 from rowmill.schemas.row import Cursor, Shard
+from rowmill.schemas.tally import Tally
 from rowmill.schemas.usage import Usage
 from rowmill.tasks.answers.validator import Validator
 from rowmill.tasks.input.key_index import KeyIndex

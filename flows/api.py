@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+import msgspec
 import polars as pl
 from pydantic import BaseModel, ValidationError, field_validator, model_validator
 
@@ -30,7 +31,7 @@ from rowmill.flows.text.python_words import in_python, told_in_python
 from rowmill.schemas import job as schemas_job
 from rowmill.schemas.errors import JobError, RowmillError
 from rowmill.schemas.forecast import Forecast
-from rowmill.schemas.manifest import TerminationKind
+from rowmill.schemas.manifest import Manifest
 from rowmill.tasks.answers.pydantic_model import model_schema, name_of
 from rowmill.tasks.gateway.credentials import Gateway
 from rowmill.tasks.job.checks import refuse_without_labels
@@ -38,7 +39,6 @@ from rowmill.tasks.job.job_file import job_of, load_job, resolve_job
 from rowmill.tasks.output.folder import manifest_of
 from rowmill.tasks.output.location import output_to_read, output_to_write
 from rowmill.tasks.output.results_frame import scan_results
-from rowmill.tasks.run.manifest_builder import exit_code
 from rowmill.tasks.run.run_plan import Options
 
 if TYPE_CHECKING:
@@ -84,16 +84,18 @@ class Job(schemas_job.Job):
 class Stopped(RowmillError):
     """A run that ended before its last row. `manifest` is its run.json; what was settled stands in its output."""
 
-    def __init__(self, manifest: Mapping[str, Any]) -> None:
-        self.manifest = manifest
-        termination = manifest["termination"]
-        super().__init__(
-            in_python(termination["message"]), where=termination["kind"], hint=in_python(termination["next"])
-        )
-        self.exit_code = exit_code(manifest)
+    def __init__(self, manifest: Manifest) -> None:
+        self.manifest = manifest.as_dict()
+        end = manifest.end
+        super().__init__(in_python(end.message), where=end.kind.value, hint=in_python(end.next))
+        self.exit_code = manifest.exit_code
 
     def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (dict(self.manifest),)
+        return _stopped, (self.manifest,)
+
+
+def _stopped(manifest: dict[str, Any]) -> Stopped:
+    return Stopped(msgspec.convert(manifest, Manifest))
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,7 @@ class Result:
     def load(cls, output: str | Path) -> Self:
         """The results that stand in an output, of whatever run. Raises OutputError where there is no run."""
         with told_in_python(), output_to_read(str(output)) as folder:
-            return cls(manifest_of(folder), folder.absolute())
+            return cls(manifest_of(folder).as_dict(), folder.absolute())
 
     def frame(self) -> pl.DataFrame:
         """All rows, in the input's order."""
@@ -142,7 +144,15 @@ def run(
     Raises Stopped where the run ended early, JobError, InputError and their like for what is refused before a call.
     """
     return run_blocking(
-        lambda: run_async(job, limit=limit, sandbox=sandbox, fresh=fresh, retry_failed=retry_failed, progress=progress)
+        lambda: run_async(
+            job,
+            limit=limit,
+            sandbox=sandbox,
+            fresh=fresh,
+            retry_failed=retry_failed,
+            progress=progress,
+            report=report,
+        )
     )
 
 
@@ -247,9 +257,9 @@ async def carry_out_job(
                 await asyncio.to_thread(leave_report, folder)
     if display is not None:
         display.end(this_run, manifest)
-    if manifest["termination"]["kind"] != TerminationKind.COMPLETE:
+    if not manifest.is_complete:
         raise Stopped(manifest)
-    return Result(manifest, folder)
+    return Result(manifest.as_dict(), folder)
 
 
 def _on_terminal() -> bool:

@@ -33,12 +33,11 @@ from rowmill.flows.text.summary import summary
 from rowmill.schemas.display_text import one_line
 from rowmill.schemas.errors import ExitCode, JobError, RowmillError
 from rowmill.schemas.job import Job
-from rowmill.schemas.manifest import TerminationKind
+from rowmill.schemas.manifest import Manifest
 from rowmill.schemas.row import Shard
 from rowmill.tasks.job.checks import refuse_without_labels
 from rowmill.tasks.job.job_file import load_job, resolve_job
 from rowmill.tasks.output.location import output_to_write
-from rowmill.tasks.run.manifest_builder import exit_code
 from rowmill.tasks.run.run import OpenRun, Run
 from rowmill.tasks.run.run_plan import Options
 from rowmill.tasks.run.shard_runner import ShardReport
@@ -197,7 +196,7 @@ def job_of(job: Job | None, job_file: str | None, overrides: Mapping[str, Any] |
     return load_job(Path(job_file), overrides) if job_file is not None else resolve_job(job, Path.cwd())  # type: ignore[arg-type]
 
 
-async def carry_out_as_flow(run: Run, watch: Watch | None = None) -> dict[str, Any]:
+async def carry_out_as_flow(run: Run, watch: Watch | None = None) -> Manifest:
     """Carry out a run inside a flow run: a task run each shard, log lines, progress and artifacts. The manifest."""
     job = run.job
     with logs_to_prefect(), tags(TAG, run.model.name):
@@ -246,13 +245,13 @@ async def _wait(run: OpenRun, until: float) -> None:
         await client.set_flow_run_state(run_id, Running(), force=True)
 
 
-def _state(manifest: dict[str, Any]) -> State[dict[str, Any]]:
+def _state(manifest: Manifest) -> State[dict[str, Any]]:
     """The flow's final state: what ended short of its end fails, naming its kind."""
-    termination = manifest["termination"]
-    message = f"{termination['message'].rstrip('.')}. {termination['next']}".removesuffix(". ")
-    if termination["kind"] != TerminationKind.COMPLETE:
-        name = "".join(word.capitalize() for word in termination["kind"].split("_"))
-        return Failed(name=name, message=message, data=manifest)
-    if exit_code(manifest) is ExitCode.ROWS_NOT_OK:
-        return Completed(name="CompletedWithFailures", message="some rows are not ok", data=manifest)
-    return Completed(message=message, data=manifest)
+    end, told = manifest.end, manifest.as_dict()
+    message = f"{end.message.rstrip('.')}. {end.next}".removesuffix(". ")
+    if not manifest.is_complete:
+        name = "".join(word.capitalize() for word in end.kind.value.split("_"))
+        return Failed(name=name, message=message, data=told)
+    if manifest.exit_code is ExitCode.ROWS_NOT_OK:
+        return Completed(name="CompletedWithFailures", message="some rows are not ok", data=told)
+    return Completed(message=message, data=told)

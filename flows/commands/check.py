@@ -20,6 +20,7 @@ from rowmill.schemas.catalogue import Model, find_model
 from rowmill.schemas.display_text import one_line, several_lines
 from rowmill.schemas.errors import ExitCode, RowmillError
 from rowmill.schemas.job import Job
+from rowmill.schemas.manifest import Manifest
 from rowmill.schemas.outcome import Outcome
 from rowmill.schemas.request import Request
 from rowmill.schemas.row import Row, Unreadable
@@ -186,7 +187,7 @@ def _cascade(labelling: LabelRun, model: Model, catalogue: Mapping[str, Model], 
         return []
     wire = PROTOCOLS[model.protocol].wire(shown[0].body, stream=False).decode("utf-8", "replace")
     usage = Usage(round(by_script(wire)), round(guessed_output(labelling.job, model)))
-    before = read_manifest(Path(labelling.job.output)) or {}
+    before = read_manifest(Path(labelling.job.output)) or Manifest()
     return cascade_notes(labelling.label, model, find_model(escalate.model, catalogue), usage, before)
 
 

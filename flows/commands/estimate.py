@@ -23,6 +23,7 @@ from rowmill.schemas.catalogue import Model, find_model
 from rowmill.schemas.errors import BudgetError, ExitCode, JobError
 from rowmill.schemas.forecast import PILOT_SHARE, Forecast
 from rowmill.schemas.job import Job
+from rowmill.schemas.manifest import Manifest
 from rowmill.schemas.price import PICO
 from rowmill.schemas.usage import Usage
 from rowmill.tasks.forecast.counting_pass import DryRun, Tally, seed_of
@@ -123,8 +124,8 @@ def _forecast_from(
     spent, note = _spent(Path(job.output), fingerprint)
     result = forecast(job, model, tally, learned, fingerprint=fingerprint, spent_usd=spent, now=time.time())
     notes = [*result.notes, *([note] if note else []), *_cascade(job, model, catalogue, tally)]
-    totals = (read_manifest(Path(job.output)) or {}).get("totals") or {}
-    return msgspec.structs.replace(result, notes=notes, settled_input_tokens=float(totals.get("input_tokens") or 0))
+    before = read_manifest(Path(job.output)) or Manifest()
+    return msgspec.structs.replace(result, notes=notes, settled_input_tokens=float(before.totals.input_tokens))
 
 
 def _cascade(job: Job, model: Model, catalogue: Mapping[str, Model], tally: Tally) -> list[str]:
@@ -133,13 +134,13 @@ def _cascade(job: Job, model: Model, catalogue: Mapping[str, Model], tally: Tall
         return []
     usage = Usage(round(tally.tokens / tally.to_ask), round(guessed_output(job, model)))
     stronger = find_model(job.label.escalate.model, catalogue)
-    return cascade_notes(job.label, model, stronger, usage, read_manifest(Path(job.output)) or {})
+    return cascade_notes(job.label, model, stronger, usage, read_manifest(Path(job.output)) or Manifest())
 
 
 def _spent(output: Path, fingerprint: str) -> tuple[float, str | None]:
     """What this job has cost in its output, unknown cost at its bound; and a note if the output is another job's."""
-    manifest = read_manifest(output) or {}
-    if manifest and (manifest.get("fingerprint") or {}).get("hash") != fingerprint:
+    manifest = read_manifest(output)
+    if manifest is not None and manifest.fingerprint.hash != fingerprint:
         return 0.0, f"{output} holds the results of another job: give this one another output, or run it with --fresh"
     return bound_usd(spent_in(output)) / PICO, None
 

@@ -12,6 +12,7 @@ from rowmill.schemas.display_text import one_line
 from rowmill.schemas.errors import ExitCode, JobError, OutputError
 from rowmill.schemas.job import Job
 from rowmill.schemas.label import Label
+from rowmill.schemas.manifest import Manifest
 from rowmill.tasks.job.job_file import catalogue_of, job_of
 from rowmill.tasks.output.folder import manifest_of
 from rowmill.tasks.output.location import output_to_read
@@ -35,7 +36,7 @@ def export_command(args: argparse.Namespace) -> ExitCode:
 
 def _export(root: Path, path: Path, selection: str | None) -> ExitCode:
     manifest = manifest_of(root)
-    job = job_of(manifest["job"], str(root / "run.json"))
+    job = job_of(manifest.job, str(root / "run.json"))
     kind = path.suffix.lower()
     if path.absolute().parent == (root / "results").absolute():
         raise JobError("this folder is the results' own", where=str(path), hint="write the file somewhere else")
@@ -94,7 +95,7 @@ def _written(path: Path, table: Any) -> tuple[int, int]:
     return (write_csv if kind == ".csv" else write_jsonl)(path, table), 0
 
 
-def _unfinished(manifest: dict[str, Any]) -> str:
+def _unfinished(manifest: Manifest) -> str:
     """What the rows that are not there yet are told as."""
-    missing = manifest["ledger"]["not_attempted"]
+    missing = manifest.ledger.not_attempted
     return f"; {missing:,} rows of the input have no outcome yet" if missing else ""

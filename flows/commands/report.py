@@ -18,7 +18,7 @@ from rowmill.flows.text.labelling import label_pairs, label_tables
 from rowmill.flows.text.quote import quote_pairs
 from rowmill.schemas.display_text import one_line
 from rowmill.schemas.errors import ExitCode, RowmillError
-from rowmill.schemas.manifest import TerminationKind, is_sandbox
+from rowmill.schemas.manifest import Manifest, Totals
 from rowmill.tasks.output.folder import MANIFEST, manifest_of, write_file
 from rowmill.tasks.output.location import output_held
 from rowmill.tasks.report.run_history import Night, nights_of, records_of
@@ -59,41 +59,37 @@ def write_report(root: Path) -> Path:
     return path
 
 
-def page_values(manifest: Mapping[str, Any], nights: Sequence[Night] = ()) -> dict[str, Any]:
+def page_values(manifest: Manifest, nights: Sequence[Night] = ()) -> dict[str, Any]:
     """The manifest's facts, formatted for the page."""
-    termination = manifest.get("termination") or {
-        "kind": manifest["state"],
-        "message": "the run has not ended",
-        "next": "",
-    }
-    rows, totals = manifest["ledger"], manifest["totals"]
-    good = termination["kind"] == TerminationKind.COMPLETE and rows["ok"] == rows["rows"]
-    outcome = termination["kind"].replace("_", " ")
-    if termination["kind"] == TerminationKind.COMPLETE and not good:
-        outcome = f"complete, {rows['rows'] - rows['ok']:,} rows not ok"
+    rows, totals, end = manifest.ledger, manifest.totals, manifest.termination
+    good = manifest.is_complete and rows.ok == rows.rows
+    outcome = manifest.kind.replace("_", " ")
+    if manifest.is_complete and not good:
+        outcome = f"complete, {rows.rows - rows.ok:,} rows not ok"
+    evidence = manifest.evidence.by_name() if manifest.evidence else {}
     return {
-        "name": manifest["name"],
-        "sandbox": is_sandbox(manifest),
+        "name": manifest.name,
+        "sandbox": manifest.is_sandbox,
         "outcome": outcome,
         "good": good,
-        "model": manifest["model"],
-        "run_id": manifest["run_id"],
-        "version": manifest["rowmill"],
-        "started": _time(manifest["started_at"]),
-        "updated": _time(manifest["updated_at"]),
-        "message": termination["message"],
-        "next": termination["next"],
-        "ledger": [(name.replace("_", " "), f"{count:,}") for name, count in rows.items()],
-        "bill": _bill(rows, totals),
-        "retries": sorted(totals["retries"].items(), key=lambda one: -one[1]),
-        "course": manifest.get("course"),
-        **_forecast(manifest.get("forecast")),
-        "label": label_pairs(manifest["label"]) if manifest.get("label") else [],
-        "label_tables": label_tables(manifest["label"]) if manifest.get("label") else [],
-        "evidence_pairs": [(name, f"{count:,}") for name, count in (manifest.get("evidence") or {}).items()],
-        "canary_pairs": canary_pairs(manifest.get("canary")),
-        "canary_tables": canary_tables(manifest.get("canary")),
-        "quote_pairs": quote_pairs(manifest.get("quote")),
+        "model": manifest.model,
+        "run_id": manifest.run_id,
+        "version": manifest.rowmill,
+        "started": _time(manifest.started_at),
+        "updated": _time(manifest.updated_at),
+        "message": "the run has not ended" if end is None else end.message,
+        "next": "" if end is None else end.next,
+        "ledger": [(name.replace("_", " "), f"{count:,}") for name, count in rows.by_name().items()],
+        "bill": _bill(rows.settled, totals),
+        "retries": sorted(totals.retries.items(), key=lambda one: -one[1]),
+        "course": manifest.course,
+        **_forecast(manifest.forecast),
+        "label": label_pairs(manifest.label) if manifest.label else [],
+        "label_tables": label_tables(manifest.label) if manifest.label else [],
+        "evidence_pairs": [(name, f"{count:,}") for name, count in evidence.items()],
+        "canary_pairs": canary_pairs(manifest.canary),
+        "canary_tables": canary_tables(manifest.canary),
+        "quote_pairs": quote_pairs(manifest.quote or None),
         "history_tables": history_tables(nights, last=RUNS_SHOWN) if len(nights) > 1 else [],
         "history_note": history_note(nights),
         "field_pairs": field_pairs(manifest),
@@ -101,28 +97,27 @@ def page_values(manifest: Mapping[str, Any], nights: Sequence[Night] = ()) -> di
     }
 
 
-def _bill(rows: Mapping[str, int], totals: Mapping[str, Any]) -> list[tuple[str, str]]:
-    settled = rows["rows"] - rows["not_attempted"]
-    if totals["cost_usd"] is not None:
-        cost, wasted = Decimal(totals["cost_usd"]), Decimal(totals["wasted_cost_usd"])
+def _bill(settled: int, totals: Totals) -> list[tuple[str, str]]:
+    if totals.cost_usd is not None:
+        cost, wasted = Decimal(totals.cost_usd), Decimal(totals.wasted_cost_usd or "0")
         pairs = [
             ("cost", usd(float(cost))),
-            ("credits", f"{Decimal(totals['cost_credits']).normalize():f}"),
+            ("credits", f"{Decimal(totals.cost_credits or '0').normalize():f}"),
             ("useful", usd(float(cost - wasted))),
             ("for rejected answers", usd(float(wasted))),
             ("per 1,000 rows", usd(float(cost) / settled * 1_000) if settled else "–"),
         ]
     else:
         pairs = [("cost", "unknown (no price)")]
-    if totals["rows_cost_unknown"]:
-        pairs.append(("unknown, at most", usd(float(totals["unknown_cost_bound_usd"]))))
+    if totals.rows_cost_unknown:
+        pairs.append(("unknown, at most", usd(float(totals.unknown_cost_bound_usd))))
     return [
         *pairs,
-        ("calls", f"{totals['calls']:,}"),
-        ("rows that reused an answer", f"{totals['rows_reused']:,}"),
-        ("input tokens", f"{totals['input_tokens']:,}"),
-        ("output tokens", f"{totals['output_tokens']:,}"),
-        ("thought tokens", f"{totals['thought_tokens']:,}"),
+        ("calls", f"{totals.calls:,}"),
+        ("rows that reused an answer", f"{totals.rows_reused:,}"),
+        ("input tokens", f"{totals.input_tokens:,}"),
+        ("output tokens", f"{totals.output_tokens:,}"),
+        ("thought tokens", f"{totals.thought_tokens:,}"),
     ]
 
 

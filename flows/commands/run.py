@@ -13,7 +13,7 @@ from dataclasses import replace
 from decimal import Decimal
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rowmill.flows.commands.arguments import overrides
 from rowmill.flows.commands.report import REPORT, leave_report
@@ -24,12 +24,12 @@ from rowmill.flows.text.summary import summary
 from rowmill.schemas.catalogue import Model, builtin_catalogue, find_model
 from rowmill.schemas.errors import ExitCode, JobError
 from rowmill.schemas.job import Job
+from rowmill.schemas.manifest import Manifest
 from rowmill.schemas.outcome import retry_kinds
 from rowmill.tasks.gateway.credentials import SANDBOX_KEY, Gateway, gateway_from
 from rowmill.tasks.job.checks import refuse_without_labels
 from rowmill.tasks.job.job_file import catalogue_of, load_job
 from rowmill.tasks.output.location import output_to_write
-from rowmill.tasks.run.manifest_builder import exit_code
 from rowmill.tasks.run.progress import Progress
 from rowmill.tasks.run.run import FinishedRun, OpenRun
 from rowmill.tasks.run.run_plan import Options
@@ -81,7 +81,7 @@ async def run_command(args: argparse.Namespace) -> ExitCode:
         if not args.no_report and not (already and (folder / REPORT).exists()):
             leave_report(folder)
     _print_result(args, job, manifest, run.progress, already=already)
-    return exit_code(manifest)
+    return manifest.exit_code
 
 
 async def _approved(job: Job, args: argparse.Namespace) -> Job:
@@ -171,7 +171,7 @@ async def _from_block(job: Job) -> Gateway:
     return await gateway_of(job)
 
 
-async def _as_flow(job: Job, options: Options, run: OpenRun, watch: Watch | None, *, labels: bool) -> dict[str, Any]:
+async def _as_flow(job: Job, options: Options, run: OpenRun, watch: Watch | None, *, labels: bool) -> Manifest:
     """Run the open run as a Prefect flow, on the server that the user's Prefect settings name."""
     from prefect import tags
 
@@ -203,11 +203,9 @@ async def _as_flow(job: Job, options: Options, run: OpenRun, watch: Watch | None
     return run.manifest
 
 
-def _print_result(
-    args: argparse.Namespace, job: Job, manifest: dict[str, Any], progress: Progress, *, already: bool
-) -> None:
+def _print_result(args: argparse.Namespace, job: Job, manifest: Manifest, progress: Progress, *, already: bool) -> None:
     if args.json:
-        print(json.dumps({**manifest, "output": job.output, "exit_code": int(exit_code(manifest))}))
+        print(json.dumps({**manifest.as_dict(), "output": job.output, "exit_code": int(manifest.exit_code)}))
     if args.quiet:
         return
     if already:

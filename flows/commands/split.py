@@ -19,7 +19,6 @@ from rowmill.schemas.job import Job
 from rowmill.tasks.job.job_file import load_job
 from rowmill.tasks.output.folder import read_manifest, refuse_in_use
 from rowmill.tasks.output.location import in_bucket, output_held
-from rowmill.tasks.run.manifest_builder import exit_code
 from rowmill.tasks.split.part_jobs import part_jobs, split_of
 from rowmill.tasks.split.place import Split, part_name, parts_of, write_job, write_split
 
@@ -61,7 +60,7 @@ def split_job(job: Job, parts: int | None, at_once: int | None = None) -> tuple[
 def _refuse_own_run(root: Path) -> None:
     """Raises OutputError where a run of the whole job stands in the output already."""
     refuse_in_use(root)
-    if (manifest := read_manifest(root)) is not None and "split" not in manifest:
+    if (manifest := read_manifest(root)) is not None and not manifest.split:
         raise OutputError(
             "this output holds a run of the whole job, which goes on where it stopped",
             where=str(root),
@@ -87,11 +86,11 @@ async def merge_command(args: argparse.Namespace) -> ExitCode:
     """`rowmill merge OUT`: the exit code of the whole. Raises RowmillError. Sends nothing."""
     address = args.out if "://" in args.out else str(Path(args.out).absolute())
     manifest = await merged(address)
-    if not args.no_report and manifest["termination"]["kind"] == "complete":
+    if not args.no_report and manifest.is_complete:
         with output_held(address) as (root, _):
             leave_report(root)
     if args.json:
-        print(json.dumps({**manifest, "output": address, "exit_code": int(exit_code(manifest))}))
+        print(json.dumps({**manifest.as_dict(), "output": address, "exit_code": int(manifest.exit_code)}))
     else:
         print(summary(manifest, address), file=sys.stderr)
-    return exit_code(manifest)
+    return manifest.exit_code

@@ -6,13 +6,15 @@ import argparse
 import json
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+
+from msgspec.structs import replace
 
 from rowmill.flows.text.summary import summary
 from rowmill.schemas.attempt import Spent
 from rowmill.schemas.display_text import one_line
 from rowmill.schemas.errors import DamageError, ExitCode, OutputError
-from rowmill.schemas.manifest import Tally, TerminationKind, beside, ledger, summed, totals
+from rowmill.schemas.manifest import Beside, Manifest, RowLedger, Totals
+from rowmill.schemas.tally import Tally, summed
 from rowmill.tasks.journal.ledger import LEDGER, Ledger
 from rowmill.tasks.journal.replay import replay
 from rowmill.tasks.output.folder import is_locked, manifest_of, read_manifest, segments_in
@@ -36,14 +38,15 @@ def status_command(args: argparse.Namespace) -> ExitCode:
 def _is_merged(address: str) -> bool:
     """Whether all parts of a split job stand in its own output by now."""
     with suppress(OutputError), output_to_read(address) as root:
-        return ((read_manifest(root) or {}).get("termination") or {}).get("kind") == TerminationKind.COMPLETE
+        manifest = read_manifest(root)
+        return manifest is not None and manifest.is_complete
     return False
 
 
 def _status_of_parts(split: Split, args: argparse.Namespace) -> ExitCode:
     """How far the parts of a split job are; nothing of it stands in its own output yet."""
     damage: list[str] = []
-    manifests: list[dict[str, Any] | None] = []
+    manifests: list[Manifest | None] = []
     for number in range(1, len(split.extents) + 1):
         manifest = part_manifest(split.output, number)
         if manifest is not None:
@@ -52,12 +55,12 @@ def _status_of_parts(split: Split, args: argparse.Namespace) -> ExitCode:
         manifests.append(manifest)
     whole = whole_manifest(split.whole, split, manifests)
     if args.json:
-        print(json.dumps(whole | {"damage": damage}, indent=1))
+        print(json.dumps(whole.as_dict() | {"damage": damage}, indent=1))
     else:
         print(_text(whole, Path(split.output)))
-        for part in whole["split"]["parts"]:
-            rows = "rows not counted" if part["rows"] is None else f"{part['rows']:,} rows"
-            print(one_line(f"part {part['part']}: {part['state'].replace('_', ' ')}, {rows}"))
+        for part in whole.split.parts if whole.split else ():
+            rows = "rows not counted" if part.rows is None else f"{part.rows:,} rows"
+            print(one_line(f"part {part.part}: {part.state.replace('_', ' ')}, {rows}"))
         for one in damage:
             print(one_line(f"damaged: {one}"))
     return ExitCode.REFUSED if damage else ExitCode.OK
@@ -68,7 +71,7 @@ def _status(root: Path, args: argparse.Namespace) -> ExitCode:
     damage: list[str] = []
     current = current_manifest(root, manifest, damage, verify=args.verify)
     if args.json:
-        print(json.dumps(current | {"damage": damage}, indent=1))
+        print(json.dumps(current.as_dict() | {"damage": damage}, indent=1))
     else:
         print(_text(current, root))
         for one in damage:
@@ -76,7 +79,7 @@ def _status(root: Path, args: argparse.Namespace) -> ExitCode:
     return ExitCode.REFUSED if damage else ExitCode.OK
 
 
-def current_manifest(root: Path, manifest: dict[str, Any], damage: list[str], *, verify: bool) -> dict[str, Any]:
+def current_manifest(root: Path, manifest: Manifest, damage: list[str], *, verify: bool) -> Manifest:
     """The manifest with ledger and totals recomputed from the parts and the journal. Damage is added to `damage`."""
     tallies: dict[int, Tally] = {}
     unsettled = Spent()
@@ -86,7 +89,7 @@ def current_manifest(root: Path, manifest: dict[str, Any], damage: list[str], *,
         try:
             footer = read_footer(path)
             if verify:
-                verify_part(path, (manifest.get("parts") or {}).get(path.name))
+                verify_part(path, manifest.parts.get(path.name))
                 damage += wrong_answers(path, manifest)
         except DamageError as error:
             damage.append(str(error))
@@ -110,24 +113,21 @@ def current_manifest(root: Path, manifest: dict[str, Any], damage: list[str], *,
             tallies[found.head.shard.number] = tally
             unsettled = unsettled + found.unsettled + found.lost
     tally = summed(tallies.values())
-    rows = max(int(manifest["ledger"]["rows"]), tally.rows)
+    rows = max(manifest.ledger.rows, tally.rows)
     alive = is_locked(root)
-    state = "running" if alive else "killed" if manifest["state"] == "running" else "ended"
-    return {
-        **manifest,
-        "state": state,
-        "ledger": ledger(tally, rows),
-        "totals": totals(tally),
-        "beside": beside(sent, tally.spent, unsettled),
-    }
+    state = "running" if alive else "killed" if manifest.state == "running" else "ended"
+    return replace(
+        manifest,
+        state=state,
+        ledger=RowLedger.of(tally, rows),
+        totals=Totals.of(tally),
+        beside=Beside.of(sent, tally.spent, unsettled),
+    )
 
 
-def _text(manifest: dict[str, Any], root: Path) -> str:
-    if manifest["termination"] is not None and manifest["state"] == "ended":
+def _text(manifest: Manifest, root: Path) -> str:
+    if manifest.state == "ended":
         return summary(manifest, str(root))
-    open_end = {"kind": manifest["state"], "message": "", "next": ""}
-    text = summary({**manifest, "termination": open_end}, str(root)).splitlines()
-    lines = [line for line in text if not line.startswith(("stopped:", "next:"))]
-    if manifest["state"] == "killed":
-        lines.append("next: run the same command again to resume where it stopped")
-    return "\n".join(lines)
+    text = summary(replace(manifest, termination=None), str(root))
+    resume = "\nnext: run the same command again to resume where it stopped"
+    return text + resume if manifest.state == "killed" else text

@@ -6,13 +6,14 @@ import asyncio
 import logging
 import os
 from pathlib import Path
-from typing import Any
+
+from msgspec.structs import replace
 
 from rowmill.flows.orchestration.opening import opened
 from rowmill.flows.orchestration.pipeline import carry_out
 from rowmill.schemas.errors import InputError, OutputError
 from rowmill.schemas.job import Job
-from rowmill.schemas.manifest import is_sandbox
+from rowmill.schemas.manifest import Manifest
 from rowmill.schemas.price import decimal_string, short_usd
 from rowmill.schemas.row import Shard
 from rowmill.tasks.gateway.credentials import Gateway
@@ -26,14 +27,14 @@ from rowmill.tasks.run.shard_runner import ShardReport
 from rowmill.tasks.split.merge import INDEX, Merged, Merger
 from rowmill.tasks.split.part_jobs import refuse_other_parts
 from rowmill.tasks.split.place import Split, part_manifest, part_output, read_split
-from rowmill.tasks.split.standing import is_complete, told_of, whole_manifest
+from rowmill.tasks.split.standing import is_complete, standing_of, whole_manifest
 
 # Nobody is called: every row has its answer.
 NOBODY = "http://127.0.0.1:9"
 log = logging.getLogger("rowmill")
 
 
-async def merged(address: str) -> dict[str, Any]:
+async def merged(address: str) -> Manifest:
     """Merge the parts of the job that was split into this output, if all are complete; its manifest in either case.
 
     Raises OutputError where there is no split, where a part was run with another job, or where the output holds a run
@@ -55,14 +56,15 @@ async def merged(address: str) -> dict[str, Any]:
             return manifest
         found = await asyncio.to_thread(_place, split, folder, mirror)
         _warn(found)
-        manifest = await _look(split.whole, folder, mirror, sandbox=any(map(is_sandbox, filter(None, manifests))))
-        manifest["job"] = split.job
-        manifest["split"] = {
-            **told_of(split, manifests),
-            "requests_paid_in_several_parts": found.requests,
-            "their_cost_usd": decimal_string(found.usd),
-            "ids_in_several_parts": found.ids,
-        }
+        is_sandbox = any(one is not None and one.is_sandbox for one in manifests)
+        manifest = await _look(split.whole, folder, mirror, sandbox=is_sandbox)
+        standing = replace(
+            standing_of(split, manifests),
+            requests_paid_in_several_parts=found.requests,
+            their_cost_usd=decimal_string(found.usd),
+            ids_in_several_parts=found.ids,
+        )
+        manifest = replace(manifest, job=split.job, split=standing)
         _write(folder, mirror, manifest)
         return manifest
 
@@ -73,7 +75,7 @@ def _refuse_own_run(folder: Path, address: str, mirror: Mirror | None) -> None:
         manifest = output.manifest()
     finally:
         output.close()
-    if manifest is not None and "split" not in manifest:
+    if manifest is not None and not manifest.split:
         raise OutputError(
             "this output was gone on with by a run of its own, and its parts know nothing of that",
             where=address,
@@ -95,7 +97,7 @@ def _place(split: Split, folder: Path, mirror: Mirror | None) -> Merged:
         output.close()
 
 
-async def _look(job: Job, folder: Path, mirror: Mirror | None, *, sandbox: bool) -> dict[str, Any]:
+async def _look(job: Job, folder: Path, mirror: Mirror | None, *, sandbox: bool) -> Manifest:
     """Open the output as a run of the whole job does, which finds every row settled; its manifest."""
     alone = job.model_copy(
         update={
@@ -129,7 +131,7 @@ def _warn(found: Merged) -> None:
         log.warning("%d ids stand in several parts: each of these rows was asked, and has its own answer", found.ids)
 
 
-def _write(folder: Path, mirror: Mirror | None, manifest: dict[str, Any]) -> None:
+def _write(folder: Path, mirror: Mirror | None, manifest: Manifest) -> None:
     output = Output(folder, mirror)
     try:
         output.write_manifest(manifest)

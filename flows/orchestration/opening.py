@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 from rowmill.flows.orchestration.pack_trials import with_pack_size
 from rowmill.flows.orchestration.pipeline import carry_out
 from rowmill.schemas.job import Job
+from rowmill.schemas.manifest import Manifest
 from rowmill.tasks.cluster.runners import runner_for
 from rowmill.tasks.gateway.credentials import Gateway
 from rowmill.tasks.output.bucket.mirror import Mirror
@@ -32,7 +32,7 @@ async def opened(
     """A run of a job whose output is at hand (`mirror` keeps its bucket equal to it). Raises as its parts do."""
     clock = clock or Clock()
 
-    async def ask(trial: Job, rows: frozenset[int]) -> dict[str, Any]:
+    async def ask(trial: Job, rows: frozenset[int]) -> Manifest:
         only = Options(options.limit, sandbox=options.sandbox, rows=rows)
         async with opened(trial, only, gateway, clock=clock, seed=seed) as run:
             return await carry_out(run)

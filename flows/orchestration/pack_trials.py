@@ -7,11 +7,11 @@ import logging
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
-from rowmill.schemas.errors import BudgetError, JobError
+from rowmill.flows.orchestration.pipeline import refuse_stopped
+from rowmill.schemas.errors import JobError
 from rowmill.schemas.job import Job
-from rowmill.schemas.manifest import EXIT_CODES, TerminationKind
+from rowmill.schemas.manifest import Manifest
 from rowmill.schemas.pack_trial import PackDecision, PackTrial
 from rowmill.schemas.price import PICO
 from rowmill.tasks.forecast.files import output_folder
@@ -21,7 +21,6 @@ from rowmill.tasks.journal.ledger import LEDGER, Ledger
 from rowmill.tasks.labelling.scored_rows import Scored, scored_rows
 from rowmill.tasks.output.answer_cache import bound_usd
 from rowmill.tasks.output.spending import spent_in
-from rowmill.tasks.run.run import PILOT_ENDED
 from rowmill.tasks.system.durable import sync_folder
 from rowmill.tasks.tuning.gold_rows import gold_rows
 from rowmill.tasks.tuning.pack_sizes import (
@@ -39,7 +38,7 @@ log = logging.getLogger("rowmill")
 
 # What of an output is the run's own, and moves with the trial that is gone on with.
 PARTS_OF_A_RUN = ("results", "journal", "ledger.jsonl", "run.json")
-Ask = Callable[[Job, frozenset[int]], Awaitable[dict[str, Any]]]
+Ask = Callable[[Job, frozenset[int]], Awaitable[Manifest]]
 
 
 async def with_pack_size(
@@ -99,7 +98,7 @@ async def _by_trials(job: Job, ask: Ask, basis: str, limit: int | None) -> PackD
 
 
 async def _trial(job: Job, size: int, rows: frozenset[int], ask: Ask) -> dict[int, Scored]:
-    """The gold rows as they come out with so many rows a call. Raises BudgetError where the run was stopped."""
+    """The gold rows as they come out with so many rows a call. Raises StoppedEarly."""
     folder = _trial_folder(Path(job.output), size)
     trial = _less_the_trials(_sized(job, size), besides=size).model_copy(
         update={"output": str(folder), "stop_when": None, "canary": None}
@@ -107,12 +106,7 @@ async def _trial(job: Job, size: int, rows: frozenset[int], ask: Ask) -> dict[in
     known = await asyncio.to_thread(scored_rows, folder / "results", rows)
     if rows <= known.keys():
         return known
-    end = (await ask(trial, rows))["termination"]
-    if end["kind"] != TerminationKind.COMPLETE and end.get("code") != PILOT_ENDED.code:
-        error = BudgetError(f"the trial of {size} rows a call stopped: {end['message']}", where=end["kind"],
-                            hint=end["next"])  # fmt: skip
-        error.exit_code = EXIT_CODES[TerminationKind(end["kind"])]
-        raise error
+    refuse_stopped(f"the trial of {size} rows a call", await ask(trial, rows))
     return await asyncio.to_thread(scored_rows, folder / "results", rows)
 
 

@@ -4,32 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from rowmill.flows.orchestration.opening import opened
-from rowmill.flows.orchestration.pipeline import carry_out
-from rowmill.schemas.errors import BudgetError
+from rowmill.flows.orchestration.pipeline import carry_out, refuse_stopped
 from rowmill.schemas.forecast import Basis, Forecast
 from rowmill.schemas.job import Job
-from rowmill.schemas.manifest import TerminationKind
+from rowmill.schemas.manifest import Manifest
 from rowmill.tasks.forecast.counting_pass import Tally
 from rowmill.tasks.forecast.pilot_record import record_draw
 from rowmill.tasks.gateway.credentials import Gateway
 from rowmill.tasks.output.bucket.mirror import Mirror
-from rowmill.tasks.run.manifest_builder import exit_code
 from rowmill.tasks.run.run_plan import Options
 
 PILOT_FIRST, PILOT_MOST = 50, 2_000
 # An automatic pilot ends at this relative half-width of the interval.
 NEAR_ENOUGH = 0.05
 
-RunRows = Callable[[frozenset[int]], Awaitable[dict[str, Any]]]
-RunPilot = Callable[[Mirror | None, Job, frozenset[int]], Awaitable[dict[str, Any]]]
+RunRows = Callable[[frozenset[int]], Awaitable[Manifest]]
+RunPilot = Callable[[Mirror | None, Job, frozenset[int]], Awaitable[Manifest]]
 Again = Callable[[], tuple[Forecast, Tally]]
 
 
@@ -47,14 +44,14 @@ class Pilot:
     stopped: str = field(default="the rows that were asked for are drawn")
 
     async def draw(self, count: int) -> None:
-        """Ask so many rows that are not settled yet, and forecast again. Raises BudgetError if that stops."""
+        """Ask so many rows that are not settled yet, and forecast again. Raises StoppedEarly."""
         drawn = self.tally.drawable[:count]
         if not drawn:
             return
         record_draw(self.output, self.result.job, self.tally, drawn)
         manifest = await self.run_rows(frozenset(one.row for one in drawn))
         self.asked += len(drawn)
-        _refuse_stopped(manifest)
+        refuse_stopped("the pilot", manifest)
         self.result, self.tally = await asyncio.to_thread(self.forecast_again)
 
     async def draw_until_enough(self, share: float) -> None:
@@ -117,19 +114,10 @@ class Pilot:
         return msgspec.structs.replace(self.result, pilot=pilot)
 
 
-def _refuse_stopped(manifest: Mapping[str, Any]) -> None:
-    end = manifest["termination"]
-    if end["kind"] in (TerminationKind.COMPLETE, TerminationKind.INTERRUPTED):
-        return
-    error = BudgetError(f"the pilot stopped: {end['message']}", where=end["kind"], hint=end["next"])
-    error.exit_code = exit_code(manifest)
-    raise error
-
-
 def pilot_with(gateway: Gateway, *, limit: int | None, sandbox: bool) -> RunPilot:
     """How a pilot's rows are asked: through the pipeline, like the rows of any run."""
 
-    async def run(mirror: Mirror | None, job: Job, rows: frozenset[int]) -> dict[str, Any]:
+    async def run(mirror: Mirror | None, job: Job, rows: frozenset[int]) -> Manifest:
         of_run = Options(limit, sandbox=sandbox, rows=rows)
         async with opened(job, of_run, gateway, mirror=mirror) as run:
             return await carry_out(run)

@@ -10,8 +10,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from rowmill.flows.orchestration.waiting import GIVE_UP_S, Wait, next_turn, wait_here
+from rowmill.schemas.errors import BudgetError
+from rowmill.schemas.manifest import Manifest
 from rowmill.schemas.row import Shard
-from rowmill.tasks.run.run import FinishedRun, OpenRun, Run
+from rowmill.tasks.run.run import PILOT_ENDED, FinishedRun, OpenRun, Run
 from rowmill.tasks.run.shard_runner import ShardReport
 
 # Prefect kills 30 s after it cancels.
@@ -19,6 +21,22 @@ GRACE_S = 20.0
 
 SettleShard = Callable[[OpenRun, Shard], Awaitable[ShardReport]]
 Watch = Callable[[OpenRun], Coroutine[Any, Any, None]]
+
+
+class StoppedEarly(BudgetError):
+    """A run over some rows, made for something else, ended before they were settled. It exits as that run does."""
+
+    cause = ""
+
+
+def refuse_stopped(what: str, manifest: Manifest) -> None:
+    """Raises StoppedEarly where a run over some rows ended before these were settled; `what` it was: "the pilot"."""
+    end = manifest.end
+    if manifest.is_complete or end.code == PILOT_ENDED.code:
+        return
+    error = StoppedEarly(f"{what} stopped: {end.message}", where=end.kind.value, hint=end.next)
+    error.cause, error.exit_code = end.message, manifest.exit_code
+    raise error
 
 
 async def settle_in_process(run: OpenRun, shard: Shard) -> ShardReport:
@@ -32,7 +50,7 @@ async def carry_out(
     settle: SettleShard = settle_in_process,
     watch: Watch | None = None,
     wait: Wait = wait_here,
-) -> dict[str, Any]:
+) -> Manifest:
     """Settle every shard of a run and return its manifest. A finished output is left as it is.
 
     A cancellation from outside drains what is in flight, as a signal does, writes the manifest and goes on its way.

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import blake2b
 from typing import Any
@@ -26,6 +26,7 @@ from rowmill.flows.commands.report import REPORT
 from rowmill.flows.text.log_lines import LogFormatter
 from rowmill.flows.text.summary import summary
 from rowmill.schemas.display_text import markdown, markdown_block, one_line
+from rowmill.schemas.manifest import Manifest
 from rowmill.tasks.run.progress import Progress
 
 RUN_KEY, FAILURES_KEY, PROGRESS_KEY = "rowmill-run", "rowmill-failures", "rowmill-progress"
@@ -83,39 +84,39 @@ def _percent(progress: Progress) -> float:
     return round(100 * progress.done / progress.total, 1) if progress.total else 100.0
 
 
-async def tell_prefect(manifest: Mapping[str, Any], output: str, progress: Progress) -> None:
+async def tell_prefect(manifest: Manifest, output: str, progress: Progress) -> None:
     """Artifacts of a run's end, and the event `rowmill.run.KIND` with its counts and its cost.
 
     The run's truth is in its files: where Prefect's API fails here, that is a warning and no more.
     """
     try:
         await acreate_markdown_artifact(
-            key=artifact_key(RUN_KEY, manifest["name"]),
+            key=artifact_key(RUN_KEY, manifest.name),
             markdown=_markdown(manifest, output, progress),
-            description=markdown(f"{manifest['name']}: {output}"),
+            description=markdown(f"{manifest.name}: {output}"),
         )
         if progress.failures:
             await acreate_table_artifact(
-                key=artifact_key(FAILURES_KEY, manifest["name"]),
+                key=artifact_key(FAILURES_KEY, manifest.name),
                 table=_failures(progress),
                 description="Rows that are not ok",
             )
     except (PrefectException, httpx.HTTPError, OSError) as error:
         log.warning("Prefect took no artifact: %s", error)
-    termination, totals = manifest["termination"], manifest["totals"]
+    end, totals = manifest.end, manifest.totals
     emit_event(
-        event=f"rowmill.run.{termination['kind']}",
+        event=f"rowmill.run.{end.kind}",
         resource={"prefect.resource.id": f"rowmill.output.{output}",
-                  "prefect.resource.name": one_line(manifest["name"])},
-        payload={"message": one_line(termination["message"]), "next": termination["next"],
-                 "run_id": manifest["run_id"], "ledger": dict(manifest["ledger"]),
-                 "cost_usd": totals["cost_usd"], "calls": totals["calls"]},
+                  "prefect.resource.name": one_line(manifest.name)},
+        payload={"message": one_line(end.message), "next": end.next,
+                 "run_id": manifest.run_id, "ledger": manifest.ledger.by_name(),
+                 "cost_usd": totals.cost_usd, "calls": totals.calls},
     )  # fmt: skip
 
 
-def _markdown(manifest: Mapping[str, Any], output: str, progress: Progress) -> str:
+def _markdown(manifest: Manifest, output: str, progress: Progress) -> str:
     block, report = markdown_block(summary(manifest, output, progress)), markdown(f"{output}/{REPORT}")
-    return f"# {markdown(manifest['name'])}\n\n{block}\n\nThe whole of it: {report}\n"
+    return f"# {markdown(manifest.name)}\n\n{block}\n\nThe whole of it: {report}\n"
 
 
 def _failures(progress: Progress) -> list[dict[str, Any]]:

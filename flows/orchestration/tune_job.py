@@ -13,12 +13,12 @@ from typing import Any
 import msgspec
 import yaml
 
-from rowmill.flows.orchestration.tuning import Race, Stopped, asked_with
+from rowmill.flows.orchestration.pipeline import StoppedEarly
+from rowmill.flows.orchestration.tuning import Race, asked_with
 from rowmill.flows.text.tuning import by_cost, cost_text, hours_text, right_text, verdict
 from rowmill.schemas.catalogue import find_model
-from rowmill.schemas.errors import BudgetError, DamageError, JobError, OutputError
+from rowmill.schemas.errors import DamageError, JobError, OutputError
 from rowmill.schemas.job import Job
-from rowmill.schemas.manifest import EXIT_CODES, TerminationKind
 from rowmill.schemas.price import PICO
 from rowmill.schemas.quote import Quote
 from rowmill.schemas.tuning import ComparedPlan, PlanState, Tuning
@@ -52,7 +52,7 @@ class TuneOptions:
 async def tune_job(job: Job, options: TuneOptions, gateway: Gateway) -> Tuning:
     """Compare the plans of a job, and write `tune.json`, `tuned.yaml` and `tune.html` to its output.
 
-    Raises JobError, InputError, OutputError for what cannot be compared, BudgetError where the gateway stops
+    Raises JobError, InputError, OutputError for what cannot be compared, StoppedEarly where the gateway stops
     everything; what was found until then is written.
     """
     refuse_uncomparable(job, options)
@@ -67,10 +67,10 @@ async def tune_job(job: Job, options: TuneOptions, gateway: Gateway) -> Tuning:
     race = Race(plans, gold, terms, int(options.budget_usd * PICO), asked_with(gateway, sandbox=options.sandbox))
     try:
         await race.decide()
-    except Stopped as error:
-        race.reason = f"the gateway stopped it: {error}"
+    except StoppedEarly as error:
+        race.reason = f"the gateway stopped it: {error.cause}"
         _write(job, _named(race.result(), job, options), plans)
-        raise _stopped(error) from None
+        raise
     tuning = _named(race.result(), job, options)
     _write(job, tuning, plans)
     return tuning
@@ -100,13 +100,6 @@ def refuse_uncomparable(job: Job, options: TuneOptions) -> None:
             where=job.output,
             hint="tune with -o FOLDER, and give tuned.yaml the bucket as its output",
         )
-
-
-def _stopped(error: Stopped) -> BudgetError:
-    end = error.termination
-    stopped = BudgetError(f"the comparison stopped: {end['message']}", where=end["kind"], hint=end["next"])
-    stopped.exit_code = EXIT_CODES[TerminationKind(end["kind"])]
-    return stopped
 
 
 def read_tuning(output: Path) -> Tuning | None:

@@ -9,13 +9,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 from rowmill.flows.orchestration.opening import opened
-from rowmill.flows.orchestration.pipeline import carry_out
+from rowmill.flows.orchestration.pipeline import carry_out, refuse_stopped
 from rowmill.schemas.errors import OutputError
 from rowmill.schemas.job import Job
-from rowmill.schemas.manifest import TerminationKind
+from rowmill.schemas.manifest import Manifest, TerminationKind
 from rowmill.schemas.price import PICO
 from rowmill.schemas.tuning import ComparedPlan, PlanState, Tuning
 from rowmill.tasks.gateway.credentials import Gateway
@@ -23,7 +22,6 @@ from rowmill.tasks.labelling.scored_rows import Scored, measure, scored_rows
 from rowmill.tasks.output.answer_cache import bound_usd
 from rowmill.tasks.output.folder import read_manifest
 from rowmill.tasks.output.spending import spent_in
-from rowmill.tasks.run.run import PILOT_ENDED
 from rowmill.tasks.run.run_plan import Options
 from rowmill.tasks.tuning.gold_rows import GoldRows
 from rowmill.tasks.tuning.pace import hours_per_million_rows
@@ -37,19 +35,11 @@ CHOOSING_SHARE = 0.7
 # A run that ends so is a plan's own fault, not the gateway's towards all.
 PLAN_FAULTS = frozenset({TerminationKind.MODEL_NOT_FOUND})
 
-AskRows = Callable[[Job, frozenset[int]], Awaitable[dict[str, Any]]]
+AskRows = Callable[[Job, frozenset[int]], Awaitable[Manifest]]
 
 
 class BudgetSpent(Exception):
     """The budget leaves no room for a further call."""
-
-
-class Stopped(Exception):
-    """The gateway stopped a run: no plan can go on."""
-
-    def __init__(self, termination: dict[str, Any]) -> None:
-        super().__init__(termination["message"])
-        self.termination = termination
 
 
 @dataclass(slots=True)
@@ -70,7 +60,7 @@ class Race:
     _paid_by: dict[str, int] = field(default_factory=dict)
 
     async def decide(self) -> None:
-        """Choose and judge. Raises Stopped, and what a run raises; what was found until then stands."""
+        """Choose and judge. Raises StoppedEarly, and what a run raises; what was found until then stands."""
         self.spent_before = self._paid()
         for plan in self.plans:
             if plan.impossible is not None:
@@ -173,7 +163,7 @@ class Race:
         )
 
     async def _ask(self, plan: Plan, rows: Sequence[int], into: dict[str, dict[int, Scored]]) -> None:
-        """Have these rows settled under a plan, and score them. Raises BudgetSpent, Stopped."""
+        """Have these rows settled under a plan, and score them. Raises BudgetSpent, StoppedEarly."""
         known = into.setdefault(plan.name, {})
         wanted = frozenset(rows)
         results = Path(plan.job.output, "results")
@@ -188,14 +178,13 @@ class Race:
         finally:
             self._paid_by.pop(plan.name, None)
         known |= await asyncio.to_thread(scored_rows, results, wanted)
-        end = manifest["termination"]
-        kind = TerminationKind(end["kind"])
-        if kind is TerminationKind.BUDGET:
+        end = manifest.end
+        if end.kind is TerminationKind.BUDGET:
             raise BudgetSpent
-        if kind in PLAN_FAULTS:
-            self.states[plan.name] = PlanState.IMPOSSIBLE, end["message"]
-        elif kind is not TerminationKind.COMPLETE and end.get("code") != PILOT_ENDED.code:
-            raise Stopped(end)
+        if end.kind in PLAN_FAULTS:
+            self.states[plan.name] = PlanState.IMPOSSIBLE, end.message
+        else:
+            refuse_stopped("the comparison", manifest)
 
     def result(self) -> Tuning:
         """What was found, every plan with its figures."""
@@ -223,7 +212,7 @@ def _hours(plan: Plan) -> float | None:
     """Hours that a million rows take at the job's limits, by what the plan's own rows have shown."""
     if plan.impossible is not None:
         return None
-    return hours_per_million_rows(plan.job.limits, read_manifest(Path(plan.job.output)) or {})
+    return hours_per_million_rows(plan.job.limits, read_manifest(Path(plan.job.output)) or Manifest())
 
 
 def _nearest(plans: Sequence[ComparedPlan]) -> str:
@@ -244,7 +233,7 @@ def _capped(job: Job, left: int) -> Job:
 def asked_with(gateway: Gateway, *, sandbox: bool) -> AskRows:
     """How a plan's gold rows are asked: through the pipeline, like the rows of any run."""
 
-    async def ask(job: Job, rows: frozenset[int]) -> dict[str, Any]:
+    async def ask(job: Job, rows: frozenset[int]) -> Manifest:
         async with opened(job, Options(None, sandbox=sandbox, rows=rows), gateway) as run:
             if run.nothing_to_do and not Path(job.output, "results").exists():
                 raise OutputError("it holds no results", where=job.output, hint="remove the folder, and tune again")

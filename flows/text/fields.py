@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rowmill.schemas.json_text import encode_json
+from rowmill.schemas.manifest import Manifest
 
 FIELDS_SHOWN = 8
 EXAMPLE_CHARS = 200
@@ -13,9 +14,9 @@ Pairs = list[tuple[str, str]]
 Table = tuple[str, list[str], list[list[str]]]
 
 
-def field_lines(manifest: Mapping[str, Any]) -> list[str]:
+def field_lines(manifest: Manifest) -> list[str]:
     """Lines for the summary at a run's end: whole rows, then the worst fields."""
-    told, fields = manifest.get("field_quality") or {}, manifest.get("fields") or {}
+    told, fields = manifest.field_quality or {}, manifest.fields or {}
     lines = []
     if (votes := told.get("votes")) is not None and votes["rows"]:
         lines += _votes_lines(votes, fields)
@@ -67,9 +68,9 @@ def _f1(field: Mapping[str, Any]) -> str:
     return "" if items is None or items["f1"] is None else f", items F1 {items['f1']:.2f}"
 
 
-def field_pairs(manifest: Mapping[str, Any]) -> Pairs:
+def field_pairs(manifest: Manifest) -> Pairs:
     """Named figures for the report."""
-    told = manifest.get("field_quality") or {}
+    told = manifest.field_quality or {}
     pairs: Pairs = []
     if (votes := told.get("votes")) is not None:
         pairs += [
@@ -92,9 +93,9 @@ def field_pairs(manifest: Mapping[str, Any]) -> Pairs:
     return pairs
 
 
-def field_tables(manifest: Mapping[str, Any]) -> list[Table]:
+def field_tables(manifest: Manifest) -> list[Table]:
     """Tables for the report: title, head and rows of each; the worst fields first."""
-    fields = manifest.get("fields") or {}
+    fields = manifest.fields or {}
     judged = {name: one for name, one in fields.items() if one["accuracy"] is not None}
     tables: list[Table] = []
     voted = {name: one for name, one in fields.items() if one.get("agreement") is not None}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Mapping
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 from rowmill.flows.text.display import parts
 from rowmill.flows.text.python_words import in_python
 from rowmill.flows.text.summary import summary
+from rowmill.schemas.manifest import Manifest
 
 if TYPE_CHECKING:
     from rowmill.tasks.run.run import OpenRun, Run
@@ -44,7 +44,7 @@ class NotebookDisplay:
             self._handle.update(_Shown(line, bar))
             await asyncio.sleep(REDRAW_S)
 
-    def end(self, run: Run, manifest: Mapping[str, Any]) -> None:
+    def end(self, run: Run, manifest: Manifest) -> None:
         """Leave the summary of the ended run."""
         self._handle.update(_Shown(in_python(summary(manifest, run.job.output, run.progress)), ""))
 

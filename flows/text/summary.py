@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any
 
 from rowmill.flows.text.canary import canary_line
 from rowmill.flows.text.fields import field_lines
 from rowmill.flows.text.labelling import label_lines
 from rowmill.flows.text.quote import quote_line
 from rowmill.schemas.display_text import one_line
-from rowmill.schemas.manifest import is_sandbox
+from rowmill.schemas.manifest import Manifest, Sums, Totals
 from rowmill.schemas.price import parse_amount, short_usd
 from rowmill.tasks.run.progress import Progress
 
@@ -19,65 +17,63 @@ SANDBOX = "sandbox: nothing was paid; answers and costs are made up"
 MESSAGE_SHOWN = 160
 
 
-def summary(manifest: Mapping[str, Any], output: str, progress: Progress | None = None) -> str:
+def summary(manifest: Manifest, output: str, progress: Progress | None = None) -> str:
     """Ledger, cost, failures with examples, latency, where the results are and what to do next.
 
     `progress` is what this process saw of the run; None when the summary is made from files alone.
     """
-    rows, totals, termination = manifest["ledger"], manifest["totals"], manifest["termination"]
+    rows, totals, end = manifest.ledger, manifest.totals, manifest.termination
     counts = ", ".join(
-        f"{count:,} {name.replace('_', ' ')}" for name, count in rows.items() if count and name != "rows"
+        f"{count:,} {name.replace('_', ' ')}" for name, count in rows.by_name().items() if count and name != "rows"
     )
-    settled = rows["rows"] - rows["not_attempted"]
-    lines = [f"{termination['kind']}: {rows['rows']:,} rows: {counts or 'none'}", _bill(totals, settled)]
-    if is_sandbox(manifest):
+    lines = [f"{manifest.kind}: {rows.rows:,} rows: {counts or 'none'}", _bill(totals, rows.settled)]
+    if manifest.is_sandbox:
         lines.insert(1, SANDBOX)
-    beside = manifest.get("beside") or {}
-    if beside.get("calls"):
-        lines.append(_beside(beside))
-    if totals["retries"]:
-        lines.append("retries: " + ", ".join(f"{count:,} {kind}" for kind, count in totals["retries"].items()))
+    if manifest.beside.calls:
+        lines.append(_beside(manifest.beside))
+    if totals.retries:
+        lines.append("retries: " + ", ".join(f"{count:,} {kind}" for kind, count in totals.retries.items()))
     if progress is not None:
         lines += _seen(progress)
-    if totals["rows_cost_unknown"]:
-        bound = short_usd(parse_amount(totals["unknown_cost_bound_usd"]))
+    if totals.rows_cost_unknown:
+        bound = short_usd(parse_amount(totals.unknown_cost_bound_usd))
         lines.append(
-            f"{totals['rows_cost_unknown']:,} rows may have cost more than was reported, at most {bound} in total"
+            f"{totals.rows_cost_unknown:,} rows may have cost more than was reported, at most {bound} in total"
         )
-    if (forecast := manifest.get("forecast")) and termination["kind"] == "complete":
+    if (forecast := manifest.forecast) and manifest.is_complete:
         lines.append(
             f"forecast of the {forecast['rows']:,} rows that remained ({forecast['basis']}): "
             f"${forecast['estimate_usd']:.4g}, 95 % interval ${forecast['low_usd']:.4g} to "
             f"${forecast['high_usd']:.4g}; actual ${forecast['actual_usd']:.4g}"
         )
-    if canary := manifest.get("canary"):
+    if canary := manifest.canary:
         lines.append(canary_line(canary))
-    if manifest.get("label"):
-        lines += label_lines(manifest["label"])
-    if told := manifest.get("evidence"):
+    if manifest.label:
+        lines += label_lines(manifest.label)
+    if told := manifest.evidence:
         lines.append(
-            f"evidence: {told['fields']:,} values: {told['exact']:,} exact, {told['normalized']:,} normalized, "
-            f"{told['none']:,} without support"
+            f"evidence: {told.fields:,} values: {told.exact:,} exact, {told.normalized:,} normalized, "
+            f"{told.none:,} without support"
         )
     lines += field_lines(manifest)
-    if quote := manifest.get("quote"):
+    if quote := manifest.quote:
         lines.append(quote_line(quote))
     lines.append(f"results: {output}/results")
-    if termination["kind"] != "complete":
-        lines.append(f"stopped: {termination['message']}")
-        lines.append(f"next: {termination['next']}")
-    elif rows["ok"] < rows["rows"]:
+    if end is not None and not manifest.is_complete:
+        lines.append(f"stopped: {end.message}")
+        lines.append(f"next: {end.next}")
+    elif end is not None and rows.ok < rows.rows:
         lines.append(
             "next: see error_kind and error_message of the rows that are not ok; --retry-failed asks them again"
         )
     return "\n".join(map(one_line, lines))
 
 
-def _beside(beside: Mapping[str, Any]) -> str:
+def _beside(beside: Sums) -> str:
     """What was paid for and is in no row of the results."""
-    calls, cost = beside["calls"], beside["cost_usd"]
+    calls, cost = beside.calls, beside.cost_usd
     known = "an unknown amount" if cost is None else short_usd(parse_amount(cost))
-    bound = parse_amount(beside["unknown_cost_bound_usd"])
+    bound = parse_amount(beside.unknown_cost_bound_usd)
     unknown = f" and at most {short_usd(bound)} that was not reported" if bound else ""
     return f"in addition: {calls:,} calls for rows that are not settled or have left the input: {known}{unknown}"
 
@@ -98,16 +94,16 @@ def _span(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1_000:.0f} ms"
 
 
-def _bill(totals: Mapping[str, Any], settled: int) -> str:
+def _bill(totals: Totals, settled: int) -> str:
     tokens = (
-        f"{totals['calls']:,} calls, {totals['input_tokens']:,} input, {totals['output_tokens']:,} output and "
-        f"{totals['thought_tokens']:,} thought tokens"
+        f"{totals.calls:,} calls, {totals.input_tokens:,} input, {totals.output_tokens:,} output and "
+        f"{totals.thought_tokens:,} thought tokens"
     )
-    if totals["cost_usd"] is None:
+    if totals.cost_usd is None:
         return f"cost: unknown (the catalogue has no price); {tokens}"
-    wasted = parse_amount(totals["wasted_cost_usd"])
+    wasted = parse_amount(totals.wasted_cost_usd or "0")
     waste = f", {short_usd(wasted)} of it for rejected answers" if wasted else ""
-    credits = Decimal(totals["cost_credits"]).normalize()
-    cost = parse_amount(totals["cost_usd"])
+    credits = Decimal(totals.cost_credits or "0").normalize()
+    cost = parse_amount(totals.cost_usd)
     each = f", {short_usd(cost * 1_000 // settled)} per 1,000 rows" if settled else ""
     return f"cost: {short_usd(cost)} ({credits:f} credits){waste}{each}; {tokens}"

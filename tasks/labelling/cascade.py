@@ -6,11 +6,9 @@ the stronger model's price is the share of rows that may be escalated before the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from rowmill.schemas.catalogue import Model
 from rowmill.schemas.label import Label, Vote
+from rowmill.schemas.manifest import Manifest
 from rowmill.schemas.usage import Usage
 from rowmill.tasks.plan.vote_rules import is_decided
 
@@ -44,7 +42,7 @@ def escalations_afforded(label: Label, first_usd: float, stronger_usd: float) ->
     return 1 - least_votes(label) * first_usd / alone if alone else 1.0
 
 
-def cascade_notes(label: Label, first: Model, stronger: Model, usage: Usage, before: Mapping[str, Any]) -> list[str]:
+def cascade_notes(label: Label, first: Model, stronger: Model, usage: Usage, before: Manifest) -> list[str]:
     """What `check` and `estimate` say of a job that escalates. `usage` is one call's, guessed alike for both models.
 
     `before` is the manifest of an earlier run into the same output: what it measured counts for more than a guess.
@@ -57,7 +55,7 @@ def cascade_notes(label: Label, first: Model, stronger: Model, usage: Usage, bef
             f"no row can be escalated: {_fewest_alike(label)}, which is not below label.escalate.below "
             f"({label.escalate.below:g}); only rows whose votes bring no label are. Raise it, or ask for more votes"
         )
-    measured = (before.get("label") or {}).get("escalation") or {}
+    measured = (before.label or {}).get("escalation") or {}
     alone, saved = measured.get("stronger_alone_usd"), measured.get("saved_usd")
     if alone and saved is not None:
         word = "more" if saved < 0 else "less"

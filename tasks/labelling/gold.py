@@ -12,6 +12,7 @@ from rowmill.schemas.catalogue import Model
 from rowmill.schemas.errors import InputError, JobError
 from rowmill.schemas.job import Job
 from rowmill.schemas.label import Choice, Example, Label, Labels
+from rowmill.schemas.manifest import Manifest
 from rowmill.schemas.request import Request
 from rowmill.schemas.row import Row
 from rowmill.tasks.input.files import InputFile, name_of
@@ -95,7 +96,7 @@ def find_gold(
     job: Job,
     files: Sequence[InputFile],
     model: Model,
-    before: Mapping[str, Any],
+    before: Manifest,
     corrections: Mapping[str, Labels],
     limit: int | None = None,
 ) -> Gold:
@@ -251,9 +252,9 @@ def _refuse_unknown(seen: _Seen, column: str, key: str) -> None:
         )
 
 
-def _earlier_examples(before: Mapping[str, Any], label: Label) -> list[Example] | None:
+def _earlier_examples(before: Manifest, label: Label) -> list[Example] | None:
     """The examples of an earlier run, where as many were asked for and their labels still stand."""
-    told = ((before.get("job") or {}).get("label") or {}).get("examples")
+    told = (before.job.get("label") or {}).get("examples")
     if not isinstance(told, list) or len(told) != label.examples:
         return None
     examples = [Example.model_validate(one) for one in told]

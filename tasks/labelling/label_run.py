@@ -16,7 +16,7 @@ from rowmill.schemas.catalogue import Model
 from rowmill.schemas.errors import JobError
 from rowmill.schemas.job import Job
 from rowmill.schemas.label import Label
-from rowmill.schemas.manifest import Termination, TerminationKind
+from rowmill.schemas.manifest import Manifest, Termination, TerminationKind
 from rowmill.schemas.request import Request
 from rowmill.schemas.row import Row, Shard, Unreadable
 from rowmill.tasks.input.files import InputFile
@@ -121,7 +121,7 @@ def label_run(
             raise JobError("only a labelling job takes gold labels", where="--gold", hint="add `label` to the job")
         return None
     root = Path(job.output)
-    before: Mapping[str, Any] = {} if fresh else read_manifest(root) or {}
+    before = Manifest() if fresh else read_manifest(root) or Manifest()
     job = in_begun_order(job, before)
     assert job.label is not None
     people = kept_judgements(root, job.label)
@@ -135,18 +135,18 @@ def label_run(
         log.warning("%d rows that people labelled are not in this input: %s", len(gold.strange), shown)
     if job.label.has_gate and not gold.is_empty:
         _look_at_gate(gold, limit)
-    known = (before.get("label") or {}).get("corrections_digest", digest_of(Judgements()))
+    known = (before.label or {}).get("corrections_digest", digest_of(Judgements()))
     return LabelRun(gold, people, digest_of(people) != known)
 
 
-def in_begun_order(job: Job, before: Mapping[str, Any]) -> Job:
+def in_begun_order(job: Job, before: Manifest) -> Job:
     """The job with the order of labels decided: that of the output it goes on with, whose answers were given to it.
 
     `before` is that output's manifest. One without the key is of a version that had one order for all rows of a vote.
     """
     if job.label is None or job.label.order is not None:
         return job
-    begun = (before.get("job") or {}).get("label")
+    begun = before.job.get("label")
     order = "row" if not isinstance(begun, dict) else begun.get("order", "vote")
     return job.model_copy(update={"label": job.label.model_copy(update={"order": order or "row"})})
 

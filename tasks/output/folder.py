@@ -8,10 +8,11 @@ import os
 from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
-from typing import Any
+
+import msgspec
 
 from rowmill.schemas.errors import DamageError, OutputError, StorageError
-from rowmill.schemas.manifest import TerminationKind
+from rowmill.schemas.manifest import Manifest
 from rowmill.tasks.journal.ledger import LEDGER
 from rowmill.tasks.output.bucket.mirror import Mirror
 from rowmill.tasks.output.part_writer import Footer, read_footer
@@ -99,13 +100,13 @@ class Output(Layout):
         os.close(self._lock)
         os.close(self._folder_lock)
 
-    def manifest(self) -> dict[str, Any] | None:
+    def manifest(self) -> Manifest | None:
         return read_manifest(self.root)
 
-    def write_manifest(self, manifest: Mapping[str, Any]) -> None:
+    def write_manifest(self, manifest: Manifest) -> None:
         """Replace run.json in one step. Raises StorageError."""
         path = self.root / MANIFEST
-        write_file(path, json.dumps(manifest, indent=1, ensure_ascii=False).encode())
+        write_file(path, json.dumps(manifest.as_dict(), indent=1, ensure_ascii=False).encode())
         if self.mirror is not None:
             self.mirror.keep_later(path)
 
@@ -231,11 +232,12 @@ def refuse_in_use(root: Path) -> None:
 
 def refuse_split(output: Output) -> None:
     """Raises OutputError where the job of this output is split into parts, and not all of them stand in it yet."""
-    manifest = output.manifest() or {}
-    told = manifest.get("split")
-    kind = (manifest.get("termination") or {}).get("kind")
-    is_split = told is not None if manifest else (output.root / PARTS / SPLIT).exists()
-    if is_split and kind != TerminationKind.COMPLETE:
+    manifest = output.manifest()
+    if manifest is None:
+        is_split = (output.root / PARTS / SPLIT).exists()
+    else:
+        is_split = bool(manifest.split) and not manifest.is_complete
+    if is_split:
         raise OutputError(
             "this job is split into parts, which are run for themselves",
             where=str(output.root),
@@ -243,25 +245,34 @@ def refuse_split(output: Output) -> None:
         )
 
 
-def read_manifest(root: Path) -> dict[str, Any] | None:
-    """run.json of an output, None where there is none. Raises DamageError where it is no JSON object."""
+def read_manifest(root: Path) -> Manifest | None:
+    """run.json of an output, of this version or an older one; None where there is none.
+
+    Raises DamageError where it is no JSON, or holds another kind of value than a manifest does.
+    """
     path = root / MANIFEST
     try:
-        value = json.loads(path.read_bytes())
+        content = path.read_bytes()
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
-        raise DamageError(
-            f"cannot be read: {error}",
-            where=str(path),
-            hint="delete it: it is made again from the parts and the journal",
-        ) from None
-    if not isinstance(value, dict):
-        raise DamageError("is no manifest", where=str(path), hint="delete it: it is made again")
-    return value
+    except OSError as error:
+        raise _damaged(str(path), f"cannot be read: {error}") from None
+    return manifest_in(content, str(path))
 
 
-def manifest_of(root: Path) -> dict[str, Any]:
+def manifest_in(content: bytes, where: str) -> Manifest:
+    """A manifest from the bytes of run.json. Raises DamageError as `read_manifest`."""
+    try:
+        return msgspec.convert(json.loads(content), Manifest)
+    except ValueError as error:
+        raise _damaged(where, f"is no manifest: {error}") from None
+
+
+def _damaged(where: str, what: str) -> DamageError:
+    return DamageError(what, where=where, hint="delete it: it is made again from the parts and the journal")
+
+
+def manifest_of(root: Path) -> Manifest:
     """run.json of an output. Raises OutputError where there is no run, DamageError."""
     manifest = read_manifest(root) if root.is_dir() else None
     if manifest is None:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from rowmill.schemas.errors import DamageError, OutputError
+from rowmill.schemas.errors import OutputError
 from rowmill.schemas.history import RunRecord
+from rowmill.schemas.manifest import Manifest
 from rowmill.tasks.output.bucket.objects import Objects
-from rowmill.tasks.output.folder import MANIFEST, manifest_of
+from rowmill.tasks.output.folder import MANIFEST, manifest_in, manifest_of
 from rowmill.tasks.output.history import HISTORY, records_in
 from rowmill.tasks.output.location import in_bucket, output_to_read
 
@@ -24,21 +23,19 @@ def bucket_history(address: str) -> list[RunRecord] | None:
         return None
     objects = Objects(address)
     try:
-        manifest = json.loads(objects.get(MANIFEST))
+        manifest = manifest_in(objects.get(MANIFEST), f"{objects.url}/{MANIFEST}")
         records = records_in(objects.get(HISTORY), f"{objects.url}/{HISTORY}")
     except FileNotFoundError:
         return None
     except OSError as error:
         raise OutputError(str(error.strerror), where=address, hint="mend the bucket or its credentials") from None
-    except ValueError as error:
-        raise DamageError(f"run.json cannot be read: {error}", where=address, hint="run the job again") from None
     known = {record.run_id for record in records if record.shares is not None}
-    told = {one["run_id"] for one in manifest.get("sessions") or ()} | {manifest["run_id"]}
+    told = {one.run_id for one in manifest.sessions} | {manifest.run_id}
     return records if told <= known else None
 
 
 @contextmanager
-def history_at_hand(address: str) -> Iterator[tuple[Path, dict[str, Any]]]:
+def history_at_hand(address: str) -> Iterator[tuple[Path, Manifest]]:
     """An output's folder and its run.json. Raises OutputError where there is no run, DamageError."""
     with output_to_read(address) as root:
         yield root, manifest_of(root)

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from rowmill.schemas.attempt import Spent
 from rowmill.schemas.errors import OutputError
-from rowmill.schemas.manifest import Tally
+from rowmill.schemas.tally import Tally
 from rowmill.tasks.journal.entries import Head
 from rowmill.tasks.journal.ledger import Ledger
 from rowmill.tasks.journal.replay import replay

@@ -18,11 +18,11 @@ import pyarrow.parquet as pq
 from rowmill.schemas.errors import DamageError
 from rowmill.schemas.evidence import evidence_value
 from rowmill.schemas.json_text import encode_json
-from rowmill.schemas.manifest import Tally
 from rowmill.schemas.outcome import Outcome
 from rowmill.schemas.output_schema import Shape
 from rowmill.schemas.results import EVIDENCE_COLUMNS, TIME, TOOL_CALLS, money_array
 from rowmill.schemas.row import Shard
+from rowmill.schemas.tally import Tally
 from rowmill.tasks.answers.validator import output_value
 from rowmill.tasks.fields.grading import Grader
 from rowmill.tasks.fields.tree import field_tree

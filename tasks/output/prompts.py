@@ -12,7 +12,7 @@ from typing import Any
 from rowmill.schemas.catalogue import Model, find_model
 from rowmill.schemas.errors import RowmillError
 from rowmill.schemas.job import Job
-from rowmill.schemas.manifest import is_sandbox
+from rowmill.schemas.manifest import Manifest
 from rowmill.schemas.request import FunctionCall, FunctionResult, Media, Request, Text
 from rowmill.schemas.row import Row
 from rowmill.tasks.gateway.protocols.registry import PROTOCOLS
@@ -48,24 +48,24 @@ class Prompt:
 class Prompts:
     """The prompts of one output's rows."""
 
-    def __init__(self, manifest: Mapping[str, Any], root: Path) -> None:
+    def __init__(self, manifest: Manifest, root: Path) -> None:
         """`root` is the output's folder. Never raises.
 
         An output whose input or model is gone has rows without prompts.
         """
         self._why: str | None = None
         try:
-            self._job: Job = job_of(manifest["job"], "run.json")
+            self._job: Job = job_of(manifest.job, "run.json")
             self._model: Model = find_model(
                 self._job.model, catalogue_of(self._job, os.environ.get("ROWMILL_CATALOGUE"))
             )
             self._files = job_files(self._job, root)
-            paths = [file["path"] for file in manifest["input"]["files"]]
+            paths = [file["path"] for file in manifest.input.files]
             # An input that was moved as a whole is the same files in the same order.
             self._moved = (
                 dict(zip(paths, map(str, self._files), strict=False)) if len(paths) == len(self._files) else {}
             )
-            self._planner = Planner(as_asked(self._job), self._model, sandbox=is_sandbox(manifest))
+            self._planner = Planner(as_asked(self._job), self._model, sandbox=manifest.is_sandbox)
             self._sources = evidence_sources(self._job) if self._job.evidence else None
             self.is_quick = all(file.compression is None or size_of(file) <= QUICK_BYTES for file in self._files)
         except (RowmillError, OSError, ValueError, KeyError) as error:

@@ -10,6 +10,7 @@ from typing import Any
 from rowmill.schemas.errors import RowmillError
 from rowmill.schemas.job import Job
 from rowmill.schemas.json_text import encode_json
+from rowmill.schemas.manifest import Manifest
 from rowmill.schemas.row import Row
 from rowmill.tasks.input.formats import input_state
 from rowmill.tasks.input.reader import job_files, shard_rows
@@ -28,7 +29,7 @@ def compared_inputs(before: Path, after: Path) -> dict[str, Any]:
     Only columns that both inputs have are compared. The paths are output folders.
     """
     manifests = manifest_of(before), manifest_of(after)
-    if manifests[0]["input"]["files"] == manifests[1]["input"]["files"]:
+    if manifests[0].input.files == manifests[1].input.files:
         return {"same_files": True, "rows_compared": None, "rows_differ": 0, "note": None}
     told: dict[str, Any] = {"same_files": False, "rows_compared": 0, "rows_differ": 0, "note": None}
     sides = []
@@ -57,11 +58,11 @@ def inputs_text(told: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _rows(root: Path, manifest: Mapping[str, Any]) -> list[tuple[str, dict[str, int]]]:
+def _rows(root: Path, manifest: Manifest) -> list[tuple[str, dict[str, int]]]:
     """Ids of an output's rows, each with a hash of every column of its input. Raises InputError, ValueError."""
-    job: Job = job_of(manifest["job"], str(root / "run.json"))
+    job: Job = job_of(manifest.job, str(root / "run.json"))
     files = job_files(job, root)
-    if input_state(files) != manifest["input"]["files"]:
+    if input_state(files) != manifest.input.files:
         raise ValueError(f"{job.input_name} has changed since")
 
     def every() -> Iterator[Row]:

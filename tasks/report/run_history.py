@@ -14,7 +14,7 @@ import pyarrow as pa
 from rowmill.schemas.attempt import Spent
 from rowmill.schemas.errors import DamageError
 from rowmill.schemas.history import KILLED, RUNNING, RunRecord
-from rowmill.schemas.manifest import TerminationKind, is_sandbox
+from rowmill.schemas.manifest import Manifest, TerminationKind
 from rowmill.schemas.price import Cost, decimal_string, parse_amount
 from rowmill.tasks.output.folder import is_locked
 from rowmill.tasks.output.history import HISTORY, read_history
@@ -51,7 +51,7 @@ class Night:
         return max((one.nights for one in self.shares), default=0)
 
 
-def records_of(root: Path, manifest: Mapping[str, Any]) -> list[RunRecord]:
+def records_of(root: Path, manifest: Manifest) -> list[RunRecord]:
     """The runs of an output at hand: its history, a run that is at work or was killed, and, where the output is older
     than its history, what run.json and the results tell. Raises DamageError.
     """
@@ -59,7 +59,7 @@ def records_of(root: Path, manifest: Mapping[str, Any]) -> list[RunRecord]:
     known = {record.run_id: record for record in history}
     for record in _of_manifest(manifest):
         known.setdefault(record.run_id, record)
-    if manifest["run_id"] not in {record.run_id for record in history} and manifest["state"] == "running":
+    if manifest.run_id not in {record.run_id for record in history} and manifest.state == "running":
         record = unended_record(root, manifest, history, RUNNING if is_locked(root) else KILLED)
         known[record.run_id] = record
     if missing := [run_id for run_id, record in known.items() if record.shares is None]:
@@ -68,10 +68,10 @@ def records_of(root: Path, manifest: Mapping[str, Any]) -> list[RunRecord]:
     return list(known.values())
 
 
-def unended_record(root: Path, manifest: Mapping[str, Any], history: Sequence[RunRecord], kind: str) -> RunRecord:
+def unended_record(root: Path, manifest: Manifest, history: Sequence[RunRecord], kind: str) -> RunRecord:
     """The run of a manifest that has not ended in order: it is at work, or was killed. Raises DamageError."""
     record = _record(manifest, kind)
-    before = [told["run_id"] for told in manifest.get("sessions") or () if told["run_id"] != record.run_id]
+    before = [one.run_id for one in manifest.sessions if one.run_id != record.run_id]
     sent = spent_in(root)
     now = sent_of(sent)
     if not before:
@@ -99,38 +99,37 @@ def _spent(told: tuple[int, str | None, str]) -> Spent:
     return Spent(calls, cost=None if cost is None else Cost(parse_amount(cost)), unknown_usd=parse_amount(unknown))
 
 
-def _record(manifest: Mapping[str, Any], kind: str) -> RunRecord:
-    job = manifest.get("fingerprint") or {}
+def _record(manifest: Manifest, kind: str) -> RunRecord:
     return RunRecord(
-        run_id=str(manifest["run_id"]),
-        name=str(manifest["name"]),
-        model=str(manifest["model"]),
-        started_at=str(manifest["started_at"]),
-        ended_at=None if kind == RUNNING else str(manifest["updated_at"]),
+        run_id=manifest.run_id,
+        name=manifest.name,
+        model=manifest.model,
+        started_at=manifest.started_at,
+        ended_at=None if kind == RUNNING else manifest.updated_at,
         kind=kind,
-        fingerprint=str(job.get("hash") or ""),
-        keys=dict(job.get("keys") or {}),
-        sandbox=is_sandbox(manifest),
-        ledger=dict(manifest["ledger"]),
+        fingerprint=manifest.fingerprint.hash,
+        keys=dict(manifest.fingerprint.keys),
+        sandbox=manifest.is_sandbox,
+        ledger=manifest.ledger.by_name(),
         calls=None,
         cost_usd=None,
     )
 
 
-def _of_manifest(manifest: Mapping[str, Any]) -> list[RunRecord]:
+def _of_manifest(manifest: Manifest) -> list[RunRecord]:
     """The runs that run.json tells of; what each has cost its rows tell."""
     newest = _record(manifest, KILLED)
     found = []
-    for told in manifest.get("sessions") or ():
-        if told["termination"] == TerminationKind.COMPLETE and told["calls_until_now"] == told["calls_before"]:
+    for told in manifest.sessions:
+        if told.termination == TerminationKind.COMPLETE and told.calls_until_now == told.calls_before:
             # It found nothing to do.
             continue
         changes = {
-            "run_id": told["run_id"],
-            "started_at": told["started_at"],
-            "ended_at": told["ended_at"],
-            "kind": told["termination"] or KILLED,
-            "ledger": newest.ledger if told["run_id"] == newest.run_id else {},
+            "run_id": told.run_id,
+            "started_at": told.started_at,
+            "ended_at": told.ended_at,
+            "kind": told.termination or KILLED,
+            "ledger": newest.ledger if told.run_id == newest.run_id else {},
         }
         found.append(msgspec.structs.replace(newest, **changes))
     return found

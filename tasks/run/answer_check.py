@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from rowmill.schemas.catalogue import find_model
 from rowmill.schemas.errors import RowmillError
 from rowmill.schemas.job import Job
-from rowmill.schemas.manifest import is_sandbox
+from rowmill.schemas.manifest import Manifest
 from rowmill.schemas.outcome import answer_digest
 from rowmill.schemas.request import Request
 from rowmill.schemas.row import Row, Shard
@@ -31,7 +31,7 @@ NAMED = 5
 COLUMNS = ["row_index", "row_id", "request_key", "response_text"]
 
 
-def wrong_answers(part: Path, manifest: Mapping[str, Any]) -> Iterator[str]:
+def wrong_answers(part: Path, manifest: Manifest) -> Iterator[str]:
     """What is wrong with the answers of a part, a sentence each; nothing where each belongs to its row.
 
     An answer carries a digest of itself and its request's key, taken when it came. The key is that of the row as the
@@ -61,16 +61,16 @@ def _reason(row: Mapping[str, Any], digest: str | None, expected: Mapping[int, s
     return None
 
 
-def _expected_keys(part: Path, manifest: Mapping[str, Any]) -> dict[int, str]:
+def _expected_keys(part: Path, manifest: Manifest) -> dict[int, str]:
     """Request keys by row, of a part whose rows stand in the input as they did; empty where they have changed."""
     try:
-        job = in_begun_order(Job.model_validate(manifest["job"]), manifest)
+        job = in_begun_order(Job.model_validate(manifest.job), manifest)
         model = find_model(job.model, catalogue_of(job, os.environ.get("ROWMILL_CATALOGUE")))
         files = job_files(job, part.parent.parent)
         shard: Shard = read_footer(part).shard
         if digest_of(shard, files, job.limits.max_line_bytes) != shard.digest:
             return {}
-        planner = Planner(as_asked(job), model, sandbox=is_sandbox(manifest))
+        planner = Planner(as_asked(job), model, sandbox=manifest.is_sandbox)
         rows = shard_rows(shard, files, job.id, job.limits.max_line_bytes)
         planned = (planner.plan(row) for row in rows if isinstance(row, Row))
         return {told.row.index: told.key.hex() for told in planned if isinstance(told, Request)}

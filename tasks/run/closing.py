@@ -6,8 +6,8 @@ import logging
 from collections.abc import Mapping
 
 from rowmill.schemas.attempt import Spent
-from rowmill.schemas.manifest import Tally
 from rowmill.schemas.row import NO_SHARD, Shard
+from rowmill.schemas.tally import Tally
 from rowmill.tasks.fields.tree import field_tree
 from rowmill.tasks.forecast.accuracy import read_forecast
 from rowmill.tasks.labelling.field_quality import field_quality

@@ -8,24 +8,30 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from rowmill.schemas.attempt import FailureKind, Spent
+from msgspec import UNSET
+from msgspec.structs import replace
+
+from rowmill.schemas.attempt import Spent
 from rowmill.schemas.catalogue import Model
-from rowmill.schemas.errors import ExitCode, OutputError
+from rowmill.schemas.errors import OutputError
 from rowmill.schemas.forecast import Forecast
 from rowmill.schemas.job import Job
 from rowmill.schemas.manifest import (
-    EXIT_CODES,
-    MANIFEST_VERSION,
-    Tally,
+    Beside,
+    EvidenceCounts,
+    Fingerprint,
+    InputSummary,
+    Manifest,
+    RowLedger,
+    Session,
+    SplitStanding,
     Termination,
     TerminationKind,
-    beside,
-    evidence_counts,
-    is_sandbox,
-    ledger,
-    summed,
-    totals,
+    Totals,
+    Wait,
+    asks_sandbox,
 )
+from rowmill.schemas.tally import Tally, summed
 from rowmill.tasks.forecast.accuracy import measure_accuracy
 from rowmill.tasks.gateway.admission.halts import RUN_AGAIN
 from rowmill.tasks.input.survey import Survey
@@ -56,9 +62,9 @@ class ManifestBuilder:
         fingerprint: str,
         keys: dict[str, str],
         clock: Clock,
-        before: dict[str, Any],
+        before: Manifest,
     ) -> None:
-        """`models` are the job's, and any that it escalates to; `before` is the manifest found at the start."""
+        """`models` are the job's, and any that it escalates to; `before` is the manifest found at the start, if any."""
         self.fingerprint = fingerprint
         self.before = before
         self.input_files: list[dict[str, Any]] = []
@@ -75,7 +81,7 @@ class ManifestBuilder:
         self.quote: dict[str, Any] | None = None
         self.canary: dict[str, Any] | None = None
         # What an output tells of the parts that it was made of.
-        self.split: dict[str, Any] | None = None
+        self.split: SplitStanding | None = None
         # What the day's budget says, where the job names one.
         self.budget: Callable[[], dict[str, Any]] = lambda: {}
         self.timeline = Timeline()
@@ -90,10 +96,10 @@ class ManifestBuilder:
 
     def refuse_another_job(self, where: str) -> None:
         """Raises OutputError, naming what changed, where the output belongs to a job with other answers."""
-        told = self.before.get("fingerprint")
-        if not isinstance(told, dict) or told.get("hash") == self.fingerprint:
+        told = self.before.fingerprint
+        if told.hash in ("", self.fingerprint):
             return
-        had = told.get("keys", {})
+        had = told.keys
         changed = [key for key in sorted({*had, *self._keys}) if had.get(key) != self._keys.get(key)]
         raise OutputError(
             f"these results were made by another job (changed: {', '.join(changed) or 'unknown'})",
@@ -103,30 +109,25 @@ class ManifestBuilder:
 
     def is_shown_alike(self) -> bool:
         """Whether what stands was made with the same kept columns, gold, threshold of review and quote."""
-        had = self.before.get("job") or {}
+        had = self.before.job
         now = self._job.model_dump(mode="json", by_alias=True, exclude_defaults=True)
         return all(_projected(had, key) == _projected(now, key) for key in SHOWN)
 
     def tells_of_calls(self, calls: int) -> bool:
         """Whether the manifest found at the start tells of so many calls, or more."""
-        told = [self.before.get(part) or {} for part in ("totals", "beside")]
-        return sum(part.get("calls") or 0 for part in told) >= calls
+        return self.before.totals.calls + self.before.beside.calls >= calls
 
     def was_complete(self, rows_in_parts: int) -> bool:
         """A complete run over the very same files and at least as many rows, with every part in place."""
-        told = self.before.get("input") or {}
-        wide_enough = told.get("limit") is None or (self.limit is not None and self.limit <= told.get("rows", 0))
-        return (
-            (self.before.get("termination") or {}).get("kind") == TerminationKind.COMPLETE
-            and told.get("files") == self.input_files
-            and told.get("rows") == rows_in_parts
-            and wide_enough
-        )
+        told = self.before.input
+        wide_enough = told.limit is None or (self.limit is not None and self.limit <= told.rows)
+        same = told.files == self.input_files and told.rows == rows_in_parts
+        return self.before.is_complete and same and wide_enough
 
     @property
     def stopped_for_quality(self) -> bool:
         """Whether the run before this one was stopped because nearly every row was not ok."""
-        return (self.before.get("termination") or {}).get("kind") == TerminationKind.QUALITY
+        return self.before.kind == TerminationKind.QUALITY
 
     def settled_rows(self, tallies: Mapping[int, Tally]) -> int:
         return sum(tally.rows for tally in tallies.values())
@@ -142,28 +143,28 @@ class ManifestBuilder:
     def begin_waiting(self, now: float, until: float) -> float:
         """Note a wait for the spend limit. Returns when it began, also where an earlier session began it."""
         if self._waiting_since is None:
-            told = (self.before.get("waiting") or {}).get("since")
-            self._waiting_since = now if told is None else datetime.fromisoformat(told).timestamp()
+            told = self.before.waiting
+            self._waiting_since = now if told is None else datetime.fromisoformat(told.since).timestamp()
         self._waiting_until = until
         return self._waiting_since
 
     def end_waiting(self) -> None:
         """A call was answered: the limit has turned, and the next wait begins anew."""
         self._waiting_since = None
-        self.before = {key: value for key, value in self.before.items() if key != "waiting"}
+        self.before = replace(self.before, waiting=None)
 
-    def _waiting(self) -> dict[str, Any] | None:
+    def _waiting(self) -> Wait | None:
         if self._waiting_since is None:
             return None
         times = (self._waiting_since, self._waiting_until)
         since, until = (datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds") for at in times)
-        return {"reason": "spend_limit", "since": since, "until": until}
+        return Wait("spend_limit", since, until)
 
     @property
     def deadline_before(self) -> float | None:
         """The deadline of a run that waited for its spend limit when its process ended, in seconds since 1970 UTC."""
-        told = self.before.get("deadline")
-        return datetime.fromisoformat(told).timestamp() if told and self.before.get("waiting") else None
+        told = self.before.deadline
+        return datetime.fromisoformat(told).timestamp() if told and self.before.waiting else None
 
     def look_back(self, told: Forecast | None, sent: Spent, results: Path) -> None:
         """Hold the forecast that was made for this job against what its finished run cost."""
@@ -172,75 +173,64 @@ class ManifestBuilder:
 
     def manifest(
         self, tallies: Mapping[int, Tally], survey: Survey, termination: Termination | None, sent: Spent
-    ) -> dict[str, Any]:
+    ) -> Manifest:
         """run.json. While the run lives its termination is null and its state `running`.
 
         `sent` is what all attempts came to that were ever sent for this output.
         """
         tally = summed(tallies.values())
         unsettled = sum(self.unsettled.values(), Spent())
-        return {
-            "version": MANIFEST_VERSION,
-            "rowmill": rowmill_version(),
-            "name": self._job.name,
-            "run_id": self._run_id,
-            "state": "running" if termination is None else "ended",
-            "started_at": self._started,
-            "updated_at": self.now(),
-            "sandbox": is_sandbox({"fingerprint": {"keys": self._keys}}),
-            "model": self._models[0].name,
-            "prices": _prices(self._models[0]),
-            "prices_escalated": _prices(self._models[1]) if len(self._models) > 1 else None,
-            "job": self._job.model_dump(mode="json", by_alias=True, exclude_defaults=True),
-            "json_text_fields": self.json_text_fields,
-            "fingerprint": {"hash": self.fingerprint, "keys": self._keys},
-            "input": {
-                "files": self.input_files,
-                "rows": survey.rows,
-                "rows_are_all": survey.complete,
-                "limit": self.limit,
-                **({"source": self.source} if self.source is not None else {}),
-            },
-            "ledger": ledger(tally, survey.rows),
-            "totals": totals(tally),
-            **({"evidence": evidence_counts(tally)} if self._job.evidence else {}),
-            "beside": beside(sent, tally.spent, unsettled),
-            **({"split": self.split} if self.split is not None else {}),
-            "parts": {**(self.before.get("parts") or {}), **self.digests},
-            "waiting": self._waiting(),
-            "canary": self.canary,
-            "budget": self.budget() or self.before.get("budget"),
-            "deadline": None if self.deadline is None else _instant(self.deadline),
-            "forecast": self.forecast or self.before.get("forecast"),
-            "label": self.label or self.before.get("label"),
+        return Manifest(
+            rowmill=rowmill_version(),
+            name=self._job.name,
+            run_id=self._run_id,
+            state="running" if termination is None else "ended",
+            started_at=self._started,
+            updated_at=self.now(),
+            sandbox=asks_sandbox(self._keys),
+            model=self._models[0].name,
+            prices=_prices(self._models[0]),
+            prices_escalated=_prices(self._models[1]) if len(self._models) > 1 else None,
+            job=self._job.model_dump(mode="json", by_alias=True, exclude_defaults=True),
+            json_text_fields=self.json_text_fields,
+            fingerprint=Fingerprint(self.fingerprint, self._keys),
+            input=InputSummary(self.input_files, survey.rows, survey.complete, self.limit, self.source or UNSET),
+            ledger=RowLedger.of(tally, survey.rows),
+            totals=Totals.of(tally),
+            evidence=EvidenceCounts.of(tally) if self._job.evidence else UNSET,
+            beside=Beside.of(sent, tally.spent, unsettled),
+            split=self.split or UNSET,
+            parts={**self.before.parts, **self.digests},
+            waiting=self._waiting(),
+            canary=self.canary,
+            budget=self.budget() or self.before.budget,
+            deadline=None if self.deadline is None else _instant(self.deadline),
+            forecast=self.forecast or self.before.forecast,
+            label=self.label or self.before.label,
             **self._fields(),
-            **({"quote": self.quote or self.before.get("quote")} if self._job.quote is not None else {}),
-            "course": self.timeline.told(self._job.limits.rpm) or self.before.get("course"),
-            "termination": None if termination is None else _termination(termination),
-            "sessions": [*self._sessions_before(), self._session(tally, termination)],
-        }
+            quote=UNSET if self._job.quote is None else self.quote or self.before.quote or None,
+            course=self.timeline.told(self._job.limits.rpm) or self.before.course,
+            termination=termination,
+            sessions=[*self.before.sessions[-SESSIONS_KEPT:], self._session(tally, termination)],
+        )
 
     def _fields(self) -> dict[str, Any]:
         """Accuracy and agreement of the fields; as they were before until the run has ended."""
         if self.quality is not None:
             return {"fields": self.quality.fields, "field_quality": self.quality.rows}
         is_told = self._job.gold is not None or self._job.has_votes
-        return {key: self.before.get(key) if is_told else None for key in ("fields", "field_quality")}
+        before = self.before if is_told else Manifest()
+        return {"fields": before.fields, "field_quality": before.field_quality}
 
-    def _sessions_before(self) -> list[dict[str, Any]]:
-        told = self.before.get("sessions")
-        return told[-SESSIONS_KEPT:] if isinstance(told, list) else []
-
-    def _session(self, tally: Tally, termination: Termination | None) -> dict[str, Any]:
-        before = (self.before.get("totals") or {}).get("calls", 0)
-        return {
-            "run_id": self._run_id,
-            "started_at": self._started,
-            "ended_at": None if termination is None else self.now(),
-            "calls_until_now": tally.spent.calls,
-            "calls_before": before,
-            "termination": None if termination is None else termination.kind.value,
-        }
+    def _session(self, tally: Tally, termination: Termination | None) -> Session:
+        return Session(
+            run_id=self._run_id,
+            started_at=self._started,
+            ended_at=None if termination is None else self.now(),
+            calls_until_now=tally.spent.calls,
+            calls_before=self.before.totals.calls,
+            termination=None if termination is None else termination.kind.value,
+        )
 
 
 def _instant(moment: float) -> str:
@@ -251,26 +241,6 @@ def _instant(moment: float) -> str:
 def _prices(model: Model) -> dict[str, Any]:
     told = {"version": model.price_version, "source": model.source, "checked": model.checked.isoformat()}
     return {**told, **(model.price_entry.model_dump() if model.price_entry else {"unknown": True})}
-
-
-def _termination(termination: Termination) -> dict[str, Any]:
-    return {
-        "kind": termination.kind.value,
-        "code": termination.code,
-        "message": termination.message,
-        "next": termination.next,
-    }
-
-
-def exit_code(manifest: Mapping[str, Any]) -> ExitCode:
-    """The exit code of an ended run."""
-    kind = TerminationKind(manifest["termination"]["kind"])
-    rows = manifest["ledger"]
-    if rows["failed"] and manifest["totals"]["retries"].get(FailureKind.DEFECT.value):
-        return ExitCode.DEFECT
-    if kind is TerminationKind.COMPLETE and rows["ok"] < rows["rows"]:
-        return ExitCode.ROWS_NOT_OK
-    return EXIT_CODES[kind]
 
 
 def _projected(job: Mapping[str, Any], key: str) -> Any:

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from rowmill.schemas.attempt import Spent
-from rowmill.schemas.manifest import WITHOUT_LEDGER, Termination
+from rowmill.schemas.manifest import WITHOUT_LEDGER, Manifest, SplitStanding, Termination
 from rowmill.schemas.price import Cost, parse_amount
 from rowmill.schemas.row import Row, Shard, Unreadable
 from rowmill.tasks.forecast.accuracy import read_forecast
@@ -92,7 +92,7 @@ class _Opening:
         if options.fresh and (aside := output.set_aside(plan.run_id)) is not None:
             log.info("the earlier results were moved to %s", aside)
             forget_part(output)
-        before = output.manifest() or {}
+        before = output.manifest() or Manifest()
         told = plan.job.model_copy(update={"output": plan.address})
         builder = ManifestBuilder(
             told, plan.models, plan.run_id, plan.fingerprint, dict(plan.fingerprint_keys), self._clock, before
@@ -100,7 +100,7 @@ class _Opening:
         builder.json_text_fields = [
             {"field": field.pointer, "reason": field.reason} for field in plan.validator.shape.json_text_fields
         ]
-        builder.split = {"parts": []} if options.merges else None
+        builder.split = SplitStanding() if options.merges else None
         builder.refuse_another_job(str(output.root))
         if plan.labelling is not None:
             keep(plan.labelling, output.root)
@@ -110,7 +110,7 @@ class _Opening:
         if options.fresh_part is not None:
             output.set_part_aside(options.fresh_part, plan.run_id)
         parts = output.parts()
-        if before.get("version") == WITHOUT_LEDGER:
+        if before.version == WITHOUT_LEDGER:
             ledger.begin(_spent_before_the_ledger(before, parts))
         standing_rows = sum(footer.shard.rows for footer in parts.values())
         builder.input_files = input_state(plan.files)
@@ -301,9 +301,8 @@ def _rows_of(plan: RunPlan, shard: Shard) -> Iterator[Row | Unreadable]:
     return shard_rows(shard, list(plan.files), plan.job.id, plan.job.limits.max_line_bytes)
 
 
-def _spent_before_the_ledger(before: Mapping[str, object], parts: Mapping[int, Footer]) -> Spent:
+def _spent_before_the_ledger(before: Manifest, parts: Mapping[int, Footer]) -> Spent:
     """What an output of a version without a ledger has cost, its open segments left out."""
-    beside = before.get("beside")
-    former = beside.get("former_cost_usd", "0") if isinstance(beside, dict) else "0"
+    former = before.beside.former_cost_usd
     rows = sum((tally_of(footer).spent for footer in parts.values()), Spent())
-    return rows + Spent(cost=Cost(parse_amount(str(former))))
+    return rows + Spent(cost=Cost(parse_amount(former if isinstance(former, str) else "0")))

@@ -6,8 +6,8 @@ import math
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
-from rowmill.schemas.manifest import Tally
 from rowmill.schemas.outcome import Outcome
+from rowmill.schemas.tally import Tally
 from rowmill.tasks.run.expectation import Expectation
 from rowmill.tasks.run.trend import Trend
 

@@ -6,13 +6,12 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from rowmill.schemas.attempt import Spent
 from rowmill.schemas.catalogue import Model
 from rowmill.schemas.errors import StorageError
 from rowmill.schemas.job import Job
-from rowmill.schemas.manifest import OUT_OF_MONEY, Termination, TerminationKind
+from rowmill.schemas.manifest import OUT_OF_MONEY, Manifest, Termination, TerminationKind
 from rowmill.schemas.row import Shard
 from rowmill.tasks.gateway.admission.deadline import ended_waiting
 from rowmill.tasks.gateway.admission.gate import Gate
@@ -48,7 +47,7 @@ class FinishedRun:
     def __init__(self, plan: RunPlan, clock: Clock, manifest_builder: ManifestBuilder) -> None:
         self.plan, self.clock, self.manifest_builder = plan, clock, manifest_builder
         self.progress = Progress(started_at=clock.now())
-        self.manifest: dict[str, Any] | None = None
+        self.manifest: Manifest | None = None
 
     @property
     def job(self) -> Job:
@@ -58,9 +57,9 @@ class FinishedRun:
     def model(self) -> Model:
         return self.plan.model
 
-    def close(self) -> dict[str, Any]:
+    def close(self) -> Manifest:
         """The manifest as it stands."""
-        self.manifest = dict(self.manifest_builder.before)
+        self.manifest = self.manifest_builder.before
         return self.manifest
 
 
@@ -95,7 +94,7 @@ class OpenRun:
         self.progress, self.gate, self.background = progress, gate, background
         self.open_shards = open_shards
         self.interrupted = False
-        self.manifest: dict[str, Any] | None = None
+        self.manifest: Manifest | None = None
         self._output, self._survey, self._surveyor = output, survey, surveyor
         self._context, self._shard_run, self._settling = context, shard_run, settling
         self._watch, self._canary, self._rng = watch, canary, rng
@@ -299,7 +298,7 @@ class OpenRun:
         assert ledger is not None
         return ledger.spent + self._shard_run.sent
 
-    def close(self) -> dict[str, Any]:
+    def close(self) -> Manifest:
         """The manifest of the ended run, written. Never raises for a full disk: the termination tells it."""
         complete = self._is_complete()
         builder, tallies = self.manifest_builder, self._shard_run.tallies
@@ -332,7 +331,7 @@ class OpenRun:
         shards = {shard.number for shard in self._survey.shards}
         return self._survey.complete and settled == self._survey.rows and shards <= self._standing
 
-    def write_manifest(self, termination: Termination | None) -> dict[str, Any]:
+    def write_manifest(self, termination: Termination | None) -> Manifest:
         """Write run.json as it is now; without a termination the run lives. Raises StorageError."""
         manifest = self.manifest_builder.manifest(self._shard_run.tallies, self._survey, termination, self.sent)
         self._output.write_manifest(manifest)

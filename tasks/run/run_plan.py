@@ -11,7 +11,6 @@ from pathlib import Path
 
 from rowmill.schemas.catalogue import Model, find_model, in_sandbox
 from rowmill.schemas.job import Job
-from rowmill.schemas.manifest import TerminationKind
 from rowmill.tasks.answers.validator import Validator
 from rowmill.tasks.fields.grading import Grader
 from rowmill.tasks.gateway.credentials import Gateway
@@ -102,8 +101,8 @@ def take_rows(job: Job, *, anew: bool = False, keeps: bool = False) -> None:
         return
     if root.is_dir():
         refuse_in_use(root)
-    termination = (read_manifest(root) or {}).get("termination") or {}
-    take_input(job, root, anew=anew or termination.get("kind") == TerminationKind.COMPLETE)
+    before = read_manifest(root)
+    take_input(job, root, anew=anew or (before is not None and before.is_complete))
 
 
 def plan_run(job: Job, options: Options, gateway: Gateway, *, clock: Clock, address: str | None = None) -> RunPlan:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import msgspec
 import pyarrow as pa
@@ -12,7 +11,7 @@ import pyarrow as pa
 from rowmill.schemas.attempt import Spent
 from rowmill.schemas.errors import RowmillError, StorageError
 from rowmill.schemas.history import KILLED, RunRecord
-from rowmill.schemas.manifest import TerminationKind, is_sandbox
+from rowmill.schemas.manifest import Manifest, TerminationKind, asks_sandbox
 from rowmill.tasks.output.folder import Output
 from rowmill.tasks.output.history import HISTORY, append_history, read_history
 from rowmill.tasks.output.results_frame import result_parts
@@ -25,27 +24,27 @@ log = logging.getLogger("rowmill")
 
 
 def record_run(
-    output: Output, options: Options, manifest: Mapping[str, Any], *, sent: Spent, before: Spent, in_haste: bool
+    output: Output, options: Options, manifest: Manifest, *, sent: Spent, before: Spent, in_haste: bool
 ) -> None:
     """Enter a run that has ended; `sent` and `before` are what was sent for its output until now and until it began.
 
     Where nobody waits (`in_haste`) its rows are counted by the next run, as those of a killed run are. A history that
     cannot be written is a warning and no more.
     """
-    termination, job = manifest["termination"], manifest["fingerprint"]
+    end, job = manifest.end, manifest.fingerprint
     record = RunRecord(
-        run_id=manifest["run_id"],
-        name=manifest["name"],
-        model=manifest["model"],
-        started_at=manifest["started_at"],
-        ended_at=manifest["updated_at"],
-        kind=termination["kind"],
-        code=termination["code"],
-        fingerprint=job["hash"],
-        keys=dict(job["keys"]),
-        sandbox=is_sandbox(manifest),
+        run_id=manifest.run_id,
+        name=manifest.name,
+        model=manifest.model,
+        started_at=manifest.started_at,
+        ended_at=manifest.updated_at,
+        kind=end.kind.value,
+        code=end.code,
+        fingerprint=job.hash,
+        keys=dict(job.keys),
+        sandbox=manifest.is_sandbox,
         drawn=_drawn(options),
-        ledger=manifest["ledger"],
+        ledger=manifest.ledger.by_name(),
         sent=sent_of(sent),
         **own_costs(sent, before),
     )
@@ -85,9 +84,9 @@ def record_idle(output: Output, plan: RunPlan, builder: ManifestBuilder) -> None
         kind=TerminationKind.COMPLETE.value,
         fingerprint=plan.fingerprint,
         keys=dict(plan.fingerprint_keys),
-        sandbox=is_sandbox({"fingerprint": {"keys": plan.fingerprint_keys}}),
+        sandbox=asks_sandbox(plan.fingerprint_keys),
         drawn=_drawn(plan.options),
-        ledger=builder.before.get("ledger") or {},
+        ledger=builder.before.ledger.by_name(),
         sent=history[-1].sent if history else None,
         shares={},
     )
@@ -108,11 +107,11 @@ def _was_idle_that_day(history: Sequence[RunRecord], record: RunRecord) -> bool:
 def record_killed(output: Output) -> None:
     """Enter the run before this one, where it was killed before it could do so itself."""
     try:
-        manifest, history = output.manifest() or {}, read_history(output.root / HISTORY)
-        if manifest.get("state") != "running" or manifest["run_id"] in {one.run_id for one in history}:
+        manifest, history = output.manifest(), read_history(output.root / HISTORY)
+        if manifest is None or manifest.state != "running" or manifest.run_id in {one.run_id for one in history}:
             return
         record = unended_record(output.root, manifest, history, KILLED)
-    except (RowmillError, LookupError, TypeError, ValueError, AttributeError) as error:
+    except (RowmillError, ValueError) as error:
         log.warning("the run before this one could not be entered in the history: %s", error)
         return
     _append(output, [record])

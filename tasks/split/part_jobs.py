@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from rowmill.schemas.errors import JobError, OutputError
 from rowmill.schemas.job import Job, Query
-from rowmill.schemas.manifest import is_sandbox
+from rowmill.schemas.manifest import Manifest
 from rowmill.schemas.part_of import PartOf
 from rowmill.tasks.input.divide import Extent, divide
 from rowmill.tasks.input.listing import job_files
@@ -59,16 +59,16 @@ def refuse_other_parts(split: Split) -> None:
         _refuse_another_job(split.whole, manifest, part_output(split.output, number))
 
 
-def _begun(split: Split) -> dict[int, dict[str, Any]]:
+def _begun(split: Split) -> dict[int, Manifest]:
     """The manifests of the parts that have been run, by number."""
     numbers = range(1, len(split.extents) + 1)
     found = {number: part_manifest(split.output, number) for number in numbers}
     return {number: manifest for number, manifest in found.items() if manifest is not None}
 
 
-def _refuse_another_job(job: Job, manifest: dict[str, Any], where: str) -> None:
-    _, keys = job_fingerprint(in_begun_order(job, manifest), sandbox=is_sandbox(manifest))
-    had = (manifest.get("fingerprint") or {}).get("keys") or {}
+def _refuse_another_job(job: Job, manifest: Manifest, where: str) -> None:
+    _, keys = job_fingerprint(in_begun_order(job, manifest), sandbox=manifest.is_sandbox)
+    had = manifest.fingerprint.keys
     if changed := [key for key in sorted({*had, *keys}) if had.get(key) != keys.get(key)]:
         raise OutputError(
             f"this part was run with another job (changed: {', '.join(changed)})",

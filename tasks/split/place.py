@@ -10,10 +10,11 @@ import yaml
 
 from rowmill.schemas.errors import DamageError, OutputError
 from rowmill.schemas.job import Job
+from rowmill.schemas.manifest import Manifest
 from rowmill.schemas.part_of import InputPlace
 from rowmill.tasks.input.divide import Extent
 from rowmill.tasks.output.bucket.objects import Objects
-from rowmill.tasks.output.folder import MANIFEST, PARTS, SPLIT, read_manifest, write_file
+from rowmill.tasks.output.folder import MANIFEST, PARTS, SPLIT, manifest_in, read_manifest, write_file
 from rowmill.tasks.output.location import in_bucket
 from rowmill.tasks.system.durable import private_folder
 
@@ -82,18 +83,18 @@ def _decoded(kind: Any, told: Any) -> Any:
     return kind.model_validate(told)
 
 
-def part_manifest(output: str, number: int) -> dict[str, Any] | None:
+def part_manifest(output: str, number: int) -> Manifest | None:
     """run.json of a part, None where it was never run. Raises DamageError, OutputError."""
     where = part_output(output, number)
     if not in_bucket(where):
         return read_manifest(Path(where))
     try:
-        told: dict[str, Any] = msgspec.json.decode(Objects(where).get(MANIFEST), type=dict[str, Any])
+        content = Objects(where).get(MANIFEST)
     except FileNotFoundError:
         return None
-    except (OSError, msgspec.MsgspecError) as error:
+    except OSError as error:
         raise DamageError(f"cannot be read: {error}", where=f"{where}/{MANIFEST}", hint="run the part again") from None
-    return told
+    return manifest_in(content, f"{where}/{MANIFEST}")
 
 
 def write_split(split: Split) -> None:

@@ -74,7 +74,7 @@ def begun_with(output: Path) -> int | None:
     manifest = read_manifest(output)
     if manifest is None:
         return None
-    told = (manifest.get("job") or {}).get("rows_per_call", 1)
+    told = manifest.job.get("rows_per_call", 1)
     return told if isinstance(told, int) else 1
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -13,7 +13,6 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from rowmill.schemas.label import Label
-from rowmill.schemas.manifest import is_sandbox
 from rowmill.tasks.labelling.review_sheet import ReviewSheet
 from rowmill.tasks.output.flat_columns import FlatColumn
 from rowmill.tasks.output.folder import manifest_of
@@ -36,7 +35,7 @@ class ViewedOutput:
     def __init__(self, root: Path) -> None:
         """Raises OutputError where there is no run, DamageError."""
         self.root = root
-        self.manifest: Mapping[str, Any] = manifest_of(root)
+        self.manifest = manifest_of(root)
         self._prompts = Prompts(self.manifest, root)
         self._table = ResultsTable(root / "results")
         self._positions: OrderedDict[Query, Positions] = OrderedDict()
@@ -124,22 +123,22 @@ class ViewedOutput:
 
     def review_sheet(self) -> ReviewSheet | None:
         """Where people's labels are written; None for an output of another kind, or whose labels are not known."""
-        label = (self.manifest.get("job") or {}).get("label")
+        label = self.manifest.job.get("label")
         if not isinstance(label, dict) or not label.get("labels"):
             return None
         return ReviewSheet(self.root, Label.model_validate(label))
 
     def about(self) -> dict[str, Any]:
         """What the page's head tells."""
-        manifest = self.manifest
-        label = (manifest.get("job") or {}).get("label")
+        manifest, told = self.manifest, self.manifest.as_dict()
+        label = manifest.job.get("label")
         return {
-            "path": str(self.root), "name": manifest["name"], "model": manifest["model"],
-            "run_id": manifest["run_id"], "sandbox": is_sandbox(manifest), "state": manifest["state"],
-            "termination": manifest["termination"], "ledger": manifest["ledger"], "totals": manifest["totals"],
+            "path": str(self.root), "name": manifest.name, "model": manifest.model,
+            "run_id": manifest.run_id, "sandbox": manifest.is_sandbox, "state": manifest.state,
+            "termination": told["termination"], "ledger": told["ledger"], "totals": told["totals"],
             "columns": [{"name": name, "kind": str(column.type)} for name, column in self.table.columns.items()],
             "labels": None if label is None else [_label_name(one) for one in label.get("labels") or ()],
-            "evidence": manifest.get("evidence"),
+            "evidence": told.get("evidence"),
             "multi": bool(label and label.get("multi")),
         }  # fmt: skip
 

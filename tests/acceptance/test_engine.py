@@ -322,7 +322,7 @@ async def test_a_wait_for_the_spend_limit_holds_no_worker(bench, sandboxes, clus
     with ThreadPoolExecutor(1) as pool:
         meddling = pool.submit(meddle)
         async with opened(load_job(told), Options(), Gateway(sandbox.base_url, KEY), clock=clock) as run:
-            manifest = await carry_out(run)
+            manifest = (await carry_out(run)).as_dict()
         meddling.result()
     met, held, probed = refused
     assert held == []

@@ -9,9 +9,9 @@ from typing import Any
 
 from rowmill.flows.orchestration.opening import opened
 from rowmill.flows.orchestration.pipeline import carry_out
+from rowmill.schemas.manifest import Manifest
 from rowmill.tasks.gateway.credentials import Gateway as Access
 from rowmill.tasks.job.job_file import load_job
-from rowmill.tasks.run.manifest_builder import exit_code
 from rowmill.tasks.run.run_plan import Options
 from rowmill.tasks.system.clock import Clock
 from tests.acceptance.test_nights import NightClock
@@ -68,7 +68,7 @@ class Fortnight:
         self.clock = DateClock(f"2030-01-{self.day:02}T01:00+00:00")
         before = len(self.gateway.asks)
 
-        async def run() -> dict[str, Any]:
+        async def run() -> Manifest:
             told = load_job(self.bench.folder / job)
             access = Access(self.gateway.url, KEY)
             async with opened(told, Options(**options), access, clock=self.clock, seed=self.day) as opened_run:
@@ -76,7 +76,7 @@ class Fortnight:
 
         told = asyncio.run(run())
         self.told = told
-        return told["termination"]["kind"], len(self.gateway.asks) - before
+        return told.kind, len(self.gateway.asks) - before
 
 
 def test_a_fortnight(bench: Bench) -> None:
@@ -94,7 +94,7 @@ def test_a_fortnight(bench: Bench) -> None:
         # Somebody has made a schema that no answer meets, for an output of its own; next night it is mended.
         bench.job("other.yaml", **{**JOB, "schema": IMPOSSIBLE}, output="out/other")
         kind, calls = nights.night("other.yaml")
-        assert (kind, exit_code(nights.told)) == ("quality", 3)
+        assert (kind, nights.told.exit_code) == ("quality", 3)
         # Of 240: every row that was taken up has had a call before the first of them is given up.
         assert calls < 160
         bench.job("other.yaml", **JOB, output="out/other")
@@ -102,14 +102,14 @@ def test_a_fortnight(bench: Bench) -> None:
 
         # The model behind the name changes: 20 rows are asked twice and nothing new. It is changed back.
         assert nights.night(mood="changed") == ("drift", 40)
-        assert exit_code(nights.told) == 3
-        waiting = nights.told["ledger"]["not_attempted"]
+        assert nights.told.exit_code == 3
+        waiting = nights.told.ledger.not_attempted
         assert waiting == 60
         assert nights.night() == ("complete", 20 + waiting + A_NIGHT)
 
         # The provider is down; next night it is up.
         kind, _ = nights.night(mood="down")
-        assert (kind, exit_code(nights.told)) == ("outage", 6)
+        assert (kind, nights.told.exit_code) == ("outage", 6)
         assert nights.night() == ("complete", 20 + 2 * A_NIGHT)
 
         # Another job has spent the day's money: nothing is sent. Next night there is new money.
@@ -117,11 +117,15 @@ def test_a_fortnight(bench: Bench) -> None:
         bench.job("large.yaml", **{**JOB, "input": "large.jsonl"}, output="out/large")
         spent_before = money(gateway.books()["billed_usd"])
         kind, _ = nights.night("large.yaml")
-        assert (kind, exit_code(nights.told), nights.told["termination"]["code"]) == ("budget", 4, "daily_budget")
+        assert (kind, nights.told.exit_code, nights.told.end.code) == (
+            "budget",
+            4,
+            "daily_budget",
+        )
         kind, calls = nights.night(grows=False)
-        assert (kind, nights.told["termination"]["code"]) == ("budget", "daily_budget")
+        assert (kind, nights.told.end.code) == ("budget", "daily_budget")
         assert money(gateway.books()["billed_usd"]) - spent_before <= money("0.3")
-        missed = nights.told["ledger"]["not_attempted"]
+        missed = nights.told.ledger.not_attempted
         assert nights.night()[0] == "complete"
         assert missed > 0
 
@@ -138,7 +142,7 @@ def test_a_fortnight(bench: Bench) -> None:
 
         # Five in the morning becomes six in the middle of a call.
         kind, calls = nights.night(mood="at six")
-        assert (kind, exit_code(nights.told)) == ("deadline", 130)
+        assert (kind, nights.told.exit_code) == ("deadline", 130)
         assert calls <= 4
         assert nights.night()[0] == "complete"
 

@@ -11,9 +11,9 @@ import pytest
 
 from rowmill.flows.orchestration.opening import opened
 from rowmill.flows.orchestration.pipeline import carry_out
+from rowmill.schemas.manifest import Manifest
 from rowmill.tasks.gateway.credentials import Gateway as Access
 from rowmill.tasks.job.job_file import load_job
-from rowmill.tasks.run.manifest_builder import exit_code
 from rowmill.tasks.run.run_plan import Options
 from rowmill.tasks.system.clock import Clock
 from tests.acceptance.test_run import direct, numbered
@@ -112,7 +112,7 @@ class NightClock(Clock):
         await super().sleep(0)
 
 
-async def run_at(bench: Bench, url: str, clock: Clock, **options: Any) -> dict[str, Any]:
+async def run_at(bench: Bench, url: str, clock: Clock, **options: Any) -> Manifest:
     """A run whose time is this clock's."""
     job = load_job(bench.folder / "job.yaml")
     async with opened(job, Options(**options), Access(url, KEY), clock=clock, seed=1) as run:
@@ -132,14 +132,14 @@ async def test_a_deadline_ends_the_run_and_the_next_night_goes_on(bench: Bench) 
         bench.rows(numbered(60))
         bench.job(id="id", schema=PERSON, limits={"concurrency": 4}, stop_at="06:00", time_zone="Europe/Berlin")
         told = await run_at(bench, gateway.url, clock)
-        assert told["termination"]["kind"] == "deadline"
-        assert exit_code(told) == 130
-        assert told["deadline"] == "2026-11-26T05:00:00.000+00:00"
-        assert 20 < told["ledger"]["ok"] == len(gateway.asks) <= 20 + 4
+        assert told.kind == "deadline"
+        assert told.exit_code == 130
+        assert told.deadline == "2026-11-26T05:00:00.000+00:00"
+        assert 20 < told.ledger.ok == len(gateway.asks) <= 20 + 4
         # Begun after 06:00, it has until tomorrow.
         told = await run_at(bench, gateway.url, NightClock("2026-11-26T06:00:01+01:00"))
-        assert told["termination"]["kind"] == "complete"
-        assert told["deadline"] == "2026-11-27T05:00:00.000+00:00"
+        assert told.kind == "complete"
+        assert told.deadline == "2026-11-27T05:00:00.000+00:00"
         assert len(gateway.asks) == 60
         assert_books(bench, gateway, exact=True)
 
@@ -150,10 +150,10 @@ async def test_waiting_for_a_spend_limit_ends_at_the_deadline(bench: Bench, sand
     bench.rows(numbered(5))
     bench.job(id="id", on_spend_limit="wait", max_hours=2.5)
     told = await run_at(bench, sandbox.base_url, NightClock("2026-11-26T02:10+01:00"))
-    assert (told["termination"]["kind"], told["termination"]["code"]) == ("deadline", "spend_limit")
+    assert (told.kind, told.end.code) == ("deadline", "spend_limit")
     # At the start and at two turns of the hour.
     assert sandbox.books()["calls"] == 3
-    assert told["ledger"]["not_attempted"] == 5
+    assert told.ledger.not_attempted == 5
 
 
 async def test_a_retry_is_not_sent_after_the_deadline(bench: Bench) -> None:
@@ -168,9 +168,9 @@ async def test_a_retry_is_not_sent_after_the_deadline(bench: Bench) -> None:
         bench.rows(numbered(1))
         bench.job(id="id", schema=PERSON, stop_at="06:00", time_zone="UTC")
         told = await run_at(bench, gateway.url, clock)
-        assert told["termination"]["kind"] == "deadline"
+        assert told.kind == "deadline"
         assert len(gateway.asks) == 1
-        assert told["ledger"]["not_attempted"] == 1
+        assert told.ledger.not_attempted == 1
         assert_books(bench, gateway, exact=True)
 
 

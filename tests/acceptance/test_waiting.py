@@ -43,7 +43,7 @@ class SkippingClock(Clock):
 async def run_in_process(bench: Bench, sandbox: Running, clock: SkippingClock) -> dict[str, Any]:
     job = load_job(bench.folder / "job.yaml")
     async with opened(job, Options(), Gateway(sandbox.base_url, KEY), clock=clock, seed=1) as session:
-        return await carry_out(session)
+        return (await carry_out(session)).as_dict()
 
 
 async def test_it_goes_on_by_itself_when_the_limit_turns(bench, sandboxes):

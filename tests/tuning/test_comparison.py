@@ -15,6 +15,7 @@ from rowmill.flows.text.tuning import verdict
 from rowmill.flows.tune import artifact_text
 from rowmill.schemas.errors import DamageError
 from rowmill.schemas.job import Limits
+from rowmill.schemas.manifest import Manifest, RowLedger, Totals
 from rowmill.schemas.tuning import OWN, ComparedPlan, PlanState, Tuning
 from rowmill.tasks.tuning.pace import hours_per_million_rows
 
@@ -57,12 +58,12 @@ def test_what_the_marked_plan_saves_is_told_against_the_job_itself() -> None:
 
 def test_hours_are_those_of_the_limit_that_binds() -> None:
     """A million rows of two calls at 600 a minute take 55.6 hours; tokens bind where they take longer."""
-    totals = {"calls": 200, "input_tokens": 80_000, "output_tokens": 10_000, "thought_tokens": 10_000}
-    told = {"ledger": {"rows": 150, "not_attempted": 50}, "totals": totals}
+    totals = Totals(calls=200, input_tokens=80_000, output_tokens=10_000, thought_tokens=10_000)
+    told = Manifest(ledger=RowLedger(150, not_attempted=50), totals=totals)
     assert hours_per_million_rows(Limits(rpm=600), told) == pytest.approx(2_000_000 / 600 / 60)
     assert hours_per_million_rows(Limits(rpm=600, tpm=100_000), told) == pytest.approx(1e9 / 100_000 / 60)
     assert hours_per_million_rows(Limits(), told) is None
-    assert hours_per_million_rows(Limits(rpm=600), {}) is None
+    assert hours_per_million_rows(Limits(rpm=600), Manifest()) is None
 
 
 def test_the_page_shows_every_plan_and_no_hostile_name_gets_out(tmp_path) -> None:
