@@ -64,8 +64,9 @@ def conclude_fields(
     parts, tree = result_parts(context.output.results), field_tree(plan.validator.shape)
     quality = manifest_builder.quality = field_quality(parts, job, tree)
     if job.has_votes and job.votes is not None and not in_haste:
-        # What the schema adds to each prompt is nothing to read.
-        texts = texts_of(job.model_copy(update={"output_schema": None}), plan.model, shards, context.rows_of)
+        # What the schema and the quotes add to each prompt is nothing to read.
+        plain = job.model_copy(update={"output_schema": None, "evidence": False})
+        texts = texts_of(plain, plan.model, shards, context.rows_of)
         path = context.output.results.parent / REVIEW
         write_field_review(path, job.votes, parts, texts, plan.validator, tree)
     if (gold := quality.rows["gold"]) is not None and gold["malformed"]:

@@ -306,13 +306,16 @@ class OpenRun:
             if complete:
                 close_output(self._context, tallies, builder, rows=self._survey.rows, sent=self.sent)
             halted = self.gate.termination or (PILOT_ENDED if self.options.rows is not None else None)
-            shards = {shard.number: shard for shard in self._survey.shards}
-            in_haste = self.interrupted and not complete
-            if self.plan.labelling is not None:
-                conclude_labelling(self.plan, self._context, shards, builder, in_haste=in_haste)
-            conclude_fields(self.plan, self._context, shards, builder, in_haste=in_haste)
-            conclude_quote(self.plan, self._context, builder)
-            self.manifest = self.write_manifest(builder.ended(halted, complete=complete))
+            termination = builder.ended(halted, complete=complete)
+            try:
+                self._conclude(in_haste=self.interrupted and not complete)
+            except StorageError:
+                raise
+            except Exception:
+                # The books are told, whatever keeps us from judging the answers.
+                self.write_manifest(termination)
+                raise
+            self.manifest = self.write_manifest(termination)
             record_run(
                 self._output,
                 self.options,
@@ -324,6 +327,15 @@ class OpenRun:
         except StorageError as error:
             self.manifest = builder.manifest(tallies, self._survey, refused_storage(error), self.sent)
         return self.manifest
+
+    def _conclude(self, *, in_haste: bool) -> None:
+        """How good the answers are, and what people are to look at. Raises StorageError."""
+        plan, context, builder = self.plan, self._context, self.manifest_builder
+        shards = {shard.number: shard for shard in self._survey.shards}
+        if plan.labelling is not None:
+            conclude_labelling(plan, context, shards, builder, in_haste=in_haste)
+        conclude_fields(plan, context, shards, builder, in_haste=in_haste)
+        conclude_quote(plan, context, builder)
 
     def _is_complete(self) -> bool:
         """Whether every row of the input stands in a part."""

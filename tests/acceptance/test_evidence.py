@@ -422,3 +422,20 @@ def test_the_cost_of_quotes_is_forecast(bench):
     assert outputs[0] + 50 * 20 < outputs[1] < outputs[2] - 50 * 100
     assert not any("quotes add" in note for note in told["plain"]["notes"])
     assert any("quotes add about" in note and "per 1,000 rows" in note for note in told["all"]["notes"])
+
+
+def test_votes_on_fields_with_quotes_end_as_any_run_does(bench, gateways):
+    """Named evidence and votes go together to the end: the sheet for review shows the row's own text alone."""
+
+    def divided(ask: Ask) -> Reply:
+        output = {"who": f"Ada {ask.seen}"}
+        return Reply(text=json.dumps({"output": output, "evidence": [{"field": "/who", "quote": "Ada Lovelace"}]}))
+
+    gateway = gateways(divided)
+    bench.rows(bodies("[r]", "[r]"))
+    bench.job(**{**ASKED, "evidence": ["who"]}, votes=2)
+    ended = direct(bench, gateway.url)
+    assert ended.code in (0, 3), ended.err
+    assert ended.manifest["termination"]["kind"] == "complete"
+    lines = [json.loads(line) for line in (bench.folder / "out/review.jsonl").read_text().splitlines()]
+    assert [line["text"] for line in lines] == [f"Read: {BODY.format(n=n, how='[r]')}" for n in range(2)]
