@@ -307,8 +307,9 @@ class OpenRun:
                 close_output(self._context, tallies, builder, rows=self._survey.rows, sent=self.sent)
             halted = self.gate.termination or (PILOT_ENDED if self.options.rows is not None else None)
             termination = builder.ended(halted, complete=complete)
+            in_haste = self.interrupted and not complete
             try:
-                self._conclude(in_haste=self.interrupted and not complete)
+                self._conclude(in_haste=in_haste)
             except StorageError:
                 raise
             except Exception:
