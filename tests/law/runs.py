@@ -39,7 +39,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 CATALOGUE = ROOT / "schemas" / "catalogue.toml"
 # Seconds of a run's time in one second of the machine's: fewer where a lease between processes has to stand the
 # machine's delays.
-HASTE, HASTE_IN_BUCKETS, HASTE_ON_CLUSTERS = 50.0, 20.0, 10.0
+HASTE, HASTE_IN_BUCKETS, HASTE_ON_CLUSTERS = 50.0, 10.0, 10.0
 HUNG_S = 30.0
 CLUSTER_KEY = "sk-law-cluster-0"
 PICO = 10**12

@@ -241,12 +241,16 @@ class World:
         except TimeoutError:
             raise Broken("every call ends", f"calls of run {ended.pid} are open long after its end") from None
         self.gateway.lie_in_wait(None)
+        is_lost = "the hold on this output was lost" in ended.err
         if ambush is not None and ambush.sprung and ambush.number == signal.SIGKILL:
-            self._mourn(ambush, ended.pid)
-        self._no_defect(ended)
+            self._mourn(ambush.victim, ended.pid)
+        elif is_lost:
+            # The machine was too busy to renew the hold in its short seconds: as good as killed.
+            self._mourn(ended.pid, ended.pid)
+        self._no_defect(ended, is_lost=is_lost)
         self._cap_holds(before)
         self._nothing_paid_twice()
-        if ended.was_killed:
+        if ended.was_killed or is_lost:
             return
         told = self.place.manifest()
         stopped = ambush is not None and ambush.sprung
@@ -258,6 +262,8 @@ class World:
         self._answers_are_their_own(found)
         self._books_agree(told)
         self._calls_are_told(told)
+        # A machine that is too busy may be late for a lease.
+        stopped = stopped or told["termination"]["code"] == "lease"
         self._ends_as_it_should(ended, stopped=stopped, retries=retries)
         if ended.code in COMPLETE and limit is None:
             self._answered_rows_are_ok(found)
@@ -324,10 +330,10 @@ class World:
 
     # The law.
 
-    def _no_defect(self, ended: runs.Ended) -> None:
+    def _no_defect(self, ended: runs.Ended, *, is_lost: bool) -> None:
         if "Traceback" in ended.err or (not ended.was_killed and ended.code not in CODES):
             raise Broken("no defect", f"exit {ended.code}: {ended.err}")
-        if ended.code in (2, 5):
+        if ended.code in (2, 5) and not is_lost:
             raise Broken("nothing to refuse", f"exit {ended.code}: {ended.err}")
 
     def _cap_holds(self, before: int) -> None:
@@ -338,9 +344,9 @@ class World:
         if billed > max(cap + self._unheard, before):
             raise Broken("the cap holds", f"cap {usd(cap)}, billed before {usd(before)}, now {usd(billed)}")
 
-    def _mourn(self, ambush: Ambush, run: int) -> None:
+    def _mourn(self, victim: int, run: int) -> None:
         """What was killed had at most so many calls in flight as its concurrency: so many may be paid again."""
-        calls = [call for call in self.gateway.calls if call.run == run and ambush.victim in (run, call.process)]
+        calls = [call for call in self.gateway.calls if call.run == run and victim in (run, call.process)]
         rows = self.setting.concurrency * self.setting.packed
         last = calls[-2 * rows :]
         self._cut_off.setdefault(run, set()).update(call.number for call in last)
