@@ -14,7 +14,8 @@ from typing import Any
 
 from rowmill.flows.commands.arguments import kind_or_job, parser
 from rowmill.flows.text.log_lines import LogFormatter
-from rowmill.schemas.errors import ExitCode, RowmillError
+from rowmill.schemas.errors import ExitCode, RowmillError, StorageError
+from rowmill.tasks.system.durable import hint_of
 
 # Rows make many short-lived objects and no cycles: collecting after every 700 took a fifth of a run.
 COLLECT_AFTER = 50_000
@@ -57,6 +58,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(ExitCode.INTERRUPTED)
     except BrokenPipeError:
         return int(ExitCode.OK)
+    except OSError as error:
+        if error.filename is None or (hint := hint_of(error)) is None:
+            raise
+        # A file or a folder that this machine does not give: no defect, wherever it was met.
+        print(
+            f"rowmill: {StorageError(str(error.strerror), where=os.fsdecode(error.filename), hint=hint)}",
+            file=sys.stderr,
+        )
+        return int(ExitCode.REFUSED)
 
 
 def _set_prefect_defaults() -> None:

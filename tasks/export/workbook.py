@@ -40,8 +40,14 @@ def write_xlsx(path: Path, table: Table) -> tuple[int, int]:
         ) from None
     if len(table.schema) > COLUMNS_MOST:
         raise _too_large(path, f"{len(table.schema):,} columns, and a sheet holds {COLUMNS_MOST:,}")
-    book = Workbook(write_only=True)
-    sheet = book.create_sheet("results")
+    with published(path, "the export") as file:
+        book = Workbook(write_only=True)
+        counts = _fill(book.create_sheet("results"), path, table)
+        book.save(file)
+    return counts
+
+
+def _fill(sheet: Any, path: Path, table: Table) -> tuple[int, int]:
     sheet.freeze_panes = "A2"
     cells = _Cells(sheet)
     sheet.append([cells.text(name) for name in table.schema.names])
@@ -51,8 +57,6 @@ def write_xlsx(path: Path, table: Table) -> tuple[int, int]:
         if count >= ROWS_MOST:
             raise _too_large(path, f"more rows than the {ROWS_MOST - 1:,} that a sheet holds")
         sheet.append([cells.cell(value) for value in row])
-    with published(path, "the export") as file:
-        book.save(file)
     return count, cells.cut
 
 

@@ -16,7 +16,14 @@ from rowmill.schemas.manifest import Manifest
 from rowmill.tasks.journal.ledger import LEDGER
 from rowmill.tasks.output.bucket.mirror import Mirror
 from rowmill.tasks.output.part_writer import Footer, read_footer
-from rowmill.tasks.system.durable import PRIVATE_FILE, PRIVATE_FOLDER, private_folder, published, write_hint
+from rowmill.tasks.system.durable import (
+    PRIVATE_FILE,
+    PRIVATE_FOLDER,
+    hint_of,
+    private_folder,
+    published,
+    write_hint,
+)
 from rowmill.tasks.system.process import in_use, this_process
 
 MANIFEST = "run.json"
@@ -248,7 +255,8 @@ def refuse_split(output: Output) -> None:
 def read_manifest(root: Path) -> Manifest | None:
     """run.json of an output, of this version or an older one; None where there is none.
 
-    Raises DamageError where it is no JSON, or holds another kind of value than a manifest does.
+    Raises OutputError where it may not be read; DamageError where it is no JSON, or holds another kind of value than a
+    manifest does.
     """
     path = root / MANIFEST
     try:
@@ -256,7 +264,9 @@ def read_manifest(root: Path) -> Manifest | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise _damaged(str(path), f"cannot be read: {error}") from None
+        raise OutputError(
+            f"cannot be read: {error.strerror}", where=str(path), hint=hint_of(error) or "look after the disk"
+        ) from None
     return manifest_in(content, str(path))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -13,6 +13,7 @@ from rowmill.schemas.errors import StorageError
 
 # Prompts and answers are their owner's; a narrower umask narrows these too.
 PRIVATE_FILE, PRIVATE_FOLDER = 0o600, 0o700
+_REFUSED = "see that you may read and write there, or name another place"
 _HINTS = {
     errno.EMFILE: "raise the limit of open files (ulimit -n), or lower limits.concurrency",
     errno.ENFILE: "this machine has too many open files: close some programs",
@@ -23,12 +24,28 @@ _HINTS = {
     errno.EPERM: "name an output that you may write to",
     errno.ENAMETOOLONG: "name an output with a shorter name",
 }
+_HINTS_OF_PLACES = {
+    errno.EACCES: _REFUSED,
+    errno.EPERM: _REFUSED,
+    errno.EROFS: "name a place on a disk that can be written",
+    errno.ELOOP: "a link there leads to itself",
+    errno.EIO: "look after the disk",
+    errno.ESTALE: "look after the file system that is mounted there",
+    errno.EISDIR: "a folder stands where a file is looked for",
+    errno.ENOTDIR: "a file stands where a folder is looked for",
+}
 
 
 def write_hint(error: OSError) -> str:
     """What to do about a write that was refused: by what refused it."""
     what = _HINTS.get(error.errno or 0, "look after the disk")
     return f"{what}, and run the same command again: what was settled stands"
+
+
+def hint_of(error: OSError) -> str | None:
+    """What to do about a file that the machine refuses, wherever it was met; None where that may be our own fault."""
+    code = error.errno or 0
+    return _HINTS_OF_PLACES.get(code) or _HINTS.get(code)
 
 
 def private_folder(path: Path) -> None:
@@ -47,8 +64,12 @@ def published(path: Path, what: str) -> Iterator[IO[bytes]]:
             os.fsync(file.fileno())
         os.replace(temporary, path)
         sync_folder(path.parent)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):
+            # A disk that is read-only refuses that too, whether or not the file is there.
+            temporary.unlink(missing_ok=True)
+        if not isinstance(error, OSError):
+            raise
         raise StorageError(
             f"{what} cannot be written: {error.strerror or error}",
             where=str(path),

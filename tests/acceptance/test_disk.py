@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from rowmill.flows.cli import main
 from tests.conftest import Bench, assert_balanced
 
 
@@ -37,6 +38,59 @@ def test_a_read_only_output_is_refused(bench: Bench, sandboxes, small_disk: Path
     assert "Read-only file system" in ended.err
     assert len(ended.err.strip().splitlines()) == 1
     assert sandbox.books()["calls"] == 0
+
+
+def test_a_read_only_output_is_read_and_what_would_be_written_is_told(
+    bench: Bench, sandboxes, small_disk: Path, capsys
+) -> None:
+    """What only reads an output works on a read-only disk; what writes there is exit 2 and one line, never a traceback."""
+    sandbox = sandboxes()
+    bench.rows([{"text": "t"}])
+    out, elsewhere = small_disk / "out", bench.folder / "elsewhere"
+    job = str(bench.job(output=str(out)))
+    ended = bench.run(sandbox.base_url, "run", "job.yaml", "--direct", "-q")
+    assert ended.code == 0, ended.err
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    for name in ("csv", "jsonl", "parquet", "xlsx"):
+        assert main(["export", str(out), f"{elsewhere}.{name}"]) == 0
+        assert main(["export", str(out), str(out / f"table.{name}")]) == 2
+        assert f"table.{name}: the export cannot be written: Read-only file system." in told_in_one_line(capsys)
+    assert main(["status", str(out), "--verify"]) == main(["compare", str(out), str(out)]) == 0
+    assert main(["report", str(out)]) == 2
+    assert "report.html cannot be written: Read-only file system." in told_in_one_line(capsys)
+    assert main(["estimate", job]) == 2
+    assert "estimate.json cannot be written: Read-only file system." in told_in_one_line(capsys)
+
+
+def told_in_one_line(capsys) -> str:
+    told = capsys.readouterr().err
+    assert len(told.strip().splitlines()) == 1
+    return told
+
+
+def test_a_file_that_cannot_be_read_is_told_by_its_name(bench: Bench, sandboxes, capsys) -> None:
+    """What the machine does not give of an output is exit 2 and a line that names it, in whatever command."""
+    sandbox = sandboxes()
+    bench.rows([{"text": "t"}])
+    bench.job()
+    assert bench.run(sandbox.base_url, "run", "job.yaml", "--direct", "-q").code == 0
+    out, table = str(bench.folder / "out"), str(bench.folder / "table.csv")
+    capsys.readouterr()
+    for name, commands in (
+        ("ledger.jsonl", [["status", out]]),
+        ("run.json", [["status", out], ["report", out], ["export", out, table], ["compare", out, out]]),
+        ("results/part-000000.parquet", [["status", out], ["report", out], ["export", out, table]]),
+    ):
+        path = bench.folder / "out" / name
+        path.rename(bench.folder / "kept")
+        path.mkdir()
+        for command in commands:
+            assert main(command) == 2, command
+            told = "".join(capsys.readouterr())
+            assert name in told
+            assert "Traceback" not in told
+        path.rmdir()
+        (bench.folder / "kept").rename(path)
 
 
 def fill(place: Path, leave: int) -> Path:

@@ -48,6 +48,20 @@ async def test_no_call_goes_after_the_lease_has_ended():
     assert door.termination.code == "lease"
 
 
+@pytest.mark.parametrize("short_of", ["money", "calls"])
+async def test_a_call_that_waits_for_a_share_ends_with_the_lease(short_of):
+    """A coordinator that was killed gives no more money and no more calls: whoever waits for them ends with the lease."""
+    clock = FakeClock()
+    door = gate(clock, cap=10)
+    door.valid_until = clock.now() + 6.0
+    door.take_quota(4, 0) if short_of == "money" else door.take_quota(0, 10)
+    with pytest.raises(Halted):
+        await asyncio.wait_for(door.enter(0, 1, 5), 1)
+    assert door.termination is not None
+    assert door.termination.code == "lease"
+    assert clock.now() == pytest.approx(1_006.0, abs=0.01)
+
+
 async def test_a_call_that_its_portion_does_not_cover_waits_for_more():
     """A worker at the end of its part of the cap says what it needs, and goes on when it is given that."""
     clock = FakeClock()

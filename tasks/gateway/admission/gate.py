@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from enum import Enum
+from math import inf
 
 from rowmill.schemas.attempt import Failure, FailureKind
 from rowmill.schemas.manifest import Termination
@@ -119,7 +120,7 @@ class Gate:
         # No call goes from that moment of the wall clock on, whatever this machine did until then.
         self.deadline: Deadline | None = None
         # Calls go until then; whoever extends it holds a lease.
-        self.valid_until = float("inf")
+        self.valid_until = inf
         self.termination: Termination | None = None
         self.on_halt: Callable[[], None] = lambda: None
         # Called with a row whose call failed and will be tried again.
@@ -176,6 +177,9 @@ class Gate:
             self._line.leave()
             place.turn.set_result(self._take(place, now))
         moments = [moment for moment in (looks_again, self._line.next_from_rest()) if moment is not None]
+        if place is not None and self.valid_until < inf:
+            # Whoever holds the lease may have been waited for: nothing else would tell that it is gone.
+            moments.append(self.valid_until)
         if moments:
             self._look_again(min(moments), now)
 
