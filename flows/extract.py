@@ -23,11 +23,14 @@ from prefect.settings import PREFECT_API_URL
 from prefect.states import Completed, Failed, Running, Scheduled
 
 from rowmill.flows.commands.report import leave_report
+from rowmill.flows.orchestration.asset import materialize_output
 from rowmill.flows.orchestration.embedded_server import prepare_embedded_server
 from rowmill.flows.orchestration.gateway_access import open_gateway
 from rowmill.flows.orchestration.opening import opened
 from rowmill.flows.orchestration.pipeline import Watch, beside, carry_out
 from rowmill.flows.orchestration.prefect_view import follow_progress, logs_to_prefect, tell_prefect
+from rowmill.flows.orchestration.run_result import run_result
+from rowmill.flows.orchestration.variables import with_variables
 from rowmill.flows.orchestration.waiting import wait_here, wait_message
 from rowmill.flows.text.summary import summary
 from rowmill.schemas.display_text import one_line
@@ -64,7 +67,7 @@ def run_name() -> str:
     return one_line(path.stem if name == Job.model_fields["name"].default else name)
 
 
-@flow(name="rowmill-extract", flow_run_name=run_name, retries=0, persist_result=False)
+@flow(name="rowmill-extract", flow_run_name=run_name, retries=0, persist_result=True, result_serializer="json")
 async def extract(
     job: Job | None = None,
     job_file: str | None = None,
@@ -75,6 +78,7 @@ async def extract(
     require_forecast_under: float | None = None,
     approve_over: float | None = None,
     overrides: dict[str, Any] | None = None,
+    variables: dict[str, str] | None = None,
 ) -> State[dict[str, Any]]:
     """Ask a language model about every row of the job's input; write typed results with the cost of each row.
 
@@ -91,9 +95,12 @@ async def extract(
         require_forecast_under: forecast first, and send nothing where the whole may cost more USD than this
         approve_over: forecast first, and wait until somebody approves a sum where this run may cost more USD than this
         overrides: keys of the job_file to change for this run, dotted: {"max_cost_usd": 5, "limits.rpm": 600}
+        variables: the same from Prefect Variables, read when the run starts: {"max_cost_usd": "nightly_cap_usd"}
     """
     options = Options(limit, fresh, retry_failed, sandbox)
-    return await run_job(job, job_file, options, require_forecast_under, approve_over, overrides=overrides)
+    return await run_job(
+        job, job_file, options, require_forecast_under, approve_over, overrides=overrides, variables=variables
+    )
 
 
 async def run_job(
@@ -104,11 +111,12 @@ async def run_job(
     approve_over: float | None = None,
     *,
     overrides: Mapping[str, Any] | None = None,
+    variables: Mapping[str, str] | None = None,
     labels: bool = False,
 ) -> State[dict[str, Any]]:
     """The body of the flows that run a job."""
     try:
-        asked = job_of(job, job_file, overrides)
+        asked = job_of(job, job_file, await with_variables(overrides, variables))
         if labels:
             refuse_without_labels(asked)
         if require_forecast_under is not None:
@@ -153,7 +161,14 @@ def flow_over(run: Run, watch: Watch | None, *, labels: bool) -> Flow[..., Corou
     """The flow of a run that this process has opened already, and watches."""
 
     # The job is checked already; Prefect would take a `$ref` in its schema for a block of its own.
-    @flow(name=NAMES[labels], flow_run_name=run_name, retries=0, persist_result=False, validate_parameters=False)
+    @flow(
+        name=NAMES[labels],
+        flow_run_name=run_name,
+        retries=0,
+        persist_result=True,
+        result_serializer="json",
+        validate_parameters=False,
+    )
     async def of_an_open_run(
         job: Job, limit: int | None, fresh: bool, retry_failed: str | None, sandbox: bool
     ) -> State[dict[str, Any]]:
@@ -205,6 +220,7 @@ async def carry_out_as_flow(run: Run, watch: Watch | None = None) -> Manifest:
             manifest = await carry_out(run, settle=_settle_as_task, watch=watch, wait=_wait)
         log.info("%s", summary(manifest, job.output, run.progress))
     await tell_prefect(manifest, job.output, run.progress)
+    await materialize_output(manifest, job.output)
     return manifest
 
 
@@ -247,7 +263,7 @@ async def _wait(run: OpenRun, until: float) -> None:
 
 def _state(manifest: Manifest) -> State[dict[str, Any]]:
     """The flow's final state: what ended short of its end fails, naming its kind."""
-    end, told = manifest.end, manifest.as_dict()
+    end, told = manifest.end, run_result(manifest.as_dict())
     message = f"{end.message.rstrip('.')}. {end.next}".removesuffix(". ")
     if not manifest.is_complete:
         name = "".join(word.capitalize() for word in end.kind.value.split("_"))

@@ -12,7 +12,7 @@ from rowmill.schemas.job import Job
 from rowmill.tasks.run.run_plan import Options
 
 
-@flow(name="rowmill-label", flow_run_name=run_name, retries=0, persist_result=False)
+@flow(name="rowmill-label", flow_run_name=run_name, retries=0, persist_result=True, result_serializer="json")
 async def label(
     job: Job | None = None,
     job_file: str | None = None,
@@ -25,6 +25,7 @@ async def label(
     gold_by: str | None = None,
     approve_over: float | None = None,
     overrides: dict[str, Any] | None = None,
+    variables: dict[str, str] | None = None,
 ) -> State[dict[str, Any]]:
     """Label every row of the job's input by votes; write labels, votes, agreement and their cost, and tell how good.
 
@@ -43,6 +44,16 @@ async def label(
         gold_by: the annotator who decides where people disagree, or `majority`
         approve_over: forecast first, and wait until somebody approves a sum where this run may cost more USD than this
         overrides: keys of the job_file to change for this run, dotted: {"label.votes": 5, "limits.rpm": 600}
+        variables: the same from Prefect Variables, read when the run starts: {"max_cost_usd": "nightly_cap_usd"}
     """
     options = Options(limit, fresh, retry_failed, sandbox, gold=gold, gold_by=gold_by)
-    return await run_job(job, job_file, options, require_forecast_under, approve_over, overrides=overrides, labels=True)
+    return await run_job(
+        job,
+        job_file,
+        options,
+        require_forecast_under,
+        approve_over,
+        overrides=overrides,
+        variables=variables,
+        labels=True,
+    )

@@ -301,6 +301,9 @@ class Job(Part):
     api_key_block: ForNothing[str | None] = Field(
         None, description="Name of a Prefect Secret block that holds the API key"
     )
+    gateway_block: Later[ForNothing[str | None]] = Field(
+        None, description="Name of a Prefect block (Rowmill Gateway) that holds address, API key and catalogue together"
+    )
     catalogue: ForNothing[str | None] = Field(None, description="TOML file with models and prices of your own")
     part_of: Later[ForNothing[PartOf | None]] = Field(
         None,
@@ -389,6 +392,8 @@ class Job(Part):
         if self.label is not None:
             self._can_be_labelled(self.label)
         self._has_fields()
+        if self.gateway_block is not None and self.api_key_block is not None:
+            raise ValueError("gateway_block holds the API key already: drop api_key_block")
         if self.runner != "local" and self.limits.window == "sliding":
             raise ValueError(f"runner: {self.runner} divides the limits evenly: use limits.window: even")
         if self.part_of is not None and self.runner != "local":

@@ -240,7 +240,9 @@ async def estimate_command(args: argparse.Namespace) -> ExitCode:
     else:
         with gateway_for(job, sandbox=args.sandbox, settings=args.sandbox_settings) as gateway:
             if gateway is None:
-                raise JobError("a pilot needs the key itself", where="api_key_block", hint="set ROWMILL_API_KEY")
+                from rowmill.flows.orchestration.gateway_access import gateway_of
+
+                gateway = await gateway_of(job)
             result = await estimate_job(job, options, pilot_with(gateway, limit=options.limit, sandbox=options.sandbox))
     if args.json:
         print(json.dumps(msgspec.to_builtins(result), indent=1))

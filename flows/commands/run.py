@@ -117,7 +117,7 @@ def _watch(args: argparse.Namespace) -> Watch | None:
 
 @contextmanager
 def gateway_for(job: Job, *, sandbox: bool, settings: str | None) -> Iterator[Gateway | None]:
-    """Address and key; None if only the job's Secret block knows the key. A sandbox lives as long as its run.
+    """Address and key; None if only a block of the job's knows them. A sandbox lives as long as its run.
 
     Raises JobError for sandbox settings that cannot be read.
     """
@@ -127,6 +127,8 @@ def gateway_for(job: Job, *, sandbox: bool, settings: str | None) -> Iterator[Ga
         with spawn(_with_own_models(_sandbox_settings(settings), job)) as running:
             catalogue, redis_url = (os.environ.get(name) for name in ("ROWMILL_CATALOGUE", "ROWMILL_REDIS_URL"))
             yield Gateway(running.base_url, SANDBOX_KEY, catalogue, redis_url)
+    elif job.gateway_block is not None:
+        yield None
     elif not needs_key(job):
         yield gateway_from(os.environ, needs_key=False)
     elif job.api_key_block and not os.environ.get("ROWMILL_API_KEY"):

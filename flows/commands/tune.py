@@ -12,7 +12,7 @@ import msgspec
 from rowmill.flows.commands.arguments import overrides
 from rowmill.flows.orchestration.tune_job import TUNED, TuneOptions, refuse_uncomparable, tune_job
 from rowmill.flows.text.tuning import tuning_text
-from rowmill.schemas.errors import ExitCode, JobError
+from rowmill.schemas.errors import ExitCode
 from rowmill.tasks.job.job_file import load_job
 
 
@@ -30,7 +30,9 @@ async def tune_command(args: argparse.Namespace) -> ExitCode:
     refuse_uncomparable(job, options)
     with gateway_for(job, sandbox=args.sandbox, settings=args.sandbox_settings) as gateway:
         if gateway is None:
-            raise JobError("tune needs the key itself", where="api_key_block", hint="set ROWMILL_API_KEY")
+            from rowmill.flows.orchestration.gateway_access import gateway_of
+
+            gateway = await gateway_of(job)
         tuning = await tune_job(job, options, gateway)
     if args.json:
         print(json.dumps(msgspec.to_builtins(tuning), indent=1, ensure_ascii=False))

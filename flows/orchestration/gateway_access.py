@@ -33,9 +33,13 @@ async def open_gateway(job: Job, *, sandbox: bool, known: Gateway | None = None)
 
 
 async def gateway_of(job: Job) -> Gateway:
-    """Address and key: the environment first, then the Secret block that the job names. Raises JobError for neither."""
+    """Address and key: those of the block that the job names (`gateway_block`), both together; else the environment's,
+    whose key may come from a Secret block. Raises JobError for neither.
+    """
     from rowmill.flows.commands.run import needs_key
 
+    if job.gateway_block is not None:
+        return await _of_block(job.gateway_block)
     if not needs_key(job):
         return gateway_from(os.environ, needs_key=False)
     if job.api_key_block and not os.environ.get("ROWMILL_API_KEY"):
@@ -51,3 +55,21 @@ async def gateway_of(job: Job) -> Gateway:
             ) from None
         return gateway_from({**os.environ, "ROWMILL_API_KEY": str(secret.get())})
     return gateway_from(os.environ)
+
+
+async def _of_block(name: str) -> Gateway:
+    from rowmill.flows.gateway_block import RowmillGateway
+
+    try:
+        block: RowmillGateway = await RowmillGateway.aload(name)
+    except ValueError:
+        raise JobError(
+            f"there is no block {name!r} of the type Rowmill Gateway",
+            where="gateway_block",
+            hint="prefect block register --module rowmill.flows.gateway_block, then prefect block create "
+            "rowmill-gateway",
+        ) from None
+    try:
+        return block.gateway()
+    except JobError as error:
+        raise JobError(error.what, where=f"gateway_block {name}", hint="mend the block in Prefect") from None

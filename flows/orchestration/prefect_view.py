@@ -108,7 +108,7 @@ async def tell_prefect(manifest: Manifest, output: str, progress: Progress) -> N
         event=f"rowmill.run.{end.kind}",
         resource={"prefect.resource.id": f"rowmill.output.{output}",
                   "prefect.resource.name": one_line(manifest.name)},
-        payload={"message": one_line(end.message), "next": end.next,
+        payload={"kind": end.kind.replace("_", " "), "message": one_line(end.message), "next": end.next,
                  "run_id": manifest.run_id, "ledger": manifest.ledger.by_name(),
                  "cost_usd": totals.cost_usd, "calls": totals.calls},
     )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
@@ -47,6 +48,15 @@ def gateway_from(environment: Mapping[str, str], *, needs_key: bool = True) -> G
         environment.get("ROWMILL_CATALOGUE") or None,
         environment.get("ROWMILL_REDIS_URL") or None,
     )
+
+
+def gateway_of_block(base_url: str, key: str | None, catalogue: str | None) -> Gateway:
+    """The same from a Prefect block, which holds address and key together; limits and budgets are shared as the
+    environment says. Raises JobError.
+    """
+    told = {BASE_URL_VARIABLE: base_url, KEY_VARIABLE: key or "", "ROWMILL_CATALOGUE": catalogue or ""}
+    redis_url = os.environ.get("ROWMILL_REDIS_URL", "")
+    return gateway_from({**told, "ROWMILL_REDIS_URL": redis_url}, needs_key=key is not None)
 
 
 def _key_in(environment: Mapping[str, str]) -> str:

@@ -205,6 +205,7 @@ def deployed(server: dict[str, str], base_url: str, folder: Path) -> Iterator[di
     """The deployments of prefect.yaml and a process worker that serves them."""
     environment = {**server, "ROWMILL_API_KEY": KEY, "ROWMILL_BASE_URL": base_url, "ROWMILL_HOME": str(ROOT)}
     prefect(environment, "work-pool", "create", "local-process", "--type", "process", "--overwrite")
+    call(server, "/work_pools/", {"name": "docker", "type": "docker"})
     prefect(environment, "--no-prompt", "deploy", "--all")
     worker = subprocess.Popen(
         [*PREFECT, "worker", "start", "--pool", "local-process"],
@@ -378,16 +379,17 @@ def now() -> str:
 def test_prefect_yaml_has_only_keys_that_prefect_reads() -> None:
     """Unknown keys vanish silently in prefect.yaml, so each key is one that is known to work, each entrypoint real."""
     told = yaml.safe_load((ROOT / "prefect.yaml").read_text())
-    assert set(told) <= {"name", "prefect-version", "pull", "build", "push", "deployments"}
-    known = {
+    assert set(told) <= {"name", "prefect-version", "pull", "build", "push", "deployments", "definitions"}
+    keys = {
         "name", "description", "entrypoint", "work_pool", "tags", "schedules", "concurrency_limit", "parameters",
-        "job_variables", "version",
+        "job_variables", "version", "pull",
     }  # fmt: skip
     for deployment in told["deployments"]:
-        assert set(deployment) <= known, deployment
+        assert set(deployment) <= keys, deployment
         path, name = deployment["entrypoint"].split(":")
         assert f"async def {name}(" in (ROOT / path).read_text()
-        assert set(deployment.get("parameters", {})) <= {"job", "job_file", "limit", "fresh", "retry_failed", "sandbox"}
+        known = {"job", "job_file", "limit", "fresh", "retry_failed", "sandbox", "variables", "target", "budget_usd"}
+        assert set(deployment.get("parameters", {})) <= known
 
 
 def postgres_bin() -> Path | None:
