@@ -128,9 +128,10 @@ def test_alerts_blocks_variables_assets_and_results(bench: Bench, sandboxes: Any
         )  # fmt: skip
         args = "job_file='good.yaml', variables={'max_run_cost_usd': 'night_usd'}"
         assert program(environment, bench.folder, RUN.format(args=args)).split("\n")[:2] == ["Budget", "120"]
-        bench.rows([{"id": f"r{n}", "text": f"t{n} [[fault:invalid_request]]"} for n in range(120)])
+        bench.rows([{"id": f"r{n}", "text": f"t{n} [[fault:invalid_request]]"} for n in range(600)])
         bench.job(
             "bad.yaml", id="id", name="bad night", schema=PERSON, gateway_block="tests-gateway", output="out/bad",
+            limits={"concurrency": 8},
         )  # fmt: skip
         assert program(environment, bench.folder, RUN.format(args="job_file='bad.yaml'")).split("\n")[0] == "Quality"
         wait_for(lambda: len(came) >= 2, 60)
