@@ -26,6 +26,7 @@ from rowmill.flows.commands.report import leave_report
 from rowmill.flows.orchestration.asset import materialize_output
 from rowmill.flows.orchestration.embedded_server import prepare_embedded_server
 from rowmill.flows.orchestration.gateway_access import open_gateway
+from rowmill.flows.orchestration.metrics import metrics_at
 from rowmill.flows.orchestration.opening import opened
 from rowmill.flows.orchestration.pipeline import Watch, beside, carry_out
 from rowmill.flows.orchestration.prefect_view import follow_progress, logs_to_prefect, tell_prefect
@@ -128,9 +129,9 @@ async def run_job(
             asked = await _approved(asked, approve_over, options)
         options = replace(options, resumes=_was_here_before())
         async with open_gateway(asked, sandbox=options.sandbox) as gateway:
-            with output_to_write(asked) as (local, mirror):
+            with metrics_at(None) as metrics, output_to_write(asked) as (local, mirror):
                 async with opened(local, options, gateway, mirror=mirror) as run:
-                    manifest = await carry_out_as_flow(run)
+                    manifest = await carry_out_as_flow(run, metrics)
                 await asyncio.to_thread(leave_report, Path(local.output))
         return _state(manifest)
     except RowmillError as error:

@@ -107,6 +107,12 @@ def _add_run(run: argparse.ArgumentParser) -> None:
     run.add_argument("--fresh", action="store_true", help="set earlier results aside and start over")
     _add_sandbox(run, "start a sandbox and use it for this run; nothing is paid")
     run.add_argument("--direct", action="store_true", help="run the same pipeline without Prefect's orchestration")
+    run.add_argument(
+        "--metrics",
+        metavar="[HOST]:PORT|FILE",
+        help="serve Prometheus metrics at this port (:9464 is 127.0.0.1:9464), or write them to this .prom file "
+        "(default: ROWMILL_METRICS)",
+    )
     run.add_argument("--no-report", action="store_true", help="do not write report.html")
     run.add_argument(
         "--json", action="store_true", help="print one JSON object on stdout at the end, and nothing else there"

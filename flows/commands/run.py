@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from rowmill.flows.commands.arguments import overrides
 from rowmill.flows.commands.report import REPORT, leave_report
+from rowmill.flows.orchestration.metrics import both, metrics_at
 from rowmill.flows.orchestration.opening import opened
 from rowmill.flows.orchestration.pipeline import Watch, carry_out
 from rowmill.flows.text.display import watch_bar, watch_lines
@@ -66,6 +67,7 @@ async def run_command(args: argparse.Namespace) -> ExitCode:
     # Standard output is for the result alone, and libraries such as Ray print there.
     with (
         redirect_stdout(sys.stderr),
+        metrics_at(args.metrics) as metrics,
         gateway_for(job, sandbox=args.sandbox, settings=args.sandbox_settings) as gateway,
         output_to_write(job) as (local, mirror),
     ):
@@ -73,9 +75,9 @@ async def run_command(args: argparse.Namespace) -> ExitCode:
             if isinstance(run, FinishedRun):
                 manifest = run.close()
             elif args.direct:
-                manifest = await carry_out(run, watch=_watch(args))
+                manifest = await carry_out(run, watch=both(_watch(args), metrics))
             else:
-                manifest = await _as_flow(job, options, run, _watch(args), labels=labels)
+                manifest = await _as_flow(job, options, run, both(_watch(args), metrics), labels=labels)
             already = run.nothing_to_do
         folder = Path(local.output)
         if not args.no_report and not (already and (folder / REPORT).exists()):

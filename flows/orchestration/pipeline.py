@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Seque
 from contextlib import asynccontextmanager
 from typing import Any
 
+from rowmill.flows.orchestration.tracing import Tracing, tracing
 from rowmill.flows.orchestration.waiting import GIVE_UP_S, Wait, next_turn, wait_here
 from rowmill.schemas.errors import BudgetError
 from rowmill.schemas.manifest import Manifest
@@ -58,6 +59,21 @@ async def carry_out(
     if isinstance(run, FinishedRun):
         return run.close()
     run.progress.started_at = run.clock.now()
+    with tracing() as spans, spans.run(run):
+        await _carry_out(run, _traced(spans, settle), watch, wait)
+        return run.close()
+
+
+def _traced(spans: Tracing, settle: SettleShard) -> SettleShard:
+    async def settle_traced(run: OpenRun, shard: Shard) -> ShardReport:
+        with spans.shard(shard) as reports:
+            reports.append(await settle(run, shard))
+        return reports[0]
+
+    return settle_traced
+
+
+async def _carry_out(run: OpenRun, settle: SettleShard, watch: Watch | None, wait: Wait) -> None:
     works = [_sample(run), run.background.heartbeat(), run.hear_workers(), watch(run) if watch is not None else None]
     async with _interruptible(run), beside(works):
         work = asyncio.create_task(_settle_gold_first(run, settle, wait))
@@ -70,7 +86,6 @@ async def carry_out(
             await asyncio.wait([work])
             run.close()
             raise
-    return run.close()
 
 
 async def _settle_gold_first(run: OpenRun, settle: SettleShard, wait: Wait) -> None:

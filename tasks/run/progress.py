@@ -48,6 +48,8 @@ class Progress:
     started_at: float = 0.0
     # What workers elsewhere have settled and not handed over yet; it is told again, row by row, when they do.
     away: Elsewhere = Elsewhere()
+    # Rows of the output that are settled here, by status.
+    by_status: dict[str, int] = field(default_factory=dict)
     failures: dict[str, int] = field(default_factory=dict)
     examples: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
     _latencies: dict[int, int] = field(default_factory=dict)
@@ -83,6 +85,8 @@ class Progress:
         self.standing += tally.rows
         self.not_ok += tally.not_ok
         self.not_ok_before += tally.not_ok
+        for status, count in tally.by_status.items():
+            self.by_status[status] = self.by_status.get(status, 0) + count
         cost = tally.spent.cost.usd if tally.spent.cost else 0
         self.usd += cost
         self.usd_before += cost
@@ -134,7 +138,9 @@ class Progress:
                 self._size_trend.add(math.log1p(first[1]))
         self._input += outcome.spent.usage.input
         self.settled += 1
-        self.not_ok += outcome.status.value != "ok"
+        status = outcome.status.value
+        self.by_status[status] = self.by_status.get(status, 0) + 1
+        self.not_ok += status != "ok"
         self.usd += usd
         if outcome.latency_ms is not None:
             step = latency_step(outcome.latency_ms)

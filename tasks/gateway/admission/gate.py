@@ -31,6 +31,7 @@ LOOK_AGAIN_S = 0.25
 # A timer may fire this much early, and would be set again and again without time going by.
 SLEEP_LEAST_S = 1e-6
 RECENT = 200
+ANSWERED = "answered"
 PAUSE_FIRST_S = 1.0
 PAUSE_MOST_S = 60.0
 PAUSED_OF = 100
@@ -96,6 +97,8 @@ class Gate:
         # Rows that failed at least once and are not settled yet, and the failures met lately with their times.
         self.retrying = 0
         self.recent: deque[tuple[float, str]] = deque(maxlen=RECENT)
+        # Calls that ended, by their failure kind, or `answered`.
+        self.verdicts: dict[str, int] = {}
         self._clock, self._outage_s = clock, outage_s
         self._last_upstream: Failure | None = None
         self._loop = asyncio.get_running_loop()
@@ -347,6 +350,8 @@ class Gate:
 
     def _learn(self, permit: Permit, failure: Failure | None, tokens: int, now: float) -> None:
         policy = FAILURE_POLICIES[failure.kind] if failure else None
+        verdict = ANSWERED if failure is None else failure.kind.value
+        self.verdicts[verdict] = self.verdicts.get(verdict, 0) + 1
         if failure is not None:
             self.recent.append((now, failure.kind.value))
         if failure is not None and policy and policy.upstream:

@@ -17,7 +17,9 @@ USUAL = (None, "concurrency")
 
 
 class Traffic(msgspec.Struct, frozen=True):
-    """Calls in flight of those allowed, calls and tokens a minute, why it waits, and failures by kind lately."""
+    """Calls in flight of those allowed, calls and tokens a minute, why it waits, failures by kind lately, and
+    all calls that ended by their verdict.
+    """
 
     in_flight: int = 0
     limit: int = 0
@@ -27,6 +29,8 @@ class Traffic(msgspec.Struct, frozen=True):
     opens_in: float = 0.0
     retrying: int = 0
     lately: tuple[tuple[str, int], ...] = ()
+    # All calls that ended so far.
+    verdicts: dict[str, int] = {}
 
 
 def traffic_at(gate: Gate, now: float) -> Traffic:
@@ -35,7 +39,7 @@ def traffic_at(gate: Gate, now: float) -> Traffic:
     lately = Counter(kind for at, kind in gate.recent if now - at <= LATELY_S)
     return Traffic(
         gate.in_flight, gate.concurrency.limit, calls, tokens, gate.waiting_for,
-        gate.opens_in(now), gate.retrying, tuple(lately.most_common(KINDS_SHOWN)),
+        gate.opens_in(now), gate.retrying, tuple(lately.most_common(KINDS_SHOWN)), dict(gate.verdicts),
     )  # fmt: skip
 
 
@@ -45,6 +49,9 @@ def together(doors: Iterable[Traffic]) -> Traffic:
     lately = Counter({kind: 0 for door in seen for kind, _ in door.lately})
     for door in seen:
         lately.update(dict(door.lately))
+    verdicts: Counter[str] = Counter()
+    for door in seen:
+        verdicts.update(door.verdicts)
     in_flight = sum(door.in_flight for door in seen)
     waiting = [door for door in seen if door.waiting_for not in USUAL]
     shown = waiting[0] if waiting and (len(waiting) == len(seen) or not in_flight) else Traffic()
@@ -57,4 +64,5 @@ def together(doors: Iterable[Traffic]) -> Traffic:
         shown.opens_in,
         sum(door.retrying for door in seen),
         tuple(lately.most_common(KINDS_SHOWN)),
+        dict(verdicts),
     )
