@@ -4,131 +4,54 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rowmill.sandbox import chat_completions as sandbox_chat
-from rowmill.sandbox import generate_content as sandbox_generate
-from rowmill.sandbox.prompt import Prompt
-from rowmill.sandbox.reply import Reply
 from rowmill.schemas.attempt import Answer, Failure, Spent
 from rowmill.schemas.catalogue import builtin_catalogue
 from rowmill.schemas.outcome import Outcome, Status
 from rowmill.tasks.gateway.failures import FAILURE_POLICIES
 from rowmill.tasks.gateway.response import read_response
 from rowmill.tasks.journal.segment import decode_line, encode_line
-from tests.gateway.wire_server import wire_cases
+from tests.gateway.mutations import as_bytes, mutations, recorded
 
 MODELS = {model.protocol: model for model in builtin_catalogue().values()}
-CASES = wire_cases()
-ODD_VALUES: list[Any] = [
-    None, True, False, 0, 1, -1, 7, 1.5, -0.0, 1e300, 10**30, 2**63, "", "x", "NaN", "12", "\ud83d", [], {}, [[]], [None],
-    {"text": "x"}, [{"type": "text", "text": 5}], ["x"], {"type": "thinking", "thinking": []}, 1e999,
-]  # fmt: skip
 INT64_MOST = 2**63 - 1
 
 
 def checked(status: int, content: bytes, protocol: str) -> Answer | Failure:
     """The response's meaning, which can be written to a journal and read back as it was."""
-    model = MODELS[protocol]
-    found = read_response(status, {}, content, model=model, wall=0.0)
-    if isinstance(found, Failure):
-        assert found.kind in FAILURE_POLICIES
-        stored = Outcome("r", 0, Status.FAILED, error_kind=found.kind.value, error_message=found.message)
-    else:
-        usage = found.usage
-        counts = (usage.input, usage.output, usage.thoughts) if usage else (0, 0, 0)
-        assert all(type(count) is int and 0 <= count <= INT64_MOST for count in counts)
-        assert usage is None or usage.total <= model.context_window + model.max_output_tokens
-        assert model.price is not None
-        stored = Outcome(
-            "r", 0, Status.OK, output_text=found.text, response_text=found.text, finish_reason=found.finish_reason,
-            model=found.model, thoughts=found.thoughts, grounding=found.grounding, tool_calls=found.tool_calls,
-            spent=Spent(1, usage, model.price.of(usage)) if usage else Spent(1), error_message=found.broken,
-            error_kind=found.blocked,
-        )  # fmt: skip
-        for call in found.tool_calls:
-            json.loads(call.arguments)
+    found = read_response(status, {}, content, model=MODELS[protocol], wall=0.0)
+    stored = stored_as(found, protocol)
     assert decode_line(encode_line(stored)[:-1]) == stored
     return found
 
 
+def stored_as(found: Answer | Failure, protocol: str) -> Outcome:
+    """An outcome that holds all that is kept of a response."""
+    if isinstance(found, Failure):
+        assert found.kind in FAILURE_POLICIES
+        return Outcome("r", 0, Status.FAILED, error_kind=found.kind.value, error_message=found.message)
+    model, usage = MODELS[protocol], found.usage
+    counts = (usage.input, usage.output, usage.thoughts) if usage else (0, 0, 0)
+    assert all(type(count) is int and 0 <= count <= INT64_MOST for count in counts)
+    assert usage is None or usage.total <= model.context_window + model.max_output_tokens
+    assert model.price is not None
+    for call in found.tool_calls:
+        json.loads(call.arguments)
+    return Outcome(
+        "r", 0, Status.OK, output_text=found.text, response_text=found.text, finish_reason=found.finish_reason,
+        model=found.model, thoughts=found.thoughts, grounding=found.grounding, tool_calls=found.tool_calls,
+        spent=Spent(1, usage, model.price.of(usage)) if usage else Spent(1), error_message=found.broken,
+        error_kind=found.blocked,
+    )  # fmt: skip
+
+
 def is_whole(found: Answer | Failure) -> bool:
     return isinstance(found, Answer) and not (found.broken or found.cut or found.blocked or found.unfinished)
-
-
-def mutations(value: Any) -> Iterator[tuple[tuple[Any, ...], Any]]:
-    """Each place in a JSON value with the value as it is with that place changed, removed, or nested differently."""
-    for path in places(value):
-        for odd in ODD_VALUES:
-            yield path, changed(value, path, lambda _, odd=odd: odd)
-        yield path, changed(value, path, lambda old: [old])
-        yield path, changed(value, path, lambda old: {"value": old})
-        if path:
-            yield path, removed(value, path)
-
-
-def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    yield path
-    children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, child in children:
-        yield from places(child, (*path, key))
-
-
-def changed(value: Any, path: tuple[Any, ...], change: Any) -> Any:
-    if not path:
-        return change(value)
-    copy = dict(value) if isinstance(value, dict) else list(value)
-    copy[path[0]] = changed(value[path[0]], path[1:], change)
-    return copy
-
-
-def removed(value: Any, path: tuple[Any, ...]) -> Any:
-    if len(path) > 1:
-        return changed(value, path[:1], lambda child: removed(child, path[1:]))
-    copy = dict(value) if isinstance(value, dict) else list(value)
-    del copy[path[0]]
-    return copy
-
-
-def recorded() -> Iterator[tuple[str, str, int, Any]]:
-    """Name, protocol, status and JSON of each recorded body; of a stream, the list of its events."""
-    for case in CASES.values():
-        for number, response in enumerate(case["responses"]):
-            name = f"{case['name']}-{number}"
-            if "body_json" in response:
-                yield name, case["protocol"], response["status"], response["body_json"]
-            elif events := list(events_of(response["body"])):
-                yield name, case["protocol"], response["status"], events
-    reply = Reply("It is late.", "a thought", 80, 12, 30, call=("weather", {"city": "Oslo"}), grounding={"x": [1]})
-    prompt = Prompt("gemini-3-pro", "t", "t", "t", 1)
-    chat = {"beside": False, "with_usage": True}
-    yield "chat", "chat-completions", 200, sandbox_chat.answer(reply, prompt, "1", **chat)
-    yield (
-        "chat-stream",
-        "chat-completions",
-        200,
-        list(events_of("".join(sandbox_chat.stream(reply, prompt, "1", **chat)))),
-    )
-    yield "generate", "generate-content", 200, sandbox_generate.answer(reply, prompt, with_usage=True)
-    chunks = list(sandbox_generate.chunks(reply, prompt, with_usage=True))
-    yield "generate-stream", "generate-content", 200, chunks
-
-
-def events_of(body: str) -> Iterator[Any]:
-    for line in body.splitlines():
-        if line.startswith("data:") and line[5:].strip() != "[DONE]":
-            yield json.loads(line[5:])
-
-
-def as_bytes(value: Any, *, stream: bool) -> bytes:
-    if stream and isinstance(value, list):
-        return "".join(f"data: {json.dumps(event)}\n\n" for event in value).encode() + b"data: [DONE]\n\n"
-    return json.dumps(value).encode()
 
 
 RECORDED = list(recorded())
