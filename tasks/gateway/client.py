@@ -80,8 +80,8 @@ class Client:
         self._extensions: dict[str, object] = {
             "timeout": {"connect": CONNECT_S, "read": timeout_s, "write": timeout_s, "pool": None, "total": call_s}
         }
-        if stream:
-            self._extensions |= {"is_complete": is_complete, "is_silence": is_silence}
+        # Some servers answer with a stream whatever they were asked for, and send blank lines before a whole answer.
+        self._extensions |= {"is_complete": is_complete, "is_silence": is_silence}
         self._timeout_s, self._call_s = timeout_s, call_s
 
     def _own_transport(self, *, is_sandbox: bool) -> Transport:

@@ -5,7 +5,8 @@
 3. the status, or the number that a body gives for one;
 4. the code or type alone, where an error in a 200 or in a stream has no status.
 
-Free text decides nothing, but for two fixed sentences of Google's that proxies hand on without the reason beside them.
+Free text decides nothing, but for three fixed sentences that come without a word of their own. A message that is
+itself the JSON of an error, as proxies hand it on, is read as that error.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ DECISIVE = _table(
         K.INSUFFICIENT_CREDITS: "insufficient_credits insufficient_balance insufficient_user_quota "
         "credit_balance_too_low not_enough_credits",
         K.SPEND_LIMIT: "spend_limit_exceeded billing_error insufficient_quota billing_hard_limit_reached "
-        "billing_limit_exceeded billing_not_active BILLING_DISABLED "
+        "billing_limit_exceeded billing_not_active BILLING_DISABLED exceeded_current_quota_error "
         "budget_exceeded budget_exceeded_error exceeded_budget",
         K.INVALID_API_KEY: "invalid_api_key incorrect_api_key API_KEY_INVALID API_KEY_EXPIRED api_key_disabled "
         "API_KEY_SERVICE_BLOCKED API_KEY_HTTP_REFERRER_BLOCKED ACCESS_TOKEN_EXPIRED CREDENTIALS_MISSING "
@@ -71,7 +72,8 @@ DECISIVE = _table(
 CODES = _table(
     {
         K.INVALID_API_KEY: "authentication_error UNAUTHENTICATED unauthorized",
-        K.FORBIDDEN: "permission_error PERMISSION_DENIED FAILED_PRECONDITION unsupported_country_region_territory",
+        K.FORBIDDEN: "permission_error PERMISSION_DENIED FAILED_PRECONDITION unsupported_country_region_territory "
+        "PermissionDeniedError AccessDeniedException access_denied forbidden",
         K.WRONG_ADDRESS: "not_found_error NOT_FOUND UNIMPLEMENTED",
         K.RATE_LIMIT: "rate_limit_exceeded rate_limit_error RESOURCE_EXHAUSTED too_many_requests "
         "RateLimitError throttled ThrottlingException",
@@ -106,15 +108,21 @@ STATUSES: Mapping[int, FailureKind] = {
 }
 # These say more than the status they come with.
 OVER_STATUS: Mapping[int, frozenset[FailureKind]] = {
-    400: frozenset({K.FORBIDDEN, K.INVALID_API_KEY, K.RATE_LIMIT}),
+    400: frozenset({K.FORBIDDEN, K.INVALID_API_KEY, K.RATE_LIMIT, K.UPSTREAM_ERROR}),
+    422: frozenset({K.INVALID_API_KEY, K.RATE_LIMIT, K.UPSTREAM_ERROR}),
     403: frozenset({K.RATE_LIMIT, K.INVALID_API_KEY}),
 }
 # These are spend limits under 402 too, where the other billing errors tell of an empty balance.
 SPENT_UP = frozenset(
     map(_plain, ("spend_limit_exceeded", "budget_exceeded", "insufficient_quota", "billing_hard_limit_reached"))
 )
-# Google's words under INVALID_ARGUMENT, by which alone a key's refusal is known where a proxy drops the details.
-KEY_REFUSED = ("API key not valid", "API key expired")
+# Google's words under INVALID_ARGUMENT, by which alone a key's refusal is known where a proxy drops the details; and
+# those of an empty balance that Anthropic calls an invalid request.
+SENTENCES: Mapping[str, FailureKind] = {
+    "API key not valid": K.INVALID_API_KEY,
+    "API key expired": K.INVALID_API_KEY,
+    "Your credit balance is too low": K.INSUFFICIENT_CREDITS,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,8 +171,11 @@ def _kind(status: int, error: ErrorBody, errors: Mapping[str, str] | None) -> Fa
         if kind in decisive:
             # Of the kinds of billing error, this status has one.
             return K.INSUFFICIENT_CREDITS if status == 402 and not SPENT_UP.intersection(words) else kind
-    if 400 <= status < 500 and (error.param == "model" or error.message.startswith(KEY_REFUSED)):
-        return K.MODEL_NOT_FOUND if error.param == "model" else K.INVALID_API_KEY
+    if 400 <= status < 500:
+        if error.param == "model":
+            return K.MODEL_NOT_FOUND
+        if (said := next((of for words, of in SENTENCES.items() if error.message.startswith(words)), None)) is not None:
+            return said
     coded = next((CODES[name] for name in words if name in CODES), None)
     return _by_status(status, coded, readable=error is not NOTHING)
 
@@ -212,6 +223,7 @@ def _holders(payload: Any, depth: int = 0) -> Iterator[dict[str, Any]]:
     if isinstance(payload, list):
         payload = payload[0] if payload else None
     if isinstance(payload, str):
+        yield from _handed_on(payload, depth)
         yield {"message": payload}
     if not isinstance(payload, dict):
         return
@@ -220,7 +232,18 @@ def _holders(payload: Any, depth: int = 0) -> Iterator[dict[str, Any]]:
         inner = inner[0] if isinstance(inner, list) and inner else inner
         if isinstance(inner, (dict, str)) and inner:
             yield from _holders(inner, depth + 1)
+    yield from _handed_on(payload.get("message"), depth)
     yield payload
+
+
+def _handed_on(message: Any, depth: int) -> Iterator[dict[str, Any]]:
+    """The error that a message is the JSON of."""
+    if not isinstance(message, str) or not message.lstrip().startswith("{"):
+        return
+    try:
+        yield from _holders(read_json(message), depth + 1)
+    except Unreadable:
+        """It only begins like one."""
 
 
 def _words(holder: Mapping[str, Any]) -> Iterator[str]:
@@ -230,6 +253,9 @@ def _words(holder: Mapping[str, Any]) -> Iterator[str]:
             yield reason
     inner = holder.get("innererror")
     values = [holder.get(key) for key in ("code", "type", "status", "reason", "error_code")]
+    if isinstance(coral := holder.get("__type"), str):
+        # AWS: a namespace stands before the name.
+        values.append(coral.rpartition("#")[2])
     if isinstance(inner, dict):
         values.append(inner.get("code"))
     if isinstance(holder.get("error"), str):
@@ -241,7 +267,7 @@ def _words(holder: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _message(holder: Mapping[str, Any]) -> str:
-    found = (holder.get(key) for key in ("message", "msg", "error_description", "detail"))
+    found = (holder.get(key) for key in ("message", "msg", "error_description", "error_msg", "detail", "Message"))
     return next((value for value in found if isinstance(value, str) and value), "")
 
 

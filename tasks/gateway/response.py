@@ -32,7 +32,10 @@ def read_response(
         return Failure(FailureKind.WEB_PAGE, str(error))
     except Unreadable as error:
         return Failure(FailureKind.UNREADABLE_BODY, str(error))
-    # More than these, in and out, no call can have used.
-    if answer.usage is not None and answer.usage.total > model.context_window + model.max_output_tokens:
+    # More than these, in and out, no call can have used; and no text took nothing.
+    total = answer.usage.total if answer.usage is not None else None
+    if total is not None and (
+        total > model.context_window + model.max_output_tokens or (total == 0 and (answer.text or answer.tool_calls))
+    ):
         return msgspec.structs.replace(answer, usage=None)
     return answer

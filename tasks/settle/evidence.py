@@ -15,6 +15,8 @@ OTHERS_REFUSED_ONE_IN = 10
 # Every call refused as too fast, for so long and so often: no limit of a minute does that.
 THROTTLED_MOST_S = 600.0
 THROTTLED_LEAST = 10
+# Whoever is still refused when nothing was answered for so long waits for no limit of a minute.
+NEAR_S = 90.0
 
 
 class Evidence:
@@ -30,6 +32,8 @@ class Evidence:
         self._throttled_lately = 0
         self._unreachable_since: float | None = None
         self._suspects: set[int] = set()
+        # Rows that were refused as too fast and are not settled yet.
+        self._waiting: set[int] = set()
 
     def answered(self) -> None:
         self.answers += 1
@@ -51,9 +55,19 @@ class Evidence:
         """Count a refusal as too fast; whether every call has been refused so for longer than any limit of pace."""
         if row not in self._suspects:
             self.throttled += 1
+        self._waiting.add(row)
         self._throttled_lately += 1
         self._throttled_since = now if self._throttled_since is None else self._throttled_since
         return self._throttled_lately >= THROTTLED_LEAST and now - self._throttled_since >= THROTTLED_MOST_S
+
+    def few_are_left(self, now: float) -> bool:
+        """Whether those who are refused as too fast are few among all that were answered, and no limit can be near any
+        more: so many rows as this were never everyone.
+        """
+        since = self._throttled_since
+        return (
+            since is not None and now - since >= NEAR_S and len(self._waiting) * OTHERS_REFUSED_ONE_IN <= self.answers
+        )
 
     def suspect(self, row: int) -> None:
         """This row is refused alone: what it is told says nothing of the others' pace."""
@@ -61,6 +75,7 @@ class Evidence:
 
     def settled(self, row: int) -> None:
         self._suspects.discard(row)
+        self._waiting.discard(row)
 
 
 def _within(bounds: tuple[int, int], value: int) -> int:

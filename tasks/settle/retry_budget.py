@@ -79,6 +79,10 @@ class RetryBudget:
         if is_alone(answered, throttled) and (answered or not ends_by_itself):
             state.alone += 1
             evidence.suspect(state.request.row.index)
+        state.throttled = 0 if answered else state.throttled + 1
+        if evidence.few_are_left(now):
+            # All others have their outcomes, so that nobody is left who could be answered.
+            state.alone = max(state.alone, state.throttled)
         if evidence.throttle(state.request.row.index, now):
             self.halt(TerminationKind.OUTAGE, failure)
         state.answers_seen, state.throttled_seen = evidence.answers, evidence.throttled

@@ -36,6 +36,7 @@ class RowState:
     """A row on its way: the body to send next, and what happened so far.
 
     `offered` is the last answer that lacks support for some fields, `standing` the best of them.
+    `throttled` is how often it was refused as too fast since another row was last answered.
     `upstream_at` are the times of its upstream failures, `unconnected`, `incomplete`, `refused` and `alone` numbers of
     its other failures. `answers_seen` and `throttled_seen` are what the evidence counted when it was last sent or
     throttled.
@@ -52,6 +53,7 @@ class RowState:
     alone: int = 0
     answers_seen: int | None = None
     throttled_seen: int = 0
+    throttled: int = 0
     throttled_since: float | None = None
     transport: int = 0
     content: int = 0

@@ -63,6 +63,18 @@ def test_comments_are_silence():
     assert slow.answer.text == "a" * 20
 
 
+def test_blank_lines_before_an_answer_are_silence():
+    """A server that sends blank lines until it has an answer is not awaited for longer than one that sends nothing."""
+    head = b"HTTP/1.1 200 OK\r\n\r\n"
+    quiet = sent_to(saying(head, *[b"\n"] * 100, pause=0.02), timeout_s=0.2)
+    assert quiet.failure is not None
+    assert quiet.failure.kind is FailureKind.TIMEOUT
+    body = b'{"choices": [{"message": {"content": "a"}, "finish_reason": "stop"}]}'
+    late = sent_to(saying(head, *[b"\n"] * 5, body, close=True, pause=0.02), timeout_s=2.0)
+    assert late.answer is not None
+    assert late.answer.text == "a"
+
+
 def test_a_shorter_limit_counts_on_a_connection_that_had_a_longer_one():
     """The time limits of an exchange are its own, not those of the exchange before it on the same connection."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rowmill.tasks.settle.evidence import THROTTLED_LEAST, THROTTLED_MOST_S, Evidence, is_alone
+from rowmill.tasks.settle.evidence import NEAR_S, THROTTLED_LEAST, THROTTLED_MOST_S, Evidence, is_alone
 
 
 @pytest.mark.parametrize(("concurrency", "calls"), [(1, 2), (2, 2), (4, 4), (8, 8), (256, 8)])
@@ -49,3 +49,21 @@ def test_rows_that_are_throttled_alone_do_not_excuse_each_other():
     evidence.settled(1)
     evidence.throttle(1, 1.0)
     assert evidence.throttled == 1
+
+
+@pytest.mark.parametrize(
+    ("answers", "rows", "few"), [(20, 2, True), (19, 2, False), (1_000, 64, True), (100, 64, False)]
+)
+def test_few_rows_that_are_still_refused_at_the_end_are_no_fleet(answers, rows, few):
+    """Where nobody else is left, rows that are refused beyond any limit of a minute are told from a fleet by their number."""
+    evidence = Evidence(64)
+    for _ in range(answers):
+        evidence.answered()
+    for row in range(rows):
+        evidence.throttle(row, 0.0)
+    assert not evidence.few_are_left(NEAR_S - 1)
+    assert evidence.few_are_left(NEAR_S) is few
+    for row in range(rows):
+        evidence.settled(row)
+    evidence.answered()
+    assert not evidence.few_are_left(NEAR_S)

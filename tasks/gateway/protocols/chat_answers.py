@@ -14,7 +14,9 @@ from rowmill.tasks.gateway.protocols.fields import (
     answer_text,
     arguments,
     count,
+    first_of,
     is_first,
+    refused_part,
     side_text,
     thoughts,
     word,
@@ -46,7 +48,7 @@ def decode(payload: Any) -> Answer:
         message, broken = message if isinstance(message, dict) else {}, str(error)
     if ended is Ending.BROKEN:
         broken = f"the finish reason is {finish!r}"
-    refusal = message.get("refusal")
+    refusal = message.get("refusal") or refused_part(message.get("content"))
     return Answer(
         text=text,
         usage=bill,
@@ -65,10 +67,11 @@ def decode(payload: Any) -> Answer:
 def _first_choice(payload: dict[str, Any], bill: Usage | None) -> dict[str, Any] | None:
     """The first choice; None for an answer that was billed and has none. Raises Unreadable, ErrorInAnswer."""
     choices = payload.get("choices")
-    if isinstance(choices, list) and choices and isinstance(choices[0], dict):
-        if choices[0].get("error"):
-            raise ErrorInAnswer(choices[0])
-        return choices[0]
+    choice = first_of(choices)
+    if choice is not None:
+        if choice.get("error"):
+            raise ErrorInAnswer(choice)
+        return choice
     if bill is None:
         raise no_answer(payload, "`choices`")
     return {} if choices else None
@@ -98,18 +101,27 @@ def assemble(events: list[Any], *, ended: bool) -> Any:
                 continue
             if choice.get("error"):
                 raise ErrorInAnswer(choice)
-            delta = choice.get("delta") or choice.get("message")
+            delta = choice.get("delta") or (choice.get("message") if not _repeats(choice, pieces) else None)
             if isinstance(delta, dict):
                 _add_delta(pieces, calls, last, delta)
             elif delta is not None:
                 pieces["content"].append({"type": "text", "text": delta})
             finish = choice.get("finish_reason") or finish
+            if choice.get("usage"):
+                made.setdefault("usage", choice["usage"])
     if finish is None and not ended:
         raise StreamCut("the stream ended before the answer was complete")
     message: dict[str, Any] = {name: _joined(found) for name, found in pieces.items()} | last
     if calls:
         message["tool_calls"] = calls
     return {**made, "choices": [{"message": message, "finish_reason": finish}]}
+
+
+def _repeats(choice: dict[str, Any], pieces: dict[str, list[Any]]) -> bool:
+    """Whether a choice's `message` is the whole answer once more, behind its pieces."""
+    message = choice.get("message")
+    whole = message.get("content") if isinstance(message, dict) else None
+    return isinstance(whole, str) and len(pieces["content"]) > 0 and _joined(pieces["content"]) == whole
 
 
 PIECED = frozenset({"content", "reasoning_content", "reasoning", "refusal"})
@@ -125,8 +137,13 @@ def _add_delta(
         if name in PIECED:
             pieces.setdefault(name, []).append(piece)
         elif name == "tool_calls":
+            beside = len(calls)
             for call in piece if isinstance(piece, list) else (piece,):
-                _add_call(calls, call)
+                _add_call(calls, call, beside)
+        elif name == "function_call":
+            _add_call(calls, {"function": piece}, len(calls))
+        elif isinstance(piece, list) and isinstance(last.get(name), list):
+            last[name] = last[name] + piece
         else:
             last[name] = piece
 
@@ -140,8 +157,10 @@ def _joined(pieces: list[Any]) -> Any:
     return parts
 
 
-def _add_call(calls: list[dict[str, Any]], piece: Any) -> None:
-    """A piece of a tool call: its id and name come once, its arguments in pieces."""
+def _add_call(calls: list[dict[str, Any]], piece: Any, beside: int) -> None:
+    """A piece of a tool call: its id and name come once, its arguments in pieces. `beside` calls were known before the
+    delta that it came with: two calls of one delta that nothing tells apart are two.
+    """
     function = piece.get("function") if isinstance(piece, dict) else piece
     if not isinstance(piece, dict) or not isinstance(function, (dict, type(None))):
         # A call without a name, which `decode` refuses.
@@ -150,15 +169,27 @@ def _add_call(calls: list[dict[str, Any]], piece: Any) -> None:
     fields = function or {}
     call_id, name, index = word(piece.get("id")), word(fields.get("name")), word(piece.get("index"))
     call = _call_of(calls, call_id, name, index)
+    more = fields.get("arguments")
+    if call is not None and name is not None and name == call["function"]["name"] and _is_whole(call):
+        if call_id is not None and more == call["function"]["arguments"]:
+            # Told once more.
+            return
+        if call_id is None and more:
+            call = None
+    if call is not None and call_id is None and index is None and name is not None and call in calls[beside:]:
+        call = None
     if call is None:
         call = _new_call(call_id, index)
         calls.append(call)
     made = call["function"]
     if name and name != made["name"]:
         made["name"] += name
-    more = fields.get("arguments")
-    if isinstance(more, str) and isinstance(made["arguments"], str):
+    before = made["arguments"]
+    if isinstance(more, str) and isinstance(before, str):
         made["arguments"] += more
+    elif before and more not in (None, "", before):
+        # Neither holds all of it: together they are no JSON, which `decode` refuses.
+        made["arguments"] = f"{before} and {more}"
     elif more is not None:
         made["arguments"] = more
 
@@ -177,7 +208,7 @@ def _call_of(
     """
     if call_id is not None:
         for call in calls:
-            if call["id"] == call_id:
+            if call["id"] == call_id and (index is None or call["index"] in (index, None)):
                 return call
     same = [call for call in calls if index is None or call["index"] in (index, None)]
     if not same:
@@ -189,6 +220,15 @@ def _call_of(
     if name is not None and known["name"] and name != known["name"] and known["arguments"] is not None:
         return None
     return last
+
+
+def _is_whole(call: dict[str, Any]) -> bool:
+    """Whether the arguments of a call are all there."""
+    made = call["function"]["arguments"]
+    try:
+        return made is not None and arguments(made) != "{}"
+    except Broken:
+        return False
 
 
 def _tool_calls(message: dict[str, Any]) -> tuple[ToolCall, ...]:

@@ -13,6 +13,14 @@ DONE = "[DONE]"
 TAIL_BYTES = 4_096
 _FINISH = re.compile(rb'"finish_?[rR]eason"\s*:\s*["0-9]')
 _USAGE = re.compile(rb'"(?:usage|usageMetadata)"\s*:\s*\{')
+# Events that some servers send to keep a connection open, and what else tells nothing.
+KEEP_ALIVE = frozenset({"ping", "keepalive", "keep-alive", "keep_alive", "heartbeat"})
+# In the answer's own text no line breaks stand before it: they are escaped there.
+_DONE = re.compile(rb"(?:^|[\r\n])data: *\[DONE\]$")
+SILENT_MOST = 64
+_SILENT = re.compile(
+    rb"""\s*(?:|event:\s*(?:ping|keep[-_]?alive|heartbeat)|retry:.*|id:.*|data:\s*(?:\{\s*\}|\{\s*"type"\s*:\s*"ping"\s*\})?)\s*"""
+)
 _BLANK_LINES = (b"\n\n", b"\r\n\r\n", b"\r\r")
 
 
@@ -53,7 +61,9 @@ def events(received: bytes, read_json: Callable[[str | bytes], Any]) -> tuple[li
                 data = "\n".join(lines)
                 if data.strip() == DONE:
                     return found, True
-                found.append(_event(data, name, read_json))
+                # Without data there is no event.
+                if data.strip() and name.lower() not in KEEP_ALIVE:
+                    found.append(_event(data, name, read_json))
             lines, name = [], ""
     if lines and "\n".join(lines).strip() == DONE:
         return found, True
@@ -81,9 +91,12 @@ def checked(value: Any) -> Any:
     return value
 
 
+SAYS_WHY = ("message", "detail", "errors", "code", "msg", "error_code", "error_msg")
+
+
 def no_answer(payload: Any, wanted: str) -> Exception:
     """What to raise for a body without an answer: one that says why is an error, in whatever form."""
-    if isinstance(payload, dict) and any(payload.get(key) for key in ("message", "detail", "errors", "code", "msg")):
+    if isinstance(payload, dict) and any(payload.get(key) for key in SAYS_WHY):
         return ErrorInAnswer(payload)
     return Unreadable(f"no {wanted} in the answer")
 
@@ -106,13 +119,19 @@ def is_complete(received: bytes) -> bool:
     tail = received[-TAIL_BYTES:]
     bare = tail.rstrip()
     if bare.endswith(b"[DONE]"):
-        return bare[:-6].rstrip(b" ").endswith(b"data:")
+        return _DONE.search(bare) is not None
     if not tail.endswith(_BLANK_LINES):
         return False
-    start = max(bare.rfind(b"\ndata:"), bare.rfind(b"\rdata:"), 0)
+    start = max(bare.rfind(b"\ndata:"), bare.rfind(b"\rdata:"), -1)
+    if start < 0 and not bare.startswith(b"data:"):
+        # A whole answer may have blank lines in it.
+        return False
+    start = max(start, 0)
     return _USAGE.search(bare, start) is not None and _FINISH.search(received) is not None
 
 
 def is_silence(piece: bytes) -> bool:
-    """Whether a piece of a stream brings nothing: comments, which some gateways send to keep a connection open."""
-    return not any(line and not line.startswith(b":") for line in piece.splitlines())
+    """Whether a piece of a stream brings nothing: comments and pings, which some gateways send to keep it open."""
+    if piece[:1] == b"{":
+        return False
+    return all(line[:1] == b":" or (len(line) < SILENT_MOST and _SILENT.fullmatch(line)) for line in piece.splitlines())

@@ -4,6 +4,7 @@
 | --- | --- | --- | --- |
 | id, model, finish reason | text | none | a number is kept as text, anything else is none |
 | text of the answer | text, or a list of parts | nothing | `Broken`: half an answer is no answer |
+| part of unknown kind | none | nothing | `Broken` where it has a text; thoughts, refusals and media are no text |
 | thoughts | text, or a list of parts | none | ignored: they are no part of the answer |
 | token count | whole number | none of that sort | text and floats of whole numbers count; else the bill is unknown |
 | arguments of a tool call | JSON text, or a value | `{}` | text that is no JSON is `Broken`, a value becomes text |
@@ -18,6 +19,11 @@ from typing import Any
 from rowmill.schemas.json_text import JsonTextError, decode_json, encode_json
 
 TEXT_PARTS = frozenset({None, "text", "output_text"})
+# Parts beside the answer's text, by how the names of their kinds begin.
+ASIDE = (
+    "think", "reason", "redacted", "summary", "refusal", "image", "audio", "video", "file", "document", "tool",
+    "function", "server_tool", "web_search", "search", "citation", "annotation", "source", "code",
+)  # fmt: skip
 # No model has a context window of this many tokens, and a column of int64 could hold their sum over any input.
 COUNT_MOST = 10**12
 NUMBER_MOST = 2**63
@@ -50,6 +56,15 @@ def is_first(index: Any) -> bool:
     return not index or word(index) in (None, "0", "0.0")
 
 
+def first_of(answers: Any) -> dict[str, Any] | None:
+    """The first choice or candidate of a whole answer, by its index where they have one; None where there is none."""
+    if not isinstance(answers, list) or not answers:
+        return None
+    if len(answers) > 1:
+        answers = [one for one in answers if isinstance(one, dict) and is_first(one.get("index"))] or answers
+    return answers[0] if isinstance(answers[0], dict) else None
+
+
 def flag(value: Any) -> bool:
     return value.strip().lower() not in ("", "0", "false") if isinstance(value, str) else bool(value)
 
@@ -74,24 +89,34 @@ def _part_text(part: Any, where: str) -> str:
         return ""
     if not isinstance(part, dict):
         raise Broken(f"a part of `{where}` is no object")
-    if not _is_one_of(part.get("type"), TEXT_PARTS):
+    kind, text = part.get("type"), part.get("text")
+    known = kind is None or isinstance(kind, str)
+    if known and kind not in TEXT_PARTS and (not text or kind.lower().startswith(ASIDE)):
         return ""
-    text = part.get("text")
+    if not known or kind not in TEXT_PARTS:
+        raise Broken(f"a part of `{where}` has a text and is of an unknown kind")
     if text is None or isinstance(text, str):
         return text or ""
     raise Broken(f"the text of a part of `{where}` is none")
 
 
-def _is_one_of(value: Any, words: frozenset[str | None]) -> bool:
-    return (value is None or isinstance(value, str)) and value in words
+def refused_part(content: Any) -> str | None:
+    """The words of a refusal that stands among the parts of an answer's text."""
+    for part in content if isinstance(content, list) else ():
+        if isinstance(part, dict) and part.get("type") == "refusal":
+            return thoughts(part.get("refusal")) or thoughts(part.get("text")) or "refusal"
+    return None
 
 
 def thoughts(value: Any) -> str:
     """The text of thoughts; nothing where there is none to be read."""
     if isinstance(value, str):
         return value
+    if isinstance(value, dict):
+        value = value.get("text")
+        return value if isinstance(value, str) else ""
     if isinstance(value, list):
-        return "".join([thoughts(part.get("text") if isinstance(part, dict) else part) for part in value])
+        return "".join([thoughts(part) for part in value if not isinstance(part, list)])
     return ""
 
 

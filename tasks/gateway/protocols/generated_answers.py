@@ -13,6 +13,7 @@ from rowmill.tasks.gateway.protocols.fields import (
     Unreadable,
     arguments,
     count,
+    first_of,
     flag,
     is_first,
     side_text,
@@ -27,14 +28,14 @@ def decode(payload: Any) -> Answer:
     if not isinstance(payload, dict):
         raise Unreadable("the answer is no JSON object")
     bill, model = usage(payload.get("usageMetadata")), word(payload.get("modelVersion"))
+    if reason := _block_reason(payload):
+        return Answer("", bill, finish_reason=reason, model=model, blocked=reason)
     candidates = payload.get("candidates")
     if not candidates:
-        if reason := _block_reason(payload):
-            return Answer("", bill, finish_reason=reason, model=model, blocked=reason)
         if bill is None:
             raise no_answer(payload, "`candidates`")
         return Answer("", bill, model=model)
-    candidate = candidates[0] if isinstance(candidates, list) and isinstance(candidates[0], dict) else {}
+    candidate = first_of(candidates) or {}
     if not candidate and bill is None:
         raise no_answer(payload, "`candidates`")
     if candidate.get("error"):
@@ -67,9 +68,14 @@ def decode(payload: Any) -> Answer:
     )
 
 
+NOT_BLOCKED = frozenset({"BLOCK_REASON_UNSPECIFIED", "0"})
+
+
 def _block_reason(payload: dict[str, Any]) -> str | None:
+    """Why the prompt was blocked, whatever stands beside it."""
     feedback = payload.get("promptFeedback")
-    return word(feedback.get("blockReason")) if isinstance(feedback, dict) else None
+    reason = word(feedback.get("blockReason")) if isinstance(feedback, dict) else None
+    return None if reason in NOT_BLOCKED else reason
 
 
 def _parts(candidate: dict[str, Any]) -> tuple[str, str, tuple[ToolCall, ...]]:
@@ -80,6 +86,8 @@ def _parts(candidate: dict[str, Any]) -> tuple[str, str, tuple[ToolCall, ...]]:
     parts = content.get("parts") if isinstance(content, dict) else content
     if parts is None:
         return "", "", ()
+    if isinstance(parts, (str, dict)):
+        parts = [parts]
     if not isinstance(parts, list):
         raise Broken("`parts` is no list")
     texts: list[str] = []
@@ -126,9 +134,11 @@ def assemble(events: list[Any], *, ended: bool) -> Any:
         more = content.get("parts") if isinstance(content, dict) else content
         if isinstance(more, list):
             parts.extend(more)
+        elif isinstance(more, (str, dict)):
+            parts.append(more)
         elif more is not None:
             parts.append({"text": {"unknown": more}})
-    if not candidate and not parts and ("usageMetadata" in made or _block_reason(made)):
+    if _block_reason(made) or (not candidate and not parts and "usageMetadata" in made):
         return made
     if word(candidate.get("finishReason")) is None and "error" not in candidate:
         raise StreamCut("the stream ended before the answer was complete")
