@@ -90,10 +90,9 @@ def _part_text(part: Any, where: str) -> str:
     if not isinstance(part, dict):
         raise Broken(f"a part of `{where}` is no object")
     kind, text = part.get("type"), part.get("text")
-    known = kind is None or isinstance(kind, str)
-    if known and kind not in TEXT_PARTS and (not text or kind.lower().startswith(ASIDE)):
+    if isinstance(kind, str) and kind not in TEXT_PARTS and (not text or kind.lower().startswith(ASIDE)):
         return ""
-    if not known or kind not in TEXT_PARTS:
+    if kind is not None and (not isinstance(kind, str) or kind not in TEXT_PARTS):
         raise Broken(f"a part of `{where}` has a text and is of an unknown kind")
     if text is None or isinstance(text, str):
         return text or ""
