@@ -230,7 +230,9 @@ def test_the_last_chunk_of_gemini_completes_its_stream():
 
 def test_a_whole_answer_is_no_stream_that_ended():
     """Whatever stands in the text of a whole answer, and wherever its pieces end, it is not taken for a stream's end."""
-    body = json.dumps({"choices": [{"message": {"content": "say\ndata: [DONE]"}, "finish_reason": "stop"}], "usage": {}})
+    body = json.dumps(
+        {"choices": [{"message": {"content": "say\ndata: [DONE]"}, "finish_reason": "stop"}], "usage": {}}
+    )
     cut = body.encode()[: body.index("[DONE]") + 6]
     assert not is_complete(cut)
     assert not is_complete(body.encode() + b"\n\n")
