@@ -28,7 +28,7 @@ from rowmill.tasks.journal.segment import decode_line, encode_line
 from rowmill.tasks.output.part_writer import encode_batch
 from tests.conftest import KEY
 from tests.gateway.mutations import ODD_VALUES, as_bytes, changed, mutations, places, recorded, removed
-from tests.gateway.test_any_response import MODELS, checked, is_whole, stored_as
+from tests.gateway.test_response import MODELS, checked, is_whole, stored_as
 
 pytestmark = pytest.mark.nightly
 MINUTES = float(os.environ.get("ROWMILL_FUZZ_MINUTES", "1"))

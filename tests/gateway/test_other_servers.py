@@ -13,7 +13,7 @@ from rowmill.tasks.gateway.refusals import failure_of
 from rowmill.tasks.gateway.response import read_response
 from tests.acceptance.test_run import direct
 from tests.conftest import Bench, assert_balanced
-from tests.gateway.test_any_response import MODELS
+from tests.gateway.test_response import MODELS
 from tests.gateway.wire_server import serving
 
 CHAT, GENERATE = "chat-completions", "generate-content"

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from rowmill.sandbox.oddities import REFUSALS
+from tests.acceptance.test_refusals import OF_ONE_ROW
 from tests.acceptance.test_run import direct
+from tests.acceptance.test_wire import MODELS, check_row
 from tests.conftest import Bench, assert_balanced, money
 from tests.gateway.test_other_servers import ANSWERS
-from tests.gateway.test_row_or_run import OF_ONE_ROW
-from tests.gateway.test_wire import MODELS, check_row
 from tests.gateway.wire_server import WireServer, serving, wire_cases
 
 ROWS, CONCURRENCY = 1_000, 48
