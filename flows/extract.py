@@ -133,7 +133,7 @@ async def run_job(
                 async with opened(local, options, gateway, mirror=mirror) as run:
                     manifest = await carry_out_as_flow(run, metrics)
                 await asyncio.to_thread(leave_report, Path(local.output))
-        return _state(manifest)
+        return state_of(manifest)
     except RowmillError as error:
         return Failed(name="Refused", message=str(error))
 
@@ -174,7 +174,7 @@ def flow_over(run: Run, watch: Watch | None, *, labels: bool) -> Flow[..., Corou
         job: Job, limit: int | None, fresh: bool, retry_failed: str | None, sandbox: bool
     ) -> State[dict[str, Any]]:
         try:
-            return _state(await carry_out_as_flow(run, watch))
+            return state_of(await carry_out_as_flow(run, watch))
         except RowmillError as error:
             return Failed(name="Refused", message=str(error))
 
@@ -262,7 +262,7 @@ async def _wait(run: OpenRun, until: float) -> None:
         await client.set_flow_run_state(run_id, Running(), force=True)
 
 
-def _state(manifest: Manifest) -> State[dict[str, Any]]:
+def state_of(manifest: Manifest) -> State[dict[str, Any]]:
     """The flow's final state: what ended short of its end fails, naming its kind."""
     end, told = manifest.end, run_result(manifest.as_dict())
     message = f"{end.message.rstrip('.')}. {end.next}".removesuffix(". ")
