@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -20,6 +21,7 @@ from pydantic import BaseModel, ValidationError, field_validator, model_validato
 from rowmill.flows.commands.estimate import EstimateOptions, estimate_job
 from rowmill.flows.commands.report import REPORT, leave_report
 from rowmill.flows.commands.run import refuse_unknown_kind
+from rowmill.flows.orchestration.approval import Answer, Bill, answering, approved
 from rowmill.flows.orchestration.blocking import run_blocking
 from rowmill.flows.orchestration.gateway_access import open_gateway
 from rowmill.flows.orchestration.opening import opened
@@ -32,6 +34,7 @@ from rowmill.schemas import job as schemas_job
 from rowmill.schemas.errors import JobError, RowmillError
 from rowmill.schemas.forecast import Forecast
 from rowmill.schemas.manifest import Manifest
+from rowmill.schemas.price import MONEY_MOST
 from rowmill.tasks.answers.pydantic_model import model_schema, name_of
 from rowmill.tasks.gateway.credentials import Gateway
 from rowmill.tasks.job.checks import refuse_without_labels
@@ -43,6 +46,8 @@ from rowmill.tasks.run.run_plan import Options
 
 if TYPE_CHECKING:
     import pandas as pd
+
+Approve = Callable[[Bill], Answer | Awaitable[Answer]]
 
 
 class Job(schemas_job.Job):
@@ -131,6 +136,8 @@ def run(
     sandbox: bool = False,
     fresh: bool = False,
     retry_failed: str | bool | None = None,
+    approve_over: float | Decimal | None = None,
+    approve: Approve | None = None,
     progress: bool = True,
     report: bool = True,
 ) -> Result:
@@ -138,8 +145,10 @@ def run(
 
     Called again it goes on where it stopped, and pays for nothing twice. `limit`: only the first rows of the input.
     `sandbox`: start a sandbox and ask that; nothing is paid. `fresh`: move earlier results aside. `retry_failed`: ask
-    rows again that are not ok: True for all, or a status or an error kind. `progress`: show how far it is, on a
-    terminal or in a notebook. `report`: write report.html.
+    rows again that are not ok: True for all, or a status or an error kind. `approve_over`: forecast first; where the
+    run may cost more USD, `approve` is handed the bill (`rowmill.Bill`) and returns True, or the sum that may be spent;
+    the run goes on under it. `progress`: show how far it is, on a terminal or in a notebook. `report`: write
+    report.html.
 
     Raises Stopped where the run ended early, JobError, InputError and their like for what is refused before a call.
     """
@@ -150,6 +159,8 @@ def run(
             sandbox=sandbox,
             fresh=fresh,
             retry_failed=retry_failed,
+            approve_over=approve_over,
+            approve=approve,
             progress=progress,
             report=report,
         )
@@ -163,13 +174,20 @@ async def run_async(
     sandbox: bool = False,
     fresh: bool = False,
     retry_failed: str | bool | None = None,
+    approve_over: float | Decimal | None = None,
+    approve: Approve | None = None,
     progress: bool = True,
     report: bool = True,
 ) -> Result:
-    """The same, awaited."""
+    """The same, awaited; `approve` may be a coroutine function."""
     with told_in_python():
         options = options_of(limit=limit, sandbox=sandbox, fresh=fresh, retry_failed=retry_failed)
-        return await carry_out_job(resolve_job(job, Path.cwd()), options, progress=progress, report=report)
+        resolved = resolve_job(job, Path.cwd())
+        if approve_over is not None or approve is not None:
+            over = _usd(approve_over)
+            ask = answering(approve, over)
+            resolved = await approved(resolved, over, limit=options.limit, sandbox=options.sandbox, approve=ask)
+        return await carry_out_job(resolved, options, progress=progress, report=report)
 
 
 def estimate(
@@ -226,6 +244,14 @@ def options_of(
         retry_failed=kind,
         gold=None if gold is None else str(gold),
     )
+
+
+def _usd(amount: float | Decimal | None) -> float:
+    if isinstance(amount, bool) or not isinstance(amount, int | float | Decimal) or not 0 < amount <= MONEY_MOST:
+        raise JobError(
+            f"{amount!r} is no sum of money above 0", where="approve_over", hint="say above how many USD to ask"
+        )
+    return float(amount)
 
 
 def _positive(number: int | None, name: str) -> int | None:

@@ -144,6 +144,39 @@ async def ask_prefect(bill: Bill) -> Decimal:
     return Decimal(str(told.approved_usd))
 
 
+Answer = bool | int | float | str | Decimal | None
+
+
+def answering(
+    approve: Callable[[Bill], Answer | Awaitable[Answer]] | None, limit: float
+) -> Callable[[Bill], Awaitable[Decimal]]:
+    """What asks a function of the caller's: True approves the bound, a sum itself. Raises JobError for anything else,
+    and where there is no such function.
+    """
+
+    async def ask(bill: Bill) -> Decimal:
+        if approve is None:
+            raise JobError(
+                f"it needs approval: {bill}",
+                where=f"approve_over={Decimal(str(limit)):f}",
+                hint="give approve=, a function that is handed the bill and returns True, or the sum that may be spent",
+            )
+        told = approve(bill)
+        answer: Answer = await told if isinstance(told, Awaitable) else told
+        if answer is True:
+            return rounded(bill.most)
+        approved = None if answer is None or answer is False else sum_of(str(answer))
+        if approved is None:
+            raise JobError(
+                f"the bill was not approved ({answer!r}), nothing was sent",
+                where="approve",
+                hint="return True, or a sum",
+            )
+        return approved
+
+    return ask
+
+
 def refuse(bill: Bill, limit: float) -> JobError:
     """Nobody is there who could approve."""
     return JobError(f"it needs approval: {bill}", where=f"--approve-over {Decimal(str(limit)):f}", hint=WAYS_OUT)

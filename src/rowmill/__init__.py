@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     from rowmill.flows.dataframe import extract_async as extract_async
     from rowmill.flows.dataframe import label as label
     from rowmill.flows.dataframe import label_async as label_async
+    from rowmill.flows.orchestration.approval import Bill as Bill
     from rowmill.schemas.errors import RowmillError as RowmillError
 
     __version__: str
 
 _HOMES = {
+    "Bill": "rowmill.flows.orchestration.approval",
     "Job": "rowmill.flows.api",
     "Result": "rowmill.flows.api",
     "RowmillError": "rowmill.schemas.errors",
@@ -40,6 +42,7 @@ _HOMES = {
     "run_async": "rowmill.flows.api",
 }
 __all__ = [
+    "Bill",
     "Job",
     "Result",
     "RowmillError",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from rowmill.schemas.attempt import Spent
+from rowmill.schemas.errors import DamageError
 from rowmill.tasks.journal.ledger import LEDGER, Ledger
 from rowmill.tasks.journal.replay import Replay, replay
 from rowmill.tasks.output.folder import CANARY, segments_in
@@ -22,11 +23,26 @@ def spent_in(root: Path) -> Spent:
 
 def spent_on_canary(root: Path, ledger: Ledger) -> Spent:
     """What a run that is at it, or was killed then, has sent to ask settled rows again. Raises DamageError."""
-    try:
-        found = replay(root / "journal" / CANARY)
-    except FileNotFoundError:
-        return Spent()
+    found = canary_in(root / "journal")
     return found.sent if found is not None and not ledger.holds(found.head.id) else Spent()
+
+
+def canary_in(journal: Path) -> Replay | None:
+    """The journal of settled rows that are asked again; None where there is none. Raises DamageError, saying what its
+    loss costs: no result, since it holds none, but the bill of its calls.
+    """
+    path = journal / CANARY
+    try:
+        return replay(path)
+    except FileNotFoundError:
+        return None
+    except DamageError as error:
+        raise DamageError(
+            error.what,
+            where=error.where,
+            hint=f"restore it from a copy, or move it out of {journal}: it holds no results, and the run goes on; what "
+            "its calls cost is then in no total, so lower max_cost_usd by it",
+        ) from None
 
 
 def open_segments(root: Path, ledger: Ledger) -> dict[int, Replay]:

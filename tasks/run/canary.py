@@ -28,10 +28,10 @@ from rowmill.tasks.gateway.admission.gate import Halted
 from rowmill.tasks.gateway.admission.halts import refused_storage
 from rowmill.tasks.journal.entries import VERSION, Head
 from rowmill.tasks.journal.ledger import Ledger
-from rowmill.tasks.journal.replay import replay
 from rowmill.tasks.journal.segment import ANSWER_ROOM, Segment
 from rowmill.tasks.output.folder import CANARY
 from rowmill.tasks.output.part_reader import OutcomeLookup
+from rowmill.tasks.output.spending import canary_in
 from rowmill.tasks.run.drift import Drift, differs, leaves, measure
 from rowmill.tasks.run.shard_runner import MEDIA_HELD_MOST, ShardContext, cancel
 from rowmill.tasks.settle.defect import plan_row
@@ -60,7 +60,7 @@ def close_left(journal: Path, ledger: Ledger) -> None:
     """Count what the canary of a killed run has sent. Raises StorageError, DamageError."""
     path = journal / CANARY
     if path.exists():
-        if (found := replay(path)) is not None:
+        if (found := canary_in(journal)) is not None:
             ledger.close(path.name, found)
         path.unlink()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from datetime import datetime
 from typing import Any
 
@@ -11,9 +12,13 @@ import pytest
 
 from rowmill.flows.orchestration.opening import opened
 from rowmill.flows.orchestration.pipeline import carry_out
+from rowmill.schemas.attempt import Spent
+from rowmill.schemas.errors import DamageError
 from rowmill.schemas.manifest import Manifest
+from rowmill.schemas.pack import read_pack
 from rowmill.tasks.gateway.credentials import Gateway as Access
 from rowmill.tasks.job.job_file import load_job
+from rowmill.tasks.journal.entries import Closed, encode_line
 from rowmill.tasks.run.run_plan import Options
 from rowmill.tasks.system.clock import Clock
 from tests.acceptance.test_run import direct, numbered
@@ -343,3 +348,58 @@ def test_a_labelling_model_that_has_changed_is_seen_and_a_kill_loses_no_bill(ben
         assert ended.manifest["canary"]["examples"][0]["fields"] == [{"field": "label", "before": "yes", "now": "no"}]
         assert bench.results()["label"].to_list()[:40] == ["yes"] * 40
         assert_books(bench, gateway)
+
+
+async def test_rows_that_share_a_call_are_asked_again_as_they_were(bench: Bench) -> None:
+    """With several rows a call the settled rows that are drawn share calls too: the same model costs fewer calls than
+    rows and goes on, a changed one is seen.
+    """
+    shift = 0
+
+    def person(text: str) -> dict[str, Any]:
+        return {"name": "n", "n": int(re.findall("row ([0-9]+)", text)[0]) + shift}
+
+    def answer(ask: Ask) -> Reply:
+        pack = read_pack(ask.prompt)
+        if pack is None:
+            return Reply(text=json.dumps(person(ask.prompt)))
+        return Reply(text=json.dumps({"rows": [{"row": token, "answer": person(own)} for token, own in pack.rows]}))
+
+    with serving(answer) as gateway:
+        bench.rows(numbered(40, "row {}"))
+        bench.job(id="id", schema=PERSON, rows_per_call=5, canary={"rows": 20}, limits={"concurrency": 4})
+        assert (await run_at(bench, gateway.url, NightClock("2026-11-26T01:00+00:00"))).kind == "complete"
+        bench.rows(numbered(50, "row {}"))
+        told = await run_at(bench, gateway.url, NightClock("2026-11-27T01:00+00:00"))
+        assert told.kind == "complete"
+        assert told.canary is not None
+        assert (told.canary["rows"], told.canary["verdict"]) == (20, "same")
+        assert told.canary["calls"] < 20
+        shift = 7
+        bench.rows(numbered(60, "row {}"))
+        told = await run_at(bench, gateway.url, NightClock("2026-11-28T01:00+00:00"))
+        assert told.kind == "drift"
+        assert told.canary is not None
+        assert told.canary["changed_rows"] == told.canary["rows"] == 20
+        assert told.ledger.ok == 50
+        assert_books(bench, gateway, exact=True)
+
+
+async def test_a_damaged_canary_says_what_its_loss_costs(bench: Bench) -> None:
+    """Its line is named, and what to do: it holds no results; moved away, the run goes on."""
+    clock = NightClock("2026-11-26T01:00+00:00")
+    with serving(answers(0)) as gateway:
+        grow(bench, 30)
+        bench.job(id="id", schema=PERSON, canary={"rows": 10})
+        assert (await run_at(bench, gateway.url, clock)).kind == "complete"
+        path = bench.folder / "out/journal/canary.jsonl"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"no line of ours\n" + encode_line(Closed("x", Spent(1))))
+        grow(bench, 40)
+        with pytest.raises(DamageError) as damage:
+            await run_at(bench, gateway.url, clock)
+        for words in ("line 1 is damaged", "canary.jsonl", "it holds no results", "lower max_cost_usd"):
+            assert words in str(damage.value)
+        assert "--fresh-part" not in str(damage.value)
+        path.rename(bench.folder / "aside.jsonl")
+        assert (await run_at(bench, gateway.url, clock)).kind == "complete"

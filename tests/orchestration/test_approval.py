@@ -6,11 +6,11 @@ from decimal import Decimal
 
 import pytest
 
-from rowmill.flows.orchestration.approval import Bill, ask_terminal, bill_of, rounded, sum_of, under
+from rowmill.flows.orchestration.approval import Bill, answering, ask_terminal, bill_of, rounded, sum_of, under
 from rowmill.schemas.errors import JobError
 from rowmill.schemas.forecast import Basis, Forecast, Pace, RowCounts
 from rowmill.schemas.job import Job
-from tests.conftest import Bench
+from tests.conftest import Bench, money
 from tests.gateways import Reply, serving
 
 BILL = Bill("night", 100, 1.0, 0.9, 1.1, 1.20001, None, "pilot")
@@ -90,3 +90,56 @@ def test_an_unknown_price_cannot_be_approved():
     )  # fmt: skip
     with pytest.raises(JobError, match="price is unknown"):
         bill_of(job(), forecast)
+
+
+@pytest.mark.parametrize(
+    ("answer", "sum_approved"), [(True, "1.2001"), (1, "1"), (0.5, "0.5"), ("2 USD", "2"), (Decimal("0.3"), "0.3")]
+)
+async def test_a_function_of_the_callers_approves(answer, sum_approved):
+    """True means the bound, a number means itself, whether the function is awaited or not."""
+
+    async def later(bill: Bill):
+        return answer
+
+    for approve in (lambda bill: answer, later):
+        assert await answering(approve, 1.0)(BILL) == Decimal(sum_approved)
+
+
+@pytest.mark.parametrize("answer", [False, None, 0, -1, "no", float("nan"), float("inf")])
+async def test_what_approves_nothing_is_refused(answer):
+    """Nothing is sent; without a function the way out is named."""
+    with pytest.raises(JobError, match="not approved"):
+        await answering(lambda bill: answer, 1.0)(BILL)
+    with pytest.raises(JobError, match="ive approve="):
+        await answering(None, 1.0)(BILL)
+
+
+def test_a_run_from_python_goes_on_under_what_was_approved(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bill is handed over before the first call; refused, nothing is sent; approved in part, no more is spent."""
+    import rowmill
+
+    bills: list[rowmill.Bill] = []
+
+    def approve(bill: rowmill.Bill) -> object:
+        bills.append(bill)
+        return 0.02 if len(bills) == 2 else False
+
+    with serving(lambda ask: Reply(text="x")) as gateway:
+        monkeypatch.setenv("ROWMILL_BASE_URL", gateway.url)
+        monkeypatch.setenv("ROWMILL_API_KEY", "sk-tests-0123456789abcdef")
+        bench.rows([{"text": f"t{n}"} for n in range(200)])
+        path = bench.job(params={"max_output_tokens": 400}, limits={"concurrency": 4})
+        asked = {"progress": False, "report": False, "approve_over": 0.001}
+        made = rowmill.Job.load(path)
+        with pytest.raises(rowmill.RowmillError, match="ive approve="):
+            rowmill.run(made, **asked)
+        with pytest.raises(rowmill.RowmillError, match="not approved"):
+            rowmill.run(made, **asked, approve=approve)
+        with pytest.raises(rowmill.RowmillError, match="no sum of money"):
+            rowmill.run(made, progress=False, approve=approve)
+        assert not gateway.asks
+        with pytest.raises(rowmill.Stopped) as stopped:
+            rowmill.run(made, **asked, approve=approve)
+        assert stopped.value.manifest["termination"]["kind"] == "budget"
+        assert 0 < money(gateway.books()["billed_usd"]) <= Decimal("0.02")
+        assert bills[0].rows == 200
