@@ -231,7 +231,9 @@ class Job(Part):
     )
     structured: ForAnswers[Structured] = Field("auto", description="How the schema reaches the model")
     attachments: ForAnswers[list[str]] = Field(default_factory=list, description="Columns that hold media")
-    media_root: ForNothing[str | None] = Field(None, description="Folder below which media paths must lie")
+    media_root: ForNothing[str | None] = Field(
+        None, description="Folder, or address in a bucket (s3://, gs://, az://), below which media paths must lie"
+    )
     keep: ForNothing[list[str]] = Field(default_factory=list, description="Input columns carried into the results")
     tools: ForAnswers[list[Tool]] = Field(default_factory=list, description="Functions the model may call")
     label: Label | None = Field(None, description="Label each row: the schema and the system text are made from it")

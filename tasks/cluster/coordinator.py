@@ -12,10 +12,11 @@ from rowmill.schemas.errors import JobError
 from rowmill.schemas.job import Job
 from rowmill.schemas.row import Shard
 from rowmill.tasks.cluster.backends.backend import Engine
-from rowmill.tasks.cluster.mailbox import ENDED_S, Mailbox
+from rowmill.tasks.cluster.mailbox import GRANTS, Heartbeat, LeaseGrants, Quota
+from rowmill.tasks.cluster.shared_output import SharedBucket, SharedOutput, shared_output
 from rowmill.tasks.cluster.worker_pool import WorkerPool
-from rowmill.tasks.cluster.worker_segments import adopt_all, left_away
-from rowmill.tasks.output.folder import Layout
+from rowmill.tasks.cluster.worker_segments import adopt_all, assume_in_flight, lease_of, left_away
+from rowmill.tasks.output.folder import Output
 from rowmill.tasks.run.shard_runner import Remaining, ShardReport, ShardRun
 from rowmill.tasks.system.clock import Clock
 
@@ -77,14 +78,40 @@ async def open_engine(job: Job, environment: Mapping[str, str] = os.environ) -> 
     return await open_dask(address)
 
 
-async def take_over(layout: Layout, clock: Clock) -> None:
+async def take_over(output: Output, clock: Clock) -> None:
     """Take up what workers have written that nobody heard to the end, once they have all ended.
 
     Raises StorageError, DamageError.
     """
-    mailbox = Mailbox(layout.root)
-    if mailbox.is_open and left_away(layout.journal):
-        log.warning("an earlier run ended without its workers: waiting %g s until they have stopped", ENDED_S)
-        await clock.sleep(ENDED_S)
-    await asyncio.to_thread(adopt_all, layout.journal)
-    mailbox.close()
+    shared = shared_output(output)
+    if isinstance(shared, SharedBucket):
+        if shared.was_left:
+            await _take_over_bucket(shared, clock)
+        return
+    if shared.mailbox.is_open and left_away(output.journal):
+        await _wait(shared, clock)
+    await asyncio.to_thread(adopt_all, output.journal)
+    shared.mailbox.close()
+
+
+async def _take_over_bucket(shared: SharedBucket, clock: Clock) -> None:
+    grants = await asyncio.to_thread(shared.mailbox.read, GRANTS, LeaseGrants)
+    if grants is not None and grants.run:
+        await _wait(shared, clock)
+    closed = await asyncio.to_thread(lambda: shared.closed_leases)
+    worst_usd = 0
+    for away in await asyncio.to_thread(shared.fetch_left):
+        token = lease_of(away)
+        if token not in closed:
+            quota = grants.leases.get(token, Quota()) if grants is not None else Quota()
+            told = await asyncio.to_thread(shared.mailbox.read, token, Heartbeat)
+            in_flight = max(quota.concurrency, told.quota.concurrency if told is not None else 0)
+            worst_usd = await asyncio.to_thread(assume_in_flight, away, in_flight, worst_usd)
+        await asyncio.to_thread(shared.adopt, away, closed=False)
+    await asyncio.to_thread(shared.mailbox.close)
+
+
+async def _wait(shared: SharedOutput, clock: Clock) -> None:
+    ended_s = shared.mailbox.ended_s
+    log.warning("an earlier run ended without its workers: waiting %g s until they have stopped", ended_s)
+    await clock.sleep(ended_s)

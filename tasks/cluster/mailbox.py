@@ -1,4 +1,4 @@
-"""Board: what the coordinator and the workers of a run tell each other, once a second, in the output folder.
+"""Mailbox: what the coordinator and the workers of a run tell each other, once a second, where the output stands.
 
 The coordinator posts its orders: who holds which lease, with which portion of the limits, and whether all must stop.
 Each worker posts how it goes. A beat that stays away ends a lease by the worker's own clock, so nobody's clock is
@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import zlib
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -71,10 +71,40 @@ class Heartbeat(msgspec.Struct, frozen=True):
 Posted = TypeVar("Posted", LeaseGrants, Heartbeat)
 
 
-class Mailbox:
-    """The notices of one run, each a small file that is written over in place: a file system that other machines
+class Mailbox(Protocol):
+    """The notices of one run. `lease_s` without a new beat end a lease by its holder's clock; after `ended_s` it has
+    ended wherever its holder is.
+    """
+
+    lease_s: float
+    ended_s: float
+
+    def open(self) -> None:
+        """Without notices of an earlier run, made by the coordinator. Raises OSError."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a coordinator has left it so, as it does when it is killed."""
+
+    def close(self) -> None:
+        """No grants for anyone any more. Raises OSError."""
+
+    def post(self, name: str, notice: LeaseGrants | Heartbeat) -> None:
+        """Raises OSError."""
+
+    def read(self, name: str, kind: type[Posted]) -> Posted | None:
+        """A notice; None where there is none, or while it is being written."""
+
+    def claim(self, token: str) -> bool:
+        """Take up a lease; False where another process has taken it up before. Raises OSError."""
+
+
+class FolderMailbox:
+    """Notices in an output folder, each a small file that is written over in place: a file system that other machines
     mount tells of that sooner than of a new file under an old name.
     """
+
+    lease_s, ended_s = LEASE_S, ENDED_S
 
     def __init__(self, output: Path) -> None:
         self._folder = output / FOLDER

@@ -20,7 +20,9 @@ from rowmill.tasks.run.manifest_builder import rowmill_version
 class ShardWork:
     """Rows of one shard to ask, as `ranges` of positions (both ends inclusive), under the lease `token`.
 
-    `models` are all that the job may ask, with their prices; `group` tells that a worker has the same key.
+    `models` are all that the job may ask, with their prices; `group` tells that a worker has the same key. Where the
+    output stands in a bucket, `address` is its, and the shard's journal so far is in the objects `journal`, of `base`
+    bytes together; `conditional` where that bucket holds to the conditions of a write.
     """
 
     run_id: str
@@ -35,6 +37,10 @@ class ShardWork:
     shard: Shard
     ranges: tuple[tuple[int, int], ...]
     deadline: Deadline | None = None
+    address: str | None = None
+    journal: tuple[str, ...] = ()
+    base: int = 0
+    conditional: bool = True
 
 
 @dataclass(frozen=True, slots=True)

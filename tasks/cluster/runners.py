@@ -12,12 +12,14 @@ from rowmill.schemas.job import Job
 from rowmill.schemas.row import NO_SHARD, Shard
 from rowmill.tasks.cluster.coordinator import Coordinator, open_engine, take_over
 from rowmill.tasks.cluster.messages import ShardWork
+from rowmill.tasks.cluster.shared_output import shared_output
 from rowmill.tasks.cluster.worker_pool import WorkerPool
 from rowmill.tasks.gateway.admission.deadline import Deadline
 from rowmill.tasks.gateway.admission.gate import Gate
 from rowmill.tasks.gateway.admission.shared_limits import group_of
 from rowmill.tasks.gateway.admission.traffic import Traffic
 from rowmill.tasks.output.folder import Output
+from rowmill.tasks.output.location import in_bucket
 from rowmill.tasks.run.progress import Progress
 from rowmill.tasks.run.run_plan import RunPlan
 from rowmill.tasks.run.runner import Runner, SettlesShards
@@ -87,7 +89,8 @@ class Cluster:
         clock: Clock,
     ) -> SettlesShards:
         engine = await open_engine(plan.job)
-        self._pool = WorkerPool(engine, output, _work_of(plan, keep_types, gate.deadline), gate, progress, clock)
+        work = _work_of(plan, keep_types, gate.deadline)
+        self._pool = WorkerPool(engine, output, shared_output(output), work, gate, progress, clock)
         workers = await self._pool.open()
         log.info("%d workers of %s ask the rows; limits and cap are divided among them", workers, engine.address)
         return Coordinator(shard_run, self._pool, shards)
@@ -144,4 +147,5 @@ def _work_of(plan: RunPlan, keep_types: Mapping[str, pa.DataType], deadline: Dea
         shard=NO_SHARD,
         ranges=(),
         deadline=deadline,
+        address=plan.address if in_bucket(plan.address) else None,
     )

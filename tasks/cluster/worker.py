@@ -6,6 +6,7 @@ import asyncio
 import os
 import random
 import tempfile
+import time
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -16,9 +17,9 @@ from rowmill.schemas.outcome import Outcome
 from rowmill.schemas.request import Request
 from rowmill.schemas.row import Row, Unreadable
 from rowmill.tasks.answers.validator import Validator
-from rowmill.tasks.cluster.mailbox import BEAT_S, GRANTS, LEASE_S, Heartbeat, LeaseGrants, Mailbox, Quota
+from rowmill.tasks.cluster.mailbox import BEAT_S, GRANTS, Heartbeat, LeaseGrants, Quota
 from rowmill.tasks.cluster.messages import Parcel, Report, ShardWork, unpacked
-from rowmill.tasks.cluster.worker_segments import WorkerLayout, begin
+from rowmill.tasks.cluster.worker_output import WorkerOutput, mailbox_of, refused_by, worker_output
 from rowmill.tasks.gateway.admission.halts import refused_storage
 from rowmill.tasks.gateway.admission.shared_limits import group_of
 from rowmill.tasks.gateway.admission.traffic import traffic_at
@@ -27,8 +28,9 @@ from rowmill.tasks.input import reader as read
 from rowmill.tasks.input.files import InputFile
 from rowmill.tasks.input.key_index import KeyIndex
 from rowmill.tasks.input.survey import digest_of
-from rowmill.tasks.journal.group_commit import Syncer
+from rowmill.tasks.journal.group_commit import Keep, Syncer
 from rowmill.tasks.output.answer_cache import AnswerCache
+from rowmill.tasks.output.bucket.lease import HINT
 from rowmill.tasks.plan.label_answer import validator_of
 from rowmill.tasks.plan.label_prompt import as_asked
 from rowmill.tasks.plan.planner import Planner
@@ -40,6 +42,8 @@ from rowmill.tasks.run.shard_runner import ShardContext, ShardRun
 from rowmill.tasks.system.clock import Clock
 from rowmill.tasks.system.event_loop import fastest_loop
 from rowmill.tasks.system.process import this_process
+
+GRANT_LOOKS = 3
 
 
 def settle_parcel(parcel: Parcel) -> Report:
@@ -68,10 +72,14 @@ def unfit(parcel: Parcel, environment: Mapping[str, str] = os.environ) -> str | 
     if _key(work, environment) is None:
         told = "another one" if environment.get("ROWMILL_API_KEY") else "not set"
         return f"ROWMILL_API_KEY is {told} there: give every worker the run's key in its environment"
-    grants = Mailbox(Path(work.job.output)).read(GRANTS, LeaseGrants)
-    if grants is None or grants.run != work.run_id:
-        return f"{work.job.output} is another folder there: name an output on a file system that all machines mount"
-    return None
+    if (reason := refused_by(work)) is not None:
+        return reason
+    grants = mailbox_of(work).read(GRANTS, LeaseGrants)
+    if grants is not None and grants.run == work.run_id:
+        return None
+    if work.address is not None:
+        return f"{work.address} is another bucket there: give every worker the coordinator's address of its server"
+    return f"{work.job.output} is another folder there: name an output on a file system that all machines mount"
 
 
 def files_of(work: ShardWork) -> list[InputFile] | None:
@@ -120,8 +128,10 @@ class _Holder:
 
     def __init__(self, work: ShardWork, files: list[InputFile]) -> None:
         self._work, self._files, self._clock = work, files, Clock()
-        self._layout = WorkerLayout(Path(work.job.output), work.token)
-        self._mailbox = Mailbox(self._layout.root)
+        self._mailbox = mailbox_of(work)
+        # Whether what a kill would take with it is bounded: in a folder it takes nothing.
+        self._begun = work.address is None
+        self._is_verified = False
         self._progress = Progress()
         self._quota = Quota()
         self._beat: int | None = None
@@ -129,16 +139,38 @@ class _Holder:
 
     async def settle(self) -> Report:
         """Raises StorageError, DamageError."""
-        grants = self._mailbox.read(GRANTS, LeaseGrants)
-        if grants is None or self._work.token not in grants.leases or not self._mailbox.claim(self._work.token):
+        grants = await asyncio.to_thread(self._granted)
+        if grants is None or self._work.token not in grants.leases:
             return Report(this_process(), taken=True)
-        begin(self._layout, self._work.shard)
-        with tempfile.TemporaryDirectory(prefix="rowmill-") as scratch, KeyIndex(Path(scratch) / "keys.sqlite") as keys:
-            return await self._settle(grants, keys, AnswerCache(Path(scratch), Validator(None), None))
+        try:
+            if not await asyncio.to_thread(self._mailbox.claim, self._work.token):
+                return Report(this_process(), taken=True)
+        except OSError as error:
+            raise StorageError(
+                f"the lease cannot be claimed: {error.strerror}", where=self._work.address or "", hint=HINT
+            ) from None
+        with (
+            worker_output(self._work) as output,
+            tempfile.TemporaryDirectory(prefix="rowmill-") as scratch,
+            KeyIndex(Path(scratch) / "keys.sqlite") as keys,
+        ):
+            return await self._settle(grants, output, keys, AnswerCache(Path(scratch), Validator(None), None))
 
-    async def _settle(self, grants: LeaseGrants, keys: KeyIndex, answer_cache: AnswerCache) -> Report:
-        syncer, callers, runs = self._put_together(keys, answer_cache)
+    def _granted(self) -> LeaseGrants | None:
+        """The coordinator's grants, asked for again where the bucket did not give them."""
+        for _ in range(GRANT_LOOKS):
+            if (grants := self._mailbox.read(GRANTS, LeaseGrants)) is not None:
+                return grants
+            time.sleep(BEAT_S)
+        return None
+
+    async def _settle(
+        self, grants: LeaseGrants, output: WorkerOutput, keys: KeyIndex, answer_cache: AnswerCache
+    ) -> Report:
+        syncer, callers, runs = self._put_together(output, keys, answer_cache)
         self._gate, self._runs = callers.gate, runs
+        # An answer that is paid for must not be lost with this machine.
+        self._gate.holds_until_stored = output.keep is not None
         self._gate.on_halt, self._gate.deadline = runs.cancel_waiting, self._work.deadline
         try:
             self._apply(grants)
@@ -151,10 +183,13 @@ class _Holder:
         finally:
             await callers.aclose()
             syncer.close()
+        await asyncio.to_thread(output.close, self._work.shard.number)
         budget = self._gate.budget
         return Report(this_process(), halt=self._gate.termination, spent=budget.spent, verified=self._gate.verified)
 
-    def _put_together(self, keys: KeyIndex, answer_cache: AnswerCache) -> tuple[Syncer, Callers, ShardRun]:
+    def _put_together(
+        self, output: WorkerOutput, keys: KeyIndex, answer_cache: AnswerCache
+    ) -> tuple[Syncer, Callers, ShardRun]:
         work, job = self._work, self._work.job
         asked = as_asked(job)
         model = work.models[job.model]
@@ -166,10 +201,10 @@ class _Holder:
             Gateway(work.base_url, _key(work, os.environ) or ""), validator=validator, spent_usd=0, clock=self._clock,
             rng=random.Random(), run_id=work.run_id, is_quota=True,
         )  # fmt: skip
-        syncer = Syncer(asyncio.get_running_loop())
+        syncer = Syncer(asyncio.get_running_loop(), keep=self._keep_of(output))
         runs = LeasedRun(
             ShardContext(
-                output=self._layout,
+                output=output.layout,
                 job_fingerprint=work.fingerprint,
                 planner=planner,
                 validator=validator,
@@ -191,6 +226,26 @@ class _Holder:
         runs.only = within(work.ranges)
         return syncer, callers, runs
 
+    def _keep_of(self, output: WorkerOutput) -> Keep | None:
+        """As the output's own; calls go together once the first piece stands there, which tells what a call may cost:
+        by it the coordinator bounds those that nobody hears of any more.
+        """
+        if (keep := output.keep) is None:
+            return None
+        loop = asyncio.get_running_loop()
+
+        def keep_and_tell(path: Path, end: int) -> None:
+            keep(path, end)
+            if not self._begun:
+                loop.call_soon_threadsafe(self._begin)
+
+        return keep_and_tell
+
+    def _begin(self) -> None:
+        self._begun = True
+        if self._is_verified:
+            self._gate.verify()
+
     async def _keep(self) -> None:
         while True:
             told = self._told()
@@ -208,11 +263,12 @@ class _Holder:
         self._beat = grants.beat
         quota = grants.leases.get(self._work.token)
         if quota is not None:
-            self._gate.valid_until = self._clock.now() + LEASE_S
+            self._gate.valid_until = self._clock.now() + self._mailbox.lease_s
             self._gate.take_share(quota.rpm, quota.tpm)
             self._gate.take_quota(quota.concurrency, quota.usd)
             self._quota = quota
-        if grants.verified:
+        self._is_verified = self._is_verified or grants.verified
+        if self._is_verified and self._begun:
             self._gate.verify()
         if grants.halt is not None:
             self._gate.halt(grants.halt)

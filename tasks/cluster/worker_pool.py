@@ -12,11 +12,12 @@ from pathlib import Path
 from rowmill.schemas.errors import JobError
 from rowmill.schemas.manifest import Termination, TerminationKind
 from rowmill.schemas.row import Shard
-from rowmill.tasks.cluster.backends.backend import Engine, EngineLost, WorkerLost
+from rowmill.tasks.cluster.backends.backend import STARTING, Engine, EngineLost, WorkerLost
 from rowmill.tasks.cluster.limit_split import BudgetShare, even, even_slots, money
-from rowmill.tasks.cluster.mailbox import BEAT_S, ENDED_S, GRANTS, Heartbeat, LeaseGrants, Mailbox, Quota
+from rowmill.tasks.cluster.mailbox import BEAT_S, GRANTS, Heartbeat, LeaseGrants, Quota
 from rowmill.tasks.cluster.messages import Report, ShardWork, packed
-from rowmill.tasks.cluster.worker_segments import WorkerLayout, adopt, bound_of
+from rowmill.tasks.cluster.shared_output import SharedOutput
+from rowmill.tasks.cluster.worker_segments import assume_in_flight, bound_of
 from rowmill.tasks.gateway.admission.gate import Gate
 from rowmill.tasks.gateway.admission.halts import LEASE_ENDED, RUN_AGAIN, refused_storage, spent_up
 from rowmill.tasks.gateway.admission.traffic import Traffic, together
@@ -29,9 +30,13 @@ from rowmill.tasks.system.clock import Clock
 log = logging.getLogger("rowmill")
 # A worker that says nothing for so long is taken as lost, whatever the engine thinks.
 SILENT_S, START_S = 15.0, 120.0
+# How long a scheduler may have no worker at all before the first call, and how often it is said what is waited for.
+FIRST_WORKER_S, SAY_S = 30.0, 10.0
 # The same for a run that is given up at once.
 GIVEN_UP_S = 5.0
 TRIES = 3
+# Workers that are heard at a time.
+READ_AT_ONCE = 32
 # Without a worker for so long, the run ends.
 NO_WORKERS_S = 60.0
 # Beats between looks for workers that came, while rows wait for one.
@@ -77,6 +82,7 @@ class WorkerPool:
         self,
         engine: Engine,
         layout: Layout,
+        shared: SharedOutput,
         work: ShardWork,
         gate: Gate,
         progress: Progress,
@@ -84,7 +90,7 @@ class WorkerPool:
     ) -> None:
         """`work` is what all shards have in common; each is given with its own rows and lease."""
         self._engine, self._layout, self._work = engine, layout, work
-        self._mailbox = Mailbox(layout.root)
+        self._shared, self._mailbox = shared, shared.mailbox
         self._gate, self._progress, self._clock = gate, progress, clock
         limits = work.job.limits
         self._concurrency = limits.concurrency
@@ -95,8 +101,13 @@ class WorkerPool:
         # Shards that workers have, or will be asked for soon.
         self.expected = 0
         self._force = False
+        self._noticing: asyncio.Task[None] | None = None
+        self._posting, self._reading = asyncio.Lock(), asyncio.Semaphore(READ_AT_ONCE)
+        # The most that a call of a lost worker could cost, in 10⁻¹² USD.
+        self._dearest_usd = 0
         self._refused: dict[str, str] = {}
         self._fit: list[str] = []
+        self._starting: set[str] = set()
         self._verified = False
         self._no_workers_since: float | None = None
         self._looking: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -105,16 +116,16 @@ class WorkerPool:
         self._changed = asyncio.Condition()
 
     async def open(self) -> int:
-        """Post the first orders and see who can work. Returns how many can.
+        """Post the first grants and see who can work. Returns how many can.
 
-        Raises JobError where no worker can: nothing was sent yet.
+        Raises JobError where no worker can, or none is there in time: nothing was sent yet.
         """
-        self._mailbox.open()
+        await asyncio.to_thread(self._mailbox.open)
         if self._gate.daily is not None:
             self._gate.daily.serves_workers(self._with_workers)
-        self._post()
+        await self._post()
         try:
-            await self._look_around()
+            await self._wait_for_workers()
         except EngineLost as error:
             raise JobError(
                 f"its workers cannot be asked: {error}", where=self._engine.address, hint="look at its workers"
@@ -128,12 +139,31 @@ class WorkerPool:
             )
         return len(self._fit)
 
+    async def _wait_for_workers(self) -> None:
+        """Until one can work, or none of those that are there will. Those that are importing are alive; a scheduler
+        without any may have been started just now. Raises EngineLost.
+        """
+        began, said = self._clock.now(), 0
+        while True:
+            await self._look_around()
+            waited = self._clock.now() - began
+            if self._fit or waited >= (START_S if self._starting else FIRST_WORKER_S if not self._refused else 0.0):
+                return
+            if waited >= SAY_S * said:
+                what = (
+                    f"{len(self._starting)} workers that are importing rowmill" if self._starting else "a first worker"
+                )
+                log.warning("%s: waiting for %s", self._engine.address, what)
+                said += 1
+            await self._clock.sleep(BEAT_S)
+
     async def _look_around(self) -> None:
         """Who is there, and who of them can work. Raises EngineLost."""
         told = await self._engine.fitness(packed(self._work))
         self._fit = sorted(name for name, reason in told.items() if reason is None)
+        self._starting = {name for name, reason in told.items() if reason == STARTING}
         for name, reason in sorted(told.items()):
-            if reason is not None and self._refused.get(name) != reason:
+            if reason is not None and name not in self._starting and self._refused.get(name) != reason:
                 log.warning("worker %s of %s is not used: %s", name, self._engine.address, reason)
         self._refused = {name: reason for name, reason in told.items() if reason is not None}
 
@@ -161,21 +191,22 @@ class WorkerPool:
         """
         if (token := await self._leased(shard)) is None:
             return None
-        away = WorkerLayout(self._layout.root, token).segment_path(shard.number)
+        work = replace(self._work, token=token, shard=shard, ranges=tuple(left.ranges))
+        work = await asyncio.to_thread(self._shared.lend, work)
         try:
-            report = await self._report_of(token, left)
+            report = await self._report_of(work)
         except WorkerLost as error:
-            return await self._take_back(token, away, str(error))
+            return await self._take_back(work, str(error))
         except EngineLost as error:
             self._give_up(error)
-            await self._take_back(token, away, "its engine is gone")
+            await self._take_back(work, "its engine is gone")
             return None
         if report.taken:
-            return await self._take_back(token, away, "it is gone, and the engine gave its work to another")
-        if away.exists():
+            return await self._take_back(work, "it is gone, and the engine gave its work to another")
+        if (away := await asyncio.to_thread(self._shared.fetch, work)) is not None:
             # One that was refused midway does not know what it has spent.
             spent = report.spent if report.refused is None else await self._spent_by(away, shard)
-            await asyncio.to_thread(adopt, away, closed=True)
+            await asyncio.to_thread(self._shared.adopt, away, closed=True)
             report = replace(report, spent=spent)
         await self._end(token, report.spent)
         if report.refused is not None:
@@ -199,17 +230,16 @@ class WorkerPool:
                 return None
             token = f"{self._work.run_id}_{next(self._numbers)}"
             self._leases[token] = _Lease(shard, heard_at=self._clock.now())
-            self._give_out()
+            await self._give_out()
             return token
 
     def _may_lease(self) -> bool:
         most = len(self._fit) if self._verified else 1
         return self._gate.termination is not None or len(self._leases) < min(most, self._concurrency)
 
-    async def _report_of(self, token: str, left: Remaining) -> Report:
+    async def _report_of(self, work: ShardWork) -> Report:
         """Raises WorkerLost for a worker that is gone or not heard, EngineLost."""
-        lease = self._leases[token]
-        work = replace(self._work, token=token, shard=lease.shard, ranges=tuple(left.ranges))
+        lease = self._leases[work.token]
         asking = asyncio.create_task(self._engine.settle(packed(work), self._fit))
         try:
             while not asking.done():
@@ -223,24 +253,27 @@ class WorkerPool:
         finally:
             asking.cancel()
 
-    async def _take_back(self, token: str, away: Path, why: str) -> str:
+    async def _take_back(self, work: ShardWork, why: str) -> str:
         """End a lease whose holder is lost: no orders for it any more, and nobody else gets the rows until, wherever
         the holder is, it has ended by the holder's own clock.
         """
-        lease = self._leases[token]
+        lease = self._leases[work.token]
         first, last = lease.shard.first_row, lease.shard.last_row
         log.warning("the worker of rows %d to %d is lost: %s; what it settled is taken over", first, last, why)
         lease.is_revoked = True
-        self._give_out()
+        await self._give_out()
         if self._force:
             # The next run waits for its end.
             return why
-        await self._clock.sleep(ENDED_S)
+        await self._clock.sleep(self._mailbox.ended_s)
         spent = 0
-        if away.exists():
+        if (away := await asyncio.to_thread(self._shared.fetch, work)) is not None:
+            if work.address is not None:
+                in_flight = lease.held.concurrency
+                self._dearest_usd = await asyncio.to_thread(assume_in_flight, away, in_flight, self._dearest_usd)
             spent = await self._spent_by(away, lease.shard)
-            await asyncio.to_thread(adopt, away, closed=False)
-        await self._end(token, spent)
+            await asyncio.to_thread(self._shared.adopt, away, closed=False)
+        await self._end(work.token, spent)
         if self._gate.termination is None:
             await self._look_around()
         return why
@@ -255,15 +288,16 @@ class WorkerPool:
         async with self._changed:
             del self._leases[token]
             self._gate.budget.settle(0, spent)
-            self._give_out()
+            await self._give_out()
             self._changed.notify_all()
 
     async def keep(self) -> None:
         """Hear the workers and give new orders once a second, as long as the run lives."""
         while True:
             await self._clock.sleep(BEAT_S)
-            for token, lease in list(self._leases.items()):
-                told = await asyncio.to_thread(self._mailbox.read, token, Heartbeat)
+            leases = list(self._leases.items())
+            heard = await asyncio.gather(*(self._read(token) for token, _ in leases))
+            for (_, lease), told in zip(leases, heard, strict=True):
                 if told is not None and (lease.told is None or told.beat != lease.told.beat):
                     lease.told, lease.heard_at = told, self._clock.now()
                     self._verified = self._verified or told.verified
@@ -271,11 +305,15 @@ class WorkerPool:
                         self._gate.halt(told.halt)
             async with self._changed:
                 self._beat += 1
-                self._give_out()
+                await self._give_out()
                 self._changed.notify_all()
             if self.expected > len(self._leases) and self._beat % LOOK_AROUND == 0 and self._looking.done():
                 # Beside the beats: a worker that hangs takes its time to be asked, and the leases of all hang on these.
                 self._looking = asyncio.create_task(self._see_who_came())
+
+    async def _read(self, token: str) -> Heartbeat | None:
+        async with self._reading:
+            return await asyncio.to_thread(self._mailbox.read, token, Heartbeat)
 
     async def _see_who_came(self) -> None:
         """Workers come and go; where nobody has come for long the run ends."""
@@ -293,8 +331,8 @@ class WorkerPool:
     def _give_up(self, error: EngineLost) -> None:
         self._halt("scheduler", f"{self._engine.address} does not answer any more: {error}", RUN_AGAIN)
 
-    def _give_out(self) -> None:
-        """Divide limits and cap anew, and post the orders."""
+    async def _give_out(self) -> None:
+        """Divide limits and cap anew, and post the grants."""
         held = {token: lease.held for token, lease in self._leases.items()}
         expected = min(self.expected, len(self._fit))
         rpm = even(self._rpm, expected, {token: one.rpm for token, one in held.items()})
@@ -307,7 +345,7 @@ class WorkerPool:
         self._progress.away = Elsewhere(
             sum(told.settled for told in live), sum(told.not_ok for told in live), sum(told.usd for told in live)
         )
-        self._post()
+        await self._post()
 
     def _money(self, expected: int, held: Mapping[str, Quota]) -> dict[str, int]:
         """The cap divided; where no call of any worker fits what is left, the run ends."""
@@ -340,15 +378,19 @@ class WorkerPool:
         """What workers have spent, or may yet by what they were given, in 10⁻¹² USD."""
         return sum(max(lease.held.usd or 0, lease.budget_share(0).spent) for lease in self._leases.values())
 
-    def _post(self) -> None:
-        leases = {token: lease.quota for token, lease in self._leases.items() if not lease.is_revoked}
-        halt = self._gate.termination
-        grants = LeaseGrants(self._work.run_id, self._beat, leases, self._verified, halt, self._force)
+    async def _post(self) -> None:
         try:
-            self._mailbox.post(GRANTS, grants)
+            # One after the other, each as things are when its turn comes.
+            async with self._posting:
+                await asyncio.to_thread(self._mailbox.post, GRANTS, self._grants())
         except OSError as error:
             # Without new orders the leases end by themselves.
             self._gate.halt(refused_storage(refused(self._layout.journal, error)))
+
+    def _grants(self) -> LeaseGrants:
+        leases = {token: lease.quota for token, lease in self._leases.items() if not lease.is_revoked}
+        halt = self._gate.termination
+        return LeaseGrants(self._work.run_id, self._beat, leases, self._verified, halt, self._force)
 
     def take_share(self, rpm: float, tpm: float) -> None:
         """Go by these shares of the key's limits from the next orders on."""
@@ -357,10 +399,10 @@ class WorkerPool:
     def halt(self) -> None:
         """The run has ended: tell the workers now."""
         self._beat += 1
-        self._post()
         self._noticing = asyncio.create_task(self._notice())
 
     async def _notice(self) -> None:
+        await self._post()
         async with self._changed:
             self._changed.notify_all()
 
@@ -384,6 +426,9 @@ class WorkerPool:
     async def aclose(self) -> None:
         """Let go of the engine. The board stays where a worker was not heard to the end: the next run waits for it."""
         self._looking.cancel()
+        if self._noticing is not None:
+            await asyncio.gather(self._noticing, return_exceptions=True)
         if not self._leases:
-            self._mailbox.close()
+            await asyncio.to_thread(self._mailbox.close)
+            await asyncio.to_thread(self._shared.sweep)
         await self._engine.aclose()

@@ -7,25 +7,31 @@ that nobody reads any more: so a late commit is refused without asking anyone.
 from __future__ import annotations
 
 import os
+from itertools import islice
 from pathlib import Path
 
 from rowmill.schemas.errors import StorageError
 from rowmill.schemas.row import Shard
+from rowmill.tasks.journal.entries import Entry, Intent, PackIntent, encode_line
 from rowmill.tasks.journal.replay import replay
 from rowmill.tasks.journal.segment import CHUNK
 from rowmill.tasks.output.answer_cache import bound_usd
-from rowmill.tasks.output.folder import WORKER_PREFIX, Layout, number_of
+from rowmill.tasks.output.bucket.worker_pieces import WORKER_PREFIX, segment_name
+from rowmill.tasks.output.folder import Layout, number_of
 from rowmill.tasks.system.durable import published, sync_folder
 
 
 class WorkerLayout(Layout):
     """An output as the holder of a lease sees it: its segment is its own."""
 
-    def __init__(self, root: Path, token: str) -> None:
+    def __init__(self, root: Path, token: str, base: int | None = None) -> None:
+        """`base` is where the shard's own journal ends, which a name in a bucket tells."""
         super().__init__(root)
-        self._token = token
+        self._token, self._base = token, base
 
     def segment_path(self, number: int) -> Path:
+        if self._base is not None:
+            return self.root / segment_name(number, self._token, self._base)
         return self.journal / f"{WORKER_PREFIX}-{number:06d}-{self._token}.jsonl"
 
 
@@ -77,6 +83,51 @@ def adopt_all(journal: Path) -> None:
     found = left_away(journal)
     for away in sorted(found, key=lambda path: path.stat().st_size):
         adopt(away, closed=False)
+
+
+def lease_of(away: Path) -> str:
+    """The lease whose holder wrote a segment, by its name in a bucket."""
+    return away.stem.split("-", 2)[2].rpartition("-")[0]
+
+
+def assume_in_flight(away: Path, calls: int, otherwise_usd: int = 0) -> int:
+    """Write down that so many calls of this segment's holder may be in flight whose intents nobody has seen: a bucket
+    hears of an intent within a tenth of a second, and a process that is killed takes its last ones with it. Returns the
+    most that one of its calls may cost, in 10⁻¹² USD; `otherwise_usd` where none is seen.
+
+    Which rows they were for is not known: the next ones that are not settled stand for them.
+    """
+    seen: list[int] = []
+
+    def see(entry: Entry, _offset: int, _length: int) -> None:
+        if isinstance(entry, Intent):
+            seen.append(entry.worst_usd)
+        elif isinstance(entry, PackIntent):
+            seen.append(sum(part.worst_usd for part in entry.rows))
+
+    found = replay(away, on_entry=see)
+    if found is None:
+        return otherwise_usd
+    worst_usd = max(seen, default=otherwise_usd)
+    known = sum(not intent.joined for intent in found.in_flight.values())
+    shard = found.head.shard
+    rows = (
+        row
+        for row in range(shard.first_row, shard.last_row + 1)
+        if row not in found.settled and row not in found.in_flight
+    )
+    lines = []
+    for row in islice(rows, max(0, calls - known)):
+        account = found.account(row)
+        lines.append(encode_line(Intent(row, account.total.attempts + 1, worst_usd, account.key)))
+    if lines:
+        with open(away, "r+b") as file:
+            file.truncate(found.end)
+            file.seek(found.end)
+            file.write(b"".join(lines))
+            file.flush()
+            os.fsync(file.fileno())
+    return worst_usd
 
 
 def bound_of(path: Path) -> int:

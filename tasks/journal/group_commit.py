@@ -49,6 +49,11 @@ class Syncer:
         self._thread = threading.Thread(target=self._run, name="rowmill-journal", daemon=True)
         self._thread.start()
 
+    @property
+    def keeps_elsewhere(self) -> bool:
+        """Whether what is synced outlives this machine."""
+        return self._keep is not None
+
     def sync(self, path: Path, fd: int, end: int, waiting: list[asyncio.Future[None]]) -> None:
         """Make everything written to this file so far durable, which is up to `end`, then end these futures."""
         with self._wake:

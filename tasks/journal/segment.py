@@ -81,7 +81,8 @@ class Segment:
         self._allocated = self._end + wanted
 
     def intend(self, intent: Intent | PackIntent) -> None:
-        """Write an intent. It survives this process; it need not survive the machine, so it is not waited for.
+        """Write an intent. It survives this process; it need not survive the machine, so it is not waited for. Where
+        the journal is kept elsewhere too, it comes there with the next sync.
 
         Raises StorageError: nothing was intended then.
         """
@@ -92,6 +93,8 @@ class Segment:
             self._end -= len(self._unwritten.pop())
             raise
         self.replayed.see(intent, 0, 0)
+        if self._syncer.keeps_elsewhere:
+            self._syncer.sync(self.path, self._fd, self._written, [])
 
     def open_account(self, row: int, account: Account) -> None:
         """Append what a row's request had cost elsewhere, so that it goes on from there."""

@@ -15,6 +15,7 @@ from rowmill.schemas.errors import DamageError, OutputError, StorageError
 from rowmill.schemas.manifest import Manifest
 from rowmill.tasks.journal.ledger import LEDGER
 from rowmill.tasks.output.bucket.mirror import Mirror
+from rowmill.tasks.output.bucket.worker_pieces import WORKER_PREFIX
 from rowmill.tasks.output.part_writer import Footer, read_footer
 from rowmill.tasks.system.durable import (
     PRIVATE_FILE,
@@ -30,8 +31,6 @@ MANIFEST = "run.json"
 # Where the parts of a split job stand in its output, and what is written down of the split.
 PARTS, SPLIT = "parts", "split.json"
 LOCK = ".lock"
-# How the segment begins that a worker elsewhere writes.
-WORKER_PREFIX = "away"
 KEPT_WHEN_FRESH = ("results", "journal", MANIFEST, LEDGER, "report.html", "estimate.json")
 
 

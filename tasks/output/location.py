@@ -37,12 +37,6 @@ def output_to_write(job: Job) -> Iterator[tuple[Job, Mirror | None]]:
 
     Raises as `output_held`.
     """
-    if job.runner != "local" and in_bucket(job.output):
-        raise OutputError(
-            f"runner: {job.runner} needs an output that all machines mount",
-            where=job.output,
-            hint="name a folder, or use runner: local",
-        )
     with output_held(job.output) as (folder, mirror):
         yield job.model_copy(update={"output": str(folder)}), mirror
 
@@ -76,7 +70,7 @@ def output_to_read(address: str) -> Iterator[Path]:
     mirror = Mirror(Objects(address), _made(copy_of(address)))
     try:
         if mirror.hold.take_copy():
-            mirror.pull()
+            mirror.pull(workers=True)
     finally:
         mirror.close()
     if read_manifest(mirror.folder) is None:

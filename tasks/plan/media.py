@@ -1,4 +1,4 @@
-"""Media: a column's value → what is sent of it. Reads files below `media_root` alone, and fetches nothing."""
+"""Media: a column's value → what is sent of it. Reads below `media_root` alone, a folder or a place in a bucket."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 from rowmill.schemas.request import Media
 from rowmill.tasks.plan.media_type import HEAD_BYTES, MIME_TYPES, type_of
+from rowmill.tasks.system.buckets import object_content, scheme_of
 
 CHUNK_BYTES = 1 << 20
 KINDS = ("image/", "audio/", "video/", "application/pdf")
@@ -88,6 +89,8 @@ def _read_below(path_text: str, root: str | None, room: int) -> bytes:
     path = PurePosixPath(path_text)
     if path.is_absolute() or ".." in path.parts or not path.parts:
         raise MediaError(f"{shown}: the path must lie below media_root, without '..'")
+    if scheme_of(root) is not None:
+        return _read_object(f"{root.rstrip('/')}/{path}", shown, room)
     folder = file = -1
     try:
         folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
@@ -116,6 +119,19 @@ def _read_below(path_text: str, root: str | None, room: int) -> bytes:
         raise MediaError(f"{shown}: the file is empty")
     if len(content) > room:
         raise MediaError(f"{shown}: it grew beyond the {room:,} bytes that are left (limits.max_media_bytes)")
+    return content
+
+
+def _read_object(url: str, shown: str, room: int) -> bytes:
+    """An object's bytes. Raises MediaError, InputError where the bucket does not answer: that is no row's fault."""
+    try:
+        content = object_content(url, room)
+    except FileNotFoundError:
+        raise MediaError(f"{shown}: there is no such object below media_root") from None
+    if isinstance(content, int):
+        raise MediaError(f"{shown}: {content:,} bytes, {room:,} are left (limits.max_media_bytes)")
+    if not content:
+        raise MediaError(f"{shown}: the file is empty")
     return content
 
 

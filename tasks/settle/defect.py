@@ -7,6 +7,7 @@ import traceback
 from pathlib import Path
 
 from rowmill.schemas.attempt import Failure, FailureKind
+from rowmill.schemas.errors import InputError
 from rowmill.schemas.outcome import Outcome, Status
 from rowmill.schemas.request import Request
 from rowmill.schemas.row import Row
@@ -25,9 +26,12 @@ def defect(error: Exception, row_id: str) -> Failure:
 
 
 def plan_row(planner: Planner, row: Row, run_id: str) -> Request | Outcome:
-    """The row's plan, or its outcome where planning it met a defect."""
+    """The row's plan, or its outcome where planning it met a defect. Raises InputError."""
     try:
         return planner.plan(row)
+    except InputError:
+        # What the row needs cannot be had now, and that is not the row's fault.
+        raise
     except Exception as error:
         failure = defect(error, row.row_id)
         return Outcome(

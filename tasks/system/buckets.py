@@ -148,6 +148,26 @@ class BucketFile:
         return file
 
 
+def object_content(url: str, most: int) -> bytes | int:
+    """The bytes of one object; its size alone where it has more than `most`.
+
+    Raises FileNotFoundError where there is none, InputError where the bucket does not give it.
+    """
+    scheme = scheme_of(url)
+    assert scheme is not None
+    store = STORES[scheme]
+    try:
+        with _file_system(scheme).open_input_file(url.removeprefix(scheme)) as file:
+            size = int(file.size())
+            return size if size > most else bytes(file.read())
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise InputError(
+            f"{store.server()} does not give it: {first_line(error)}", where=url, hint=store.hint
+        ) from None
+
+
 def scheme_of(address: str) -> str | None:
     """The store that an address is of, as its registry names it; None for a path."""
     return next((scheme for scheme in STORES if address.startswith(scheme)), None)

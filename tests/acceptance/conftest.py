@@ -5,9 +5,10 @@ from __future__ import annotations
 import http.client
 import itertools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -17,13 +18,21 @@ from tests.gateways import Gateway, names_its_request, serving
 
 class Unsteady(ThreadingHTTPServer):
     """Passes requests on to another server. Every so many it fails one, in turn: an error before it is passed on, a
-    throttle, an answer that is lost after the server has done the work, a cut connection.
+    throttle, an answer that is lost after the server has done the work, a cut connection. `ignores` are headers that
+    it does not pass on, as a server that knows nothing of them; `answers` are its own, by method.
     """
 
     daemon_threads = True
 
-    def __init__(self, upstream: str, every: int | None) -> None:
+    def __init__(
+        self,
+        upstream: str,
+        every: int | None = None,
+        ignores: Collection[str] = (),
+        answers: Mapping[str, tuple[int, bytes]] | None = None,
+    ) -> None:
         super().__init__(("127.0.0.1", 0), _Passing)
+        self.ignores, self.answers = {name.lower() for name in ignores}, answers or {}
         self.upstream, self.every = urlsplit(upstream), every
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
         self.is_down = False
@@ -49,9 +58,14 @@ class _Passing(BaseHTTPRequestHandler):
         if failing == 1:
             self._answer(503, {}, b"<Error><Code>SlowDown</Code></Error>")
             return
+        if self.command in server.answers:
+            status, content = server.answers[self.command]
+            self._answer(status, {"Content-Type": "application/xml"}, content)
+            return
         upstream = http.client.HTTPConnection(server.upstream.hostname, server.upstream.port, timeout=30)
         # The signature is over the host that the client named.
-        upstream.request(self.command, self.path, body, dict(self.headers))
+        headers = {name: value for name, value in self.headers.items() if name.lower() not in server.ignores}
+        upstream.request(self.command, self.path, body, headers)
         told = upstream.getresponse()
         content = told.read()
         upstream.close()
@@ -81,8 +95,8 @@ class _Passing(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def _running(upstream: str, every: int | None) -> Iterator[Unsteady]:
-    server = Unsteady(upstream, every)
+def _running(upstream: str, **keys: Any) -> Iterator[Unsteady]:
+    server = Unsteady(upstream, **keys)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
@@ -96,7 +110,7 @@ def _running(upstream: str, every: int | None) -> Iterator[Unsteady]:
 def unsteady() -> Iterator[Callable[..., Unsteady]]:
     """Start ways to a server that fail every so many requests, or all while `is_down`; they end with the test."""
     with ExitStack() as stack:
-        yield lambda upstream, every=None: stack.enter_context(_running(upstream, every))
+        yield lambda upstream, **keys: stack.enter_context(_running(upstream, **keys))
 
 
 @pytest.fixture

@@ -18,7 +18,8 @@ import polars as pl
 import pytest
 from moto.server import ThreadedMotoServer
 
-from rowmill.schemas.errors import DamageError, StorageError
+from benchmarks import redis_server
+from rowmill.schemas.errors import DamageError, OutputError, StorageError
 from rowmill.tasks.output.bucket.lease import HOLD_S
 from rowmill.tasks.output.bucket.mirror import Mirror
 from rowmill.tasks.output.bucket.objects import Objects
@@ -245,7 +246,6 @@ def test_a_bucket_that_goes_away_stops_the_run_resumable(bench, sandboxes, s3, u
         ("s3://answers", {}, {}, "no folder of a bucket is named"),
         ("gs://answers/out", {}, {}, "gs://answers/out: no address of an output"),
         (OUT, {}, {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "http://127.0.0.1:9 refuses it"),
-        (OUT, {"runner": "dask"}, {}, "needs an output that all machines mount"),
         (OUT, {}, {"ROWMILL_WORK_DIR": "/proc/nowhere"}, "Set ROWMILL_WORK_DIR"),
     ],
 )
@@ -260,6 +260,90 @@ def test_an_output_that_cannot_be_used_is_refused(bench, sandboxes, s3, output, 
     assert SECRET not in ended.err
     assert "Traceback" not in ended.err
     assert sandbox.books()["calls"] == 0
+
+
+CONDITIONS = ("If-None-Match", "If-Match")
+
+
+@pytest.mark.parametrize("ignored", CONDITIONS)
+def test_a_server_without_conditional_writes_is_refused(bench, sandboxes, s3, unsteady, ignored):
+    """A probe finds it before the first call: exit 2, the condition and both ways out named, and nothing is left."""
+    sandbox = sandboxes()
+    write_rows(bench, 3)
+    bench.job(output=OUT, id="id")
+    proxy = unsteady(s3.meta.endpoint_url, ignores=(ignored,))
+    told = environment(bench, s3) | {"AWS_ENDPOINT_URL": proxy.url}
+    ended = bench.run(sandbox.base_url, "run", "job.yaml", "--direct", **told)
+    assert ended.code == 2
+    assert f"{OUT}: its server does not hold to {ignored}" in ended.err
+    assert "ROWMILL_REDIS_URL" in ended.err
+    assert sandbox.books()["calls"] == 0
+    assert names(s3) == []
+
+
+@pytest.mark.nightly
+@pytest.mark.skipif(redis_server.REDIS is None, reason="needs Debian's redis-server")
+def test_such_a_server_is_used_with_a_lease_in_redis(bench, sandboxes, s3, unsteady):
+    """Said so; a second machine is refused while the first lives, and a killed one is gone on with."""
+    sandbox = sandboxes(latency_ms=100)
+    write_rows(bench, 400)
+    bench.job(output=OUT, id="id", limits={"concurrency": 8})
+    proxy = unsteady(s3.meta.endpoint_url, ignores=CONDITIONS)
+    with redis_server.running() as port:
+        more = {"AWS_ENDPOINT_URL": proxy.url, "ROWMILL_REDIS_URL": f"redis://127.0.0.1:{port}/0"}
+        first = bench.start(sandbox.base_url, "run", "job.yaml", "--direct", "-q", **(environment(bench, s3) | more))
+        while sandbox.books()["billed_calls"] < 50:
+            time.sleep(0.05)
+        second = bench.run(sandbox.base_url, "run", "job.yaml", "--direct", **(environment(bench, s3) | more))
+        assert second.code == 2
+        assert "another run works on this output" in second.err
+        os.killpg(first.pid, signal.SIGKILL)
+        first.communicate()
+        ended = bench.run(sandbox.base_url, "run", "job.yaml", "--direct", "--json", **(environment(bench, s3) | more))
+    assert ended.code == 0, ended.err
+    assert f"the lease on this output is in Redis (redis://127.0.0.1:{port}" in ended.err
+    assert_balanced(ended.manifest, results(s3))
+    assert results(s3)["row_id"].to_list() == [f"r{n}" for n in range(400)]
+    assert sandbox.books()["billed_calls"] - 400 <= 8
+
+
+def _refusal(code: str, more: str = "") -> bytes:
+    return f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>no {more}</Message></Error>".encode()
+
+
+@pytest.mark.parametrize(
+    ("status", "content", "said"),
+    [
+        (403, _refusal("AccessDenied"), "s3:PutObject"),
+        (403, _refusal("RequestTimeTooSkewed"), "set this machine's clock"),
+        (403, _refusal("SignatureDoesNotMatch"), "AWS_ACCESS_KEY_ID and its secret"),
+        (301, _refusal("PermanentRedirect"), "the bucket is in another region"),
+        (400, _refusal("AuthorizationHeaderMalformed", "; expecting 'eu-west-3'"), "another region, eu-west-3: set AWS_REGION"),
+        (400, _refusal("InvalidRequest", "Content-MD5 is required for Object Lock"), "AWS_CHECKSUM_ALGORITHM=SHA256"),
+        (501, _refusal("NotImplemented"), "does not hold to conditional writes"),
+    ],
+)  # fmt: skip
+def test_what_a_bucket_refuses_is_told_with_the_way_out(tmp_path, s3, unsteady, monkeypatch, status, content, said):
+    """No right, a wrong clock, another region, object lock: one sentence for each, before anything is sent."""
+    proxy = unsteady(s3.meta.endpoint_url, answers={"PUT": (status, content)})
+    for name, value in (environment(Bench(tmp_path), s3) | {"AWS_ENDPOINT_URL": proxy.url}).items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(OutputError) as refused:
+        Mirror(Objects(OUT), tmp_path).lock()
+    assert said in str(refused.value)
+    assert str(refused.value).startswith(f"{OUT}: ")
+    assert "<" not in str(refused.value)
+
+
+def test_a_bucket_that_keeps_versions_is_used_and_told(tmp_path, s3, monkeypatch, caplog):
+    """Each beat leaves an old version there: a lifecycle rule is named."""
+    for name, value in environment(Bench(tmp_path), s3).items():
+        monkeypatch.setenv(name, value)
+    s3.put_bucket_versioning(Bucket="answers", VersioningConfiguration={"Status": "Enabled"})
+    mirror = Mirror(Objects(OUT), tmp_path)
+    mirror.lock()
+    mirror.close()
+    assert "lifecycle" in caplog.text
 
 
 def test_fresh_moves_what_stood_aside_in_the_bucket(bench, sandboxes, s3):

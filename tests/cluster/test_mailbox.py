@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from rowmill.schemas.manifest import Termination, TerminationKind
-from rowmill.tasks.cluster.mailbox import Heartbeat, LeaseGrants, Mailbox, Quota
+from rowmill.tasks.cluster.mailbox import FolderMailbox, Heartbeat, LeaseGrants, Quota
 
 
 def test_a_notice_comes_through_whole_or_not_at_all(tmp_path):
     """What is posted is read; what was cut, is being written, or is not there is no news."""
-    board = Mailbox(tmp_path)
+    board = FolderMailbox(tmp_path)
     board.open()
     halt = Termination(TerminationKind.SPEND_LIMIT, "spend_limit_exceeded", "stop", "wait")
     orders = LeaseGrants("run", 3, {"a": Quota(1.5, 0.0, 4, 10**13)}, True, halt, True)
@@ -33,7 +33,7 @@ def test_a_notice_comes_through_whole_or_not_at_all(tmp_path):
 
 def test_a_lease_is_taken_up_once(tmp_path):
     """A second process that was given the same work finds it taken."""
-    board = Mailbox(tmp_path)
+    board = FolderMailbox(tmp_path)
     board.open()
     assert board.claim("a")
     assert not board.claim("a")

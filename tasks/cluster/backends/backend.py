@@ -16,13 +16,19 @@ class EngineLost(Exception):
     """Nothing can be given to the engine any more."""
 
 
+# Why a worker cannot work yet: it is alive, and imports what it needs.
+STARTING = "it is still importing rowmill"
+
+
 class Engine(Protocol):
     """One scheduler and its workers."""
 
     address: str
 
     async def fitness(self, parcel: Parcel) -> dict[str, str | None]:
-        """Why each worker cannot work for the run, by the worker's name; None where it can. Raises EngineLost."""
+        """Why each worker cannot work for the run, by the worker's name; None where it can, STARTING where that is not
+        known yet. Raises EngineLost.
+        """
 
     async def settle(self, parcel: Parcel, workers: Collection[str]) -> Report:
         """Have one of these workers settle a shard. Raises WorkerLost, EngineLost."""

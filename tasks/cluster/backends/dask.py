@@ -7,17 +7,26 @@ shard is a Prefect task run in the flow's own process all the same, which waits 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from concurrent.futures import CancelledError
 from typing import Any
 
 from rowmill.schemas.errors import JobError, first_line
-from rowmill.tasks.cluster.backends.backend import EngineLost, WorkerLost
+from rowmill.tasks.cluster.backends.backend import STARTING, EngineLost, WorkerLost
 from rowmill.tasks.cluster.messages import Parcel, Report
 from rowmill.tasks.cluster.worker import settle_parcel, unfit
 
 CONNECT_S = 5.0
 ANSWER_S = 5.0
+# Whether a worker is importing what works there; the first look begins with it, in a thread of its own: imported by the
+# loop that answers us, it would let no other word through for seconds. In words of the standard library alone.
+_IMPORTS = f"""(lambda sys, threading, find: not (
+    sys.__dict__.setdefault("_rowmill_import", [None])[0] and not sys._rowmill_import[0].is_alive()
+) and find("rowmill") is not None and (
+    sys._rowmill_import[0] is not None
+    or sys._rowmill_import.__setitem__(0, threading.Thread(target=__import__, args=("{settle_parcel.__module__}",)))
+    or sys._rowmill_import[0].start() or True
+))(__import__("sys"), __import__("threading"), __import__("importlib.util").util.find_spec)"""
 
 
 class DaskEngine:
@@ -37,11 +46,16 @@ class DaskEngine:
     async def _ask(self, worker: str, parcel: Parcel) -> str | None:
         """One by one: a worker that hangs says nothing about the others."""
         try:
-            asking = self._client.run(unfit, parcel, workers=[worker], on_error="return")
-            told = await asyncio.wait_for(asking, ANSWER_S)
+            if await self._run(worker, eval, _IMPORTS) is True:
+                return STARTING
+            return _reason(await self._run(worker, unfit, parcel))
         except (OSError, TimeoutError, CancelledError):
             return "it does not answer"
-        return _reason(told.get(worker))
+
+    async def _run(self, worker: str, function: Callable[..., Any], argument: Any) -> Any:
+        """What a worker's process returns, or the error it raises. Raises OSError, TimeoutError, CancelledError."""
+        asking = self._client.run(function, argument, workers=[worker], on_error="return")
+        return (await asyncio.wait_for(asking, ANSWER_S)).get(worker)
 
     async def settle(self, parcel: Parcel, workers: Collection[str]) -> Report:
         from distributed import KilledWorker

@@ -9,12 +9,13 @@ from collections.abc import Collection
 from typing import Any
 
 from rowmill.schemas.errors import JobError, first_line
-from rowmill.tasks.cluster.backends.backend import EngineLost, WorkerLost
+from rowmill.tasks.cluster.backends.backend import STARTING, EngineLost, WorkerLost
 from rowmill.tasks.cluster.messages import Parcel, Report
 from rowmill.tasks.cluster.worker import settle_parcel, unfit
 
 CONNECT_S = 10.0
-ANSWER_S = 20.0
+# A process of a node that is alive may be starting for so long; it is looked at this often meanwhile.
+ANSWER_S, LOOK_S = 120.0, 3.0
 
 
 class RayEngine:
@@ -23,6 +24,8 @@ class RayEngine:
     def __init__(self, address: str) -> None:
         self.address = address
         self._at_work: Counter[str] = Counter()
+        # Nodes that were asked and have not answered, and since when.
+        self._asked: dict[str, tuple[asyncio.Future[str | None], float]] = {}
 
     async def fitness(self, parcel: Parcel) -> dict[str, str | None]:
         import ray
@@ -40,8 +43,19 @@ class RayEngine:
         }
 
     async def _ask(self, node: str, parcel: Parcel) -> str | None:
+        loop = asyncio.get_running_loop()
+        asking, since = self._asked.setdefault(
+            node, (asyncio.ensure_future(_on(node, unfit, parcel, cpus=0)), loop.time())
+        )
+        await asyncio.wait([asking], timeout=LOOK_S)
+        if not asking.done() and loop.time() - since < ANSWER_S:
+            return STARTING
+        del self._asked[node]
+        if not asking.done():
+            asking.cancel()
+            return "it does not answer"
         try:
-            told: str | None = await asyncio.wait_for(_on(node, unfit, parcel, cpus=0), ANSWER_S)
+            told: str | None = asking.result()
         except ModuleNotFoundError:
             return "rowmill is not installed there"
         except Exception as error:

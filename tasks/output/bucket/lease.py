@@ -19,6 +19,7 @@ from pathlib import Path
 
 from rowmill.schemas.errors import OutputError
 from rowmill.tasks.output.bucket.objects import Conflict, Objects
+from rowmill.tasks.output.bucket.redis_lease import RedisLease
 from rowmill.tasks.system.process import in_use, this_process
 
 log = logging.getLogger("rowmill")
@@ -31,13 +32,16 @@ HINT = "mend the bucket or its credentials and run the same command again: what 
 
 
 class BucketLease:
-    """The hold on one output, and on its copy in `folder`."""
+    """The hold on one output, and on its copy in `folder`. Where the bucket does not hold to the conditions of a write
+    (`arbiter`), it is in Redis, and the object tells of it.
+    """
 
     def __init__(self, objects: Objects, folder: Path, now: Callable[[], float]) -> None:
         self._objects, self._folder, self._now = objects, folder, now
         self._token = secrets.token_hex(8)
         self._tag: str | None = None
         self._fd = -1
+        self.arbiter: RedisLease | None = None
         # By our own clock; who writes after that may write over another.
         self.until = float("-inf")
         # Whether the run before was of this copy and was killed: what it wrote here is newer than the bucket.
@@ -47,6 +51,7 @@ class BucketLease:
         """Raises OutputError where another run holds it, or where the bucket cannot be used."""
         before = self._take_copy()
         try:
+            self._take_in_redis(before)
             try:
                 self._put(over=None)
             except Conflict:
@@ -55,6 +60,21 @@ class BucketLease:
             raise OutputError(str(error.strerror), where=self._objects.url, hint=HINT) from None
         os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, self._token.encode(), 0)
+
+    def _take_in_redis(self, before: str) -> None:
+        """Raises OutputError where another has it and renews it, OSError."""
+        if self.arbiter is None:
+            return
+        until = self._now() + TAKE_S
+        while self.arbiter.take(self._token, HOLD_S, over=before) is not None:
+            if self._now() >= until:
+                raise in_use(self._objects.url, f"another machine, by {self.arbiter.address}")
+            time.sleep(LOOK_S)
+
+    def claim(self, token: str) -> bool:
+        """Whether a worker's lease has not been claimed before. Raises OSError."""
+        assert self.arbiter is not None
+        return self.arbiter.claim(token)
 
     def _take_copy(self) -> str:
         """One process a copy. Returns the token of the run that held it before."""
@@ -77,6 +97,8 @@ class BucketLease:
 
     def _put(self, over: str | None) -> None:
         since = self._now()
+        if self.arbiter is not None and self.arbiter.take(self._token, HOLD_S) is not None:
+            raise Conflict(errno.EEXIST, "another run has taken it", self._objects.url)
         # Another content each time: the tag of an object is that of its content.
         content = json.dumps({"owner": this_process(), "token": self._token, "renewed": secrets.token_hex(4)}).encode()
         self._tag = self._objects.put(LOCK, content, over=over)
@@ -133,5 +155,7 @@ class BucketLease:
         if self._now() < self.until:
             with suppress(OSError):
                 self._objects.delete([LOCK])
+                if self.arbiter is not None:
+                    self.arbiter.release(self._token)
         if self._fd >= 0:
             os.close(self._fd)

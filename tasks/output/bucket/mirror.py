@@ -8,6 +8,7 @@ that nobody writes over what another run has written. The folder is a copy that 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import threading
 import time
@@ -19,8 +20,16 @@ from rowmill.schemas.errors import DamageError, OutputError, StorageError
 from rowmill.tasks.journal.replay import replay
 from rowmill.tasks.output.bucket.lease import HINT, LOCK, BucketLease
 from rowmill.tasks.output.bucket.objects import Conflict, Object, Objects
+from rowmill.tasks.output.bucket.probe import probe
+from rowmill.tasks.output.bucket.redis_lease import VARIABLE, RedisLease
+from rowmill.tasks.output.bucket.worker_pieces import AWAY, fetch_all, is_workers
 
+log = logging.getLogger("rowmill")
 STATE = ".replica.json"
+VERSIONED = (
+    "the bucket keeps old versions, and a run writes over its lock every 5 s and deletes its journal: add a lifecycle "
+    "rule that lets noncurrent versions below this address expire"
+)
 RENEW_S = 5.0
 PULLS = 3
 SEGMENT, GONE = "journal/shard-", "gone"
@@ -33,8 +42,9 @@ class Mirror:
     """One output in a bucket, held by one run, and its copy in `folder`."""
 
     def __init__(self, objects: Objects, folder: Path, *, now: Callable[[], float] = time.monotonic) -> None:
-        self.url, self.folder = objects.url, folder
-        self._objects = objects
+        self.url, self.folder, self.objects = objects.url, folder, objects
+        # What coordinators and workers of a cluster had left there when it was fetched.
+        self.workers: list[Object] = []
         # Tags of objects, and of each file its size and time of change when it was last equal to its object.
         self._tags: dict[str, str] = {}
         self._equal: dict[str, tuple[int, int]] = {}
@@ -48,8 +58,34 @@ class Mirror:
 
     def lock(self) -> None:
         """Hold the output. Raises OutputError where another run does, or where the bucket cannot be used."""
+        self._look_at_conditions()
         self.hold.take()
         self._thread.start()
+
+    def _look_at_conditions(self) -> None:
+        """Refuse a bucket that does not hold to the conditions of a write, or go by a Redis in its place."""
+        try:
+            found = probe(self.objects)
+        except OSError as error:
+            raise OutputError(str(error.strerror), where=self.url, hint=HINT) from None
+        if found.keeps_versions:
+            log.warning("%s: %s", self.url, VERSIONED)
+        if found.ignored is None:
+            return
+        url = os.environ.get(VARIABLE)
+        if not url:
+            raise OutputError(
+                f"its server does not hold to {found.ignored}, so two machines could pay for the same rows",
+                where=self.url,
+                hint=f"set {VARIABLE} to a Redis that all machines reach, which then keeps the lease; or name a bucket "
+                "whose server has conditional writes (Amazon S3, MinIO, R2, Ceph)",
+            )
+        self.hold.arbiter = RedisLease(url, self.url)
+        self.objects.conditional = False
+        log.warning(
+            "%s: its server does not hold to %s: the lease on this output is in Redis (%s)",
+            self.url, found.ignored, self.hold.arbiter.address,
+        )  # fmt: skip
 
     def _renew(self) -> None:
         """Renew the hold, and put what may wait, until the end."""
@@ -75,8 +111,14 @@ class Mirror:
                 content = os.pread(file.fileno(), end - start, start)
             self.hold.refuse_unless_held()
             piece = f"{name}/{start:012d}"
-            self._tags[piece] = self._objects.put(piece, content, over=None)
+            self._tags[piece] = self.objects.put(piece, content, over=None)
             self._sent[name] = end
+
+    def pieces(self, path: Path) -> tuple[list[str], int]:
+        """The objects that hold a segment, in their order, and its bytes that are in them."""
+        name = self._name(path)
+        with self._busy:
+            return sorted(one for one in self._tags if one.startswith(f"{name}/")), self._sent.get(name, 0)
 
     def keep(self, path: Path) -> None:
         """Put a published file. Raises StorageError."""
@@ -87,7 +129,7 @@ class Mirror:
                 if self._equal.get(name) == state:
                     return
                 self.hold.refuse_unless_held()
-                self._tags[name] = self._objects.put(name, path.read_bytes(), over=self._tags.get(name))
+                self._tags[name] = self.objects.put(name, path.read_bytes(), over=self._tags.get(name))
                 self._equal[name] = state
             except OSError as error:
                 raise StorageError(
@@ -115,20 +157,20 @@ class Mirror:
             mark = f"{name}/{GONE}"
             if pieces := [one for one in self._tags if one.startswith(f"{name}/") and one != mark]:
                 # Pieces go in no order: who finds some of them must know that the others are not missed.
-                self._tags[mark] = self._objects.put(mark, b"", over=None)
+                self._tags[mark] = self.objects.put(mark, b"", over=None)
                 self._delete(pieces)
             self._delete([mark])
 
     def _delete(self, names: Sequence[str]) -> None:
         """Those of them that are in the bucket. Raises OSError."""
         known = [name for name in names if name in self._tags]
-        self._objects.delete(known)
+        self.objects.delete(known)
         for name in known:
             del self._tags[name]
 
     def push(self) -> None:
         """Make the bucket equal to the folder: what is new is put, then what is gone deleted. Raises StorageError."""
-        files = {self._name(path): path for path in self._files()}
+        files = {name: path for path in self._files() if not (name := self._name(path)).startswith(AWAY)}
         for name, path in files.items():
             if _is_segment(name):
                 # A killed run leaves room behind its last whole line.
@@ -148,19 +190,24 @@ class Mirror:
 
     # Reading.
 
-    def pull(self) -> None:
-        """Make the folder equal to the bucket. Raises OutputError, DamageError."""
+    def pull(self, *, workers: bool = False) -> None:
+        """Make the folder equal to the bucket; with what `workers` have written of open shards and nobody has adopted.
+
+        Raises OutputError, DamageError.
+        """
         for _ in range(PULLS):
             # Without the lock, a run elsewhere may delete what it has just listed.
             with suppress(FileNotFoundError):
-                self._pull()
+                self._pull(workers)
                 return
         raise OutputError("it changes while it is fetched", where=self.url, hint="try again in a moment")
 
-    def _pull(self) -> None:
+    def _pull(self, workers: bool) -> None:
         known = self._remembered()
         try:
-            found = {one.name: one for one in self._objects.list() if one.name != LOCK}
+            listed = [one for one in self.objects.list() if one.name != LOCK]
+            self.workers = [one for one in listed if is_workers(one.name)]
+            found = {one.name: one for one in listed if not is_workers(one.name)}
             self._tags = {name: one.etag for name, one in found.items()}
             wanted = {name for name in found if not name.startswith(NOT_FETCHED) and not _is_piece(name)}
             pieces = {name: name.rpartition("/")[0] for name in found if _is_piece(name)}
@@ -173,6 +220,8 @@ class Mirror:
                 self._fetch(found[name], known.get(name))
             for name in sorted(segments):
                 self._fetch_segment(name, [one for one in found.values() if one.name.startswith(f"{name}/")])
+            if workers:
+                fetch_all(self.objects, self.workers, self.folder)
             self._remember()
         except FileNotFoundError:
             raise
@@ -184,7 +233,7 @@ class Mirror:
         if known is None or not path.exists() or known != (one.etag, *_state(path)):
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary = path.with_name(path.name + ".tmp")
-            temporary.write_bytes(self._objects.get(one.name))
+            temporary.write_bytes(self.objects.get(one.name))
             os.replace(temporary, path)
         self._equal[one.name] = _state(path)
 
@@ -206,7 +255,7 @@ class Mirror:
                         where=self.url,
                         hint="restore it from a version of the bucket, or run with --fresh-part",
                     )
-                content = self._objects.get(piece.name)
+                content = self.objects.get(piece.name)
                 held = held if held[at : at + len(content)] == content else b""
                 file.write(content)
                 at += piece.size

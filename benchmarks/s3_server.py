@@ -1,0 +1,46 @@
+"""A server that speaks S3 for tests and benchmarks, in a process of its own, with one bucket."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import boto3
+
+BUCKET = "answers"
+START_S = 30.0
+
+
+def environment(url: str) -> dict[str, str]:
+    """What a process has to know of the bucket."""
+    return {"AWS_ENDPOINT_URL": url, "AWS_ACCESS_KEY_ID": "tests", "AWS_SECRET_ACCESS_KEY": "tests-secret"}
+
+
+@contextmanager
+def running() -> Iterator[str]:
+    """Its address; it is gone when the block ends."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-c", f"from moto.server import main; main(['-p', '{port}'])"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            until = time.monotonic() + START_S
+            while socket.socket().connect_ex(("127.0.0.1", port)):
+                if time.monotonic() > until:
+                    raise RuntimeError("the S3 server did not start")
+                time.sleep(0.05)
+            url = f"http://127.0.0.1:{port}"
+            client = boto3.client(
+                "s3", endpoint_url=url, region_name="us-east-1", aws_access_key_id="tests",
+                aws_secret_access_key="tests-secret",
+            )  # fmt: skip
+            client.create_bucket(Bucket=BUCKET)
+            yield url
+        finally:
+            process.terminate()
+            process.wait(10)

@@ -1,0 +1,176 @@
+"""Workers that share nothing with their coordinator but a bucket: in one process, on a real server that speaks S3."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import logging
+from collections.abc import Collection, Iterator
+from typing import Any
+
+import boto3
+import polars as pl
+import pytest
+from moto.server import ThreadedMotoServer
+
+from rowmill.flows.orchestration.opening import opened
+from rowmill.flows.orchestration.pipeline import carry_out
+from rowmill.schemas.errors import JobError
+from rowmill.tasks.cluster import runners
+from rowmill.tasks.cluster.backends.backend import STARTING, WorkerLost
+from rowmill.tasks.cluster.bucket_mailbox import BucketMailbox
+from rowmill.tasks.cluster.messages import Parcel, Report, unpacked
+from rowmill.tasks.cluster.worker import settle_parcel, unfit
+from rowmill.tasks.gateway.credentials import Gateway
+from rowmill.tasks.job.job_file import load_job
+from rowmill.tasks.output.location import output_to_write
+from rowmill.tasks.run.run_plan import Options
+from tests.conftest import KEY, PERSON, Bench, assert_balanced, money
+
+OUT = "s3://answers/runs/one"
+PNG = bytes.fromhex("89504e470d0a1a0a") + b"0" * 64
+
+
+class Threads:
+    """An engine whose workers are threads of this process. `looks` is how often they are found importing first;
+    `loses` how many of their first leases are lost once their work is done.
+    """
+
+    address = "threads"
+
+    def __init__(self, looks: int = 0, loses: int = 0) -> None:
+        self.looks, self.loses = looks, loses
+        self.parcels: list[Parcel] = []
+
+    async def fitness(self, parcel: Parcel) -> dict[str, str | None]:
+        if self.looks:
+            self.looks -= 1
+            return {"one": STARTING}
+        return {"one": await asyncio.to_thread(unfit, parcel)}
+
+    async def settle(self, parcel: Parcel, workers: Collection[str]) -> Report:
+        self.parcels.append(parcel)
+        report = await asyncio.to_thread(settle_parcel, parcel)
+        if self.loses:
+            self.loses -= 1
+            raise WorkerLost("it was killed")
+        return report
+
+    async def aclose(self) -> None:
+        """Nobody to let go of."""
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Iterator[Any]:
+    """A client of a server of the test's own, with a bucket that this process knows."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    told = {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_ACCESS_KEY_ID": "t", "AWS_SECRET_ACCESS_KEY": "t",
+        "ROWMILL_WORK_DIR": str(tmp_path / "copies"), "ROWMILL_API_KEY": KEY,
+    }  # fmt: skip
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    client = boto3.client(
+        "s3", endpoint_url=told["AWS_ENDPOINT_URL"], region_name="us-east-1", aws_access_key_id="t",
+        aws_secret_access_key="t",
+    )  # fmt: skip
+    client.create_bucket(Bucket="answers")
+    yield client
+    for one in client.list_objects_v2(Bucket="answers").get("Contents", []):
+        client.delete_object(Bucket="answers", Key=one["Key"])
+    server.stop()
+
+
+def names(s3: Any) -> list[str]:
+    told = s3.list_objects_v2(Bucket="answers", Prefix="runs/one/").get("Contents", [])
+    return sorted(one["Key"].removeprefix("runs/one/") for one in told)
+
+
+def results(s3: Any) -> pl.DataFrame:
+    body = s3.get_object(Bucket="answers", Key="runs/one/results/part-000000.parquet")["Body"].read()
+    return pl.read_parquet(io.BytesIO(body))
+
+
+async def run(bench: Bench, base_url: str, engine: Threads, monkeypatch: pytest.MonkeyPatch, **keys: Any) -> Any:
+    """A run of the bench's rows into the bucket, asked by that engine."""
+
+    async def open_engine(*_: Any) -> Threads:
+        return engine
+
+    monkeypatch.setattr(runners, "open_engine", open_engine)
+    job = load_job(bench.job(output=OUT, runner="dask", id="id", **keys))
+    with output_to_write(job) as (local, mirror):
+        async with opened(local, Options(), Gateway(base_url, KEY), mirror=mirror) as opened_run:
+            return await carry_out(opened_run)
+
+
+async def test_results_are_those_of_a_local_run(bench, sandboxes, s3, monkeypatch, caplog):
+    """The same rows and costs; a worker writes in a folder that only it knows, and nothing of its is left. Workers that
+    are importing are waited for, and that is said.
+    """
+    sandbox = sandboxes()
+    bench.rows([{"id": f"r{n}", "text": f"person number {n % 140}"} for n in range(150)])
+    manifest = await run(bench, sandbox.base_url, Threads(looks=1), monkeypatch, schema=PERSON)
+    assert_balanced(manifest, results(s3))
+    assert manifest["ledger"]["ok"] == 150
+    assert sandbox.books()["billed_calls"] == 140
+    assert names(s3) == ["ledger.jsonl", "results/part-000000.parquet", "run.json"]
+    assert "waiting for 1 workers that are importing rowmill" in caplog.text
+    bench.job("local.yaml", output="local", id="id", schema=PERSON)
+    assert bench.run(sandbox.base_url, "run", "local.yaml", "--direct").code == 0
+    same = ["row_id", "status", "output", "cost_usd", "request_key", "reused_from"]
+    assert results(s3)[same].equals(bench.results("local")[same])
+
+
+async def test_a_lost_lease_is_gone_on_with(bench, sandboxes, s3, monkeypatch):
+    """What its holder had put stands; what may have been in flight is bounded; late pieces are read by nobody."""
+    monkeypatch.setattr(BucketMailbox, "ended_s", 0.2)
+    sandbox = sandboxes()
+    bench.rows([{"id": f"r{n}", "text": f"row {n}"} for n in range(60)])
+    engine = Threads(loses=1)
+    manifest = await run(bench, sandbox.base_url, engine, monkeypatch, limits={"concurrency": 8})
+    assert manifest["ledger"]["ok"] == 60
+    assert_balanced(manifest, results(s3))
+    assert sandbox.books()["billed_calls"] == 60
+    first = engine.parcels[0]
+    # Whoever is given the work of an ended lease again sends nothing.
+    again = await asyncio.to_thread(settle_parcel, first)
+    assert again.taken or again.refused is not None
+    assert sandbox.books()["billed_calls"] == 60
+    late = f"runs/one/journal/away-000000-{unpacked(first).token}-9999.jsonl/000000009999"
+    s3.put_object(Bucket="answers", Key=late, Body=b"late")
+    bench.rows([{"id": f"r{n}", "text": f"row {n}"} for n in range(61)])
+    manifest = await run(bench, sandbox.base_url, Threads(), monkeypatch, limits={"concurrency": 8})
+    assert manifest["ledger"]["ok"] == 61
+    assert money(sandbox.books()["billed_usd"]) == money(manifest["totals"]["cost_usd"])
+    assert not [name for name in names(s3) if "away" in name]
+
+
+async def test_media_come_from_the_bucket(bench, sandboxes, s3, monkeypatch):
+    """A worker reads them where the coordinator does; one that is not there costs its own row."""
+    sandbox = sandboxes(detail=True)
+    s3.put_object(Bucket="answers", Key="media/a/one.png", Body=PNG)
+    photos = ["a/one.png", "a/two.png", "../one.png"]
+    bench.rows([{"id": f"r{n}", "text": f"row {n}", "photo": photo} for n, photo in enumerate(photos)])
+    keys = {"attachments": ["photo"], "media_root": "s3://answers/media", "model": "gemini-3-flash"}
+    manifest = await run(bench, sandbox.base_url, Threads(), monkeypatch, **keys)
+    assert results(s3)["status"].to_list() == ["ok", "failed", "failed"]
+    assert "there is no such object below media_root" in results(s3)["error_message"][1]
+    assert manifest["ledger"]["ok"] == 1
+
+
+async def test_a_worker_that_cannot_write_there_is_not_used(bench, sandboxes, s3, monkeypatch):
+    """It says why, and where, before a call is made."""
+
+    def refuse(_: BucketMailbox) -> None:
+        raise OSError(5, "no right to it", OUT)
+
+    monkeypatch.setattr(BucketMailbox, "knock", refuse)
+    sandbox = sandboxes()
+    bench.rows([{"id": "r0", "text": "row"}])
+    with pytest.raises(JobError, match=f"it cannot write to {OUT}: no right to it"):
+        await run(bench, sandbox.base_url, Threads(), monkeypatch)
+    assert sandbox.books()["calls"] == 0
