@@ -9,9 +9,10 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import polars as pl
 import pytest
 from moto.server import ThreadedMotoServer
 
-from benchmarks import dask_cluster
+from benchmarks import dask_cluster, ray_cluster
 from tests.conftest import KEY, PERSON, Bench, assert_balanced, money
 
 SECRET = "hidden-secret-access-key"
@@ -122,7 +123,7 @@ def holders(cluster: dask_cluster.Cluster) -> list[int]:
 def assert_left_clean(s3: Any) -> None:
     """Nothing of the journal, the workers, or a probe is left."""
     left = [name for name in names(s3) if not name.startswith("results/part-")]
-    assert sorted(left) == ["ledger.jsonl", "run.json"]
+    assert sorted(left) == ["history.jsonl", "ledger.jsonl", "run.json"]
 
 
 pytestmark = pytest.mark.nightly
@@ -275,6 +276,41 @@ def test_a_scheduler_that_dies_ends_the_run_resumable(bench, sandboxes, s3, clus
     manifest, _ = end(process, expect=130)
     assert manifest["termination"]["code"] == "scheduler"
     assert cluster.address in manifest["termination"]["message"]
+    sandbox.change(latency_ms=5)
+    bench.job(output=OUT, input=IN, id="id", limits={"concurrency": 32})
+    manifest, _ = end(start(bench, sandbox.base_url, machine(bench, s3, "b")))
+    assert_each_once(s3, manifest, sandbox, 6_000, 32)
+
+
+def processes_of(folder: str) -> list[int]:
+    """The processes of a Ray node, by the folder that each was started with."""
+    found = []
+    for process in Path("/proc").iterdir():
+        with suppress(OSError):
+            if folder.encode() in (process / "cmdline").read_bytes():
+                found.append(int(process.name))
+    return found
+
+
+def test_a_ray_head_that_dies_ends_the_run_resumable(bench, sandboxes, s3):
+    """With all that ran on it: its address is told within seconds, and a local run elsewhere goes on."""
+    sandbox = sandboxes(latency_ms=100)
+    write_rows(bench, s3, [{"id": f"r{n}", "text": f"row {n}"} for n in range(6_000)])
+    bench.job(output=OUT, input=IN, id="id", runner="ray", limits={"concurrency": 32})
+    environment = {"ROWMILL_API_KEY": KEY, **of_bucket(s3)}
+    with (
+        tempfile.TemporaryDirectory(prefix="ray") as short,
+        ray_cluster.running(2, Path(short), environment) as address,
+    ):
+        process = start(bench, sandbox.base_url, machine(bench, s3, RAY_ADDRESS=address))
+        wait_for_calls(sandbox, 500)
+        for pid in processes_of(short):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        manifest, err = end(process, expect=130)
+    assert manifest["termination"]["code"] == "scheduler"
+    assert address in manifest["termination"]["message"]
+    assert "Traceback" not in err
     sandbox.change(latency_ms=5)
     bench.job(output=OUT, input=IN, id="id", limits={"concurrency": 32})
     manifest, _ = end(start(bench, sandbox.base_url, machine(bench, s3, "b")))

@@ -104,7 +104,7 @@ async def run(bench: Bench, base_url: str, engine: Threads, monkeypatch: pytest.
     job = load_job(bench.job(output=OUT, runner="dask", id="id", **keys))
     with output_to_write(job) as (local, mirror):
         async with opened(local, Options(), Gateway(base_url, KEY), mirror=mirror) as opened_run:
-            return await carry_out(opened_run)
+            return (await carry_out(opened_run)).as_dict()
 
 
 async def test_results_are_those_of_a_local_run(bench, sandboxes, s3, monkeypatch, caplog):
@@ -117,7 +117,7 @@ async def test_results_are_those_of_a_local_run(bench, sandboxes, s3, monkeypatc
     assert_balanced(manifest, results(s3))
     assert manifest["ledger"]["ok"] == 150
     assert sandbox.books()["billed_calls"] == 140
-    assert names(s3) == ["ledger.jsonl", "results/part-000000.parquet", "run.json"]
+    assert names(s3) == ["history.jsonl", "ledger.jsonl", "results/part-000000.parquet", "run.json"]
     assert "waiting for 1 workers that are importing rowmill" in caplog.text
     bench.job("local.yaml", output="local", id="id", schema=PERSON)
     assert bench.run(sandbox.base_url, "run", "local.yaml", "--direct").code == 0

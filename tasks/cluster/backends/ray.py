@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections import Counter
 from collections.abc import Collection
 from typing import Any
@@ -16,6 +17,8 @@ from rowmill.tasks.cluster.worker import settle_parcel, unfit
 CONNECT_S = 10.0
 # A process of a node that is alive may be starting for so long; it is looked at this often meanwhile.
 ANSWER_S, LOOK_S = 120.0, 3.0
+# A head that so many looks in a row do not find is gone.
+MISSES, CLOSE_S = 3, 10.0
 
 
 class RayEngine:
@@ -30,6 +33,7 @@ class RayEngine:
     async def fitness(self, parcel: Parcel) -> dict[str, str | None]:
         import ray
 
+        await self._find_head()
         try:
             nodes = await asyncio.to_thread(ray.nodes)
         except Exception as error:
@@ -69,7 +73,7 @@ class RayEngine:
         node = max(room, key=lambda one: room[one] - self._at_work[one])
         self._at_work[node] += 1
         try:
-            report = await _on(node, settle_parcel, parcel, cpus=1)
+            report = await self._while_alive(_on(node, settle_parcel, parcel, cpus=1))
         except RayTaskError:
             raise
         except RayError as error:
@@ -79,10 +83,32 @@ class RayEngine:
         assert isinstance(report, Report)
         return report
 
+    async def _while_alive(self, work: asyncio.Future[Any]) -> Any:
+        """What the work brings. Raises EngineLost where the head is gone: Ray waits for it for a minute, and then ends
+        this process.
+        """
+        while not (await asyncio.wait([work], timeout=LOOK_S))[0]:
+            await self._find_head()
+        return work.result()
+
+    async def _find_head(self) -> None:
+        """Raises EngineLost where nobody listens at its address, however often it is tried."""
+        for left in reversed(range(MISSES)):
+            try:
+                await _knock(self.address)
+                return
+            except (OSError, TimeoutError) as error:
+                if not left:
+                    raise EngineLost(first_line(error) or "it does not answer") from None
+            await asyncio.sleep(LOOK_S)
+
     async def aclose(self) -> None:
         import ray
 
-        await asyncio.to_thread(ray.shutdown)
+        # Without its head it waits for answers that nobody gives.
+        closing = threading.Thread(target=ray.shutdown, daemon=True)
+        closing.start()
+        await asyncio.to_thread(closing.join, CLOSE_S)
 
 
 def _on(node: str, function: Any, parcel: Parcel, *, cpus: int) -> Any:
