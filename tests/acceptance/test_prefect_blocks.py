@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import threading
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -225,3 +226,12 @@ def test_automations_name_events_that_runs_emit() -> None:
     expected = [event for one in told for event in one["trigger"]["expect"] if event.startswith("rowmill.")]
     quiet = {TerminationKind.COMPLETE, TerminationKind.INTERRUPTED, TerminationKind.DEADLINE}
     assert sorted(expected) == sorted(f"rowmill.run.{kind.value}" for kind in set(TerminationKind) - quiet)
+
+
+def test_prefect_finds_the_block_by_itself() -> None:
+    """The distribution names the block's module under `prefect.collections`, and it imports no pipeline."""
+    told = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]["prefect.collections"]
+    assert told == {"rowmill": RowmillGateway.__module__}
+    code = "import sys, rowmill.flows.gateway_block; print([m for m in sys.modules if m.startswith('rowmill.tasks')])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "[]"
