@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from hashlib import blake2b
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import types as of
@@ -87,13 +88,62 @@ def _size(one: pa.Array) -> int:
     """Bytes of an array's only value."""
     if of.is_dictionary(one.type):
         one = one.dictionary_decode()
-    if of.is_string(one.type) or of.is_large_string(one.type) or of.is_binary(one.type) or of.is_large_binary(one.type):
+    if _is_bytes(one.type):
         return pc.binary_length(one)[0].as_py() or 0
     return int(one.nbytes)
 
 
+def _is_bytes(type_: pa.DataType) -> bool:
+    """Whether a value is bytes in one piece, with 32 or 64 bits of offset."""
+    return any(is_kind(type_) for is_kind in (of.is_string, of.is_binary, of.is_large_string, of.is_large_binary))
+
+
 def _digest(one: pa.Array) -> bytes:
-    """What tells this value from others, without a copy of it where that can be."""
-    value = one[0]
-    content = value.as_buffer() if hasattr(value, "as_buffer") else repr(value.as_py()).encode("utf-8", "replace")
-    return blake2b(content, digest_size=16).digest()
+    """What tells this value from others, wherever it stands, without a copy of it: a scalar would be one."""
+    digest = blake2b(digest_size=16)
+    if _is_bytes(one.type):
+        digest.update(_bytes(one))
+    else:
+        _feed(digest, one)
+    return digest.digest()
+
+
+def _feed(digest: blake2b, values: pa.Array) -> None:
+    """Digest an array's values: which are null, how long each is, and what they hold."""
+    kind = values.type
+    digest.update(f"{kind} {len(values)} {values.null_count};".encode())
+    if values.null_count:
+        digest.update(np.packbits(values.is_null().to_numpy(zero_copy_only=False)).data)
+        values = values.drop_null()
+    if of.is_dictionary(kind):
+        _feed(digest, values.dictionary_decode())
+    elif of.is_struct(kind):
+        for child in values.flatten():
+            _feed(digest, child)
+    elif of.is_list(kind) or of.is_large_list(kind) or of.is_map(kind):
+        ends = values.offsets.to_numpy()
+        digest.update(np.diff(ends).data)
+        for child in (values.keys, values.items) if of.is_map(kind) else (values.values,):
+            _feed(digest, child.slice(ends[0], ends[-1] - ends[0]))
+    elif _is_bytes(kind):
+        _feed(digest, pc.binary_length(values))
+        digest.update(_bytes(values))
+    elif (width := _width(kind)) is not None:
+        digest.update(memoryview(values.buffers()[1])[values.offset * width : (values.offset + len(values)) * width])
+    else:
+        digest.update(repr(values.to_pylist()).encode("utf-8", "replace"))
+
+
+def _width(kind: pa.DataType) -> int | None:
+    """Bytes of each value of a type that has whole ones in one buffer."""
+    if not of.is_primitive(kind) and not of.is_decimal(kind) and not of.is_fixed_size_binary(kind):
+        return None
+    return kind.bit_width // 8 if kind.bit_width % 8 == 0 else None
+
+
+def _bytes(values: pa.Array) -> memoryview:
+    """The bytes of all values one after the other, where they stand."""
+    _, offsets, content = values.buffers()
+    is_large = of.is_large_string(values.type) or of.is_large_binary(values.type)
+    starts = memoryview(offsets).cast("B").cast("q" if is_large else "i")
+    return memoryview(content or b"")[starts[values.offset] : starts[values.offset + len(values)]]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import gzip
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -20,6 +23,7 @@ from rowmill.tasks.input.formats import FORMATS, typed_of
 from rowmill.tasks.input.kept_types import is_typed, kept_types
 from rowmill.tasks.input.listing import input_files, partition_of
 from rowmill.tasks.input.reader import judge, lines
+from rowmill.tasks.input.typed_lines import lines_of
 
 LONG = 1 << 20
 START = Cursor("", 0, 0)
@@ -215,6 +219,57 @@ def test_a_value_that_is_too_long_is_that_row(tmp_path, name):
         found.append([line.raw for line in lines(file, START, 1_000)])
     assert found[0][0] == found[1][0]
     assert found[0][1] != found[1][1]
+
+
+# What a pyarrow file may hold beside plain text.
+NESTED = {
+    "texts": (pa.list_(pa.string()), ["b" * 3_000, None, "c" * 3_000]),
+    "numbers": (pa.list_(pa.int64()), [1, None, *range(500)]),
+    "flags": (pa.list_(pa.bool_()), [True, None, False] * 5_000),
+    "struct": (pa.struct([("a", pa.string()), ("b", pa.list_(pa.float64()))]), {"a": None, "b": [0.5] * 700}),
+    "map": (pa.map_(pa.string(), pa.int32()), [("k" * 4_000, 1), ("l", None)]),
+    "dates": (pa.large_list(pa.date32()), [dt.date(2026, 1, 1), *[dt.date(2027, 1, 1)] * 1_000]),
+}
+
+
+@pytest.mark.parametrize("name", NESTED)
+def test_a_nested_value_that_is_too_long_has_its_own_digest_wherever_it_stands(name):
+    """A long value of any type has one digest in any place of any batch, and another value another one."""
+    kind, value = NESTED[name]
+    other = dict(value, a="x") if isinstance(value, dict) else [*value[:-1], value[0]]
+    column = pa.array([None, value, None, value, other, value], kind)
+    batch = pa.record_batch([column], ["t"])
+
+    def long(*batches: pa.RecordBatch) -> list[bytes]:
+        found = list(lines_of(iter(batches), 0, 1_000))
+        return [line.raw[-16:] for line in found if line.problem is not None]
+
+    first, second, another, third = long(batch)
+    assert first == second == third != another
+    assert long(batch.slice(3), batch.slice(1, 2)) == [first, another, first, first]
+
+
+def test_a_cell_that_is_too_long_is_not_copied(tmp_path):
+    """Beside what pyarrow needs to decode it (the page, and the column made of it) a long cell takes no memory."""
+    size = 96 * 2**20
+    pq.write_table(pa.table({"t": ["a", "b" * size, "c"]}), tmp_path / "r.parquet", use_dictionary=False)
+    ended = subprocess.run([sys.executable, "-c", PEAK, str(tmp_path / "r.parquet")], capture_output=True, check=True)
+    assert int(ended.stdout) < 2.5 * size
+
+
+# Bytes at the most beyond what the process took before.
+PEAK = """
+import resource, sys
+from pathlib import Path
+from rowmill.schemas.row import Cursor
+from rowmill.tasks.input.files import InputFile
+from rowmill.tasks.input.parquet import parquet_lines
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+before = peak()
+lines = list(parquet_lines(InputFile(Path(sys.argv[1]), "parquet"), Cursor(sys.argv[1], 0, 0), 1_000))
+assert [line.problem is None for line in lines] == [True, False, True]
+print(peak() - before)
+"""
 
 
 def test_a_format_is_one_line():
