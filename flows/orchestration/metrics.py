@@ -166,8 +166,8 @@ def _open(address: str) -> Iterator[Watch]:
 
 def _host_and_port(address: str) -> tuple[str, int] | None:
     """Where to serve; None for the path of a textfile. Raises JobError for what is neither."""
-    host, colon, port = address.rpartition(":")
-    if colon and port.isascii() and port.isdigit() and "/" not in host:
+    host, _, port = address.rpartition(":")
+    if port.isascii() and port.isdigit() and "/" not in host:
         if not 0 < int(port) < 65_536:
             raise JobError(f"{port} is no port", where="--metrics", hint=HINT)
         return host.strip("[]") or LOOPBACK, int(port)

@@ -13,6 +13,7 @@ from rowmill.tasks.report.movement import Compared
 from rowmill.tasks.report.run_history import Night, method
 
 SHARES_SHOWN = 40
+NAME_CHARS = 60
 # In the order in which people look at them.
 KINDS = {
     STATUS: "rows", FILLED: "filled", LABEL: "label", VALUE: "value", SUPPORTED: "with support",
@@ -133,7 +134,8 @@ def _runs_before(night: Night) -> str:
 
 
 def _name(one: Compared) -> str:
-    return f"{KINDS[one.kind]}: {one.name}"
+    name = one.name if len(one.name) <= NAME_CHARS else one.name[: NAME_CHARS - 1] + "…"
+    return f"{KINDS[one.kind]}: {name}"
 
 
 def _when(record: RunRecord) -> str:

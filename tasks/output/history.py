@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from rowmill.schemas.errors import StorageError
+from rowmill.schemas.errors import DamageError, StorageError
 from rowmill.schemas.history import RunRecord, record_of
 from rowmill.tasks.system.durable import PRIVATE_FILE, sync_folder, write_hint
 
@@ -18,11 +18,17 @@ log = logging.getLogger("rowmill")
 
 
 def read_history(path: Path) -> list[RunRecord]:
-    """The runs on record, in the order of their first lines; none where there is no file."""
+    """The runs on record, in the order of their first lines; none where there is no file. Raises DamageError where it
+    cannot be read.
+    """
     try:
         return records_in(path.read_bytes(), str(path))
     except FileNotFoundError:
         return []
+    except OSError as error:
+        raise DamageError(
+            f"the history cannot be read: {error.strerror}", where=str(path), hint="move it aside: a new one is begun"
+        ) from None
 
 
 def records_in(content: bytes, where: str) -> list[RunRecord]:

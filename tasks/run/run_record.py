@@ -9,7 +9,7 @@ import msgspec
 import pyarrow as pa
 
 from rowmill.schemas.attempt import Spent
-from rowmill.schemas.errors import RowmillError, StorageError
+from rowmill.schemas.errors import DamageError, RowmillError, StorageError
 from rowmill.schemas.history import KILLED, RunRecord
 from rowmill.schemas.manifest import Manifest, TerminationKind, asks_sandbox
 from rowmill.tasks.output.folder import Output
@@ -48,7 +48,7 @@ def record_run(
         sent=sent_of(sent),
         **own_costs(sent, before),
     )
-    history = read_history(output.root / HISTORY)
+    history = _history(output)
     counted = [record]
     if not in_haste:
         counted = _counted(output, [*(one for one in history if one.shares is None), record])
@@ -74,7 +74,7 @@ def _counted(output: Output, records: Sequence[RunRecord]) -> list[RunRecord]:
 
 def record_idle(output: Output, plan: RunPlan, builder: ManifestBuilder) -> None:
     """Enter a run that found nothing to do, once a day."""
-    at, history = builder.now(), read_history(output.root / HISTORY)
+    at, history = builder.now(), _history(output)
     record = RunRecord(
         run_id=plan.run_id,
         name=plan.job.name,
@@ -115,6 +115,14 @@ def record_killed(output: Output) -> None:
         log.warning("the run before this one could not be entered in the history: %s", error)
         return
     _append(output, [record])
+
+
+def _history(output: Output) -> list[RunRecord]:
+    try:
+        return read_history(output.root / HISTORY)
+    except DamageError as error:
+        log.warning("%s", error)
+        return []
 
 
 def _append(output: Output, records: Sequence[RunRecord]) -> None:

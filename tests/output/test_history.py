@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from rowmill.schemas.errors import DamageError, StorageError
 from rowmill.schemas.history import RunRecord
 from rowmill.tasks.output.history import append_history, read_history
 
@@ -52,3 +53,12 @@ def test_a_line_of_something_else_is_left_out_and_named(tmp_path: Path, caplog: 
     with caplog.at_level(logging.WARNING):
         assert [one.run_id for one in read_history(path)] == ["a", "b"]
     assert "line 2 is no record of a run" in caplog.text
+
+
+def test_a_history_that_cannot_be_read_names_itself(tmp_path: Path) -> None:
+    """A folder of its name, say: who reads it is told, in words."""
+    (tmp_path / "history.jsonl").mkdir()
+    with pytest.raises(DamageError, match="cannot be read"):
+        read_history(tmp_path / "history.jsonl")
+    with pytest.raises(StorageError):
+        append_history(tmp_path / "history.jsonl", [record("a")])
