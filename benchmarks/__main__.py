@@ -18,6 +18,7 @@ from statistics import median
 from benchmarks import engine, forecasts, oracle, quota
 from benchmarks.fleet import fleet
 from benchmarks.measure import ROOT, SCHEMA, Cost, bare, measured, rowmill, rows, stub
+from benchmarks.moved import moved
 from benchmarks.startup import startup
 
 RUNS = 5
@@ -155,7 +156,7 @@ def guard(folder: Path) -> None:
 
 SECTIONS: dict[str, Callable[[Path], object]] = {
     "server": server, "per_row": per_row, "latency": latency, "memory": memory, "compaction": compaction,
-    "stock": stock, "startup": startup, "quota": lambda _: quota.main(), "peers": peers,
+    "stock": stock, "moved": moved, "startup": startup, "quota": lambda _: quota.main(), "peers": peers,
 }  # fmt: skip
 APART: dict[str, Callable[[Path], object]] = {
     "long": long,

@@ -82,7 +82,6 @@ def stock_of(folder: Path, schema: Any, *, parts: int, rows_each: int) -> tuple[
         Ledger(output.root / LEDGER),
         fingerprint="job",
         reopen=False,
-        survey_complete=True,
     )
     found = time.perf_counter() - began
     assert len(standing.parts) == parts

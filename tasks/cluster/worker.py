@@ -214,6 +214,8 @@ class _Holder:
                 ledger=None,
                 syncer=syncer,
                 projection=None,
+                lines=None,
+                moved=None,
                 concurrency=job.limits.concurrency,
                 rows_per_call=job.pack_size,
                 reads_media=bool(job.attachments),

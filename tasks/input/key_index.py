@@ -42,9 +42,9 @@ class KeyIndex:
                 hint="free disk space and run the same command again",
             ) from None
 
-    def first_with_id(self, row_id: str, row: int) -> int:
-        """Row that has this id first: `row` itself unless an earlier one was told."""
-        return self._claim("ids", blake2b(row_id.encode(), digest_size=16).digest(), row)
+    def firsts_with_id(self, rows: Sequence[tuple[str, int]]) -> list[int]:
+        """The row that has each of these ids first: the row itself unless an earlier one was told."""
+        return self._claimed("ids", [(blake2b(row_id.encode(), digest_size=16).digest(), row) for row_id, row in rows])
 
     def owner(self, request_key: bytes, row: int) -> int:
         """Row that owns this request: `row` itself unless an earlier one claimed it."""
@@ -52,11 +52,7 @@ class KeyIndex:
 
     def owners(self, requests: Sequence[tuple[bytes, int]]) -> list[int]:
         """`owner` of many requests at once, in their order."""
-        before = self._db.total_changes
-        self._guarded("INSERT OR IGNORE INTO requests VALUES (?, ?)", requests)
-        if self._db.total_changes - before == len(requests):
-            return [row for _, row in requests]
-        return [self.owner(key, row) for key, row in requests]
+        return self._claimed("requests", requests)
 
     def has(self, request_key: bytes) -> bool:
         """Whether a row of the input asks this."""
@@ -65,6 +61,13 @@ class KeyIndex:
     def claim_all(self, owners: Iterable[tuple[bytes, int]]) -> None:
         """Claim many requests at once; the first claim of a key stands."""
         self._guarded("INSERT OR IGNORE INTO requests VALUES (?, ?)", owners)
+
+    def _claimed(self, table: str, rows: Sequence[tuple[bytes, int]]) -> list[int]:
+        before = self._db.total_changes
+        self._guarded(f"INSERT OR IGNORE INTO {table} VALUES (?, ?)", rows)
+        if self._db.total_changes - before == len(rows):
+            return [row for _, row in rows]
+        return [self._claim(table, key, row) for key, row in rows]
 
     def _claim(self, table: str, key: bytes, row: int) -> int:
         try:

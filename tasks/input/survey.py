@@ -13,6 +13,7 @@ from rowmill.tasks.input.files import InputFile, Line, name_of, size_of
 from rowmill.tasks.input.formats import typed_of
 from rowmill.tasks.input.kept_types import is_typed
 from rowmill.tasks.input.key_index import KeyIndex
+from rowmill.tasks.input.line_digests import UNKNOWN, LineDigests, line_digest
 from rowmill.tasks.input.reader import judge, lines, shard_lines
 
 CHECKED_ROWS = 1_000_000
@@ -21,6 +22,7 @@ MAX_SHARDS = 1_000
 SAMPLE_ROWS = 100
 # How much JSON Lines text grows when decompressed, only to guess a shard size before the input was read.
 COMPRESSION_GUESS = 5
+IDS_AT_ONCE = 1_024
 PEEK_BYTES = 256 * 1024
 
 
@@ -82,7 +84,9 @@ class Surveyor:
         sizes: Mapping[int, int],
         limit: int | None,
         max_line_bytes: int,
+        digests: LineDigests | None = None,
     ) -> None:
+        """`digests` takes down what each row is known by."""
         self.survey = Survey()
         self._files, self._id = files, id_column
         # Files of typed columns state the types themselves.
@@ -90,13 +94,18 @@ class Surveyor:
         self._keys, self._sizes = keys, sizes
         self._limit, self._max_line_bytes = limit, max_line_bytes
         self._shard_rows = shard_size(files)
+        self._digests = digests
+        # Rows whose ids are looked up together.
+        self._ids: list[tuple[str, int]] = []
         self._walk = self._shards()
 
     def run_checked(self) -> Survey:
         """Everything up to the checked million: enough to refuse a bad small input before the first call."""
+        # Rows that a part stands for are met here however many they are: whether it holds is known by their content.
+        standing = max(self._sizes, default=-1)
         for shard in self._walk:
             self.survey.shards.append(shard)
-            if self.survey.rows >= CHECKED_ROWS:
+            if self.survey.rows >= CHECKED_ROWS and shard.number >= standing:
                 return self.survey
         self.survey.complete = True
         return self.survey
@@ -113,14 +122,24 @@ class Surveyor:
             if cut is None:
                 cut = _Cut(number, self.survey.rows, Cursor(file, line.offset, line.number - 1))
             cut.add(line)
-            self._note(judge(line, self.survey.rows, file, self._id))
+            row = judge(line, self.survey.rows, file, self._id)
+            self._note(row)
+            if self._digests is not None:
+                self._digests.add(self._digest(line, row))
             self.survey.rows += 1
             self.survey.file_rows[file] = line.number
             if cut.rows == self._size(number):
+                self._note_ids()
                 yield cut.shard()
                 cut, number = None, number + 1
         if cut is not None:
+            self._note_ids()
             yield cut.shard()
+
+    def _digest(self, line: Line, row: Row | Unreadable) -> bytes:
+        if not isinstance(row, Row):
+            return UNKNOWN
+        return line_digest(line, is_named=self._id is not None or row.row_id != str(row.index))
 
     def _size(self, number: int) -> int:
         return self._sizes.get(number, self._shard_rows)
@@ -142,9 +161,9 @@ class Surveyor:
             self.survey.first_unreadable = self.survey.first_unreadable or row
             return
         if self._id is not None:
-            first = self._keys.first_with_id(row.row_id, row.index)
-            if first != row.index:
-                self.survey.duplicates[row.index] = first
+            self._ids.append((row.row_id, row.index))
+            if len(self._ids) == IDS_AT_ONCE:
+                self._note_ids()
         if row.index >= CHECKED_ROWS:
             return
         self.survey.columns.update(row.columns)
@@ -153,6 +172,12 @@ class Surveyor:
         for name in self._keep:
             if name in row.columns:
                 self.survey.keep_types.meet(name, row.columns[name])
+
+    def _note_ids(self) -> None:
+        for (_, index), first in zip(self._ids, self._keys.firsts_with_id(self._ids), strict=True):
+            if first != index:
+                self.survey.duplicates[index] = first
+        self._ids.clear()
 
 
 def digest_of(shard: Shard, files: list[InputFile], max_line_bytes: int) -> str:

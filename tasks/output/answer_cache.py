@@ -38,6 +38,7 @@ _INSERT = (
     " place = excluded.place, length = excluded.length, rank = excluded.rank, account = excluded.account"
     " WHERE excluded.rank >= former.rank"
 )
+_FIND = "SELECT file, place, length, account FROM former WHERE key = ?"
 Indexed = tuple[bytes, int, int, int, int, bytes | None]
 
 
@@ -65,10 +66,18 @@ class AnswerCache:
         return self.folder / f"{last + 1:06d}-{name}"
 
     def open(self) -> None:
-        """Index what is set aside; costs nothing where there is nothing. Raises DamageError."""
-        if not self.folder.is_dir() or not (files := sorted(self.folder.iterdir())):
-            return
-        self._files = files
+        """Take stock of what is set aside. It is indexed when the first request is looked for."""
+        self._files = sorted(self.folder.iterdir()) if self.folder.is_dir() else []
+
+    @property
+    def parts(self) -> list[Path]:
+        """The parts among what is set aside, the latest first."""
+        return [path for path in reversed(self._files) if path.suffix == ".parquet"]
+
+    def indexed(self) -> sqlite3.Connection:
+        """The index of what is set aside by request, made when it is first needed. Raises DamageError."""
+        if self._db is not None:
+            return self._db
         self._index_path.unlink(missing_ok=True)
         os.close(os.open(self._index_path, os.O_RDWR | os.O_CREAT, PRIVATE_FILE))
         self._db = sqlite3.connect(self._index_path, isolation_level=None, check_same_thread=False)
@@ -80,15 +89,16 @@ class AnswerCache:
             " account BLOB) WITHOUT ROWID"
         )
         self._db.execute("BEGIN")
-        for number, path in enumerate(files):
+        for number, path in enumerate(self._files):
             self._db.executemany(_INSERT, self._indexed(number, path))
         self._db.execute("COMMIT")
+        return self._db
 
     def _indexed(self, number: int, path: Path) -> Iterator[Indexed]:
         """The index's rows of a file; a part's place is its row group and the place there, a segment's its bytes."""
         if path.suffix == ".parquet":
             for group, place, key, status, reused_from in PartReader(path, self._validator).asked():
-                yield bytes.fromhex(key), number, group, place, _rank(status, reused_from), None
+                yield key, number, group, place, _rank(status, reused_from), None
             return
         found: list[Indexed] = []
         accounts: list[Account] = []
@@ -107,18 +117,23 @@ class AnswerCache:
             yield bytes.fromhex(account.key), number, 0, 0, OWNED, msgspec.json.encode(account)
 
     @property
+    def is_indexed(self) -> bool:
+        """Whether a request is found at once."""
+        return self._db is not None or not self._files
+
+    @property
     def is_empty(self) -> bool:
         """Whether nothing is set aside."""
-        return self._db is None
+        return not self._files
 
     def find(self, key: bytes) -> Outcome | Account | None:
         """What is known of a request: its outcome, or what it has cost without one.
 
         An outcome that is to be tried again comes back as an account that keeps its cost and its good votes.
         """
-        if self._db is None:
+        if not self._files:
             return None
-        row = self._db.execute("SELECT file, place, length, account FROM former WHERE key = ?", (key,)).fetchone()
+        row = self.indexed().execute(_FIND, (key,)).fetchone()
         if row is None:
             return None
         number, place, length, account = row
@@ -181,20 +196,23 @@ class AnswerCache:
 
     def finish(self, is_owned: Callable[[bytes], bool]) -> None:
         """After a complete run: keep only what no row asks for. `is_owned` tells whether a row has this key."""
-        if self._db is None:
-            return
+        kept: list[Path] = []
         for number, path in enumerate(self._files):
-            rows = self._db.execute(
-                "SELECT key, place, length, account FROM former WHERE file = ?", (number,)
-            ).fetchall()
-            left = [row for row in rows if not is_owned(row[0])]
-            if len(left) == len(rows) and path.name.endswith(KEPT) and left:
-                continue
-            if left:
+            keys = dict.fromkeys(indexed[0] for indexed in self._indexed(number, path))
+            unowned = [key for key in keys if not is_owned(key)]
+            # Of what is known of a request in several files one entry stands.
+            found = ((key, *self.indexed().execute(_FIND, (key,)).fetchone()) for key in unowned)
+            left = [(key, place, length, account) for key, file, place, length, account in found if file == number]
+            if left and path.name.endswith(KEPT) and len(left) == len(keys):
+                kept.append(path)
+            elif left:
                 lines = (encode_line(self._kept(number, row)) for row in left)
                 write_file(self._free_name(KEPT), b"".join(lines))
-            path.unlink()
-        if not any(self.folder.iterdir()):
+        # All are read before the first goes: an index that was not needed so far is made of all of them.
+        for path in self._files:
+            if path not in kept:
+                path.unlink()
+        if self._files and not any(self.folder.iterdir()):
             self.folder.rmdir()
 
     def _kept(self, number: int, row: tuple[bytes, int, int, bytes | None]) -> Outcome | Opened:

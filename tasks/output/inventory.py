@@ -40,12 +40,11 @@ def take_inventory(
     *,
     fingerprint: str,
     reopen: bool,
-    survey_complete: bool,
 ) -> Inventory:
     """Keep what is unchanged; set aside parts and segments whose rows changed, or that hold rows to be tried again.
 
-    `digests` are those of the input's shards by number. A segment is closed in the ledger before it goes anywhere.
-    Raises OutputError for a part of another job, DamageError, StorageError.
+    `digests` are those of the input's shards by number, as far as parts reach at least. A segment is closed in the
+    ledger before it goes anywhere. Raises OutputError for a part of another job, DamageError, StorageError.
     """
     inventory = Inventory()
     for number, footer in parts.items():
@@ -56,8 +55,7 @@ def take_inventory(
                 hint="name another output, or use --fresh",
             )
         tally = tally_of(footer)
-        beyond = number not in digests and not survey_complete
-        if (digests.get(number) == footer.shard.digest or beyond) and not (reopen and tally.not_ok):
+        if digests.get(number) == footer.shard.digest and not (reopen and tally.not_ok):
             inventory.parts[number], inventory.tallies[number] = footer, tally
         else:
             cache.set_aside(output.part_path(number))

@@ -40,7 +40,17 @@ _READ = (
     "attempts", "input_tokens", "output_tokens", "thought_tokens", "cost_unknown", "thoughts", "grounding",
     "tool_calls", "evidence", "value_in_quote",
 )  # fmt: skip
+KEY_BYTES = 16
 _STATUSES = {status.value: status for status in Status}
+
+
+def key_bytes(column: pa.ChunkedArray) -> list[bytes]:
+    """Request keys, none of them null, as their 16 bytes."""
+    keys = column.to_pylist()
+    held = bytes.fromhex("".join(keys))
+    if len(held) != len(keys) * KEY_BYTES:
+        return [bytes.fromhex(key) for key in keys]
+    return [held[at : at + KEY_BYTES] for at in range(0, len(held), KEY_BYTES)]
 
 
 class PartReader:
@@ -75,16 +85,18 @@ class PartReader:
             values: list[Any] = part.read_row_group(group, columns=[name], use_threads=False).column(0).to_pylist()
         return values
 
-    def asked(self) -> Iterator[tuple[int, int, str, str, str | None]]:
+    def asked(self) -> Iterator[tuple[int, int, bytes, str, str | None]]:
         """Of each row that asked something: its row group, its place there, request key, status, reused_from."""
         names = ["request_key", "status", "reused_from"]
         for group in range(len(self.rows)):
             with self._open() as part:
                 table = part.read_row_group(group, columns=names, use_threads=False)
-            columns = [table.column(name).to_pylist() for name in names]
-            for place, (key, status, reused_from) in enumerate(zip(*columns, strict=True)):
-                if key is not None:
-                    yield group, place, key, status, reused_from
+            places: list[int] = pc.indices_nonzero(pc.is_valid(table.column("request_key"))).to_pylist()
+            asked = table.take(places)
+            columns = [asked.column(name).to_pylist() for name in names[1:]]
+            keys = key_bytes(asked.column("request_key"))
+            for place, key, status, reused_from in zip(places, keys, *columns, strict=True):
+                yield group, place, key, status, reused_from
 
     def outcomes(self, group: int) -> list[Outcome]:
         """The outcomes of a row group, in order. A repaired output is read again from the raw answer."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -29,7 +30,7 @@ from rowmill.tasks.fields.tree import field_tree
 from rowmill.tasks.input.kept_columns import Pick
 from rowmill.tasks.output.label_columns import LABEL_COLUMNS, label_column, votes_array
 from rowmill.tasks.output.part_grades import FIELD_CORRECT, PartGrades
-from rowmill.tasks.output.part_notes import PartNotes
+from rowmill.tasks.output.part_notes import NotedRows, PartNotes
 from rowmill.tasks.system.durable import published
 
 GROUP_ROWS = 5_000
@@ -59,11 +60,13 @@ def write_part(
     footer: Footer,
     kept: Pick | None = None,
     grader: Grader | None = None,
+    lines: bytes | None = None,
 ) -> None:
     """Write, sync, rename, sync the folder. Outcomes come in row order, some (best BATCH_ROWS) at a time.
 
-    `kept` gives the kept columns of rows, and the gold that a `grader` holds their answers against. Raises
-    StorageError, leaving nothing half; InputError where the rows are not in the input any more.
+    `kept` gives the kept columns of rows, and the gold that a `grader` holds their answers against; `lines` is what
+    each row is known by, where the part holds all of its shard. Raises StorageError, leaving nothing half; InputError
+    where the rows are not in the input any more.
     """
     metadata = {**(schema.metadata or {}), FOOTER.encode(): msgspec.json.encode(footer)}
     with writing(path, schema.with_metadata(metadata)) as writer:
@@ -72,7 +75,46 @@ def write_part(
         encoded = (encode_batch(notes.of(outcomes), schema, shape, kept, grades) for outcomes in batches)
         while group := list(islice(encoded, GROUP_ROWS // BATCH_ROWS)):
             writer.write_table(pa.concat_tables(group))
-        writer.add_key_value_metadata({**notes.metadata(), **(grades.metadata() if grades is not None else {})})
+        told = grades.metadata() if grades is not None else {}
+        writer.add_key_value_metadata({**notes.metadata(lines), **told})
+
+
+# Some rows of a shard: those that are moved there with their notes, and those that were settled there.
+Mixed = tuple[tuple[pa.Table, NotedRows] | None, Sequence[Outcome]]
+
+
+def write_mixed_part(
+    path: Path,
+    schema: pa.Schema,
+    shape: Shape | None,
+    groups: Iterable[Mixed],
+    footer: Footer,
+    kept: Pick | None,
+    lines: bytes,
+) -> None:
+    """A part of rows of which some are taken from other parts; about GROUP_ROWS come at a time. As `write_part`."""
+    metadata = {**(schema.metadata or {}), FOOTER.encode(): msgspec.json.encode(footer)}
+    plain = pa.schema(list(schema))
+    with writing(path, schema.with_metadata(metadata)) as writer:
+        notes = PartNotes()
+        for moved, outcomes in groups:
+            tables = [encode_batch(few, schema, shape, kept) for few in _batches(outcomes)]
+            noted = [NotedRows.of(outcomes)] if outcomes else []
+            if moved is not None:
+                tables.append(moved[0].cast(plain))
+                noted.append(moved[1])
+            table, told = pa.concat_tables(tables), NotedRows.together(noted)
+            rows = table.column("row_index").to_numpy()
+            if outcomes and moved is not None:
+                order = np.argsort(rows, kind="stable")
+                table, told, rows = table.take(order), told.take(order), rows[order]
+            writer.write_table(table)
+            notes.add(told, rows.tolist())
+        writer.add_key_value_metadata(notes.metadata(lines))
+
+
+def _batches(outcomes: Sequence[Outcome]) -> Iterator[Sequence[Outcome]]:
+    return (outcomes[at : at + BATCH_ROWS] for at in range(0, len(outcomes), BATCH_ROWS))
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from rowmill.tasks.input.formats import input_state
 from rowmill.tasks.input.kept_columns import KeptColumns
 from rowmill.tasks.input.kept_types import is_typed
 from rowmill.tasks.input.key_index import KeyIndex
+from rowmill.tasks.input.line_digests import LineDigests
 from rowmill.tasks.input.reader import shard_rows
 from rowmill.tasks.input.stored import source_of
 from rowmill.tasks.input.survey import Survey, Surveyor
@@ -33,6 +34,7 @@ from rowmill.tasks.output.bucket.mirror import Mirror
 from rowmill.tasks.output.columns import columns_of, kept_names
 from rowmill.tasks.output.folder import Output, refuse_split
 from rowmill.tasks.output.inventory import Inventory, claims, take_inventory
+from rowmill.tasks.output.moved_rows import MovedRows, may_move
 from rowmill.tasks.output.part_writer import Footer, tally_of
 from rowmill.tasks.output.reprojection import Projection, keep_anew
 from rowmill.tasks.plan.input_checks import refuse_bad_input, refuse_emptied
@@ -131,6 +133,7 @@ class _Opening:
     ) -> Run:
         plan, job = self._plan, self._plan.job
         keys = self._stack.enter_context(KeyIndex(output.journal / "keys.sqlite"))
+        lines = self._stack.enter_context(LineDigests(output.journal))
         surveyor = Surveyor(
             plan.files,
             id_column=job.id,
@@ -139,6 +142,7 @@ class _Opening:
             sizes=output.part_sizes(parts),
             limit=builder.limit,
             max_line_bytes=job.limits.max_line_bytes,
+            digests=lines,
         )
         survey = await asyncio.to_thread(surveyor.run_checked)
         refuse_emptied(survey, job, sum(footer.shard.rows for footer in parts.values()))
@@ -164,10 +168,22 @@ class _Opening:
             ledger,
             fingerprint=plan.fingerprint,
             reopen=plan.options.retry_failed is not None,
-            survey_complete=survey.complete,
         )
         cache.open()
         projection = Projection(schema, kept, plan.grader, plan.validator)
+        moved = None
+        if cache.parts and may_move(job):
+            moved = self._stack.enter_context(
+                closing(
+                    MovedRows(
+                        cache.parts,
+                        schema,
+                        plan.validator,
+                        named=job.id is not None,
+                        ok_only=plan.options.retry_failed is not None,
+                    )
+                )
+            )
         builder.digests |= await asyncio.to_thread(keep_anew, survey.shards, output, projection)
         append = self._mirror.append if self._mirror is not None else None
         syncer = self._stack.enter_context(closing(Syncer(asyncio.get_running_loop(), keep=append)))
@@ -214,6 +230,8 @@ class _Opening:
             ledger=ledger,
             syncer=syncer,
             projection=projection,
+            lines=lines,
+            moved=moved,
             concurrency=job.limits.concurrency,
             rows_per_call=job.pack_size,
             reads_media=bool(job.attachments),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable, Container, Iterator, Mapping
+from bisect import bisect_left
+from collections.abc import AsyncIterator, Callable, Container, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pyarrow as pa
 
 from rowmill.schemas.attempt import FailureKind, Spent
 from rowmill.schemas.errors import StorageError
@@ -28,6 +30,7 @@ from rowmill.tasks.fields.vote_evidence import evidence_of_votes
 from rowmill.tasks.gateway.admission.gate import Halted
 from rowmill.tasks.gateway.admission.halts import refused_storage
 from rowmill.tasks.input.key_index import KeyIndex
+from rowmill.tasks.input.line_digests import LineDigests
 from rowmill.tasks.journal.entries import VERSION, Bill, Head
 from rowmill.tasks.journal.group_commit import Syncer
 from rowmill.tasks.journal.ledger import Ledger
@@ -35,8 +38,19 @@ from rowmill.tasks.journal.replay import lost_call
 from rowmill.tasks.journal.segment import ANSWER_ROOM, Segment, outcome_at
 from rowmill.tasks.output.answer_cache import AnswerCache
 from rowmill.tasks.output.folder import Layout
+from rowmill.tasks.output.moved_rows import MovedRows, MovedShard
 from rowmill.tasks.output.part_reader import OutcomeLookup
-from rowmill.tasks.output.part_writer import BATCH_ROWS, PART_VERSION, Footer, part_digest, tally_value, write_part
+from rowmill.tasks.output.part_writer import (
+    BATCH_ROWS,
+    GROUP_ROWS,
+    PART_VERSION,
+    Footer,
+    Mixed,
+    part_digest,
+    tally_value,
+    write_mixed_part,
+    write_part,
+)
 from rowmill.tasks.output.reprojection import Projection
 from rowmill.tasks.plan.planner import Planner
 from rowmill.tasks.run.progress import Progress
@@ -75,6 +89,8 @@ class ShardContext:
     ledger: Ledger | None
     syncer: Syncer
     projection: Projection | None
+    lines: LineDigests | None
+    moved: MovedRows | None
     concurrency: int
     rows_per_call: int
     reads_media: bool
@@ -134,6 +150,8 @@ class ShardRun:
         self._parts: dict[int, Shard] = {}
         # Segments of shards that were closed before their last row: where each settled row stands in its file.
         self._resting: dict[int, tuple[Path, Mapping[int, tuple[int, int]]]] = {}
+        # Rows of shards whose part is not written yet that are taken from former parts, by shard number.
+        self._moved: dict[int, MovedShard] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._media_held = 0
         # Settled rows of each shard that progress knows of.
@@ -155,9 +173,12 @@ class ShardRun:
         """
         async with self._opened(shard) as (segment, tally):
             complete = await self._settle_rows(shard, segment, tally)
+            if not complete:
+                await self._keep_moved(shard, segment)
             digest = await asyncio.to_thread(self._write_part, shard, segment, tally, complete)
             if complete:
                 self._parts[shard.number] = shard
+                self._moved.pop(shard.number, None)
             return ShardReport(shard.number, tally, complete, segment.replayed.unsettled, digest)
 
     async def settle_in_journal(self, shard: Shard) -> Remaining:
@@ -173,6 +194,7 @@ class ShardRun:
         """The shard's journal, which goes when its part is written, and the sums of what it holds."""
         tally = self.tallies[shard.number] = Tally()
         segment = await self._open_segment(shard, tally)
+        await self._move(shard, segment, tally)
         self._open[shard.number] = (shard, segment)
         self._resting.pop(shard.number, None)
         try:
@@ -211,12 +233,62 @@ class ShardRun:
             segment.bill(Bill(intent.row, intent.attempt, FailureKind.INTERRUPTED.value, lost_call(intent)))
         return segment
 
+    async def _move(self, shard: Shard, segment: Segment, tally: Tally) -> None:
+        """Find the shard's rows that stand in former parts as they are, and whose requests no other row has."""
+        context = self._context
+        if shard.number not in self._moved and context.moved is not None and self.only is None:
+            try:
+                await self._find_moved(context.moved, shard, segment)
+            except (OSError, pa.ArrowException):
+                # Its rows are looked for by their requests, and the damage is told there.
+                return
+            if (found := self._moved.get(shard.number)) is not None:
+                context.progress.begin(await asyncio.to_thread(found.tally))
+        if (moved := self._moved.get(shard.number)) is not None:
+            tally.merge(await asyncio.to_thread(moved.tally))
+
+    async def _find_moved(self, source: MovedRows, shard: Shard, segment: Segment) -> None:
+        context = self._context
+        assert context.lines is not None
+        besides = [*segment.settled, *(row for row in context.duplicates if shard.first_row <= row <= shard.last_row)]
+        found = await asyncio.to_thread(source.find, context.lines.of(shard), shard.first_row, besides)
+        if found is None:
+            return
+        rows, keys = found.rows.tolist(), await asyncio.to_thread(found.keys)
+        # All of it can be read: from here on the rows are these, also for those of other shards that ask the same.
+        await asyncio.to_thread(found.tally)
+        owners = context.keys.owners(list(zip(keys, rows, strict=True)))
+        others = frozenset(row for row, owner in zip(rows, owners, strict=True) if owner != row)
+        if (moved := found.without(others) if others else found) is not None:
+            self._moved[shard.number] = moved
+
+    async def _keep_moved(self, shard: Shard, segment: Segment) -> None:
+        """Write the moved rows of a shard that is not complete into its journal: what the run shows is then there."""
+        moved = self._moved.get(shard.number)
+        if moved is None:
+            return
+        try:
+            for place, outcome in enumerate(moved.outcomes()):
+                segment.note(outcome)
+                if place % PLANNED_AT_ONCE == 0:
+                    await asyncio.sleep(0)
+            segment.flush()
+        except StorageError as error:
+            self._context.settler.gate.halt(refused_storage(error))
+        del self._moved[shard.number]
+
+    def _moved_rows(self, shard: Shard) -> frozenset[int]:
+        moved = self._moved.get(shard.number)
+        return moved.known if moved is not None else frozenset()
+
     async def _settle_rows(self, shard: Shard, segment: Segment, tally: Tally) -> bool:
         """Take up the rows in order, one shard at a time; its last calls overlap with the next shard's first."""
         tasks: list[asyncio.Task[None]] = []
         try:
             async with self._dispatching:
                 rows = self._rows(shard, segment)
+                if not self._context.answer_cache.is_indexed and len(self._moved_rows(shard)) < shard.rows:
+                    await asyncio.to_thread(self._context.answer_cache.indexed)
                 while few := list(islice(rows, 1 if self._context.reads_media else PLANNED_AT_ONCE)):
                     await self._take_up(few, segment, tally, tasks)
         except Halted:
@@ -234,7 +306,7 @@ class ShardRun:
             segment.flush()
         except StorageError as error:
             self._context.settler.gate.halt(refused_storage(error))
-        return len(segment.settled) == shard.rows
+        return len(segment.settled) + len(self._moved_rows(shard)) == shard.rows
 
     async def _take_over(self, shard: Shard, segment: Segment, tally: Tally) -> None:
         """Answers that are known already, for rows that a run without money cannot ask: what was paid for is shown."""
@@ -257,9 +329,11 @@ class ShardRun:
 
     def _rows(self, shard: Shard, segment: Segment) -> Iterator[Row | Unreadable]:
         """The rows that are to be settled now."""
-        only = self.only
+        only, moved = self.only, self._moved_rows(shard)
+        if len(moved) == shard.rows:
+            return
         for row in self._context.rows_of(shard):
-            if row.index not in segment.settled and (only is None or only(row.index)):
+            if row.index not in segment.settled and row.index not in moved and (only is None or only(row.index)):
                 yield row
 
     async def _take_up(
@@ -413,6 +487,9 @@ class ShardRun:
         for _, segment in self._open.values():
             if row in segment.settled:
                 return segment.outcome(row)
+        for moved in self._moved.values():
+            if row in moved.known:
+                return moved.outcome(row)
         for path, settled in self._resting.values():
             if (place := settled.get(row)) is not None:
                 return outcome_at(path, *place)
@@ -424,6 +501,8 @@ class ShardRun:
     def is_settled(self, row: int) -> bool:
         """Whether a row has its outcome, as far as this run has seen."""
         if any(row in segment.settled for _, segment in self._open.values()):
+            return True
+        if any(row in moved.known for moved in self._moved.values()):
             return True
         if any(row in settled for _, settled in self._resting.values()):
             return True
@@ -464,16 +543,22 @@ class ShardRun:
 
     def _write_part(self, shard: Shard, segment: Segment, tally: Tally, complete: bool) -> dict[str, Any]:
         context = self._context
+        moved = self._moved.get(shard.number)
         rows = sorted(segment.settled)
-        if not rows:
+        if not rows and moved is None:
             return {}
         footer = Footer(PART_VERSION, context.job_fingerprint, shard, complete, tally_value(tally))
         shape = context.validator.shape if context.validator.has_schema else None
         path, projection = context.output.part_path(shard.number), context.projection
         assert projection is not None
-        batches = (list(segment.outcomes(rows[at : at + BATCH_ROWS])) for at in range(0, len(rows), BATCH_ROWS))
+        lines = context.lines.of(shard) if context.lines is not None and complete else None
         kept = projection.kept.of(shard)
-        write_part(path, projection.schema, shape, batches, footer, kept, projection.grader)
+        if moved is not None and lines is not None:
+            groups = _mixed(shard, segment, rows, moved)
+            write_mixed_part(path, projection.schema, shape, groups, footer, kept, lines)
+        else:
+            batches = (list(segment.outcomes(rows[at : at + BATCH_ROWS])) for at in range(0, len(rows), BATCH_ROWS))
+            write_part(path, projection.schema, shape, batches, footer, kept, projection.grader, lines)
         context.output.keep(path)
         return part_digest(path)
 
@@ -484,6 +569,13 @@ class ShardRun:
     def cancel_all(self) -> None:
         """End every row, in flight or not: what is in flight may then be paid for unseen."""
         cancel(self._tasks)
+
+
+def _mixed(shard: Shard, segment: Segment, settled: Sequence[int], moved: MovedShard) -> Iterator[Mixed]:
+    """The rows of a shard, GROUP_ROWS at a time: those that are moved, and those that were settled here."""
+    for first in range(shard.first_row, shard.first_row + shard.rows, GROUP_ROWS):
+        rows = settled[bisect_left(settled, first) : bisect_left(settled, first + GROUP_ROWS)]
+        yield moved.between(first, first + GROUP_ROWS), list(segment.outcomes(rows)) if rows else []
 
 
 def cancel(tasks: Mapping[int, asyncio.Task[None]], *, besides: Container[int] = ()) -> None:

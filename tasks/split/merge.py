@@ -114,8 +114,8 @@ class Merger:
 
     def _count(self, table: pa.Table, number: int) -> None:
         if self._job.id is not None:
-            for row_id in table["row_id"].to_pylist():
-                self.merged.ids += self._index.first_with_id(row_id, number) != number
+            firsts = self._index.firsts_with_id([(row_id, number) for row_id in table["row_id"].to_pylist()])
+            self.merged.ids += sum(first != number for first in firsts)
         paid = table.filter(pc.and_(pc.is_null(table["reused_from"]), pc.is_valid(table["request_key"])))
         keys = [bytes.fromhex(key) for key in paid["request_key"].to_pylist()]
         for place, owner in enumerate(self._index.owners([(key, number) for key in keys])):

@@ -1,0 +1,350 @@
+"""Moved rows: rows whose line stands elsewhere in the input now. They pass from part to part as columns.
+
+A line that is as it was makes the request that it made, so nothing of it has to be read, rendered or asked: its results
+row needs another `row_index`, and another `row_id` where that is its place. Rows that share another's answer, that were
+never asked, or whose line is not known go the way of all rows, by their request.
+"""
+
+from __future__ import annotations
+
+import mmap
+import tempfile
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from rowmill.schemas.attempt import Spent
+from rowmill.schemas.errors import DamageError
+from rowmill.schemas.job import Job
+from rowmill.schemas.outcome import Outcome, Status
+from rowmill.schemas.price import PICO, Cost
+from rowmill.schemas.tally import Tally
+from rowmill.schemas.usage import Usage
+from rowmill.tasks.answers.validator import Validator
+from rowmill.tasks.output.part_notes import NotedRows, Positions, lines_in, noted_rows
+from rowmill.tasks.output.part_reader import GROUPS_HELD, OutcomeLookup, key_bytes
+from rowmill.tasks.output.part_writer import read_footer
+
+# Rows that are known by their line at a time, at 12 bytes each; those beyond are found by their request.
+KNOWN_MOST = 16_000_000
+PARTS_HELD = 64
+# Where rows come from more row groups than this, and fewer of each, passing them one by one is no dearer.
+GROUPS_AT_ONCE, ROWS_OF_GROUP = 8, 16
+Lines = npt.NDArray[np.uint64]
+
+
+def may_move(job: Job) -> bool:
+    """Whether what stands in a results row of this job depends on its line alone: not on files beside the input, on
+    people's labels, or on gold that is graded anew.
+    """
+    return not job.attachments and job.label is None and job.gold is None
+
+
+@dataclass(frozen=True, slots=True)
+class _Former:
+    """A part that was set aside: its file, which row of all its first one is, where its row groups begin."""
+
+    path: Path
+    first: int
+    rows: int
+    group_starts: Positions
+
+
+class MovedRows:
+    """The rows of parts that were set aside, by what their lines are known by."""
+
+    def __init__(
+        self, paths: Iterable[Path], schema: pa.Schema, validator: Validator, *, named: bool, ok_only: bool
+    ) -> None:
+        """Parts of other columns than `schema` are left out. `named`: a column tells each row's id. `ok_only`: rows
+        that are not ok are to be tried again.
+        """
+        self._schema, self._named = pa.schema(list(schema)), named
+        self._lookup = OutcomeLookup(validator)
+        self._formers: list[_Former] = []
+        self._held: OrderedDict[tuple[int, int], pa.Table] = OrderedDict()
+        self._seen: set[tuple[int, int]] = set()
+        self._spilled: dict[tuple[int, int], pa.Table] = {}
+        self._scratch: Any = None
+        # What the parts that were looked at last tell beside their columns.
+        self._told: OrderedDict[int, tuple[Lines, NotedRows]] = OrderedDict()
+        known: list[npt.NDArray[np.uint64]] = []
+        places: list[npt.NDArray[np.uint32]] = []
+        first = 0
+        for path in paths:
+            if first >= KNOWN_MOST or (found := self._take_up(path, first, ok_only=ok_only)) is None:
+                continue
+            lines, at = found
+            known.append(lines[at, 0].copy())
+            places.append((at + first).astype(np.uint32))
+            first += len(lines)
+        self._known = np.concatenate(known) if known else np.empty(0, np.uint64)
+        order = np.argsort(self._known, kind="stable")
+        self._known = self._known[order]
+        self._places = np.concatenate(places)[order] if places else np.empty(0, np.uint32)
+
+    def _take_up(self, path: Path, first: int, *, ok_only: bool) -> tuple[Lines, Positions] | None:
+        """The line digests of a part, and which of its rows may be moved. None: its rows are found by their requests,
+        and any damage is told where they are.
+        """
+        try:
+            return self._taken_up(path, first, ok_only=ok_only)
+        except (OSError, pa.ArrowException, DamageError, ValueError):
+            return None
+
+    def _taken_up(self, path: Path, first: int, *, ok_only: bool) -> tuple[Lines, Positions] | None:
+        with pq.ParquetFile(path, pre_buffer=False, page_checksum_verification=True) as part:
+            if not pa.schema(list(part.schema_arrow)).equals(self._schema):
+                return None
+            rows = part.metadata.num_rows
+            lines = lines_in(part.metadata.metadata, rows)
+            if lines is None:
+                return None
+            starts = np.cumsum([0, *(part.metadata.row_group(at).num_rows for at in range(part.num_row_groups))])
+            table = part.read(columns=["request_key", "reused_from", "status"], use_threads=False)
+        wanted = pc.and_(pc.is_valid(table.column("request_key")), pc.is_null(table.column("reused_from")))
+        if ok_only:
+            wanted = pc.and_(wanted, pc.equal(table.column("status"), Status.OK.value))
+        known = lines.any(axis=1) & wanted.combine_chunks().to_numpy(zero_copy_only=False)
+        self._formers.append(_Former(path, first, rows, starts))
+        return lines, np.flatnonzero(known)
+
+    def find(self, lines: bytes, first_row: int, besides: Iterable[int]) -> MovedShard | None:
+        """Those of a shard's rows that are known by their lines; `besides` are rows that are not to be looked for."""
+        if not len(self._known):
+            return None
+        wanted = np.frombuffer(lines, "<u8").reshape(-1, 2)
+        at = np.minimum(np.searchsorted(self._known, wanted[:, 0]), len(self._known) - 1)
+        found = (self._known[at] == wanted[:, 0]) & wanted.any(axis=1)
+        inside = [row - first_row for row in besides if 0 <= row - first_row < len(wanted)]
+        found[inside] = False
+        rows = np.flatnonzero(found)
+        places = self._places[at[rows]].astype(np.int64)
+        # Of equal lines one may move; the others share its answer.
+        _, firsts = np.unique(places, return_index=True)
+        rows, places = rows[np.sort(firsts)], places[np.sort(firsts)]
+        numbers = self._numbers(places)
+        groups = self._groups(numbers, places)
+        if len(set(zip(numbers.tolist(), groups.tolist(), strict=True))) > max(
+            GROUPS_AT_ONCE, len(rows) // ROWS_OF_GROUP
+        ):
+            return None
+        same = np.zeros(len(rows), bool)
+        for number in np.unique(numbers).tolist():
+            of = numbers == number
+            held, _ = self._told_of(number)
+            same[of] = (held[places[of] - self._formers[number].first] == wanted[rows[of]]).all(axis=1)
+        return MovedShard(self, rows[same] + first_row, places[same]) if same.any() else None
+
+    def _told_of(self, number: int) -> tuple[Lines, NotedRows]:
+        """What the rows of a part are known by, and its notes."""
+        if number not in self._told:
+            path, rows = self._formers[number].path, self._formers[number].rows
+            metadata = pq.read_metadata(path).metadata
+            lines = lines_in(metadata, rows)
+            assert lines is not None
+            self._told[number] = lines, noted_rows(metadata, read_footer(path).shard.first_row, rows)
+            if len(self._told) > PARTS_HELD:
+                self._told.popitem(last=False)
+        self._told.move_to_end(number)
+        return self._told[number]
+
+    def _numbers(self, places: Positions) -> Positions:
+        firsts = np.array([former.first for former in self._formers])
+        return np.searchsorted(firsts, places, side="right").astype(np.int64) - 1
+
+    def _groups(self, numbers: Positions, places: Positions) -> Positions:
+        groups = np.empty(len(places), np.int64)
+        for number in np.unique(numbers):
+            of, former = numbers == number, self._formers[number]
+            groups[of] = np.searchsorted(former.group_starts, places[of] - former.first, side="right") - 1
+        return groups
+
+    def take(self, places: Positions) -> tuple[pa.Table, NotedRows]:
+        """These rows in this order, as they stand in the parts that were set aside."""
+        numbers = self._numbers(places)
+        groups = self._groups(numbers, places)
+        taken, order, noted = [], [], []
+        for number, group in dict.fromkeys(zip(numbers.tolist(), groups.tolist(), strict=True)):
+            of = np.flatnonzero((numbers == number) & (groups == group))
+            former = self._formers[number]
+            inside = places[of] - former.first
+            taken.append(self._group(number, group).take(inside - former.group_starts[group]))
+            noted.append(self._told_of(number)[1].take(inside))
+            order.append(of)
+        back = np.argsort(np.concatenate(order), kind="stable")
+        table = pa.concat_tables(taken)
+        in_order = bool((back == np.arange(len(back))).all())
+        return table if in_order else table.take(back), NotedRows.together(noted).take(back)
+
+    def _group(self, number: int, group: int) -> pa.Table:
+        """A row group, decoded twice at the most: then it stands in a scratch file."""
+        name = (number, group)
+        if (spilled := self._spilled.get(name)) is not None:
+            return spilled
+        if name not in self._held:
+            with pq.ParquetFile(self._formers[number].path, pre_buffer=False, page_checksum_verification=True) as part:
+                table = part.read_row_group(group, use_threads=False)
+            if name in self._seen:
+                self._spilled[name] = self._spill(table)
+                return self._spilled[name]
+            self._seen.add(name)
+            self._held[name] = table
+            if len(self._held) > GROUPS_HELD:
+                self._held.popitem(last=False)
+        self._held.move_to_end(name)
+        return self._held[name]
+
+    def _spill(self, table: pa.Table) -> pa.Table:
+        if self._scratch is None:
+            self._scratch = tempfile.TemporaryFile(prefix="rowmill-")  # noqa: SIM115  closed with the rows
+        start = -(-self._scratch.seek(0, 2) // mmap.ALLOCATIONGRANULARITY) * mmap.ALLOCATIONGRANULARITY
+        self._scratch.seek(start)
+        with pa.ipc.new_file(self._scratch, table.schema) as writer:
+            writer.write_table(table)
+        self._scratch.flush()
+        length = self._scratch.tell() - start
+        held = mmap.mmap(self._scratch.fileno(), length, prot=mmap.PROT_READ, offset=start)
+        return pa.ipc.open_file(pa.py_buffer(held)).read_all()
+
+    def renumbered(self, table: pa.Table, rows: Positions) -> pa.Table:
+        """A table whose rows stand at these positions of the input now."""
+        index = pa.array(rows, pa.int64())
+        if not self._named:
+            held = table.column("row_id")
+            placed = pc.equal(held, pc.cast(table.column("row_index"), pa.string()))
+            ids = pc.if_else(placed, pc.cast(index, pa.string()), held)
+            table = table.set_column(table.schema.get_field_index("row_id"), "row_id", ids)
+        return table.set_column(table.schema.get_field_index("row_index"), "row_index", index)
+
+    def outcomes(self, rows: Positions, places: Positions) -> Iterator[Outcome]:
+        """These rows as the outcomes that they were written from, at their positions now."""
+        numbers = self._numbers(places)
+        groups = self._groups(numbers, places)
+        told = zip(rows.tolist(), places.tolist(), numbers.tolist(), groups.tolist(), strict=True)
+        for row, place, number, group in told:
+            former = self._formers[number]
+            inside = place - former.first - int(former.group_starts[group])
+            yield self._at(self._lookup.outcome(former.path, group, inside), row)
+
+    def _at(self, outcome: Outcome, row: int) -> Outcome:
+        placed = not self._named and outcome.row_id == str(outcome.row_index)
+        return msgspec.structs.replace(outcome, row_id=str(row) if placed else outcome.row_id, row_index=row)
+
+    def close(self) -> None:
+        self._held.clear()
+        self._spilled.clear()
+        self._lookup.close()
+        if self._scratch is not None:
+            self._scratch.close()
+
+
+class MovedShard:
+    """Rows of one shard that are taken from elsewhere: their positions in the input, ascending, and their places."""
+
+    def __init__(self, source: MovedRows, rows: Positions, places: Positions) -> None:
+        self._source, self.rows, self._places = source, rows, places
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @cached_property
+    def known(self) -> frozenset[int]:
+        """The positions."""
+        return frozenset(self.rows.tolist())
+
+    def keys(self) -> list[bytes]:
+        """The request keys of the rows, in their order."""
+        found: list[bytes] = []
+        for table, _ in self._tables():
+            found += key_bytes(table.column("request_key"))
+        return found
+
+    def without(self, rows: frozenset[int]) -> MovedShard | None:
+        """The others."""
+        left = ~np.isin(self.rows, list(rows))
+        return MovedShard(self._source, self.rows[left], self._places[left]) if left.any() else None
+
+    def tally(self) -> Tally:
+        """The sums of the rows."""
+        total = Tally()
+        for table, noted in self._tables():
+            total.merge(_tally(table, noted))
+        return total
+
+    def _tables(self, size: int = 5_000) -> Iterator[tuple[pa.Table, NotedRows]]:
+        for at in range(0, len(self), size):
+            yield self._source.take(self._places[at : at + size])
+
+    def between(self, first: int, end: int) -> tuple[pa.Table, NotedRows] | None:
+        """The rows from position `first` on, before `end`, as they are to stand there; None where there are none."""
+        start, stop = np.searchsorted(self.rows, [first, end])
+        if start == stop:
+            return None
+        table, noted = self._source.take(self._places[start:stop])
+        rows = self.rows[start:stop]
+        return self._source.renumbered(table, rows), noted
+
+    def outcome(self, row: int) -> Outcome:
+        """One of the rows."""
+        at = np.searchsorted(self.rows, [row])
+        return next(self._source.outcomes(self.rows[at], self._places[at]))
+
+    def outcomes(self) -> Iterator[Outcome]:
+        """All of the rows, in their order."""
+        return self._source.outcomes(self.rows, self._places)
+
+
+def _tally(table: pa.Table, noted: NotedRows) -> Tally:
+    """The sums of results rows, as `Tally.add` makes them of their outcomes."""
+
+    def total(name: str) -> int:
+        return int(pc.sum(table.column(name)).as_py() or 0)
+
+    def money(name: str) -> int:
+        return int((pc.sum(table.column(name)).as_py() or 0) * PICO)
+
+    priced = not (table.column("cost_usd").null_count or table.column("cost_credits").null_count)
+    failures: Counter[str] = Counter()
+    unknown_usd = 0
+    for bound, failed in noted.details.values():
+        unknown_usd += bound
+        failures.update(failed)
+    return Tally(
+        rows=table.num_rows,
+        by_status=_counts(table.column("status")),
+        spent=Spent(
+            total("attempts"),
+            Usage(total("input_tokens"), total("output_tokens"), total("thought_tokens")),
+            Cost(money("cost_usd"), money("cost_credits")) if priced else None,
+            bool(total("cost_unknown")),
+            unknown_usd,
+            sum(noted.joined.values()),
+        ),
+        wasted_usd=money("wasted_cost_usd"),
+        unknown_rows=total("cost_unknown"),
+        failures=dict(failures),
+        evidence=_matches(table),
+    )
+
+
+def _counts(column: pa.ChunkedArray) -> dict[str, int]:
+    return {one["values"]: one["counts"] for one in pc.value_counts(column).to_pylist()}
+
+
+def _matches(table: pa.Table) -> dict[str, int]:
+    """Checked values by how their quotes were found."""
+    if "evidence" not in table.column_names:
+        return {}
+    found = pc.list_flatten(table.column("evidence"))
+    return _counts(pc.struct_field(found, "match")) if len(found) else {}
