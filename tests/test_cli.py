@@ -126,3 +126,14 @@ def test_a_sandbox_greets_people_on_a_terminal(flags, human):
     os.close(leader)
     assert ("export ROWMILL_BASE_URL=http://127.0.0.1:" in said) == human
     assert said.startswith("{") != human
+
+
+def test_a_command_starts_without_what_only_its_end_needs() -> None:
+    """Opening a run imports neither Prefect, nor polars, which takes a sixth of all imports: nobody waits for them."""
+    names = ("prefect", "polars", "pandas", "scipy")
+    program = (
+        "import sys\nfrom rowmill.flows.commands import check, estimate, run, status\n"
+        f"print([name for name in {names} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "[]"

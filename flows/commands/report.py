@@ -9,7 +9,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from rowmill.flows.orchestration.tune_job import read_tuning, write_tuning_page
 from rowmill.flows.text.canary import canary_pairs, canary_tables
 from rowmill.flows.text.fields import field_pairs, field_tables
 from rowmill.flows.text.forecast import usd
@@ -31,6 +30,8 @@ log = logging.getLogger("rowmill")
 
 def report_command(args: argparse.Namespace) -> ExitCode:
     """`rowmill report OUT` writes OUT/report.html again. Raises OutputError if there is no run."""
+    from rowmill.flows.orchestration.tune_job import read_tuning, write_tuning_page
+
     with output_held(args.out) as (root, _):
         tuning = None if (root / MANIFEST).exists() else read_tuning(root)
         page = write_report(root) if tuning is None else write_tuning_page(root, tuning)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
 from rowmill.schemas.quote import Quote
 from rowmill.tasks.labelling.scored_rows import interval, shares_right
 from rowmill.tasks.labelling.scores import Z_95
@@ -29,6 +27,8 @@ def held_against(quote: Quote, results: Path, not_ok: int = 0) -> dict[str, Any]
 
 
 def _usd_per_1000_rows(results: Path) -> float | None:
+    import polars as pl
+
     parts = result_parts(results)
     if not parts:
         return None

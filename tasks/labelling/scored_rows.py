@@ -7,8 +7,6 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import polars as pl
-
 from rowmill.schemas.tuning import Measure
 from rowmill.tasks.labelling.scores import Z_95, score_interval
 
@@ -23,6 +21,8 @@ class Scored:
 
 def scored_rows(results: Path, rows: Collection[int]) -> dict[int, Scored]:
     """The rows that are settled, by position. A row that is not ok is wrong; one whose gold is no gold is left out."""
+    import polars as pl
+
     parts = sorted(results.glob("part-*.parquet"))
     found: dict[int, Scored] = {}
     for part in parts:
@@ -40,6 +40,8 @@ def shares_right(results: Path, not_ok: int = 0) -> list[float]:
     """The share that is right of every settled row that has gold. Rows that are not ok are wrong: those of a labelling
     job tell their gold, of an extraction `not_ok` tells how many have some.
     """
+    import polars as pl
+
     shares = [0.0] * not_ok
     for part in sorted(results.glob("part-*.parquet")):
         wanted = pl.scan_parquet(part).select(pl.col("status", "^(gold|correct|field_correct)$"))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rowmill.schemas.errors import DamageError, OutputError
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 def result_parts(results: Path) -> list[Path]:
@@ -22,6 +25,8 @@ def scan_results(results: Path) -> pl.LazyFrame:
     Parts of one output may have different columns: those of an earlier version, or of a job that kept others then.
     A column that a part lacks is null in its rows. Raises OutputError where there is no part, DamageError.
     """
+    import polars as pl
+
     parts = result_parts(results)
     if not parts:
         raise OutputError(

@@ -9,13 +9,16 @@ import shlex
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from rowmill.flows.commands.arguments import kind_or_job, parser
 from rowmill.schemas.job import Job
 from tests.acceptance.test_prefect import prefect_environment, server  # noqa: F401
 
@@ -107,8 +110,13 @@ def is_run(page: Path) -> bool:
     return any(block.language in LANGUAGES for block in blocks(page.read_text()))
 
 
-# What these pages show is slow, and is tested from the outside elsewhere.
-SLOW = {"labelling.md", "failures.md", "looking.md"}
+# What these pages show is slow, and is tested from the outside elsewhere: they are run by night. That their commands and
+# jobs are such is tested always.
+SLOW = {
+    "labelling.md", "failures.md", "looking.md", "extraction.md", "evidence.md", "tune.md", "rows-per-call.md",
+    "before-you-pay.md",
+}  # fmt: skip
+ENDS_A_COMMAND = {"|", "||", "&", "&&", ";", ">", ">>", "<", "2>", "2>&1"}
 PAGES = [
     pytest.param(page, id=page.name, marks=[pytest.mark.nightly] if page.name in SLOW else [])
     for page in DOCS
@@ -159,12 +167,29 @@ def test_the_pages_point_to_what_is_there() -> None:
             assert (page.parent / target).exists(), (page, target)
 
 
-def test_the_jobs_of_the_readme_are_jobs() -> None:
-    """Each YAML block of the README that is a whole job is one that the model takes."""
-    for block in blocks((ROOT / "README.md").read_text()):
+@pytest.mark.parametrize("page", DOCS, ids=lambda page: page.name)
+def test_the_jobs_and_commands_of_a_page_are_such(page: Path) -> None:
+    """Each YAML block that is a whole job is one that the model takes, each `rowmill` line one that the parser takes."""
+    for block in blocks(page.read_text()):
         job = yaml.safe_load(block.body) if block.language == "yaml" else None
-        if isinstance(job, dict) and "model" in job:
+        if isinstance(job, dict) and {"model", "input"} <= job.keys():
             Job.model_validate(job)
+        for words in _rowmill_lines(block) if block.language == "sh" else ():
+            parser().parse_args(kind_or_job(words))
+
+
+def _rowmill_lines(block: Block) -> Iterator[list[str]]:
+    """The arguments of each call of the command."""
+    for line in block.body.replace("\\\n", " ").splitlines():
+        words = shlex.split(line, comments=True)
+        starts = [at for at, word in enumerate(words) if word == "rowmill" and _starts_a_command(words[:at])]
+        for at in starts:
+            yield list(takewhile(lambda word: word not in ENDS_A_COMMAND, words[at + 1 :]))
+
+
+def _starts_a_command(before: list[str]) -> bool:
+    """Whether the next word is a command's name: at the beginning, behind assignments, or behind a separator."""
+    return not before or before[-1] in ENDS_A_COMMAND or all("=" in word for word in before)
 
 
 def test_the_site_builds_strictly(tmp_path: Path) -> None:

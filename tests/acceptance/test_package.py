@@ -5,13 +5,19 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import venv
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from tests.acceptance.test_prefect import call, server, start_run, wait_for  # noqa: F401
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ("src", "flows", "tasks", "schemas", "sandbox")
@@ -25,6 +31,11 @@ THEIRS = {
     "job.yaml": "model: gemini-3-pro\ninput: rows.jsonl\nid: id\nprompt: 'Say {{ text }}'\n"
     "schema: schemas.order:Order\noutput: out\n",
     "rows.jsonl": '{"id": "a", "text": "one"}\n{"id": "b", "text": "two"}\n',
+    "flows/deployed.py": "from prefect import flow\nimport rowmill\nfrom sandbox.play import play\nfrom tasks.work import work\n\n\n"
+    "@flow(name='theirs')\nasync def theirs(output: str):\n"
+    "    job = rowmill.Job.load('job.yaml').model_copy(update={'output': output})\n"
+    "    result = await rowmill.run_async(job, sandbox=True)\n"
+    "    return [work(), play(), result.manifest['ledger']['ok'], rowmill.__file__]\n",
     "library.py": "import rowmill\nfrom rowmill.flows.extract import extract\nimport flows.nightly\n"
     "print(rowmill.Job.__name__, rowmill.__version__, extract.name, rowmill.__file__)\n",
 }
@@ -134,6 +145,67 @@ def test_a_wheel_leaves_a_users_own_folders_alone(python: Path, project: Path) -
     assert "rowmill-extract" in ours
     assert str(python.parents[1]) in ours
     assert {path: path.read_bytes() for path in before} == before
+
+
+@contextmanager
+def process_worker(python: Path, project: Path, server: dict[str, str]) -> Iterator[None]:  # noqa: F811
+    """A process worker of the environment's own Prefect, which stands in the user's project and knows no checkout."""
+    environment = {name: value for name, value in server.items() if name != "PYTHONPATH"}
+    worker = subprocess.Popen(
+        [str(python), "-m", "prefect", "worker", "start", "--pool", "theirs"],
+        env=environment, cwd=project, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    try:
+        yield
+    finally:
+        os.killpg(worker.pid, signal.SIGTERM)
+        worker.wait(30)
+
+
+def deploy(server: dict[str, str], flow: str, entrypoint: str, project: Path) -> str:  # noqa: F811
+    """A deployment of a flow that is found from the user's project; gives `flow/name`."""
+    made = call(server, "/flows/", {"name": flow})
+    here = {"prefect.deployments.steps.set_working_directory": {"directory": str(project)}}
+    name = f"in-{project.parent.name}"
+    told = {"name": name, "flow_id": made["id"], "entrypoint": entrypoint, "work_pool_name": "theirs", "path": "."}
+    assert call(server, "/deployments/", {**told, "pull_steps": [here]})
+    return f"{flow}/{name}"
+
+
+@pytest.mark.nightly
+def test_a_worker_in_a_users_project_runs_their_flows_and_ours(
+    python: Path,
+    project: Path,
+    server: Any,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    """A flow of theirs that calls the API, beside their own packages, and the flow `extract` by its module: each by a
+    process worker that stands in their project, with the schema that is theirs.
+    """
+    call(server, "/work_pools/", {"name": "theirs", "type": "process"})
+    theirs = deploy(server, "theirs", "flows/deployed.py:theirs", project)
+    ours = deploy(server, "rowmill-extract", "rowmill.flows.extract.extract", project)
+    name = f"by-{tmp_path.name}"
+    (project / "job.yaml").write_text(f"{THEIRS['job.yaml']}name: {name}\n")
+
+    def ended() -> Any:
+        runs = call(server, "/flow_runs/filter", {"deployments": {"name": {"any_": [theirs.partition("/")[2]]}}})
+        return (
+            runs
+            if len(runs) == 2 and all(run["state_type"] in ("COMPLETED", "FAILED", "CRASHED") for run in runs)
+            else None
+        )
+
+    with process_worker(python, project, server):
+        start_run(server, theirs, output=str(project / "by-them"))
+        start_run(server, ours, job_file=str(project / "job.yaml"), sandbox=True)
+        runs = wait_for(ended, 150)
+    assert [run["state_name"] for run in runs] == ["Completed", "Completed"], runs
+    for folder in ("by-them", "out"):
+        manifest = json.loads((project / folder / "run.json").read_text())
+        assert manifest["ledger"]["ok"] == 2
+        assert "order_number" in json.dumps(manifest["job"]["schema"])
+    assert run(project, python, "-m", "flows.nightly") == "their task their sandbox\n"
 
 
 def test_removing_the_package_removes_no_file_of_the_users(python: Path, project: Path) -> None:

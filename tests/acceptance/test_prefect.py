@@ -200,13 +200,20 @@ def test_a_run_leaves_artifacts_and_an_event(bench: Bench, sandboxes: Any, serve
     )  # fmt: skip
 
 
-@contextmanager
-def deployed(server: dict[str, str], base_url: str, folder: Path) -> Iterator[dict[str, str]]:
-    """The deployments of prefect.yaml and a process worker that serves them."""
-    environment = {**server, "ROWMILL_API_KEY": KEY, "ROWMILL_BASE_URL": base_url, "ROWMILL_HOME": str(ROOT)}
+@pytest.fixture(scope="module")
+def deployments(server: dict[str, str]) -> dict[str, str]:
+    """The server with the deployments of prefect.yaml; gives the environment of whoever serves them."""
+    environment = {**server, "ROWMILL_HOME": str(ROOT)}
     prefect(environment, "work-pool", "create", "local-process", "--type", "process", "--overwrite")
     call(server, "/work_pools/", {"name": "docker", "type": "docker"})
     prefect(environment, "--no-prompt", "deploy", "--all")
+    return environment
+
+
+@contextmanager
+def worker_for(deployments: dict[str, str], base_url: str, folder: Path) -> Iterator[dict[str, str]]:
+    """A process worker that serves the deployments, and its environment."""
+    environment = {**deployments, "ROWMILL_API_KEY": KEY, "ROWMILL_BASE_URL": base_url}
     worker = subprocess.Popen(
         [*PREFECT, "worker", "start", "--pool", "local-process"],
         env=environment,
@@ -229,6 +236,13 @@ def prefect(environment: dict[str, str], *command: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def start_run(server: dict[str, str], deployment: str, **parameters: Any) -> None:
+    """A flow run of a deployment (`flow/name`), due now."""
+    known = call(server, f"/deployments/name/{deployment}")
+    due = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
+    assert call(server, f"/deployments/{known['id']}/create_flow_run", due)
+
+
 def runs_named(server: dict[str, str], name: str) -> list[dict[str, Any]]:
     return call(server, "/flow_runs/filter", {"flow_runs": {"name": {"any_": [name]}}}) or []
 
@@ -238,13 +252,15 @@ def state_of(server: dict[str, str], name: str) -> Any:
     return (runs[0]["state_name"], runs[0]) if runs else ("", {})
 
 
-def test_deployment_runs_the_same_flow(bench: Bench, sandboxes: Any, server: Any, tmp_path: Path) -> None:
+def test_deployment_runs_the_same_flow(
+    bench: Bench, sandboxes: Any, server: Any, deployments: Any, tmp_path: Path
+) -> None:
     """`prefect deploy --all` and a process worker run the flow of prefect.yaml unchanged, from a job file."""
     sandbox = sandboxes()
     bench.rows([{"id": f"r{n}", "text": f"t{n}"} for n in range(40)])
     job = bench.job("plain.yaml", id="id", schema=PERSON)
-    with deployed(server, sandbox.base_url, tmp_path) as environment:
-        prefect(environment, "deployment", "run", "rowmill-extract/extract", "--param", f"job_file={job}")
+    with worker_for(deployments, sandbox.base_url, tmp_path):
+        prefect(deployments, "deployment", "run", "rowmill-extract/extract", "--param", f"job_file={job}")
         wait_for(lambda: state_of(server, "plain")[0] == "Completed", 90)
     assert_balanced(bench.manifest(), bench.results())
     assert_key_is_nowhere(Path(server["PREFECT_HOME"]))
@@ -252,7 +268,7 @@ def test_deployment_runs_the_same_flow(bench: Bench, sandboxes: Any, server: Any
 
 @pytest.mark.nightly
 def test_a_run_that_is_due_while_another_works_is_cancelled_or_waits_as_chosen(
-    bench: Bench, sandboxes: Any, server: Any, tmp_path: Path
+    bench: Bench, sandboxes: Any, server: Any, deployments: Any, tmp_path: Path
 ) -> None:
     """CANCEL_NEW lets the night's run have its output alone; ENQUEUE lets the next begin when the first has ended."""
     sandbox = sandboxes(latency_ms=400)
@@ -260,10 +276,10 @@ def test_a_run_that_is_due_while_another_works_is_cancelled_or_waits_as_chosen(
     told = {"id": "id", "limits": {"concurrency": 4}}
     nightly = bench.job("nightly.yaml", **told)
     label = bench.job("queued.yaml", output="labels", prompt="{{ text }}", label={"labels": ["a", "b"]}, **told)
-    with deployed(server, sandbox.base_url, tmp_path) as environment:
+    with worker_for(deployments, sandbox.base_url, tmp_path):
         for flow, job in (("rowmill-extract/extract-nightly", nightly), ("rowmill-label/label", label)):
             for _ in range(2):
-                prefect(environment, "deployment", "run", flow, "--param", f"job_file={job}")
+                start_run(server, flow, job_file=str(job))
 
         def runs(deployment: str) -> list[dict[str, Any]]:
             return call(server, "/flow_runs/filter", {"deployments": {"name": {"any_": [deployment]}}}) or []
@@ -280,17 +296,16 @@ def test_a_run_that_is_due_while_another_works_is_cancelled_or_waits_as_chosen(
 
 
 def test_an_estimate_is_deployed_too_and_leaves_an_artifact(
-    bench: Bench, sandboxes: Any, server: Any, tmp_path: Path
+    bench: Bench, sandboxes: Any, server: Any, deployments: Any, tmp_path: Path
 ) -> None:
     """The estimate's deployment pays for its pilot alone, tells the forecast in an artifact, and fails above a limit."""
     sandbox = sandboxes()
     bench.rows([{"id": f"r{n}", "text": f"t{n}"} for n in range(200)])
     job = bench.job("dear.yaml", id="id", schema=PERSON)
-    with deployed(server, sandbox.base_url, tmp_path) as environment:
-        start = ("deployment", "run", "rowmill-estimate/estimate")
-        prefect(environment, *start, "--param", f"job_file={job}", "--param", "pilot=40")
+    with worker_for(deployments, sandbox.base_url, tmp_path):
+        start_run(server, "rowmill-estimate/estimate", job_file=str(job), pilot=40)
         wait_for(lambda: state_of(server, "estimate dear")[0] == "Completed", 90)
-        prefect(environment, *start, "--param", f"job_file={job}", "--param", "require_under=0.000001")
+        start_run(server, "rowmill-estimate/estimate", job_file=str(job), require_under=0.000001)
         wait_for(lambda: len(runs_named(server, "estimate dear")) == 2 and state_of(server, "estimate dear")[0], 90)
         wait_for(lambda: "Refused" in [run["state_name"] for run in runs_named(server, "estimate dear")], 90)
     assert sandbox.books()["calls"] == 40
@@ -301,7 +316,7 @@ def test_an_estimate_is_deployed_too_and_leaves_an_artifact(
 
 @pytest.mark.nightly
 def test_a_comparison_of_plans_is_deployed_too_and_leaves_an_artifact(
-    bench: Bench, sandboxes: Any, server: Any, tmp_path: Path
+    bench: Bench, sandboxes: Any, server: Any, deployments: Any, tmp_path: Path
 ) -> None:
     """The deployment `tune` asks gold rows within its budget and tells the plans in an artifact; none held is a failure."""
     names = ["bug", "praise"]
@@ -309,11 +324,11 @@ def test_a_comparison_of_plans_is_deployed_too_and_leaves_an_artifact(
     bench.rows([{"id": f"r{n}", "text": f"ticket {n}.", "truth": names[n % 2]} for n in range(120)])
     label = {"labels": names, "gold": "truth"}
     job = bench.job("plans.yaml", id="id", prompt="{{ text }}", label=label, params={"max_output_tokens": 60})
-    with deployed(server, sandbox.base_url, tmp_path) as environment:
-        start = ("deployment", "run", "rowmill-tune/tune", "--param", f"job_file={job}", "--param", "budget_usd=1.5")
-        prefect(environment, *start, "--param", "target=0.8")
+    with worker_for(deployments, sandbox.base_url, tmp_path):
+        told = {"job_file": str(job), "budget_usd": 1.5}
+        start_run(server, "rowmill-tune/tune", **told, target=0.8)
         wait_for(lambda: state_of(server, "tune plans")[0] == "Completed", 120)
-        prefect(environment, *start, "--param", "target=1.0", "--param", "margin=0.001", "--param", "limit=20")
+        start_run(server, "rowmill-tune/tune", **told, target=1.0, margin=0.001, limit=20)
         wait_for(lambda: "NonePlanHolds" in [run["state_name"] for run in runs_named(server, "tune plans")], 120)
     assert float(sandbox.books()["billed_usd"]) <= 3
     told = call(server, "/artifacts/filter", {"artifacts": {"key": {"any_": ["rowmill-tune-rowmill"]}}})
@@ -322,14 +337,14 @@ def test_a_comparison_of_plans_is_deployed_too_and_leaves_an_artifact(
 
 
 def test_spend_limit_on_a_deployment_gives_the_worker_back(
-    bench: Bench, sandboxes: Any, server: Any, tmp_path: Path
+    bench: Bench, sandboxes: Any, server: Any, deployments: Any, tmp_path: Path
 ) -> None:
     """With `wait` a deployed run is rescheduled for the turn of the hour, its process ends, and it completes by itself."""
     sandbox = sandboxes(spend_limit_usd="0.01")
     bench.rows([{"id": f"r{n}", "text": f"t{n}"} for n in range(80)])
     job = bench.job("limited.yaml", id="id", on_spend_limit="wait", limits={"concurrency": 4}, max_hours=99)
-    with deployed(server, sandbox.base_url, tmp_path) as environment:
-        prefect(environment, "deployment", "run", "rowmill-extract/extract", "--param", f"job_file={job}")
+    with worker_for(deployments, sandbox.base_url, tmp_path):
+        start_run(server, "rowmill-extract/extract", job_file=str(job))
         wait_for(lambda: state_of(server, "limited")[0] == "AwaitingSpendReset", 90)
         run = state_of(server, "limited")[1]
         assert run["state_type"] == "SCHEDULED"
@@ -455,7 +470,7 @@ def test_prefect_on_postgresql(bench: Bench, sandboxes: Any, postgres: str) -> N
 
 
 def test_a_large_bill_waits_for_approval_on_a_deployment(
-    bench: Bench, sandboxes: Any, server: Any, tmp_path: Path
+    bench: Bench, sandboxes: Any, server: Any, deployments: Any, tmp_path: Path
 ) -> None:
     """With `approve_over` the flow run is suspended with a form that tells the forecast; nothing is sent, the worker is
     free. Resumed with a sum, the same run begins anew, spends no more than that, and says so.
@@ -463,11 +478,8 @@ def test_a_large_bill_waits_for_approval_on_a_deployment(
     sandbox = sandboxes()
     bench.rows([{"id": f"r{n}", "text": f"t{n}"} for n in range(60)])
     job = bench.job("dear-night.yaml", id="id", params={"max_output_tokens": 200}, limits={"concurrency": 2})
-    with deployed(server, sandbox.base_url, tmp_path) as environment:
-        prefect(
-            environment, "deployment", "run", "rowmill-extract/extract", "--param", f"job_file={job}",
-            "--param", "approve_over=0.000001",
-        )  # fmt: skip
+    with worker_for(deployments, sandbox.base_url, tmp_path):
+        start_run(server, "rowmill-extract/extract", job_file=str(job), approve_over=0.000001)
         wait_for(lambda: state_of(server, "dear-night")[0] == "Suspended", 90)
         run = state_of(server, "dear-night")[1]
         assert sandbox.books()["calls"] == 0
