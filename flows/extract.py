@@ -131,7 +131,9 @@ async def run_job(
         async with open_gateway(asked, sandbox=options.sandbox) as gateway:
             with metrics_at(None) as metrics, output_to_write(asked) as (local, mirror):
                 async with opened(local, options, gateway, mirror=mirror) as run:
-                    manifest = await carry_out_as_flow(run, metrics)
+                    if metrics is not None:
+                        metrics.follow(run)
+                    manifest = await carry_out_as_flow(run, metrics.watch if metrics is not None else None)
                 await asyncio.to_thread(leave_report, Path(local.output))
         return state_of(manifest)
     except RowmillError as error:

@@ -72,12 +72,15 @@ async def run_command(args: argparse.Namespace) -> ExitCode:
         output_to_write(job) as (local, mirror),
     ):
         async with opened(local, options, gateway or await _from_block(job), mirror=mirror) as run:
+            watch = both(_watch(args), metrics.watch if metrics is not None else None)
+            if metrics is not None:
+                metrics.follow(run)
             if isinstance(run, FinishedRun):
                 manifest = run.close()
             elif args.direct:
-                manifest = await carry_out(run, watch=both(_watch(args), metrics))
+                manifest = await carry_out(run, watch=watch)
             else:
-                manifest = await _as_flow(job, options, run, both(_watch(args), metrics), labels=labels)
+                manifest = await _as_flow(job, options, run, watch, labels=labels)
             already = run.nothing_to_do
         folder = Path(local.output)
         if not args.no_report and not (already and (folder / REPORT).exists()):

@@ -12,18 +12,18 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from rowmill.schemas.display_text import one_line
 from rowmill.schemas.errors import JobError
-from rowmill.schemas.manifest import TerminationKind
+from rowmill.schemas.manifest import Manifest, TerminationKind
 from rowmill.schemas.outcome import Status
 from rowmill.schemas.price import PICO
 from rowmill.tasks.gateway.admission.traffic import USUAL
 
 if TYPE_CHECKING:
     from rowmill.flows.orchestration.pipeline import Watch
-    from rowmill.tasks.run.run import OpenRun
+    from rowmill.tasks.run.run import OpenRun, Run
 
 LOOPBACK = "127.0.0.1"
 WRITE_S = 10.0
@@ -69,41 +69,25 @@ class RunMetrics:
     """The metrics of one run, once it is open: a collector of prometheus-client's."""
 
     def __init__(self) -> None:
-        self._run: OpenRun | None = None
+        self._run: Run | None = None
+        # What follows a run that has rows to settle, for as long as it lasts.
+        self.watch: Watch = self._watch
 
-    def follow(self, run: OpenRun) -> None:
+    def follow(self, run: Run) -> None:
+        """Tell of this run from now on, also where it finds nothing to do."""
         self._run = run
+
+    async def _watch(self, run: OpenRun) -> None:
+        self.follow(run)
 
     def values(self) -> Iterator[tuple[Metric, list[str], float]]:
         """Each sample: its metric, its labels' values, its value."""
-        if (run := self._run) is None:
+        if self._run is None:
             return
-        progress, traffic, limits = run.progress, run.background.traffic(), run.job.limits
-        by_status = dict(progress.by_status)
-        for status in Status:
-            yield METRICS["rowmill_rows"], [status.value], by_status.get(status.value, 0)
-        yield METRICS["rowmill_rows_known"], [], progress.total
-        yield METRICS["rowmill_rows_retrying"], [], traffic.retrying
-        for verdict, count in sorted(dict(traffic.verdicts).items()):
-            yield METRICS["rowmill_calls"], [verdict], count
-        yield METRICS["rowmill_calls_in_flight"], [], traffic.in_flight
-        yield METRICS["rowmill_calls_allowed_in_flight"], [], traffic.limit
-        yield METRICS["rowmill_cost_usd"], [], progress.spent_usd / PICO
-        if (projected := progress.projected_usd) is not None:
-            yield METRICS["rowmill_projected_cost_usd"], [], projected / PICO
-        if progress.cap_usd is not None:
-            yield METRICS["rowmill_cost_cap_usd"], [], progress.cap_usd / PICO
-        for limit, used, allowed in (("rpm", traffic.calls, limits.rpm), ("tpm", traffic.tokens, limits.tpm)):
-            yield METRICS["rowmill_limit_used"], [limit], used
-            if allowed is not None:
-                yield METRICS["rowmill_limit_allowed"], [limit], allowed
-        waits = _reason(traffic.waiting_for)
-        for reason in (*REASONS, *([] if waits is None or waits in REASONS else [waits])):
-            yield METRICS["rowmill_waiting"], [reason], float(reason == waits)
-        yield METRICS["rowmill_seconds_running"], [], max(0.0, run.clock.now() - progress.started_at)
-        ended = run.manifest.kind if run.manifest is not None else None
-        for kind in TerminationKind:
-            yield METRICS["rowmill_ended"], [kind.value], float(kind == ended)
+        if self._run.nothing_to_do:
+            yield from _standing(self._run.manifest)
+        else:
+            yield from _live(cast("OpenRun", self._run))
 
     def collect(self) -> Iterable[Any]:
         """Families as prometheus-client exposes them."""
@@ -120,6 +104,50 @@ class RunMetrics:
         return families.values()
 
 
+def _live(run: OpenRun) -> Iterator[tuple[Metric, list[str], float]]:
+    """Of a run that has rows to settle."""
+    progress, traffic, limits = run.progress, run.background.traffic(), run.job.limits
+    by_status = dict(progress.by_status)
+    for status in Status:
+        yield METRICS["rowmill_rows"], [status.value], by_status.get(status.value, 0)
+    yield METRICS["rowmill_rows_known"], [], progress.total
+    yield METRICS["rowmill_rows_retrying"], [], traffic.retrying
+    for verdict, count in sorted(dict(traffic.verdicts).items()):
+        yield METRICS["rowmill_calls"], [verdict], count
+    yield METRICS["rowmill_calls_in_flight"], [], traffic.in_flight
+    yield METRICS["rowmill_calls_allowed_in_flight"], [], traffic.limit
+    yield METRICS["rowmill_cost_usd"], [], progress.spent_usd / PICO
+    if (projected := progress.projected_usd) is not None:
+        yield METRICS["rowmill_projected_cost_usd"], [], projected / PICO
+    if progress.cap_usd is not None:
+        yield METRICS["rowmill_cost_cap_usd"], [], progress.cap_usd / PICO
+    for limit, used, allowed in (("rpm", traffic.calls, limits.rpm), ("tpm", traffic.tokens, limits.tpm)):
+        yield METRICS["rowmill_limit_used"], [limit], used
+        if allowed is not None:
+            yield METRICS["rowmill_limit_allowed"], [limit], allowed
+    waits = _reason(traffic.waiting_for)
+    for reason in (*REASONS, *([] if waits is None or waits in REASONS else [waits])):
+        yield METRICS["rowmill_waiting"], [reason], float(reason == waits)
+    yield METRICS["rowmill_seconds_running"], [], max(0.0, run.clock.now() - progress.started_at)
+    ended = run.manifest.kind if run.manifest is not None else None
+    for kind in TerminationKind:
+        yield METRICS["rowmill_ended"], [kind.value], float(kind == ended)
+
+
+def _standing(manifest: Manifest | None) -> Iterator[tuple[Metric, list[str], float]]:
+    """Of an output that is complete already."""
+    if manifest is None:
+        return
+    ledger = manifest.ledger.by_name()
+    for status in Status:
+        yield METRICS["rowmill_rows"], [status.value], ledger[status.value]
+    yield METRICS["rowmill_rows_known"], [], ledger["rows"]
+    if manifest.totals.cost_usd is not None:
+        yield METRICS["rowmill_cost_usd"], [], float(manifest.totals.cost_usd)
+    for kind in TerminationKind:
+        yield METRICS["rowmill_ended"], [kind.value], float(kind.value == manifest.kind)
+
+
 def _reason(waiting_for: str | None) -> str | None:
     """Why calls wait, without what changes from moment to moment."""
     if waiting_for is None or (waiting_for in USUAL and waiting_for != "concurrency"):
@@ -128,26 +156,26 @@ def _reason(waiting_for: str | None) -> str | None:
 
 
 @contextmanager
-def metrics_at(address: str | None) -> Iterator[Watch | None]:
-    """What follows a run for whoever reads its metrics at this address; None where none is named.
+def metrics_at(address: str | None) -> Iterator[RunMetrics | None]:
+    """The metrics of a run for whoever reads them at this address; None where none is named.
 
     Raises JobError, before anything is sent, for an address that cannot be used or without prometheus-client. One that
     the environment names (`ROWMILL_METRICS`) is for many runs, and where it cannot be used that is a warning.
     """
     with ExitStack() as stack:
-        watch = None
+        metrics = None
         if address is not None:
-            watch = stack.enter_context(_open(address))
+            metrics = stack.enter_context(_open(address))
         elif standing := os.environ.get(VARIABLE):
             try:
-                watch = stack.enter_context(_open(standing))
+                metrics = stack.enter_context(_open(standing))
             except JobError as error:
                 log.warning("no metrics: %s", error)
-        yield watch
+        yield metrics
 
 
 @contextmanager
-def _open(address: str) -> Iterator[Watch]:
+def _open(address: str) -> Iterator[RunMetrics]:
     try:
         from prometheus_client import CollectorRegistry
     except ImportError:
@@ -157,11 +185,11 @@ def _open(address: str) -> Iterator[Watch]:
     metrics, registry = RunMetrics(), CollectorRegistry()
     registry.register(metrics)
     if (place := _host_and_port(address)) is None:
-        with _textfile(Path(address), metrics, registry) as watch:
-            yield watch
+        with _textfile(Path(address), metrics, registry):
+            yield metrics
         return
     with _served(*place, registry):
-        yield _following(metrics)
+        yield metrics
 
 
 def _host_and_port(address: str) -> tuple[str, int] | None:
@@ -174,13 +202,6 @@ def _host_and_port(address: str) -> tuple[str, int] | None:
     if not address.endswith(".prom"):
         raise JobError(f"{address!r} is neither a port nor a .prom file", where="--metrics", hint=HINT)
     return None
-
-
-def _following(metrics: RunMetrics) -> Watch:
-    async def watch(run: OpenRun) -> None:
-        metrics.follow(run)
-
-    return watch
 
 
 @contextmanager
@@ -204,7 +225,7 @@ def _served(host: str, port: int, registry: Any) -> Iterator[None]:
 
 
 @contextmanager
-def _textfile(path: Path, metrics: RunMetrics, registry: Any) -> Iterator[Watch]:
+def _textfile(path: Path, metrics: RunMetrics, registry: Any) -> Iterator[None]:
     """A file that is replaced every ten seconds, and holds the run's end when it is over."""
     from prometheus_client import write_to_textfile
 
@@ -227,8 +248,9 @@ def _textfile(path: Path, metrics: RunMetrics, registry: Any) -> Iterator[Watch]
             await asyncio.to_thread(write)
             await asyncio.sleep(WRITE_S)
 
+    metrics.watch = watch
     try:
-        yield watch
+        yield
     finally:
         write()
 

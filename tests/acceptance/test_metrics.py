@@ -83,6 +83,11 @@ def test_a_run_is_read_while_it_works_and_leaves_its_end(bench: Bench) -> None:
         assert over["rowmill_cost_usd",] == pytest.approx(float(manifest["totals"]["cost_usd"]))
         assert over["rowmill_ended", "complete"] == 1
         assert {key[0].removesuffix("_total") for key in over} <= set(METRICS)
+        path.unlink()
+        ended = direct(bench, gateway.url, "--metrics", str(path))
+        idle = samples(path.read_text())
+        assert idle["rowmill_rows", "ok"] == manifest["ledger"]["ok"]
+        assert idle["rowmill_ended", "complete"] == 1
 
 
 def test_addresses_that_cannot_be_used_are_refused_or_told(
@@ -98,12 +103,12 @@ def test_addresses_that_cannot_be_used_are_refused_or_told(
             with pytest.raises(JobError, match=words), metrics_at(address):
                 pass
         monkeypatch.setenv("ROWMILL_METRICS", busy)
-        with metrics_at(None) as watch:
-            assert watch is None
+        with metrics_at(None) as metrics:
+            assert metrics is None
     assert "no metrics" in caplog.text
     monkeypatch.delenv("ROWMILL_METRICS")
-    with metrics_at(None) as watch:
-        assert watch is None
+    with metrics_at(None) as metrics:
+        assert metrics is None
 
 
 @contextmanager
