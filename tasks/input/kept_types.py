@@ -150,7 +150,8 @@ def _writable(name: str, type_: pa.DataType, file: InputFile) -> pa.DataType:
         sink = io.BytesIO()
         pq.ParquetWriter(sink, pa.schema([(name, type_)])).close()
         read = pq.read_schema(io.BytesIO(sink.getvalue())).field(0).type
-    except (pa.ArrowException, ValueError) as error:
+    except (pa.ArrowException, ValueError, OSError) as error:
+        # Arrow raises the last for a fixed size of no bytes.
         reason = str(error).splitlines()[0]
     else:
         if read.equals(type_):

@@ -68,6 +68,8 @@ LEAVES = st.sampled_from(
         pa.time32("ms"), pa.time64("us"), pa.time64("ns"), pa.decimal32(5, 2), pa.decimal64(12, 2),
         pa.decimal128(20, 2), pa.decimal256(60, 2), pa.uuid(), pa.json_(), pa.bool8(), pa.opaque(pa.int64(), "t", "v"),
         pa.dictionary(pa.int8(), pa.string()), pa.dictionary(pa.int32(), pa.int64()), pa.month_day_nano_interval(),
+        pa.dictionary(pa.int16(), pa.timestamp("us", "+05:30")), pa.dictionary(pa.uint8(), pa.decimal128(38, 2)),
+        pa.timestamp("us", "-03:00"), pa.timestamp("ms", "EST5EDT"), pa.binary(0),
         pa.run_end_encoded(pa.int32(), pa.string()), pa.fixed_shape_tensor(pa.int32(), [2]), pa.struct([]),
         *[pa.timestamp(unit, zone) for unit in ("s", "ms", "us", "ns") for zone in (None, "UTC", "Europe/Oslo")],
         *[pa.duration(unit) for unit in ("s", "ms", "us", "ns")],
@@ -80,6 +82,7 @@ TYPES = st.recursive(
         inner.map(pa.large_list),
         inner.map(lambda type_: pa.list_(type_, 2)),
         inner.map(pa.list_view),
+        inner.map(pa.large_list_view),
         inner.map(lambda type_: pa.map_(pa.string(), type_)),
         st.tuples(inner, inner).map(lambda pair: pa.struct([("a", pair[0]), ("b b", pair[1])])),
     ),
@@ -109,9 +112,11 @@ def raw_array(type_: pa.DataType, draw: st.DrawFn) -> pa.Array:
         kind = pa.ListArray if pa.types.is_list(type_) else pa.LargeListArray
         offsets = pa.array([0, 1, None, 1, 4], pa.int32() if kind is pa.ListArray else pa.int64())
         return kind.from_arrays(offsets, raw_array(type_.value_type, draw))
-    if pa.types.is_list_view(type_):
-        places = (pa.array(numbers, pa.int32()) for numbers in ([2, 0, 0, 1], [2, 1, 0, 3]))
-        return pa.ListViewArray.from_arrays(*places, raw_array(type_.value_type, draw), type=type_)
+    if pa.types.is_list_view(type_) or pa.types.is_large_list_view(type_):
+        large = pa.types.is_large_list_view(type_)
+        places = (pa.array(told, pa.int64() if large else pa.int32()) for told in ([2, 0, 0, 1], [2, 1, 0, 3]))
+        kind = pa.LargeListViewArray if large else pa.ListViewArray
+        return kind.from_arrays(*places, raw_array(type_.value_type, draw), type=type_)
     width = getattr(type_, "bit_width", 0) if pa.types.is_primitive(type_) and not pa.types.is_boolean(type_) else 0
     if width in (8, 16, 32, 64) and not pa.types.is_interval(type_) and not pa.types.is_decimal(type_):
         whole = getattr(pa, f"int{width}")()
@@ -170,7 +175,7 @@ def test_whatever_arrow_can_write_is_kept_as_it_is_or_refused(tmp_path_factory, 
     folder = tmp_path_factory.mktemp("types")
     try:
         source = write(folder / "in.parquet", array, use_deprecated_int96_timestamps=as_int96)
-    except (pa.ArrowException, ValueError):
+    except (pa.ArrowException, ValueError, OSError):
         return
     survey, files = surveyed(folder, source, ["col"])
     rows = [row for shard in survey.shards for row in shard_rows(shard, files, None, LONG)]
@@ -182,6 +187,64 @@ def test_whatever_arrow_can_write_is_kept_as_it_is_or_refused(tmp_path_factory, 
         assert kept(folder, source, ["col"]).num_rows == len(array)
         return
     assert same(kept(folder, source, ["col"]).column("col"), read)
+
+
+KIN = [
+    [pa.null(), pa.int8(), pa.uint8(), pa.int32(), pa.int64(), pa.uint64(), pa.float16(), pa.float32(), pa.float64()],
+    [pa.null(), pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int8(), pa.string()), pa.json_()],
+    [pa.null(), pa.binary(), pa.large_binary(), pa.binary_view(), pa.binary(3), pa.binary(4), pa.uuid()],
+    [pa.decimal32(5, 2), pa.decimal128(20, 2), pa.decimal256(60, 4), pa.decimal128(9, 0), pa.int64()],
+    [pa.date32(), pa.date64(), *(pa.timestamp(unit, zone) for unit in ("s", "ms", "ns") for zone in (None, "UTC"))],
+    [pa.time32("s"), pa.time32("ms"), pa.time64("us"), pa.time64("ns"), *map(pa.duration, ("s", "us", "ns"))],
+    [pa.list_(pa.int8()), pa.large_list(pa.int64()), pa.list_(pa.float32(), 2), pa.list_(pa.null()), pa.list_(pa.string())],
+    [pa.struct([("a", pa.int8())]), pa.struct([("a", pa.int64()), ("b", pa.string())]), pa.struct([("b", pa.null())])],
+    [pa.map_(pa.string(), pa.int8()), pa.map_(pa.string(), pa.float64()), pa.list_(pa.struct([("key", pa.string())]))],
+]  # fmt: skip
+
+
+@st.composite
+def pairs(draw: st.DrawFn) -> tuple[pa.Array, pa.Array]:
+    """Two columns of kindred types, or of any two."""
+    types = st.sampled_from(draw(st.sampled_from(KIN))) if draw(st.booleans()) else TYPES
+    return raw_array(draw(types), draw), raw_array(draw(types), draw)
+
+
+@settings(suppress_health_check=list(HealthCheck), max_examples=120)
+@given(pairs(), st.sampled_from([(4, 4), (4, 0), (0, 4), (0, 0)]))
+def test_any_drift_between_two_files_is_unified_or_refused(tmp_path_factory, pair, sizes):
+    """Any two types, empty files among them: each value is as it was under the type that holds both, or InputError."""
+    folder = tmp_path_factory.mktemp("drift")
+    columns = [column.slice(0, size) for column, size in zip(pair, sizes, strict=True)]
+    try:
+        source = drifted(folder, *columns)
+        read = [pq.read_table(source / f"{n}.parquet")["col"] for n in (0, 1)]
+        found = kept(folder, source, ["col"])["col"] if sum(sizes) else None
+        surveyed(folder, source, ["col"])
+    except (pa.ArrowException, ValueError, OSError, InputError) as error:
+        if isinstance(error, InputError) or not (folder / "drift/1.parquet").exists() or not_written(folder / "drift"):
+            return
+        raise
+    if found is None:
+        return
+    assert len(found) == sum(sizes)
+    for column, part in zip(read, (found.slice(0, sizes[0]), found.slice(sizes[0])), strict=True):
+        assert part.null_count == column.null_count or pa.types.is_null(column.type)
+        try:
+            back = part.cast(column.type)
+        except pa.ArrowException:
+            # Arrow knows the way there, not back.
+            continue
+        assert back.equals(column) or same(back, column) or "nan" in str(column)
+
+
+def not_written(folder: Path) -> bool:
+    """Whether pyarrow itself could not write one of the files whole, or cannot read it."""
+    try:
+        for path in folder.iterdir():
+            pq.read_table(path)
+    except (pa.ArrowException, ValueError, OSError):
+        return True
+    return False
 
 
 def test_rows_that_are_not_settled_leave_no_gap(tmp_path):
@@ -261,6 +324,26 @@ def test_files_that_differ_are_unified_where_a_type_holds_both(tmp_path, one, ot
             type_.replace("a: struct<b: int64, c: string>", "a: struct<c: string, b: int64>"),
         )
         assert column.null_count == sum(part.null_count for part in pair)
+
+
+def test_what_an_arrow_file_holds_and_parquet_does_not_is_refused(tmp_path):
+    """Types that Arrow's own files have and Parquet has not are refused by name where they are kept, and read beside."""
+    columns = [
+        pa.array([b"", None], pa.binary(0)),
+        pa.array([(1, 2, 3), None], pa.month_day_nano_interval()),
+        pa.UnionArray.from_sparse(pa.array([0, 1], pa.int8()), [pa.array([1, 2]), pa.array(["a", "b"])]),
+    ]
+    for n, column in enumerate(columns):
+        path = tmp_path / f"{n}.arrow"
+        table = pa.table({"text": ["a", "b"], "col": column})
+        with pa.ipc.new_file(path, table.schema) as file:
+            file.write_table(table)
+        with pytest.raises(InputError, match="'col'"):
+            kept_types(input_files(str(path)), ["col"], KeepTypes())
+        survey, files = surveyed(tmp_path, path, [])
+        rows = [row for shard in survey.shards for row in shard_rows(shard, files, None, LONG)]
+        assert [type(row) for row in rows] == [Row, Row], column.type
+        json.dumps([row.columns for row in rows], default=str)
 
 
 REFUSED = [
