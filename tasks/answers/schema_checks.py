@@ -13,6 +13,7 @@ from rowmill.schemas.errors import SchemaError
 from rowmill.schemas.json_text import encode_json
 from rowmill.schemas.subschemas import NEWEST, declared_draft, kind_of
 from rowmill.tasks.answers.dialects import NAMES, TYPES, subschemas
+from rowmill.tasks.answers.schema_size import is_searchable
 
 # Keywords of all drafts, and those of OpenAPI, Google and pydantic that say nothing of a value.
 KEYWORDS = frozenset((
@@ -115,6 +116,8 @@ def _refuse_values(schema: Mapping[str, Any], pointer: str, where: str) -> None:
 
 
 def _refuse_unsatisfiable(schema: Any, where: str) -> None:
+    if not is_searchable(schema):
+        return
     try:
         found = find_unsatisfiable(schema, offline=True)
     except (ValueError, jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError):

@@ -11,6 +11,7 @@ from rowmill.tasks.answers.dialects import standard_form
 from rowmill.tasks.answers.parser import read_exactly
 from rowmill.tasks.answers.pydantic_model import load_model, model_schema
 from rowmill.tasks.answers.schema_checks import refuse_faulty
+from rowmill.tasks.answers.schema_size import refuse_unfolding
 from rowmill.tasks.answers.validator import compile_schema
 
 
@@ -27,9 +28,15 @@ def load_schema(schema: str | dict[str, Any], base: Path) -> Any:
         loaded = model_schema(load_model(f"{base}/{schema}"), where)
     else:
         loaded, where = _read(base / schema), str(base / schema)
-    loaded = standard_form(loaded)
-    compile_schema(loaded, where)
-    refuse_faulty(loaded, where)
+    try:
+        loaded = standard_form(loaded)
+        refuse_unfolding(loaded, where)
+        compile_schema(loaded, where)
+        refuse_faulty(loaded, where)
+    except RecursionError:
+        raise SchemaError(
+            "the schema is nested too deeply", where=where, hint="flatten it, or name its levels under $defs"
+        ) from None
     return loaded
 
 

@@ -244,6 +244,45 @@ def test_any_schema_is_mapped_in_bounded_time_and_size(schema):
     assert shape.json_text_fields
 
 
+def nested(levels: int) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "string"}
+    for _ in range(levels):
+        schema = {"allOf": [schema]}
+    return schema
+
+
+def doubled(levels: int, **more: Any) -> dict[str, Any]:
+    """Each level applies the next one twice in place."""
+    twice = {f"L{n}": {"allOf": [{"$ref": f"#/$defs/L{n + 1}"}] * 2, **more} for n in range(levels)}
+    last = {"type": "object", "properties": {"a": {"type": "string"}}}
+    return {"$ref": "#/$defs/L0", "$defs": {**twice, f"L{levels}": last}}
+
+
+ALTERNATIVES = [{"anyOf": [{"required": [f"p{n}"]}, {"required": [f"p{(n + 1) % 40}"]}]} for n in range(40)]
+
+
+@pytest.mark.parametrize(
+    ("schema", "words"),
+    [
+        (nested(900), "nested too deeply"),
+        (doubled(40, unevaluatedProperties=False), "unfolds"),
+        (doubled(6, unevaluatedProperties=False), None),
+        (doubled(40), None),
+        ({"type": "object", "properties": {f"p{n}": {"type": "string"} for n in range(40)}, "allOf": ALTERNATIVES}, None),
+    ],
+    ids=["nested", "unevaluated", "unevaluated-few", "doubled", "alternatives"],
+)  # fmt: skip
+def test_any_schema_is_compiled_in_a_moment_or_refused(schema, words):
+    """What doubles with each level is refused where it is compiled level by level, and taken where it is not."""
+    started = time.process_time()
+    if words is None:
+        assert Validator(load_schema(schema, HERE)).has_schema
+    else:
+        with pytest.raises(SchemaError, match=words):
+            load_schema(schema, HERE)
+    assert time.process_time() - started < 3
+
+
 def test_fields_that_are_json_text_are_told_with_their_reason():
     """Each field that no type holds is named by its pointer."""
     shape = output_shape(
