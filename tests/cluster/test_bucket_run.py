@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import io
 import logging
+import os
+import shutil
+import sys
 from collections.abc import Collection, Iterator
 from typing import Any
 
@@ -13,9 +16,10 @@ import polars as pl
 import pytest
 from moto.server import ThreadedMotoServer
 
+from benchmarks import redis_server, s3_server
 from rowmill.flows.orchestration.opening import opened
 from rowmill.flows.orchestration.pipeline import carry_out
-from rowmill.schemas.errors import JobError
+from rowmill.schemas.errors import JobError, OutputError
 from rowmill.tasks.cluster import runners
 from rowmill.tasks.cluster.backends.backend import STARTING, WorkerLost
 from rowmill.tasks.cluster.bucket_mailbox import BucketMailbox
@@ -28,6 +32,7 @@ from rowmill.tasks.run.run_plan import Options
 from tests.conftest import KEY, PERSON, Bench, assert_balanced, money
 
 OUT = "s3://answers/runs/one"
+NANIO = shutil.which("nanio", path=f"{os.environ.get('PATH', '')}{os.pathsep}{os.path.dirname(sys.executable)}")
 PNG = bytes.fromhex("89504e470d0a1a0a") + b"0" * 64
 
 
@@ -174,3 +179,32 @@ async def test_a_worker_that_cannot_write_there_is_not_used(bench, sandboxes, s3
     with pytest.raises(JobError, match=f"it cannot write to {OUT}: no right to it"):
         await run(bench, sandbox.base_url, Threads(), monkeypatch)
     assert sandbox.books()["calls"] == 0
+
+
+@pytest.mark.nightly
+@pytest.mark.skipif(redis_server.REDIS is None, reason="needs Debian's redis-server")
+@pytest.mark.skipif(NANIO is None, reason="needs a server without conditional writes: pip install nanio, beside pytest")
+async def test_a_server_without_conditional_writes_serves_a_cluster_with_redis(
+    bench, sandboxes, monkeypatch, tmp_path, caplog
+):
+    """A real server that ignores conditions is refused, and with a Redis serves coordinator and workers."""
+    assert NANIO is not None
+    sandbox = sandboxes()
+    bench.rows([{"id": f"r{n}", "text": f"row {n}"} for n in range(80)])
+    with s3_server.started(lambda port: [
+        NANIO, "serve", "--data-dir", str(tmp_path / "buckets"), "--host", "127.0.0.1", "--port", str(port),
+    ], NANIO_ACCESS_KEY="tests", NANIO_SECRET_KEY="tests-secret") as url:  # fmt: skip
+        for name, value in s3_server.environment(url).items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("ROWMILL_API_KEY", KEY)
+        monkeypatch.setenv("ROWMILL_WORK_DIR", str(tmp_path / "copies"))
+        with pytest.raises(OutputError, match="does not hold to If-None-Match"):
+            await run(bench, sandbox.base_url, Threads(), monkeypatch)
+        with redis_server.running() as port:
+            monkeypatch.setenv("ROWMILL_REDIS_URL", f"redis://127.0.0.1:{port}/0")
+            engine = Threads()
+            manifest = await run(bench, sandbox.base_url, engine, monkeypatch)
+            again = await asyncio.to_thread(settle_parcel, engine.parcels[0])
+    assert manifest["ledger"]["ok"] == sandbox.books()["billed_calls"] == 80
+    assert again.taken or again.refused is not None
+    assert f"the lease on this output is in Redis (redis://127.0.0.1:{port}" in caplog.text
