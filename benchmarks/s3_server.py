@@ -28,7 +28,20 @@ def running() -> AbstractContextManager[str]:
 
 @contextmanager
 def started(command_on: Callable[[int], list[str]], **more: str) -> Iterator[str]:
-    """A server that this command starts on a port, and its address."""
+    """A server that this command starts on a port, and its address; it has the bucket."""
+    with listening(command_on, **more) as port:
+        url = f"http://127.0.0.1:{port}"
+        client = boto3.client(
+            "s3", endpoint_url=url, region_name="us-east-1", aws_access_key_id="tests",
+            aws_secret_access_key="tests-secret",
+        )  # fmt: skip
+        client.create_bucket(Bucket=BUCKET)
+        yield url
+
+
+@contextmanager
+def listening(command_on: Callable[[int], list[str]], **more: str) -> Iterator[int]:
+    """The port on which a server listens that this command starts; it is gone when the block ends."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -39,15 +52,9 @@ def started(command_on: Callable[[int], list[str]], **more: str) -> Iterator[str
             until = time.monotonic() + START_S
             while socket.socket().connect_ex(("127.0.0.1", port)):
                 if time.monotonic() > until:
-                    raise RuntimeError("the S3 server did not start")
+                    raise RuntimeError(f"{command_on(port)[0]} did not start")
                 time.sleep(0.05)
-            url = f"http://127.0.0.1:{port}"
-            client = boto3.client(
-                "s3", endpoint_url=url, region_name="us-east-1", aws_access_key_id="tests",
-                aws_secret_access_key="tests-secret",
-            )  # fmt: skip
-            client.create_bucket(Bucket=BUCKET)
-            yield url
+            yield port
         finally:
             process.terminate()
             process.wait(10)

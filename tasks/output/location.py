@@ -12,9 +12,9 @@ from rowmill.schemas.errors import OutputError
 from rowmill.schemas.job import Job
 from rowmill.tasks.output.bucket.mirror import Mirror
 from rowmill.tasks.output.bucket.objects import Objects
+from rowmill.tasks.output.bucket.stores import output_scheme
 from rowmill.tasks.output.folder import no_run, read_manifest
 from rowmill.tasks.system.durable import private_folder
-from rowmill.tasks.system.s3 import SCHEME
 
 
 def copy_of(url: str, environment: Mapping[str, str] = os.environ) -> Path:
@@ -26,9 +26,11 @@ def copy_of(url: str, environment: Mapping[str, str] = os.environ) -> Path:
 
 def in_bucket(address: str) -> bool:
     """Whether an output stands in a bucket. Raises OutputError for an address of another kind."""
-    if "://" in address and not address.startswith(SCHEME):
-        raise OutputError("no address of an output", where=address, hint="name a folder, or s3://bucket/folder")
-    return address.startswith(SCHEME)
+    scheme = output_scheme(address)
+    if "://" in address and scheme is None:
+        told = "name a folder, s3://bucket/folder or az://container/folder"
+        raise OutputError("no address of an output", where=address, hint=told)
+    return scheme is not None
 
 
 @contextmanager

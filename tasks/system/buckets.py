@@ -54,7 +54,7 @@ def _google_server(environment: Mapping[str, str] = os.environ) -> str:
 def _azure(environment: Mapping[str, str] = os.environ) -> Any:
     from pyarrow.fs import AzureFileSystem
 
-    given = _azure_settings(environment)
+    given = azure_settings(environment)
     if "account" not in given:
         raise OSError("no storage account is named")
     options: dict[str, Any] = {
@@ -67,7 +67,7 @@ def _azure(environment: Mapping[str, str] = os.environ) -> Any:
     return AzureFileSystem(given["account"], **options)
 
 
-def _azure_settings(environment: Mapping[str, str]) -> dict[str, str]:
+def azure_settings(environment: Mapping[str, str]) -> dict[str, str]:
     """Account, key, token and endpoint, from the variables of Azure's own tools, the first that is there."""
     text = environment.get("AZURE_STORAGE_CONNECTION_STRING", "")
     parts = dict(part.split("=", 1) for part in text.split(";") if "=" in part)
@@ -92,7 +92,7 @@ def _azure_settings(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def _azure_server(environment: Mapping[str, str] = os.environ) -> str:
-    given = _azure_settings(environment)
+    given = azure_settings(environment)
     endpoint = given.get("endpoint")
     return s3.shown(endpoint) if endpoint else f"Azure ({given['account']})" if "account" in given else "Azure"
 

@@ -27,11 +27,15 @@ from rowmill.tasks.cluster.messages import Parcel, Report, unpacked
 from rowmill.tasks.cluster.worker import settle_parcel, unfit
 from rowmill.tasks.gateway.credentials import Gateway
 from rowmill.tasks.job.job_file import load_job
+from rowmill.tasks.output.bucket.objects import Objects
 from rowmill.tasks.output.location import output_to_write
 from rowmill.tasks.run.run_plan import Options
+from rowmill.tasks.system import buckets
 from tests.conftest import KEY, PERSON, Bench, assert_balanced, money
 
 OUT = "s3://answers/runs/one"
+AZURE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+AZURITE = shutil.which("azurite-blob", path=os.environ.get("AZURITE_BIN", os.environ["PATH"]))
 NANIO = shutil.which("nanio", path=f"{os.environ.get('PATH', '')}{os.pathsep}{os.path.dirname(sys.executable)}")
 PNG = bytes.fromhex("89504e470d0a1a0a") + b"0" * 64
 
@@ -106,7 +110,7 @@ async def run(bench: Bench, base_url: str, engine: Threads, monkeypatch: pytest.
         return engine
 
     monkeypatch.setattr(runners, "open_engine", open_engine)
-    job = load_job(bench.job(output=OUT, runner="dask", id="id", **keys))
+    job = load_job(bench.job(**{"output": OUT, "runner": "dask", "id": "id", **keys}))
     with output_to_write(job) as (local, mirror):
         async with opened(local, Options(), Gateway(base_url, KEY), mirror=mirror) as opened_run:
             return (await carry_out(opened_run)).as_dict()
@@ -208,3 +212,36 @@ async def test_a_server_without_conditional_writes_serves_a_cluster_with_redis(
     assert manifest["ledger"]["ok"] == sandbox.books()["billed_calls"] == 80
     assert again.taken or again.refused is not None
     assert f"the lease on this output is in Redis (redis://127.0.0.1:{port}" in caplog.text
+
+
+@pytest.mark.nightly
+@pytest.mark.skipif(
+    AZURITE is None, reason="needs Azure's own emulator: npm install azurite (AZURITE_BIN names its folder)"
+)
+async def test_an_output_in_azure_is_as_one_in_s3(bench, sandboxes, monkeypatch, tmp_path):
+    """Workers, lock and journal by the same code: another machine goes on with it, and pays for the new rows alone."""
+    assert AZURITE is not None
+    sandbox = sandboxes()
+    bench.rows([{"id": f"r{n}", "text": f"row {n}"} for n in range(80)])
+
+    def command(port: int) -> list[str]:
+        return [AZURITE, "--blobPort", str(port), "--inMemoryPersistence", "--skipApiVersionCheck", "--silent",
+                "--disableTelemetry"]  # fmt: skip
+
+    with s3_server.listening(command) as port:
+        monkeypatch.setenv(
+            "AZURE_STORAGE_CONNECTION_STRING",
+            f"DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;AccountKey={AZURE_KEY};"
+            f"BlobEndpoint=http://127.0.0.1:{port}/devstoreaccount1;",
+        )
+        monkeypatch.setenv("ROWMILL_API_KEY", KEY)
+        buckets._file_system.cache_clear()
+        buckets._file_system("az://").create_dir("answers")
+        for machine, rows in (("a", 80), ("b", 90)):
+            monkeypatch.setenv("ROWMILL_WORK_DIR", str(tmp_path / machine))
+            bench.rows([{"id": f"r{n}", "text": f"row {n}"} for n in range(rows)])
+            manifest = await run(bench, sandbox.base_url, Threads(), monkeypatch, output="az://answers/runs/one")
+            assert manifest["ledger"]["ok"] == sandbox.books()["billed_calls"] == rows
+        left = sorted(one.name for one in Objects("az://answers/runs/one").list())
+    parts = ["results/part-000000.parquet", "results/part-000001.parquet"]
+    assert left == ["history.jsonl", "ledger.jsonl", *parts, "run.json"]

@@ -1,7 +1,7 @@
 """Objects: files of an output in a bucket: put once, put over what was seen, list, get, delete.
 
-By obstore, since pyarrow's client has no conditional write. Address as in `rowmill.tasks.system.s3`; credentials as
-that library finds them (`AWS_ACCESS_KEY_ID`, web identity, the machine's role).
+By obstore, since pyarrow's client has no conditional write. Address and credentials are found as that library finds
+them (`AWS_ACCESS_KEY_ID`, web identity, the machine's role).
 """
 
 from __future__ import annotations
@@ -12,16 +12,12 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
-from urllib.parse import urlsplit
 
-from rowmill.schemas.errors import OutputError, first_line
+from rowmill.schemas.errors import first_line
 from rowmill.tasks.output.bucket.refusals import meaning
-from rowmill.tasks.system.s3 import REGION, SCHEME, endpoint, region
+from rowmill.tasks.output.bucket.stores import open_store, server_of
 
-# Given up before the hold on an output runs out, so that a run says why it stops.
-CONNECT_S, ANSWER_S, RETRY_S = 5, 60, 12
 # Objects that are read at a time.
 READ_AT_ONCE = 16
 
@@ -59,32 +55,12 @@ class Objects:
         self.conditional = conditional
         # Seen where an object was written.
         self.keeps_versions = False
-        try:
-            import obstore
-            from obstore import exceptions
-            from obstore.store import S3Store
-        except ImportError:
-            raise OutputError(
-                "an output in a bucket needs the obstore package", where=url, hint="pip install 'rowmill[s3]'"
-            ) from None
-        bucket, _, prefix = url.removeprefix(SCHEME).strip("/").partition("/")
-        if not bucket or not prefix:
-            raise OutputError("no folder of a bucket is named", where=url, hint="write it as s3://bucket/folder")
-        options: dict[str, Any] = {"region": told} if (told := region()) else {}
-        if (server := endpoint()) != "Amazon S3":
-            options = {"region": REGION} | options | {"endpoint": server}
-        allow_http = urlsplit(options.get("endpoint", "")).scheme == "http"
+        self._store = open_store(url)
+        import obstore
+        from obstore import exceptions
+
         self.url, self._api, self._errors = url.rstrip("/"), obstore, exceptions
-        self._store = S3Store(
-            bucket,
-            prefix=prefix,
-            client_options={
-                "allow_http": allow_http, "connect_timeout": timedelta(seconds=CONNECT_S),
-                "timeout": timedelta(seconds=ANSWER_S),
-            },
-            retry_config={"max_retries": 8, "retry_timeout": timedelta(seconds=RETRY_S)},
-            **options,
-        )  # fmt: skip
+        self._server = server_of(url)
 
     def put(self, name: str, content: bytes, *, over: str | None) -> str:
         """Write an object that nobody has written yet, or `over` the one with that tag. Returns its tag.
@@ -167,8 +143,9 @@ class Objects:
             if "501 Not Implemented" in str(error) or isinstance(error, self._errors.NotSupportedError):
                 raise NotSupported(errno.ENOTSUP, "conditional writes", where) from None
             told = meaning(str(error)) or _CUT.split(first_line(error))[0]
-            raise OSError(errno.EIO, f"{endpoint()} refuses it: {told}", where) from None
+            raise OSError(errno.EIO, f"{self._server} refuses it: {told}", where) from None
 
 
 def _tag(meta: Any) -> str:
-    return str(meta["e_tag"])
+    # Azure's listing tells it without quotation marks, and only there.
+    return '"' + str(meta["e_tag"]).strip('"') + '"'

@@ -12,7 +12,7 @@ from typing import Any
 
 from rowmill.schemas.errors import OutputError, first_line
 from rowmill.tasks.gateway.admission.shared_limits import ANSWER_S, address_of
-from rowmill.tasks.system.s3 import endpoint
+from rowmill.tasks.output.bucket.stores import server_of
 
 VARIABLE = "ROWMILL_REDIS_URL"
 # A claim is known for so long after the work it is of: no engine gives the same work out again later.
@@ -47,7 +47,9 @@ class RedisLease:
                 f"no address of a Redis: {error}", where=VARIABLE, hint="write it as redis://host:6379"
             ) from None
         self.address, self._error = address_of(url), RedisError
-        name = blake2b(f"{endpoint()}\0{output.rstrip('/')}".encode(), digest_size=12, person=b"rowmill").hexdigest()
+        name = blake2b(
+            f"{server_of(output)}\0{output.rstrip('/')}".encode(), digest_size=12, person=b"rowmill"
+        ).hexdigest()
         self._key = f"rowmill:{{{name}}}:lease"
 
     def take(self, token: str, seconds: float, *, over: str = "") -> str | None:
