@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,20 +11,73 @@ from rowmill.schemas.row import Cursor
 from rowmill.tasks.input.files import RAW_SHOWN, InputFile, Line
 from rowmill.tasks.input.stream import BOM, DAMAGE, opened, skip_line, too_long
 
+# Bytes of blank lines that are packed at a time.
+PIECE = 1 << 16
+
 
 def jsonl_lines(file: InputFile, start: Cursor, max_line_bytes: int) -> Iterator[Line]:
     """The lines from a cursor on; where the rest cannot be read, a last one that tells it.
 
     Blank lines at a file's very end are its closing line feeds; one in the middle is a row gone wrong.
     """
-    blanks: list[Line] = []
+    blanks: _Blanks | None = None
     for line in _lines(file, start, max_line_bytes):
         if line.problem is None and not line.raw.strip():
-            blanks.append(line)
+            blanks = blanks or _Blanks(line.offset, line.number)
+            blanks.add(line.raw)
             continue
-        yield from blanks
-        blanks.clear()
+        if blanks is not None:
+            yield from blanks.lines()
+            blanks = None
         yield line
+
+
+class _Blanks:
+    """Blank lines in a row, from an offset and a number on, until it is known what follows; packed, since a file may
+    hold nothing else.
+    """
+
+    def __init__(self, offset: int, number: int) -> None:
+        self._offset, self._number = offset, number
+        self._packer = zlib.compressobj(1)
+        self._packed: list[bytes] = []
+        self._latest = bytearray()
+
+    def add(self, raw: bytes) -> None:
+        self._latest += raw
+        if len(self._latest) >= PIECE:
+            self._pack()
+
+    def _pack(self) -> None:
+        self._packed.append(self._packer.compress(bytes(self._latest)))
+        self._latest.clear()
+
+    def lines(self) -> Iterator[Line]:
+        """The lines again; each ends in a line feed, since another line came after it."""
+        self._pack()
+        self._packed.append(self._packer.flush())
+        offset, number = self._offset, self._number
+        for raw in _whole(self._unpacked()):
+            yield Line(offset, number, raw)
+            offset += len(raw)
+            number += 1
+
+    def _unpacked(self) -> Iterator[bytes]:
+        unpacker = zlib.decompressobj()
+        for packed in self._packed:
+            while packed:
+                yield unpacker.decompress(packed, PIECE)
+                packed = unpacker.unconsumed_tail
+        yield unpacker.flush()
+
+
+def _whole(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """The lines that pieces of a text hold, with their line feeds."""
+    rest = b""
+    for piece in pieces:
+        *lines, rest = (rest + piece).split(b"\n")
+        for line in lines:
+            yield line + b"\n"
 
 
 def columns_of_line(line: Line) -> tuple[dict[str, Any] | None, str | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import tracemalloc
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -64,6 +65,22 @@ def test_any_lines_give_one_row_each(tmp_path, raw):
     assert len(found) == len(raw)
     assert [row.line for row in found] == list(range(1, len(raw) + 1))
     assert all(isinstance(row, Row) or row.reason for row in found)
+
+
+def test_blank_lines_are_held_packed(tmp_path):
+    """However many blank lines stand before another, each is told with its place and its bytes, in little memory."""
+    told = b'{"a": 1}\n'
+    blanks = [(b"\n", b" \t\r\n", b"\r\n", b"  " * 40 + b"\n")[n * 7919 % 1009 % 4] for n in range(30_000)]
+    path = write(tmp_path / "r.jsonl", told + b"".join(blanks) + told + b"\n" * 30_000)
+    at = 0
+    tracemalloc.start()
+    found = zip(lines(InputFile(path, "jsonl"), START, 1_000), [told, *blanks, told], strict=True)
+    for number, (line, raw) in enumerate(found, 1):
+        assert (line.offset, line.number, line.raw) == (at, number, raw)
+        at += len(raw)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 2**20
 
 
 @pytest.mark.parametrize(
