@@ -36,24 +36,28 @@ def lognormal(spread: float, correlation: float) -> Population:
     return draw
 
 
-def _bimodal(rng: Rng, count: int) -> tuple[Numbers, Numbers]:
+def bimodal(rng: Rng, count: int) -> tuple[Numbers, Numbers]:
     long = rng.random(count) < 0.1
     inputs = np.where(long, rng.lognormal(9, 0.3, count), rng.lognormal(5, 0.3, count))
     return inputs, np.where(long, rng.lognormal(7.5, 0.5, count), rng.lognormal(4, 0.5, count))
 
 
-def _few_long_inputs(rng: Rng, count: int) -> tuple[Numbers, Numbers]:
+def heavy_tailed(rng: Rng, count: int) -> tuple[Numbers, Numbers]:
+    return rng.lognormal(6, 0.5, count), (rng.pareto(2.2, count) + 1) * 100
+
+
+def few_long_inputs(rng: Rng, count: int) -> tuple[Numbers, Numbers]:
     inputs, outputs = lognormal(0.5, 0.3)(rng, count)
     long = rng.random(count) < 0.03
     return np.where(long, 40 * inputs, inputs), np.where(long, 20 * outputs, outputs)
 
 
-def _rare_giants(rng: Rng, count: int) -> tuple[Numbers, Numbers]:
+def rare_giants(rng: Rng, count: int) -> tuple[Numbers, Numbers]:
     inputs, outputs = lognormal(0.5, 0.3)(rng, count)
     return inputs, np.where(rng.random(count) < 0.01, 50 * outputs, outputs)
 
 
-def _translation(rng: Rng, count: int) -> tuple[Numbers, Numbers]:
+def translation(rng: Rng, count: int) -> tuple[Numbers, Numbers]:
     inputs = rng.lognormal(6, 1.2, count)
     return inputs, inputs * rng.lognormal(0, 0.2, count)
 
@@ -61,11 +65,11 @@ def _translation(rng: Rng, count: int) -> tuple[Numbers, Numbers]:
 POPULATIONS: dict[str, Population] = {
     "outputs σ 0.8, r 0.5": lognormal(0.8, 0.5),
     "outputs σ 1.2": lognormal(1.2, 0.0),
-    "bimodal, 10 % long": _bimodal,
-    "Pareto 2.2": lambda rng, count: (rng.lognormal(6, 0.5, count), (rng.pareto(2.2, count) + 1) * 100),
-    "3 % of inputs ×40, output ×20": _few_long_inputs,
-    "output follows input, σ 1.2": _translation,
-    "1 % of answers ×50, whatever the input": _rare_giants,
+    "bimodal, 10 % long": bimodal,
+    "Pareto 2.2": heavy_tailed,
+    "3 % of inputs ×40, output ×20": few_long_inputs,
+    "output follows input, σ 1.2": translation,
+    "1 % of answers ×50, whatever the input": rare_giants,
 }
 JOBS: dict[str, tuple[int, dict[str, Any], dict[str, Any]]] = {
     "cap $3, no max_output_tokens": (

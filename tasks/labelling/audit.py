@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
-from rowmill.tasks.labelling.scores import Z_95, wilson
+from rowmill.tasks.labelling.scores import Z_95, score_interval, wilson
 
 _SALT = b"audit\0"
 
@@ -85,8 +85,4 @@ def _interval(share: float, variance: float, judged: int) -> tuple[float, float]
         # All right, or all wrong: the variance is that of the smoothed share alone.
         half = Z_95 * math.sqrt(variance)
         return max(0.0, min(share - half, wilson(round(share * judged), judged)[0])), min(1.0, share + half)
-    rows = spread / variance
-    z2 = Z_95**2
-    middle = (share + z2 / (2 * rows)) / (1 + z2 / rows)
-    half = Z_95 / (1 + z2 / rows) * math.sqrt(spread / rows + z2 / (4 * rows * rows))
-    return max(0.0, middle - half), min(1.0, middle + half)
+    return score_interval(share, spread / variance, Z_95)

@@ -192,7 +192,8 @@ def test_runs_of_one_budget_never_pass_it_though_one_is_killed(bench: Bench) -> 
                 limits={"concurrency": 4}, params={"max_output_tokens": 400},
             )  # fmt: skip
         runs = [bench.start(gateway.url, "run", f"{name}.yaml", "--direct", "--json") for name in "abc"]
-        gateway.wait_for(40)
+        # The one that is killed has begun too, whichever started first.
+        gateway.wait_until(lambda: len(gateway.asks) >= 40 and any("a 1" in ask.prompt for ask in gateway.asks))
         runs[0].kill()
         told = [json.loads(run.communicate(timeout=60)[0]) for run in runs[1:]]
         runs[0].communicate(timeout=60)

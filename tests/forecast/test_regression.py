@@ -2,35 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 
+from benchmarks.forecasts import BATCHES, GUESS, IN, OUT, bimodal, few_long_inputs, heavy_tailed, lognormal, translation
 from rowmill.tasks.forecast.regression import Rest, project
-
-Population = Callable[[np.random.Generator, int], tuple[np.ndarray, np.ndarray]]
-
-
-def lognormal(spread: float, correlation: float) -> Population:
-    def draw(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
-        shared, own = rng.standard_normal(count), rng.standard_normal(count)
-        outputs = np.exp(5 + spread * (correlation * shared + np.sqrt(1 - correlation**2) * own))
-        return np.exp(6 + 0.6 * shared), outputs
-
-    return draw
-
-
-def bimodal(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
-    long = rng.random(count) < 0.1
-    return (
-        np.where(long, rng.lognormal(9, 0.3, count), rng.lognormal(5, 0.3, count)),
-        np.where(long, rng.lognormal(7.5, 0.5, count), rng.lognormal(4, 0.5, count)),
-    )
-
-
-def heavy_tailed(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
-    return rng.lognormal(6, 0.5, count), (rng.pareto(2.2, count) + 1) * 100
 
 
 def ordered(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -38,18 +14,6 @@ def ordered(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarra
     inputs, outputs = lognormal(0.8, 0.9)(rng, count)
     order = np.argsort(inputs)
     return inputs[order], outputs[order]
-
-
-def few_long_inputs(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """3 % of the inputs are 40 times as long as the others, and their answers 20 times."""
-    inputs, outputs = lognormal(0.5, 0.3)(rng, count)
-    long = rng.random(count) < 0.03
-    return np.where(long, 40 * inputs, inputs), np.where(long, 20 * outputs, outputs)
-
-
-def translation(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
-    inputs = rng.lognormal(6, 1.2, count)
-    return inputs, inputs * rng.lognormal(0, 0.2, count)
 
 
 POPULATIONS = {
@@ -63,8 +27,6 @@ POPULATIONS = {
     "few long inputs": few_long_inputs,
     "translation": translation,
 }
-IN, OUT, GUESS = 2e-6, 12e-6, 300.0
-BATCHES = 200
 
 
 def drawn(rng: np.random.Generator, sizes: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
