@@ -245,6 +245,11 @@ class Session(Struct, frozen=True):
     calls_before: int = 0
     termination: str | None = None
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether it found nothing to do."""
+        return self.termination == TerminationKind.COMPLETE and self.calls_until_now == self.calls_before
+
 
 class Manifest(Struct, frozen=True, kw_only=True):
     """`run.json`, key by key. A key that an older version did not write has its default; one of a newer is left out.

@@ -30,7 +30,8 @@ def bucket_history(address: str) -> list[RunRecord] | None:
     except OSError as error:
         raise OutputError(str(error.strerror), where=address, hint="mend the bucket or its credentials") from None
     known = {record.run_id for record in records if record.shares is not None}
-    told = {one.run_id for one in manifest.sessions} | {manifest.run_id}
+    # Of runs that found nothing to do one a day is on record.
+    told = {one.run_id for one in manifest.sessions if not one.is_idle}
     return records if told <= known else None
 
 

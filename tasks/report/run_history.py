@@ -121,8 +121,7 @@ def _of_manifest(manifest: Manifest) -> list[RunRecord]:
     newest = _record(manifest, KILLED)
     found = []
     for told in manifest.sessions:
-        if told.termination == TerminationKind.COMPLETE and told.calls_until_now == told.calls_before:
-            # It found nothing to do.
+        if told.is_idle:
             continue
         changes = {
             "run_id": told.run_id,
