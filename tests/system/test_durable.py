@@ -8,7 +8,7 @@ import os
 import pytest
 
 from rowmill.schemas.errors import StorageError
-from rowmill.tasks.system.durable import published
+from rowmill.tasks.system.durable import published, write_hint
 
 
 def test_what_ends_in_the_middle_leaves_nothing(tmp_path):
@@ -35,3 +35,11 @@ def test_a_disk_that_refuses_even_to_delete_is_told(tmp_path, monkeypatch):
         published(tmp_path / "a", "it"),
     ):
         pass
+
+
+@pytest.mark.parametrize(("code", "hint"), [(errno.EMFILE, "open files"), (errno.ENFILE, "open files")])
+def test_too_few_file_descriptors_are_no_full_disk(code, hint):
+    """A limit of open files is told as such: freeing disk space would not help."""
+    told = write_hint(OSError(code, os.strerror(code)))
+    assert hint in told
+    assert "disk space" not in told
