@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from rowmill.schemas.errors import DamageError, OutputError, StorageError
-from rowmill.schemas.manifest import Manifest
+from rowmill.schemas.manifest import MANIFEST_VERSION, Manifest
 from rowmill.tasks.journal.ledger import LEDGER
 from rowmill.tasks.output.bucket.mirror import Mirror
 from rowmill.tasks.output.bucket.worker_pieces import WORKER_PREFIX
@@ -271,9 +271,15 @@ def read_manifest(root: Path) -> Manifest | None:
 
 def manifest_in(content: bytes, where: str) -> Manifest:
     """A manifest from the bytes of run.json. Raises DamageError as `read_manifest`."""
+    told = None
     try:
-        return msgspec.convert(json.loads(content), Manifest)
+        told = json.loads(content)
+        return msgspec.convert(told, Manifest)
     except ValueError as error:
+        version = told.get("version") if isinstance(told, dict) else None
+        if isinstance(version, int) and version > MANIFEST_VERSION:
+            what = f"a newer version of rowmill wrote it: {error}"
+            raise DamageError(what, where=where, hint="update rowmill") from None
         raise _damaged(where, f"is no manifest: {error}") from None
 
 

@@ -139,3 +139,10 @@ def test_each_end_of_a_run_has_its_exit_code():
         defect = Manifest(termination=end, ledger=RowLedger(1, failed=1), totals=Totals(retries={"defect": 1}))
         assert defect.exit_code is ExitCode.DEFECT
     assert Manifest(termination=COMPLETE, ledger=RowLedger(2, ok=1)).exit_code is ExitCode.ROWS_NOT_OK
+
+
+def test_a_manifest_of_a_newer_version_is_not_to_be_deleted(tmp_path):
+    """Where it cannot be read, the mend is to update."""
+    (tmp_path / "run.json").write_text('{"version": 99, "termination": {"kind": "mood"}}', encoding="utf-8")
+    with pytest.raises(DamageError, match="newer version.*Update rowmill"):
+        read_manifest(tmp_path)
