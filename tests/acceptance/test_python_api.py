@@ -301,6 +301,10 @@ FLAG = re.compile(r"--[a-z][a-z-]+")
 NOT_OF_A_RUN = {
     "--line",
     "--head",
+    "--paper",
+    "--json",
+    "--last",
+    "--parts",
     "--all",
     "--verify",
     "--direct",
