@@ -17,6 +17,7 @@ from statistics import median
 
 from benchmarks import engine, forecasts, oracle, quota
 from benchmarks.fleet import fleet
+from benchmarks.kept import kept
 from benchmarks.measure import ROOT, SCHEMA, Cost, bare, measured, rowmill, rows, stub
 from benchmarks.moved import moved
 from benchmarks.startup import startup
@@ -161,6 +162,7 @@ SECTIONS: dict[str, Callable[[Path], object]] = {
 APART: dict[str, Callable[[Path], object]] = {
     "long": long,
     "guard": guard,
+    "kept": kept,
     "forecasts": forecasts.main,
     "oracle": lambda _: oracle.main(),
     "token-fit": lambda _: oracle.fit(),
