@@ -68,7 +68,8 @@ class Forecast(msgspec.Struct, frozen=True):
     """What `estimate.json` holds. Money is in USD, of the rows to ask unless it says otherwise.
 
     `intercept_usd` + `usd_per_token` x estimated input tokens is the expected cost of one row. `settled_input_tokens`
-    is what the rows that were settled already had been billed for as input.
+    is what the rows that were settled already had been billed for as input. `drawn_rows` are the rows that were looked
+    at for all of a large input; null where every row was.
     """
 
     job: str
@@ -94,3 +95,4 @@ class Forecast(msgspec.Struct, frozen=True):
     pilot: dict[str, Any] | None = None
     settled_input_tokens: float = 0.0
     version: int = FORECAST_VERSION
+    drawn_rows: int | None = None

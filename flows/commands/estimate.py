@@ -114,7 +114,7 @@ def _forecast(
     paid = settled.paid(drawn | {one.key for one in tally.earlier}, validator_of(as_asked(job)))
     learned = learned_from(tally, record, paid, expected_usd=expected_usd(job, model), seed=seed_of(fingerprint))
     if learned is None and (ratio := kept_ratio(Path(job.output), model.name)) is not None:
-        tally.tokens *= ratio
+        tally = tally.scaled(ratio)
     return _forecast_from(job, model, catalogue, tally, learned, fingerprint), tally
 
 
@@ -164,6 +164,8 @@ def _dry_run(
         sandbox=options.sandbox,
         limit=options.limit,
         watched=watched,
+        # A pilot draws from every row, and --rows tells of each.
+        draws=options.pilot is None and not options.rows,
     )
 
 

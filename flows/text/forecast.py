@@ -49,7 +49,9 @@ def _cost(forecast: Forecast) -> list[str]:
     }[forecast.basis]
     credits = f" ({cost.estimate * forecast.credits_per_usd:,.1f} credits)" if forecast.credits_per_usd else ""
     lines = [f"cost: {usd(cost.estimate)}{credits}, 95 % interval {usd(cost.low)} to {usd(cost.high)}; {basis}"]
-    lines.append(f"  99 % sure to stay below {usd(cost.bound_99)}; cannot exceed {usd(forecast.ceiling_usd or 0)}")
+    # Of rows that were not looked at nothing is certain.
+    most = "cannot exceed" if forecast.drawn_rows is None else "all calls at their worst come to about"
+    lines.append(f"  99 % sure to stay below {usd(cost.bound_99)}; {most} {usd(forecast.ceiling_usd or 0)}")
     if forecast.per_1000_rows_usd is not None:
         lines.append(
             f"  {usd(forecast.per_1000_rows_usd)} per 1,000 rows; {usd(forecast.spent_usd)} spent on this output so far"

@@ -5,11 +5,12 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from hashlib import blake2b
 from heapq import heappush, heapreplace
 from itertools import islice
+from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +24,13 @@ from rowmill.schemas.price import PICO
 from rowmill.schemas.request import Common, Request, Text
 from rowmill.schemas.row import Row, Shard, Unreadable
 from rowmill.tasks.answers.validator import REASON_CHARS, REASONS_MOST, Validator
+from rowmill.tasks.forecast.drawn_rows import DRAWN_LEAST, DRAWN_SHARE, TWINS_MOST, Drawn, DrawnRows, places
 from rowmill.tasks.forecast.prior import expected_usd
 from rowmill.tasks.forecast.settled_rows import SettledRows
 from rowmill.tasks.forecast.tokens import Count
 from rowmill.tasks.gateway.protocols.registry import PROTOCOLS
 from rowmill.tasks.input import reader as read
-from rowmill.tasks.input.files import InputFile
+from rowmill.tasks.input.files import InputFile, Line
 from rowmill.tasks.input.key_index import KeyIndex
 from rowmill.tasks.input.survey import Survey, Surveyor
 from rowmill.tasks.plan.evidence_plan import sent_schema
@@ -42,6 +44,10 @@ from rowmill.tasks.plan.worst_case import worst_case
 CANDIDATES = 4_000
 KEY_MODULUS = 1 << 128
 AT_ONCE = 64
+# Up to here every row is looked at, whatever is asked.
+EXACT_ROWS = 100_000
+# How far above its estimate a ceiling stands that was not summed over every row, in standard errors.
+CEILING_ERRORS = 5
 # What a model is told when it is asked again, at the most.
 COMPLAINT_BYTES = REASONS_MOST * REASON_CHARS + 1_000
 PAID_ALREADY = -1
@@ -75,7 +81,8 @@ class Tally:
     `size` is what the rows to ask are expected to cost before anything is known (prior.py). `drawable` are rows to ask
     in the order in which a pilot draws them: by a hash of the request over its size, so that each is drawn with a
     chance in proportion to its size (sequential Poisson sampling, Ohlsson 1998). `earlier` is a random handful of the
-    settled rows. `keys` is the sum of all request keys, asked or settled, which tells one set of rows from another.
+    settled rows. `drawn` tells that the sums are those of rows drawn over the input. `keys` is the sum of all request
+    keys, asked or settled, which tells one set of rows from another.
     """
 
     total: int = 0
@@ -95,6 +102,12 @@ class Tally:
     first_to_ask: int | None = None
     settled_beyond: int = 0
     watched: dict[bytes, int] = field(default_factory=dict)
+    drawn: Drawn | None = None
+
+    def scaled(self, ratio: float) -> Tally:
+        """With so many times the tokens, as earlier answers of the model were billed for."""
+        drawn = None if self.drawn is None else replace(self.drawn, tokens_error=self.drawn.tokens_error * ratio)
+        return replace(self, tokens=self.tokens * ratio, drawn=drawn)
 
     def counts(self) -> RowCounts:
         return RowCounts(
@@ -107,13 +120,15 @@ class DryRun:
 
     def __init__(
         self, job: Job, model: Model, votes: Votes, settled: SettledRows, count: Count, *, sandbox: bool,
-        limit: int | None = None, watched: AbstractSet[bytes] = frozenset(),
+        limit: int | None = None, watched: AbstractSet[bytes] = frozenset(), draws: bool = False,
     ) -> None:  # fmt: skip
-        """`job` is the job as its first vote asks it; `votes` are its votes, none for a job that labels nothing.
+        """`draws`: of an input of more than EXACT_ROWS rows, none of them settled, some are looked at for all.
+
+        `job` is the job as its first vote asks it; `votes` are its votes, none for a job that labels nothing.
 
         `watched` are requests whose rows are told where they are settled by an answer that stands in no part.
         """
-        self._limit, self._watched = limit, watched
+        self._limit, self._watched, self._draws = limit, watched, draws and settled.is_empty
         # Sums of the request keys of what stands, by shard number.
         self._shard_keys: dict[int, int] = {}
         self._job, self._model, self._settled = job, model, settled
@@ -139,6 +154,9 @@ class DryRun:
     def walk(self, see: Callable[[Asked], None] | None = None) -> Tally:
         """One streamed pass. `see` is told of each row that would be asked. Raises InputError, StorageError."""
         files = read.job_files(self._job)
+        if self._draws and see is None and (drawn := self._drawn_walk(files)) is not None:
+            self.tally = drawn
+            return drawn
         with tempfile.TemporaryDirectory(prefix="rowmill-") as folder, KeyIndex(Path(folder, "keys.sqlite")) as keys:
             survey = self._survey(files, keys)
             threshold = (1 << 64) * CANDIDATES // max(survey.rows, CANDIDATES)
@@ -151,6 +169,54 @@ class DryRun:
         self.tally.drawable = [candidate for _, _, candidate in sorted(self._drawn, reverse=True)]
         return self.tally
 
+    def _drawn_walk(self, files: list[InputFile]) -> Tally | None:
+        """The sums of a large input by rows drawn over all of it; None where all rows have to be looked at."""
+        with tempfile.TemporaryDirectory(prefix="rowmill-") as folder, KeyIndex(Path(folder, "keys.sqlite")) as keys:
+            survey = self._survey(files, keys, looked_at=0)
+        if survey.rows <= EXACT_ROWS:
+            return None
+        drawn = DrawnRows(survey.rows, survey.bytes)
+        share = (DRAWN_LEAST + survey.rows / DRAWN_SHARE) / survey.rows
+        for shard in survey.shards:
+            stretches = min(shard.rows, ceil(shard.rows * share))
+            chosen = places(shard.rows, stretches, row_orders(shard.first_row, stretches))
+            for place, (line, file) in enumerate(read.shard_lines(shard, files, self._job.limits.max_line_bytes)):
+                if place in chosen:
+                    self._look_at(read.judge(line, shard.first_row + place, file, self._job.id), line, survey, drawn)
+        return None if drawn.twins_most > TWINS_MOST else self._tally_of(drawn)
+
+    def _look_at(self, row: Row | Unreadable, line: Line, survey: Survey, drawn: DrawnRows) -> None:
+        unreadable = self.tally.unreadable
+        request = self._request(row, survey)
+        if request is None:
+            nothing = dict.fromkeys(("tokens", "size", "media", "worst", "ceiling"), 0.0)
+            was_read = float(self.tally.unreadable == unreadable)
+            drawn.add(len(line.raw), None, unreadable=1 - was_read, cannot_be_asked=was_read, **nothing)
+            return
+        tokens = self.tokens(request)
+        worst, ceiling = self._worst_cases(request)
+        drawn.add(
+            len(line.raw), request.key, unreadable=0.0, cannot_be_asked=0.0, tokens=tokens,
+            size=self._row_usd + self._token_usd * tokens, media=request.media, worst=worst, ceiling=ceiling,
+        )  # fmt: skip
+
+    def _tally_of(self, drawn: DrawnRows) -> Tally:
+        total = {name: drawn.total(name) for name in drawn.values}
+        unreadable, cannot = round(total["unreadable"].value), round(total["cannot_be_asked"].value)
+        tokens = total["tokens"]
+        return Tally(
+            total=drawn.rows,
+            unreadable=unreadable,
+            cannot_be_asked=cannot,
+            to_ask=max(0, drawn.rows - unreadable - cannot),
+            tokens=tokens.value,
+            media=round(total["media"].value),
+            ceiling_usd=total["ceiling"].value + CEILING_ERRORS * total["ceiling"].error,
+            worst_usd=total["worst"].value,
+            size=total["size"].value,
+            drawn=Drawn(len(drawn.sizes), tokens.error, drawn.twins_most),
+        )
+
     def _paid_keys(self, validator: Validator) -> Iterator[bytes]:
         for number, key in self._settled.paid_keys(validator):
             if number is not None:
@@ -160,11 +226,11 @@ class DryRun:
     def _see_keys(self, total: int) -> None:
         self.tally.keys = (self.tally.keys + total) % KEY_MODULUS
 
-    def _survey(self, files: list[InputFile], keys: KeyIndex) -> Survey:
+    def _survey(self, files: list[InputFile], keys: KeyIndex, looked_at: int | None = None) -> Survey:
         surveyor = Surveyor(
             files, id_column=self._job.id, keep=(), keys=keys,
             sizes={number: footer.shard.rows for number, (_, footer) in self._settled.parts.items()},
-            limit=self._limit, max_line_bytes=self._job.limits.max_line_bytes,
+            limit=self._limit, max_line_bytes=self._job.limits.max_line_bytes, looked_at=looked_at,
         )  # fmt: skip
         survey = surveyor.run_checked()
         if not survey.complete:

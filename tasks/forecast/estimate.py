@@ -10,10 +10,14 @@ from rowmill.schemas.forecast import Basis, Forecast, Interval
 from rowmill.schemas.job import Job
 from rowmill.schemas.price import PICO
 from rowmill.tasks.forecast.counting_pass import Tally
+from rowmill.tasks.forecast.drawn_rows import Drawn
 from rowmill.tasks.forecast.duration import pace_of
 from rowmill.tasks.forecast.evidence_tokens import evidence_note
 from rowmill.tasks.forecast.learned import GUESS_OFF, GUESS_OFF_99, NIGHTS_LEAST, Learned
 from rowmill.tasks.forecast.prior import calls_a_row, guessed_output
+
+# Standard errors to either side of a sum over drawn rows: 95 % within, 99.9 % below.
+ERRORS_95, ERRORS_99 = 2.0, 3.1
 
 
 def forecast(
@@ -47,6 +51,7 @@ def forecast(
         intercept_usd=line.intercept_usd,
         usd_per_token=line.usd_per_token,
         notes=_notes(job, model, tally, learned),
+        drawn_rows=tally.drawn.rows if tally.drawn is not None else None,
     )
 
 
@@ -66,11 +71,12 @@ def _guess(job: Job, model: Model, tally: Tally) -> Guess:
     calls = calls_a_row(job, None)
     per_token, per_row = price.input_usd * calls / PICO, guessed_output(job, model) * calls * price.output_usd / PICO
     most = (job.params.max_output_tokens or model.max_output_tokens) * price.output_usd * calls / PICO
-    spread = [
-        tally.tokens * per_token + tally.to_ask * min(per_row * off, most)
-        for off in (1, 1 / GUESS_OFF, GUESS_OFF, GUESS_OFF_99)
-    ]
-    return Guess(Interval(*spread), per_row, per_token)
+    error, twins = (tally.drawn.tokens_error, tally.drawn.twins_most) if tally.drawn is not None else (0.0, 0.0)
+    estimate, low, high, bound_99 = (
+        max(0.0, tally.tokens + errors * error) * per_token + tally.to_ask * min(per_row * off, most)
+        for off, errors in ((1, 0), (1 / GUESS_OFF, -ERRORS_95), (GUESS_OFF, ERRORS_95), (GUESS_OFF_99, ERRORS_99))
+    )
+    return Guess(Interval(estimate, low * (1 - twins), high, bound_99), per_row, per_token)
 
 
 def _within(cost: Interval | None, ceiling: float | None) -> Interval | None:
@@ -109,6 +115,8 @@ def _notes(job: Job, model: Model, tally: Tally, learned: Learned | None) -> lis
         found.append("no row can be asked: rowmill check tells why")
     if tally.to_ask and (quotes := evidence_note(job, model)) is not None:
         found.append(quotes)
+    if tally.drawn is not None:
+        found.append(_drawn_note(tally, tally.drawn))
     if model.price is None:
         found.append(f"the price of {model.name} is unknown: tokens are told, cost is not; add it to your catalogue")
     if tally.to_ask and learned is None:
@@ -127,6 +135,17 @@ def _notes(job: Job, model: Model, tally: Tally, learned: Learned | None) -> lis
     if tally.media:
         found.append(f"media count as {model.media_tokens:,} tokens each (media_tokens of the catalogue): rough")
     return found
+
+
+def _drawn_note(tally: Tally, drawn: Drawn) -> str:
+    """What was counted, and what was told from some rows for all."""
+    share = 2 * drawn.tokens_error / tally.tokens if tally.tokens else 0.0
+    return (
+        f"rows and bytes are counted; {drawn.rows:,} of the {tally.total:,} rows, drawn over all of the input, were "
+        f"read and rendered: input tokens are theirs by bytes, within {share:.1%}, and so are the ceiling and the rows "
+        f"that cannot be asked. The others were not looked at; at most {drawn.twins_most:.1%} of all may ask the same "
+        "as another, which the interval's low end allows for. --rows looks at every one"
+    )
 
 
 def _standing(learned: Learned, tally: Tally) -> str:

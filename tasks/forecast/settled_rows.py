@@ -56,6 +56,11 @@ class SettledRows:
     segments: dict[int, tuple[Path, Shard, set[int]]] = field(default_factory=dict)
     others: list[Path] = field(default_factory=list)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether the output holds nothing of this job."""
+        return not (self.parts or self.segments or self.others)
+
     def of(self, shard: Shard) -> set[int] | None:
         """Settled rows of an input's shard; None where all of them are."""
         part = self.parts.get(shard.number)

@@ -30,12 +30,13 @@ PEEK_BYTES = 256 * 1024
 class Survey:
     """What one streamed pass told: shards, readable sample rows, columns, ids that stand twice.
 
-    `duplicates` maps the second row with an id to the first, `file_rows` counts the rows met in each file. `complete`
-    is False while rows beyond the checked million are still to be met.
+    `bytes` is the content of its rows. `duplicates` maps the second row with an id to the first, `file_rows` counts the
+    rows met in each file. `complete` is False while rows beyond the checked million are still to be met.
     """
 
     shards: list[Shard] = field(default_factory=list)
     rows: int = 0
+    bytes: int = 0
     unreadable: int = 0
     first_unreadable: Unreadable | None = None
     sample: list[Row] = field(default_factory=list)
@@ -85,8 +86,9 @@ class Surveyor:
         limit: int | None,
         max_line_bytes: int,
         digests: LineDigests | None = None,
+        looked_at: int | None = None,
     ) -> None:
-        """`digests` takes down what each row is known by."""
+        """`digests` takes down what each row is known by. Rows beyond `looked_at` are counted and cut, and no more."""
         self.survey = Survey()
         self._files, self._id = files, id_column
         # Files of typed columns state the types themselves.
@@ -94,7 +96,7 @@ class Surveyor:
         self._keys, self._sizes = keys, sizes
         self._limit, self._max_line_bytes = limit, max_line_bytes
         self._shard_rows = shard_size(files)
-        self._digests = digests
+        self._digests, self._looked_at = digests, looked_at
         # Rows whose ids are looked up together.
         self._ids: list[tuple[str, int]] = []
         self._walk = self._shards()
@@ -122,10 +124,12 @@ class Surveyor:
             if cut is None:
                 cut = _Cut(number, self.survey.rows, Cursor(file, line.offset, line.number - 1))
             cut.add(line)
-            row = judge(line, self.survey.rows, file, self._id)
-            self._note(row)
-            if self._digests is not None:
-                self._digests.add(self._digest(line, row))
+            self.survey.bytes += len(line.raw)
+            if self._looked_at is None or self.survey.rows < self._looked_at:
+                row = judge(line, self.survey.rows, file, self._id)
+                self._note(row)
+                if self._digests is not None:
+                    self._digests.add(self._digest(line, row))
             self.survey.rows += 1
             self.survey.file_rows[file] = line.number
             if cut.rows == self._size(number):

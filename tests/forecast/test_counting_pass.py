@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 from rowmill.schemas.catalogue import builtin_catalogue
 from rowmill.schemas.job import Job
 from rowmill.schemas.request import Request
 from rowmill.schemas.row import Row
-from rowmill.tasks.forecast.counting_pass import DryRun
+from rowmill.tasks.forecast import counting_pass, drawn_rows
+from rowmill.tasks.forecast.counting_pass import DryRun, Tally
+from rowmill.tasks.forecast.settled_rows import SettledRows
 from rowmill.tasks.gateway.protocols.registry import PROTOCOLS
 from rowmill.tasks.plan.planner import Planner
 
@@ -42,3 +47,31 @@ def test_what_is_counted_is_what_is_sent(keys):
     sent = wire.replace('\\"', '"').replace("\\n", "\n")
     assert counted
     assert all(text in sent for text in counted)
+
+
+def walked(folder: Path, texts: list[str], *, draws: bool) -> Tally:
+    (folder / "rows.jsonl").write_text("".join(json.dumps({"n": n, "a": one}) + "\n" for n, one in enumerate(texts)))
+    told = {"input": str(folder / "rows.jsonl"), "output": str(folder / "out"), "prompt": "Hi {{ a }}"}
+    job = Job(model="gemini-3-pro", **told)
+    model = builtin_catalogue()[job.model]
+    return DryRun(job, model, {}, SettledRows(), lambda text: len(text) / 4, sandbox=False, draws=draws).walk()
+
+
+def test_a_large_input_is_told_from_drawn_rows(tmp_path, monkeypatch):
+    """Beyond a number of rows some are looked at for all: rows are counted exactly, tokens are within what is told, the
+    ceiling is no lower than that of every row.
+    """
+    monkeypatch.setattr(counting_pass, "EXACT_ROWS", 1_000)
+    monkeypatch.setattr(drawn_rows, "DRAWN_LEAST", 0)
+    monkeypatch.setattr(counting_pass, "DRAWN_LEAST", 1_500)
+    texts = [f"{n} " + "word " * (n * 7919 % 83) for n in range(6_000)]
+    exact, found = (walked(tmp_path, texts, draws=draws) for draws in (False, True))
+    assert exact.drawn is None
+    assert found.drawn is not None
+    assert 1_500 <= found.drawn.rows < 1_700
+    assert (found.total, found.to_ask) == (exact.total, exact.to_ask) == (6_000, 6_000)
+    assert abs(found.tokens - exact.tokens) <= 3 * found.drawn.tokens_error
+    assert exact.ceiling_usd <= found.ceiling_usd <= 1.1 * exact.ceiling_usd
+    # Up to that number, and where rows ask the same, every row is looked at.
+    assert walked(tmp_path, texts[:1_000], draws=True).drawn is None
+    assert walked(tmp_path, texts[:3_000] * 2, draws=True).same_request == 3_000
