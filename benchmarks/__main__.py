@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
-from benchmarks import engine, forecasts, oracle, quota
+from benchmarks import bucket_cluster, engine, forecasts, oracle, quota
 from benchmarks.fleet import fleet
 from benchmarks.kept import kept
 from benchmarks.measure import ROOT, SCHEMA, Cost, bare, measured, rowmill, rows, stub
@@ -168,6 +168,7 @@ APART: dict[str, Callable[[Path], object]] = {
     "token-fit": lambda _: oracle.fit(),
     "fleet": lambda _: fleet(),
     "engine": lambda _: engine.main(),
+    "bucket": lambda _: bucket_cluster.main(),
 }
 
 
