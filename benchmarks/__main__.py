@@ -21,6 +21,7 @@ from benchmarks.kept import kept
 from benchmarks.measure import ROOT, SCHEMA, Cost, bare, measured, rowmill, rows, stub
 from benchmarks.moved import moved
 from benchmarks.startup import startup
+from benchmarks.thousand import thousand
 
 RUNS = 5
 FEW, MANY = 5_000, 100_000
@@ -167,6 +168,7 @@ APART: dict[str, Callable[[Path], object]] = {
     "oracle": lambda _: oracle.main(),
     "token-fit": lambda _: oracle.fit(),
     "fleet": lambda _: fleet(),
+    "thousand": lambda _: thousand(),
     "engine": lambda _: engine.main(),
     "bucket": lambda _: bucket_cluster.main(),
 }

@@ -64,7 +64,9 @@ async def merged(address: str) -> Manifest:
             their_cost_usd=decimal_string(found.usd),
             ids_in_several_parts=found.ids,
         )
-        manifest = replace(manifest, job=split.job, split=standing)
+        # The order of labels is what was decided when they were asked.
+        told = {key: manifest.job[key] for key in ("label",) if key in manifest.job}
+        manifest = replace(manifest, job={**split.job, **told}, split=standing)
         _write(folder, mirror, manifest)
         return manifest
 

@@ -55,10 +55,11 @@ def money(whole: int, expected: int, shares: Mapping[str, BudgetShare]) -> dict[
 
 def _within(whole: Amount, wanted: Mapping[str, Amount], held: Mapping[str, Amount]) -> dict[str, Amount]:
     """To each what it should have, as far as nobody else holds it."""
-    holds = dict(held)
     granted: dict[str, Amount] = {}
+    # Carried along: a thousand workers would otherwise be added up a thousand times.
+    held_in_all = sum(held.values())
     for name, want in wanted.items():
-        free = whole - (sum(holds.values()) - holds[name])
+        free = whole - (held_in_all - held[name])
         granted[name] = max(type(want)(0), min(want, free))
-        holds[name] = max(granted[name], holds[name])
+        held_in_all += max(granted[name], held[name]) - held[name]
     return granted

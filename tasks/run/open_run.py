@@ -156,7 +156,9 @@ class _Opening:
             states=builder.input_files,
             max_line_bytes=job.limits.max_line_bytes,
         )
-        refuse_bad_input(survey, job, plan.planner)
+        if not plan.options.merges:
+            # What is wrong with rows that were asked was told before they were.
+            refuse_bad_input(survey, job, plan.planner)
         cache = self._stack.enter_context(
             closing(AnswerCache(output.journal, plan.validator, plan.options.retry_failed))
         )

@@ -159,6 +159,12 @@ def refuse_whole(job: Job, *, redis: bool) -> None:
                 where=key,
                 hint="run some rows first (-n 500 -o out/trial), then take min_accuracy (min_recall, min_kappa) out",
             )
+    if job.label is not None and job.label.shuffle and job.label.order != "vote":
+        raise JobError(
+            "the order of the labels depends on a row's place in the input, which a part does not know",
+            where="label.order",
+            hint="set label.order: vote (one order for all rows of a vote), or label.shuffle: false",
+        )
     if job.label is not None and isinstance(job.label.examples, int) and job.label.examples:
         raise JobError(
             "label.examples draws from the gold rows, and each part would draw others",

@@ -239,6 +239,7 @@ def test_what_is_changed_after_the_split_is_refused_or_followed(bench: Bench, co
         ({"max_run_cost_usd": 2}, "max_run_cost_usd caps one run"),
         ({"runner": "dask"}, "divides a job among its workers already"),
         ({"label": {"labels": ["a", "b"], "gold": "g", "min_accuracy": 0.9}}, "gold rows of the whole job"),
+        ({"label": {"labels": ["a", "b"]}}, "which a part does not know"),
         ({"output": "s3://bucket/out", "max_cost_usd": 2}, "needs a Redis"),
     ],
 )
@@ -273,3 +274,29 @@ def test_an_output_of_a_whole_run_is_not_split(bench: Bench, command: Any, gatew
     assert bench.results().height == 8
     assert command(None, "merge", "out")[0] == 2
     assert json.loads((bench.folder / "out/run.json").read_text())["ledger"]["ok"] == 8
+
+
+def test_labels_and_ids_of_parts_are_merged(bench: Bench, command: Any, gateways: Any) -> None:
+    """Labels of parts are scored over all rows, and each answer is that of its row's own request. A line that cannot be
+    read is its own row; an id that stands in two parts has an answer in each, and that is said.
+    """
+    gateway: Gateway = gateways(lambda ask: Reply(text='{"label": "a"}'))
+    rows = [{"id": f"r{n}", "text": f"t{n}", "truth": "ab"[n % 2]} for n in range(40)]
+    bench.rows([*rows, {"id": "r3", "text": "again", "truth": "a"}])
+    with (bench.folder / "rows.jsonl").open("a") as file:
+        file.write("{broken\n")
+    label = {"labels": ["a", "b"], "gold": "truth", "order": "vote", "votes": 1}
+    bench.job(id="id", prompt="{{ text }}", label=label)
+    assert command(None, "split", "job.yaml", "--parts", "3")[0] == 0
+    codes = [command(gateway, "label", f"out/parts/{number:04d}.yaml")[0] for number in (1, 2, 3)]
+    assert codes == [0, 0, 3]
+    code, told = command(None, "merge", "out")
+    assert code == 3, told
+    assert "1 ids stand in several parts" in told
+    manifest = bench.manifest()
+    assert manifest["label"]["gold"]["rows"] == 41
+    assert bench.results()["correct"].sum() == 21
+    assert_balanced(manifest, bench.results())
+    assert command(None, "status", "out", "--verify")[0] == 0
+    assert command(gateway, "label", "job.yaml")[0] == 3
+    assert len(gateway.asks) == 41
