@@ -57,7 +57,7 @@ def _status_of_parts(split: Split, args: argparse.Namespace) -> ExitCode:
     if args.json:
         print(json.dumps(whole.as_dict() | {"damage": damage}, indent=1))
     else:
-        print(_text(whole, Path(split.output)))
+        print(_text(whole, split.output))
         for part in whole.split.parts if whole.split else ():
             rows = "rows not counted" if part.rows is None else f"{part.rows:,} rows"
             print(one_line(f"part {part.part}: {part.state.replace('_', ' ')}, {rows}"))
@@ -73,7 +73,7 @@ def _status(root: Path, args: argparse.Namespace) -> ExitCode:
     if args.json:
         print(json.dumps(current.as_dict() | {"damage": damage}, indent=1))
     else:
-        print(_text(current, root))
+        print(_text(current, str(root)))
         for one in damage:
             print(one_line(f"damaged: {one}"))
     return ExitCode.REFUSED if damage else ExitCode.OK
@@ -125,9 +125,9 @@ def current_manifest(root: Path, manifest: Manifest, damage: list[str], *, verif
     )
 
 
-def _text(manifest: Manifest, root: Path) -> str:
+def _text(manifest: Manifest, address: str) -> str:
     if manifest.state == "ended":
-        return summary(manifest, str(root))
-    text = summary(replace(manifest, termination=None), str(root))
+        return summary(manifest, address)
+    text = summary(replace(manifest, termination=None), address)
     resume = "\nnext: run the same command again to resume where it stopped"
     return text + resume if manifest.state == "killed" else text
