@@ -17,20 +17,21 @@ from tests.acceptance.test_prefect import (  # noqa: F401
     PREFECT,
     assert_key_is_nowhere,
     call,
-    deployed,
+    deployments,
     prefect,
     server,
     wait_for,
+    worker_for,
 )
 from tests.conftest import Bench, assert_balanced, money
 from tests.gateways import Ask, Gateway, Reply, answer_to
 
 
 @contextmanager
-def two_workers(server: dict[str, str], url: str, folder: Path) -> Iterator[dict[str, str]]:  # noqa: F811
-    """The deployments of prefect.yaml, and two workers that serve them."""
+def two_workers(deployed: dict[str, str], url: str, folder: Path) -> Iterator[dict[str, str]]:
+    """Two workers that serve the deployments of prefect.yaml."""
     with ExitStack() as stack:
-        environment = stack.enter_context(deployed(server, url, folder))
+        environment = stack.enter_context(worker_for(deployed, url, folder))
         second = subprocess.Popen(
             [*PREFECT, "worker", "start", "--pool", "local-process", "--name", "second"],
             env=environment,
@@ -70,6 +71,7 @@ def test_a_job_over_two_workers_survives_kills_and_ends_as_one_output(
     bench: Bench,
     gateways: Any,
     server: Any,  # noqa: F811
+    deployments: Any,  # noqa: F811
     tmp_path: Path,
 ) -> None:
     """Four parts of three files on two workers. The process of one part is killed, and its part goes on; the flow over
@@ -81,7 +83,7 @@ def test_a_job_over_two_workers_survives_kills_and_ends_as_one_output(
         bench.rows([{"text": f"{name}{n}"} for n in range(200)], f"{name}.jsonl")
     job = bench.job("job.yaml", input="*.jsonl", name="many", max_cost_usd=5, limits={"concurrency": 16},
                     params={"max_output_tokens": 400})  # fmt: skip
-    with two_workers(server, gateway.url, tmp_path) as environment:
+    with two_workers(deployments, gateway.url, tmp_path) as environment:
         start(environment, job, parts=4)
         outputs = [bench.folder / f"out/parts/{number:04d}" for number in range(1, 5)]
         wait_for(lambda: all(holder_of(output) for output in outputs), 120)
@@ -132,6 +134,7 @@ def test_what_stops_one_part_stops_all_and_is_told_with_its_name(
     bench: Bench,
     gateways: Any,
     server: Any,  # noqa: F811
+    deployments: Any,  # noqa: F811
     tmp_path: Path,
 ) -> None:
     """A spend limit that one part meets ends the others within their calls in flight; so does a cap that is spent. The
@@ -147,7 +150,7 @@ def test_what_stops_one_part_stops_all_and_is_told_with_its_name(
     bench.rows([{"text": f"t{n}"} for n in range(100, 200)])
     told = {"name": "limited", "params": {"max_output_tokens": 400}, "limits": {"concurrency": 4}}
     job = bench.job("job.yaml", max_cost_usd=1, **told)
-    with two_workers(server, gateway.url, tmp_path) as environment:
+    with two_workers(deployments, gateway.url, tmp_path) as environment:
         start(environment, job, parts=2)
         wait_for(lambda: runs_of(server, "rowmill-parts")[-1]["state_name"] == "SpendLimit", 240)
         whole = runs_of(server, "rowmill-parts")[-1]
