@@ -64,9 +64,9 @@ class Termination:
     """Why a run ended: its kind, the gateway's code and words where there are any, and what to do next."""
 
     kind: TerminationKind
-    code: str | None
-    message: str
-    next: str
+    code: str | None = None
+    message: str = ""
+    next: str = ""
 
 
 def asks_sandbox(keys: Mapping[str, str]) -> bool:

@@ -6,9 +6,6 @@ from pydantic import Field
 
 from rowmill.schemas.section import Part
 
-# As many as a job has shards: a part is no smaller a unit.
-PARTS_MOST = 1_000
-
 
 class InputPlace(Part):
     """Where a row of the input stands. `digest` is that of its raw content: who begins there looks whether it is so."""

@@ -7,6 +7,9 @@ from typing import Any
 
 import msgspec
 
+# Parts that a job may be split into.
+PARTS_MOST = 1_000
+
 
 class Row(msgspec.Struct, frozen=True):
     """A readable row. `index` is its position over the whole input, `line` its position in `file`, from 1.

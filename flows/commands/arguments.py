@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from rowmill.schemas.forecast import PILOT_SHARE
-from rowmill.schemas.part_of import PARTS_MOST
 from rowmill.schemas.price import MONEY_MOST
+from rowmill.schemas.row import PARTS_MOST
 
 INPUT_HELP = "input file, folder or glob, or - for standard input (instead of the job's)"
 RETRY_KINDS_HELP = "any (the default), a status (failed, invalid, refused, unreadable) or an error kind"

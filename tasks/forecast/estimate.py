@@ -144,7 +144,7 @@ def _drawn_note(tally: Tally, drawn: Drawn) -> str:
         f"rows and bytes are counted; {drawn.rows:,} of the {tally.total:,} rows, drawn over all of the input, were "
         f"read and rendered: input tokens are theirs by bytes, within {share:.1%}, and so are the ceiling and the rows "
         f"that cannot be asked. The others were not looked at; at most {drawn.twins_most:.1%} of all may ask the same "
-        "as another, which the interval's low end allows for. --rows looks at every one"
+        "as another, which the interval's low end allows for. `rowmill estimate JOB --rows` looks at every one"
     )
 
 

@@ -125,9 +125,10 @@ def test_run_against_a_server_names_its_task_runs_by_rows(bench: Bench, sandboxe
 
     def task_names() -> Any:
         found = call(server, "/task_runs/filter", {"flow_runs": {"id": {"any_": [runs[0]["id"]]}}})
-        return sorted(run["name"] for run in found) if len(found) == 2 else None
+        return sorted(run["name"] for run in found) if len(found) == 3 else None
 
-    assert wait_for(task_names, 30) == ["rows 0-4999", "rows 5000-5599"]
+    # The third tells Prefect of the output, as an asset.
+    assert wait_for(task_names, 30) == ["output", "rows 0-4999", "rows 5000-5599"]
     assert KEY not in json.dumps(runs)
 
 

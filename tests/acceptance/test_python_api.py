@@ -304,6 +304,7 @@ NOT_OF_A_RUN = {
     "--paper",
     "--json",
     "--last",
+    "--rows",
     "--parts",
     "--all",
     "--verify",

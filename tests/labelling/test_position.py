@@ -14,6 +14,7 @@ import pytest
 from rowmill.schemas.catalogue import find_model
 from rowmill.schemas.job import Job
 from rowmill.schemas.label import Label
+from rowmill.schemas.manifest import Manifest
 from rowmill.schemas.request import Request
 from rowmill.schemas.row import Row
 from rowmill.tasks.job.fingerprint import job_fingerprint
@@ -89,12 +90,12 @@ def test_many_labels_take_few_planners():
 def test_an_output_goes_on_in_the_order_it_was_begun_with():
     """Without the key an older manifest means one order a vote: its fingerprint and its requests are unchanged."""
     told = job(votes=3)
-    before = {"job": {"label": {"labels": [{"name": name} for name in NAMES]}}}
-    begun, anew = in_begun_order(told, before), in_begun_order(told, {})
+    before = Manifest(job={"label": {"labels": [{"name": name} for name in NAMES]}})
+    begun, anew = in_begun_order(told, before), in_begun_order(told, Manifest())
     assert (begun.label.order, anew.label.order) == ("vote", "row")
     assert "order" not in begun.label.identity()
     assert job_fingerprint(begun, sandbox=False)[0] != job_fingerprint(anew, sandbox=False)[0]
-    assert in_begun_order(told, {"job": {"label": {"order": "row"}}}).label.order == "row"
+    assert in_begun_order(told, Manifest(job={"label": {"order": "row"}})).label.order == "row"
     fixed = planned(planner(begun), "one")
     assert order_in(fixed) == order_in(planned(planner(begun), "two")) == NAMES
     assert set(Label.model_validate({"labels": NAMES, "order": "vote"}).identity()) == {

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from msgspec import convert
 
 from rowmill.flows.text.summary import summary
 from rowmill.schemas.attempt import Spent
+from rowmill.schemas.manifest import Manifest
 from rowmill.schemas.outcome import Outcome, Status
 from rowmill.schemas.price import Cost
 from rowmill.tasks.run.progress import Progress
@@ -26,7 +28,7 @@ def test_the_end_tells_failures_by_example_and_latency():
         seen.add(outcome(row, "invalid_request", latency_ms=2_000))
     assert seen.latency_s(0.5) == pytest.approx(0.5, rel=0.03)
     assert seen.latency_s(0.95) == pytest.approx(2.0, rel=0.03)
-    manifest = {
+    told = {
         "ledger": {"rows": 100, "ok": 90, "invalid": 0, "refused": 0, "failed": 10, "unreadable": 0, "not_attempted": 0},
         "totals": {
             "cost_usd": "0.5", "cost_credits": "100", "wasted_cost_usd": "0", "calls": 100, "input_tokens": 1,
@@ -35,7 +37,7 @@ def test_the_end_tells_failures_by_example_and_latency():
         },
         "termination": {"kind": "complete", "message": "", "next": ""},
     }  # fmt: skip
-    told = summary(manifest, "out", seen)
+    told = summary(convert(told, Manifest), "out", seen)
     for words in ("10 invalid_request:", "r90: it said 90", "p95 2.", "$5.00 per 1,000 rows", "--retry-failed"):
         assert words in told, words
     assert told.count("it said") == 3
