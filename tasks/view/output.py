@@ -140,6 +140,7 @@ class ViewedOutput:
             "labels": None if label is None else [_label_name(one) for one in label.get("labels") or ()],
             "evidence": told.get("evidence"),
             "multi": bool(label and label.get("multi")),
+            "searches_input": self.table.rows <= INPUT_SEARCHED,
         }  # fmt: skip
 
 

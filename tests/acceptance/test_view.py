@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 import rowmill
 from rowmill.sandbox.process import spawn
 from rowmill.sandbox.settings import Settings
+from rowmill.tasks.output.prompts import Prompts
 from rowmill.tasks.view.app import is_local
 from rowmill.tasks.view.output import ViewedOutput
 from tests.conftest import KEY, Bench
@@ -440,3 +441,20 @@ def test_a_browser_shows_two_outputs_side_by_side(two, tmp_path):
     assert any(" → " in cell for cell in texts(dom, "td"))
     prompts = [text for text in texts(dom, "pre") if text.startswith("Who wrote")]
     assert [text.split(":")[0] for text in prompts] == ["Who wrote", "Who wrote this"]
+
+
+def test_a_search_reads_the_input_of_so_many_rows_and_the_page_says_where_it_does_not(outputs, monkeypatch):
+    """The rows of a small output are searched with their input; of a larger one it is not read, and the page says so."""
+    read: list[str] = []
+    monkeypatch.setattr(Prompts, "rows_with", lambda self, part, text: read.append(text) or [])
+    view = ViewedOutput(outputs / "a")
+    query = view.query(search="came late", filters=[], contains=[], sort="")
+    assert view.about()["searches_input"]
+    view.page(query, 0, 1)
+    assert read
+    read.clear()
+    monkeypatch.setattr("rowmill.tasks.view.output.INPUT_SEARCHED", 10)
+    other = ViewedOutput(outputs / "a")
+    assert not other.about()["searches_input"]
+    assert other.page(query, 0, 1)[0] > 50
+    assert not read

@@ -143,6 +143,8 @@ function drawHead() {
 }
 
 function drawForm() {
+  const whole = about.outputs.every((one) => one.searches_input);
+  $("search").placeholder = whole ? "Search ids, prompts, answers, errors ( / )" : "Search ids, answers, errors ( / ); not prompts, of so many rows";
   const select = $("column");
   const names = about.outputs.flatMap((one, side) => one.columns.map((column) => (side ? "b." : "") + column.name));
   if (about.outputs.length === 2) names.push("changed", "only", ...about.fields.map((one) => `changed.${one.field}`));
