@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import yaml
@@ -239,9 +240,10 @@ def prefect(environment: dict[str, str], *command: str) -> None:
 
 def start_run(server: dict[str, str], deployment: str, **parameters: Any) -> None:
     """A flow run of a deployment (`flow/name`), due now."""
-    known = call(server, f"/deployments/name/{deployment}")
-    due = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
-    assert call(server, f"/deployments/{known['id']}/create_flow_run", due)
+    known = wait_for(lambda: call(server, f"/deployments/name/{deployment}"), 60)
+    # A busy server may answer late: asked again, it is the same run.
+    due = {"parameters": parameters, "state": {"type": "SCHEDULED"}, "idempotency_key": str(uuid4())}
+    assert wait_for(lambda: call(server, f"/deployments/{known['id']}/create_flow_run", due), 60)
 
 
 def runs_named(server: dict[str, str], name: str) -> list[dict[str, Any]]:

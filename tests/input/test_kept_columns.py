@@ -134,7 +134,8 @@ def raw_array(type_: pa.DataType, draw: st.DrawFn) -> pa.Array:
     }.get(str(type_))  # fmt: skip
     if python is None:
         if pa.types.is_decimal(type_):
-            python = st.integers(-(10**4), 10**4).map(lambda n: decimal.Decimal(n).scaleb(-2))
+            most = 10 ** min(4, type_.precision) - 1
+            python = st.integers(-most, most).map(lambda n: decimal.Decimal(n).scaleb(-type_.scale))
         elif "string" in str(type_) and "ionary" not in str(type_):
             python = st.text(st.characters(codec="utf-8"), max_size=5)
         elif pa.types.is_dictionary(type_):
