@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import mmap
 import tempfile
+import threading
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -70,6 +71,8 @@ class MovedRows:
         that are not ok are to be tried again.
         """
         self._schema, self._named = pa.schema(list(schema)), named
+        # Shards are found, counted and written by several threads.
+        self._lock = threading.RLock()
         self._lookup = OutcomeLookup(validator)
         self._formers: list[_Former] = []
         self._held: OrderedDict[tuple[int, int], pa.Table] = OrderedDict()
@@ -148,16 +151,17 @@ class MovedRows:
 
     def _told_of(self, number: int) -> tuple[Lines, NotedRows]:
         """What the rows of a part are known by, and its notes."""
-        if number not in self._told:
-            path, rows = self._formers[number].path, self._formers[number].rows
-            metadata = pq.read_metadata(path).metadata
-            lines = lines_in(metadata, rows)
-            assert lines is not None
-            self._told[number] = lines, noted_rows(metadata, read_footer(path).shard.first_row, rows)
-            if len(self._told) > PARTS_HELD:
-                self._told.popitem(last=False)
-        self._told.move_to_end(number)
-        return self._told[number]
+        with self._lock:
+            if number not in self._told:
+                path, rows = self._formers[number].path, self._formers[number].rows
+                metadata = pq.read_metadata(path).metadata
+                lines = lines_in(metadata, rows)
+                assert lines is not None
+                self._told[number] = lines, noted_rows(metadata, read_footer(path).shard.first_row, rows)
+                if len(self._told) > PARTS_HELD:
+                    self._told.popitem(last=False)
+            self._told.move_to_end(number)
+            return self._told[number]
 
     def _numbers(self, places: Positions) -> Positions:
         firsts = np.array([former.first for former in self._formers])
@@ -189,21 +193,24 @@ class MovedRows:
 
     def _group(self, number: int, group: int) -> pa.Table:
         """A row group, decoded twice at the most: then it stands in a scratch file."""
-        name = (number, group)
-        if (spilled := self._spilled.get(name)) is not None:
-            return spilled
-        if name not in self._held:
-            with pq.ParquetFile(self._formers[number].path, pre_buffer=False, page_checksum_verification=True) as part:
-                table = part.read_row_group(group, use_threads=False)
-            if name in self._seen:
-                self._spilled[name] = self._spill(table)
-                return self._spilled[name]
-            self._seen.add(name)
-            self._held[name] = table
-            if len(self._held) > GROUPS_HELD:
-                self._held.popitem(last=False)
-        self._held.move_to_end(name)
-        return self._held[name]
+        with self._lock:
+            name = (number, group)
+            if (spilled := self._spilled.get(name)) is not None:
+                return spilled
+            if name not in self._held:
+                with pq.ParquetFile(
+                    self._formers[number].path, pre_buffer=False, page_checksum_verification=True
+                ) as part:
+                    table = part.read_row_group(group, use_threads=False)
+                if name in self._seen:
+                    self._spilled[name] = self._spill(table)
+                    return self._spilled[name]
+                self._seen.add(name)
+                self._held[name] = table
+                if len(self._held) > GROUPS_HELD:
+                    self._held.popitem(last=False)
+            self._held.move_to_end(name)
+            return self._held[name]
 
     def _spill(self, table: pa.Table) -> pa.Table:
         if self._scratch is None:
@@ -235,7 +242,9 @@ class MovedRows:
         for row, place, number, group in told:
             former = self._formers[number]
             inside = place - former.first - int(former.group_starts[group])
-            yield self._at(self._lookup.outcome(former.path, group, inside), row)
+            with self._lock:
+                outcome = self._lookup.outcome(former.path, group, inside)
+            yield self._at(outcome, row)
 
     def _at(self, outcome: Outcome, row: int) -> Outcome:
         placed = not self._named and outcome.row_id == str(outcome.row_index)
