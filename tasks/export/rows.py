@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from rowmill.schemas.errors import DamageError, OutputError, first_line
+from rowmill.schemas.errors import OutputError
 from rowmill.schemas.outcome import Status
 from rowmill.tasks.output.flat_columns import FlatColumn, flat_batch, flat_columns, flat_schema
 from rowmill.tasks.output.part_writer import FIELD_AGREEMENT
-from rowmill.tasks.output.results_frame import part_schema, result_parts
+from rowmill.tasks.output.results_frame import part_schema, readable, result_parts
 
 BATCH_ROWS = 8_192
 
@@ -52,18 +52,11 @@ def _batches(
     parts: Sequence[Path], columns: list[FlatColumn], selection: Selection, review_below: float | None
 ) -> Iterator[pa.RecordBatch]:
     for part in parts:
-        try:
-            with pq.ParquetFile(part, pre_buffer=False) as file:
-                for batch in file.iter_batches(BATCH_ROWS, use_threads=False):
-                    chosen = _chosen(batch, selection, review_below)
-                    if chosen.num_rows:
-                        yield flat_batch(chosen, columns)
-        except (OSError, pa.ArrowException) as error:
-            raise DamageError(
-                f"the part cannot be read: {first_line(error)}",
-                where=str(part),
-                hint="`rowmill status OUT --verify` names every damaged part and how to make it afresh",
-            ) from None
+        with readable(part), pq.ParquetFile(part, pre_buffer=False) as file:
+            for batch in file.iter_batches(BATCH_ROWS, use_threads=False):
+                chosen = _chosen(batch, selection, review_below)
+                if chosen.num_rows:
+                    yield flat_batch(chosen, columns)
 
 
 def _chosen(batch: pa.RecordBatch, selection: Selection, review_below: float | None) -> pa.RecordBatch:

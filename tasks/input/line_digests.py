@@ -7,8 +7,6 @@ import tempfile
 import threading
 from hashlib import blake2b
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from rowmill.schemas.errors import StorageError
 from rowmill.schemas.row import Shard
@@ -87,11 +85,3 @@ class LineDigests:
 
     def close(self) -> None:
         self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

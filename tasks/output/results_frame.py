@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rowmill.schemas.errors import DamageError, OutputError
+from rowmill.schemas.errors import DamageError, OutputError, first_line
 
 if TYPE_CHECKING:
     import polars as pl
@@ -40,11 +42,18 @@ def scan_results(results: Path) -> pl.LazyFrame:
 
 def part_schema(part: Path) -> pa.Schema:
     """The columns of a part. Raises DamageError where it cannot be read."""
-    try:
+    with readable(part):
         return pq.read_schema(part)
+
+
+@contextmanager
+def readable(where: Path, what: str = "the part") -> Iterator[None]:
+    """What cannot be read of a part is damage. Raises DamageError."""
+    try:
+        yield
     except (OSError, pa.ArrowException) as error:
         raise DamageError(
-            f"the part cannot be read: {(str(error).splitlines() or ['unreadable'])[0][:200]}",
-            where=str(part),
+            f"{what} cannot be read: {first_line(error)}",
+            where=str(where),
             hint="`rowmill status OUT --verify` names every damaged part and how to make it afresh",
         ) from None

@@ -9,16 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import pyarrow as pa
 
 from rowmill.schemas.attempt import Spent
-from rowmill.schemas.errors import DamageError
 from rowmill.schemas.history import KILLED, RUNNING, RunRecord
 from rowmill.schemas.manifest import Manifest, TerminationKind
 from rowmill.schemas.price import Cost, decimal_string, parse_amount
 from rowmill.tasks.output.folder import is_locked
 from rowmill.tasks.output.history import HISTORY, read_history
-from rowmill.tasks.output.results_frame import result_parts
+from rowmill.tasks.output.results_frame import readable, result_parts
 from rowmill.tasks.output.spending import spent_in
 from rowmill.tasks.report.movement import ALPHA, Compared, compared
 from rowmill.tasks.report.run_shares import RunCounts, run_counts
@@ -140,14 +138,8 @@ def _with_counts(record: RunRecord, counts: RunCounts) -> RunRecord:
 
 
 def _counted(root: Path, run_ids: Sequence[str]) -> Mapping[str, RunCounts]:
-    try:
+    with readable(root, "a part"):
         return run_counts(result_parts(root / "results"), run_ids)
-    except (OSError, pa.ArrowException) as error:
-        raise DamageError(
-            f"a part cannot be read: {(str(error).splitlines() or ['unreadable'])[0][:200]}",
-            where=str(root),
-            hint="`rowmill status OUT --verify` names every damaged part and how to make it afresh",
-        ) from None
 
 
 def nights_of(outputs: Mapping[str, Sequence[RunRecord]]) -> list[Night]:

@@ -133,7 +133,8 @@ class _Opening:
     ) -> Run:
         plan, job = self._plan, self._plan.job
         keys = self._stack.enter_context(KeyIndex(output.journal / "keys.sqlite"))
-        lines = self._stack.enter_context(LineDigests(output.journal))
+        # Where no row may move, nobody looks for a line.
+        lines = self._stack.enter_context(closing(LineDigests(output.journal))) if may_move(job) else None
         surveyor = Surveyor(
             plan.files,
             id_column=job.id,

@@ -7,7 +7,6 @@ from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import accumulate
@@ -18,9 +17,8 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rowmill.schemas.errors import DamageError, first_line
 from rowmill.tasks.output.flat_columns import FlatColumn, flat_columns
-from rowmill.tasks.output.results_frame import result_parts
+from rowmill.tasks.output.results_frame import readable, result_parts
 
 # Decoded row groups that are held: pages that follow each other lie in few of them.
 GROUPS_HELD = 4
@@ -50,7 +48,7 @@ class ResultsTable:
         sizes: list[int] = []
         schemas: list[pa.Schema] = []
         for part in self.parts:
-            with _readable(part):
+            with readable(part):
                 metadata = pq.read_metadata(part)
                 schemas.append(metadata.schema.to_arrow_schema())
             self._groups += [(part, group) for group in range(metadata.num_row_groups)]
@@ -86,7 +84,7 @@ class ResultsTable:
     def _group(self, part: Path, group: int) -> pa.Table:
         with self._lock:
             if (part, group) not in self._held:
-                with _readable(part), pq.ParquetFile(part, pre_buffer=False) as file:
+                with readable(part), pq.ParquetFile(part, pre_buffer=False) as file:
                     self._held[part, group] = file.read_row_group(group)
                 if len(self._held) > GROUPS_HELD:
                     self._held.popitem(last=False)
@@ -105,7 +103,7 @@ class ResultsTable:
 
         def one(part: Path) -> list[T]:
             found, position = [], starts.get(part, 0)
-            with _readable(part), pq.ParquetFile(part, pre_buffer=False) as file:
+            with readable(part), pq.ParquetFile(part, pre_buffer=False) as file:
                 standing = [name for name in names if name in file.schema_arrow.names] or ["row_id"]
                 for batch in file.iter_batches(BATCH_ROWS, columns=standing, use_threads=False):
                     found.append(of(position, batch))
@@ -135,15 +133,3 @@ def signature_of(results: Path) -> Signature:
         told = part.stat()
         found.append((part.name, told.st_size, told.st_mtime_ns))
     return tuple(found)
-
-
-@contextmanager
-def _readable(part: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, pa.ArrowException) as error:
-        raise DamageError(
-            f"the part cannot be read: {first_line(error)}",
-            where=str(part),
-            hint="`rowmill status OUT --verify` names every damaged part and how to make it afresh",
-        ) from None
