@@ -13,6 +13,8 @@ from msgspec.structs import asdict
 from rowmill.schemas.attempt import FailureKind, Spent
 from rowmill.schemas.errors import ExitCode
 from rowmill.schemas.evidence import Match
+from rowmill.schemas.field_quality import FieldScores, RowQuality
+from rowmill.schemas.label_quality import LabelQuality
 from rowmill.schemas.outcome import Status
 from rowmill.schemas.price import ZERO, decimal_string
 from rowmill.schemas.tally import Tally
@@ -285,9 +287,9 @@ class Manifest(Struct, frozen=True, kw_only=True):
     budget: dict[str, Any] | None = None
     deadline: str | None = None
     forecast: dict[str, Any] | None = None
-    label: dict[str, Any] | None = None
-    fields: dict[str, dict[str, Any]] | None = None
-    field_quality: dict[str, Any] | None = None
+    label: LabelQuality | None = None
+    fields: dict[str, FieldScores] | None = None
+    field_quality: RowQuality | None = None
     # What was quoted for the job, and what it came to; only of a job that holds a quote.
     quote: dict[str, Any] | UnsetType | None = UNSET
     course: dict[str, Any] | None = None

@@ -5,25 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from rowmill.flows.text.numbers import Pairs, Table, interval, number, share
+from rowmill.schemas.accuracy import Accuracy
+from rowmill.schemas.field_quality import FieldScores, GoldRows, ItemCounts, ItemScores, RowQuality, VotedRows
 from rowmill.schemas.json_text import encode_json
 from rowmill.schemas.manifest import Manifest
 
 FIELDS_SHOWN = 8
 EXAMPLE_CHARS = 200
-Pairs = list[tuple[str, str]]
-Table = tuple[str, list[str], list[list[str]]]
 
 
 def field_lines(manifest: Manifest) -> list[str]:
     """Lines for the summary at a run's end: whole rows, then the worst fields."""
-    told, fields = manifest.field_quality or {}, manifest.fields or {}
+    told, fields = manifest.field_quality or RowQuality(), manifest.fields or {}
     lines = []
-    if (votes := told.get("votes")) is not None and votes["rows"]:
+    if (votes := told.votes) is not None and votes.rows:
         lines += _votes_lines(votes, fields)
-    if (gold := told.get("gold")) is not None:
+    if (gold := told.gold) is not None:
         lines.append(_rows_line(gold))
-        judged = [(name, one) for name, one in fields.items() if one["accuracy"] is not None]
-        wrong = [(name, one) for name, one in judged if one["right"] < one["rows"]]
+        judged = [(name, one) for name, one in fields.items() if one.accuracy is not None]
+        wrong = [(name, one) for name, one in judged if one.right < one.rows]
         lines += [f"  {name}: {_share_of(one)}{_f1(one)}" for name, one in wrong[:FIELDS_SHOWN]]
         if len(wrong) > FIELDS_SHOWN:
             lines.append(f"  and {len(wrong) - FIELDS_SHOWN} more (run.json and report.html have all)")
@@ -34,61 +35,60 @@ def field_lines(manifest: Manifest) -> list[str]:
     return lines
 
 
-def _votes_lines(votes: Mapping[str, Any], fields: Mapping[str, Any]) -> list[str]:
-    alike = f", agreement {votes['agreement']:.1%}" if votes["agreement"] is not None else ""
-    escalated = f"; {votes['escalated']:,} rows asked of the stronger model" if votes["escalated"] else ""
-    lines = [f"votes: {votes['votes']:,}, {votes['votes_a_row']:.2f} per row{alike}{escalated}"]
-    if votes["to_review"]:
-        worst = sorted((one["in_doubt"], name) for name, one in fields.items() if one["in_doubt"])[::-1][:FIELDS_SHOWN]
+def _votes_lines(votes: VotedRows, fields: Mapping[str, FieldScores]) -> list[str]:
+    alike = f", agreement {votes.agreement:.1%}" if votes.agreement is not None else ""
+    escalated = f"; {votes.escalated:,} rows asked of the stronger model" if votes.escalated else ""
+    lines = [f"votes: {votes.votes:,}, {number(votes.votes_a_row)} per row{alike}{escalated}"]
+    if votes.to_review:
+        worst = sorted((one.in_doubt, name) for name, one in fields.items() if one.in_doubt)[::-1][:FIELDS_SHOWN]
         named = ", ".join(f"{name} in {count:,}" for count, name in worst)
-        lines.append(f"to review: {votes['to_review']:,} rows with a field in doubt (review.jsonl): {named}")
+        lines.append(f"to review: {votes.to_review:,} rows with a field in doubt (review.jsonl): {named}")
     return lines
 
 
-def _rows_line(gold: Mapping[str, Any]) -> str:
-    if not gold["rows"]:
-        return f"gold: the column {gold['column']!r} holds none in the rows that are settled"
+def _rows_line(gold: GoldRows) -> str:
+    if not gold.rows:
+        return f"gold: the column {gold.column!r} holds none in the rows that are settled"
     beside = [
         f"{count:,} {words}"
         for count, words in (
-            (gold["not_ok"], "not ok, which count as wrong"), (gold["malformed"], "rows whose gold is no output"),
+            (gold.not_ok, "not ok, which count as wrong"), (gold.malformed, "rows whose gold is no output"),
         )
         if count
     ]  # fmt: skip
     return f"against gold, rows right in every field: {_share_of(gold)}" + "".join(f"; {one}" for one in beside)
 
 
-def _share_of(told: Mapping[str, Any]) -> str:
-    share = f"{told['right']:,} of {told['rows']:,} ({told['accuracy']:.1%}"
-    return f"{share}, 95 % interval {told['low']:.1%} to {told['high']:.1%})"
+def _share_of(told: Accuracy) -> str:
+    return f"{told.right:,} of {told.rows:,} ({share(told.accuracy)}, 95 % interval {interval(told)})"
 
 
-def _f1(field: Mapping[str, Any]) -> str:
-    items = field["items"]
-    return "" if items is None or items["f1"] is None else f", items F1 {items['f1']:.2f}"
+def _f1(field: FieldScores) -> str:
+    items = field.items
+    return "" if items is None or items.f1 is None else f", items F1 {items.f1:.2f}"
 
 
 def field_pairs(manifest: Manifest) -> Pairs:
     """Named figures for the report."""
-    told = manifest.field_quality or {}
+    told = manifest.field_quality or RowQuality()
     pairs: Pairs = []
-    if (votes := told.get("votes")) is not None:
+    if (votes := told.votes) is not None:
         pairs += [
-            ("votes", f"{votes['votes']:,}"),
-            ("votes per row", _number(votes["votes_a_row"])),
-            ("agreement of the votes", _share(votes["agreement"])),
-            ("rows to review", f"{votes['to_review']:,}"),
-            ("rows asked of the stronger model", f"{votes['escalated']:,}"),
+            ("votes", f"{votes.votes:,}"),
+            ("votes per row", number(votes.votes_a_row)),
+            ("agreement of the votes", share(votes.agreement)),
+            ("rows to review", f"{votes.to_review:,}"),
+            ("rows asked of the stronger model", f"{votes.escalated:,}"),
         ]
-    if (gold := told.get("gold")) is not None:
+    if (gold := told.gold) is not None:
         pairs += [
-            ("gold rows", f"{gold['rows']:,}"),
-            ("right in every field", f"{gold['right']:,}"),
-            ("accuracy of rows", _share(gold["accuracy"])),
-            ("95 % interval", f"{gold['low']:.1%} to {gold['high']:.1%}" if gold["rows"] else "–"),
-            ("not ok (count as wrong)", f"{gold['not_ok']:,}"),
-            ("without gold", f"{gold['blank']:,}"),
-            ("gold that is no output", f"{gold['malformed']:,}"),
+            ("gold rows", f"{gold.rows:,}"),
+            ("right in every field", f"{gold.right:,}"),
+            ("accuracy of rows", share(gold.accuracy)),
+            ("95 % interval", interval(gold)),
+            ("not ok (count as wrong)", f"{gold.not_ok:,}"),
+            ("without gold", f"{gold.blank:,}"),
+            ("gold that is no output", f"{gold.malformed:,}"),
         ]
     return pairs
 
@@ -96,42 +96,42 @@ def field_pairs(manifest: Manifest) -> Pairs:
 def field_tables(manifest: Manifest) -> list[Table]:
     """Tables for the report: title, head and rows of each; the worst fields first."""
     fields = manifest.fields or {}
-    judged = {name: one for name, one in fields.items() if one["accuracy"] is not None}
+    judged = {name: one for name, one in fields.items() if one.accuracy is not None}
     tables: list[Table] = []
-    voted = {name: one for name, one in fields.items() if one.get("agreement") is not None}
+    voted = {name: one for name, one in fields.items() if one.agreement is not None}
     if voted:
-        least = sorted(voted.items(), key=lambda one: one[1]["agreement"])
-        rows = [[name, _share(one["agreement"]), f"{one['in_doubt']:,}"] for name, one in least]
+        least = sorted(voted.items(), key=lambda one: one[1].agreement or 0.0)
+        rows = [[name, share(one.agreement), f"{one.in_doubt:,}"] for name, one in least]
         tables.append(("Agreement of the votes, the least first", ["field", "agreement", "rows in doubt"], rows))
     if judged:
         head = ["field", "rows", "right", "accuracy", "95 % interval", "exact", "normalized", "numeric", "left out",
                 "invented", "not ok"]  # fmt: skip
         tables.append(("Against gold, the worst first", head, [_gold_row(name, one) for name, one in judged.items()]))
-    items = [row for name, one in judged.items() if one["items"] is not None for row in _item_rows(name, one["items"])]
+    items = [row for name, one in judged.items() if one.items is not None for row in _item_rows(name, one.items)]
     if items:
         head = ["list", "items of gold", "items said", "right", "precision", "recall", "F1"]
         tables.append(("Items of lists, matched one to one", head, items))
     wrong = [
-        [f"{name}, row {one['row_id']}", _shown(one["gold"]), _shown(one["answer"])]
+        [f"{name}, row {one.row_id}", _shown(one.gold), _shown(one.answer)]
         for name, field in judged.items()
-        for one in field["examples"]
+        for one in field.examples
     ]
     if wrong:
         tables.append(("What went wrong, for example", ["field and row", "gold", "answer"], wrong))
     return tables
 
 
-def _gold_row(name: str, one: Mapping[str, Any]) -> list[str]:
-    counts = [f"{one[key]:,}" for key in ("exact", "normalized", "numeric", "missed", "invented", "not_ok")]
-    interval = f"{one['low']:.1%} to {one['high']:.1%}"
-    return [name, f"{one['rows']:,}", f"{one['right']:,}", _share(one["accuracy"]), interval, *counts]
+def _gold_row(name: str, one: FieldScores) -> list[str]:
+    each = (one.exact, one.normalized, one.numeric, one.missed, one.invented, one.not_ok)
+    counts = [f"{count:,}" for count in each]
+    return [name, f"{one.rows:,}", f"{one.right:,}", share(one.accuracy), interval(one), *counts]
 
 
-def _item_rows(name: str, items: Mapping[str, Any]) -> list[list[str]]:
-    each = [(name, items), *items["fields"].items()]
+def _item_rows(name: str, items: ItemScores) -> list[list[str]]:
+    each: list[tuple[str, ItemCounts]] = [(name, items), *items.fields.items()]
     return [
-        [called, f"{one['gold']:,}", f"{one['said']:,}", f"{one['right']:,}",
-         *(_number(one[key]) for key in ("precision", "recall", "f1"))]
+        [called, f"{one.gold:,}", f"{one.said:,}", f"{one.right:,}",
+         number(one.precision), number(one.recall), number(one.f1)]
         for called, one in each
     ]  # fmt: skip
 
@@ -141,11 +141,3 @@ def _shown(value: Any) -> str:
         return "(nothing)"
     text = value if isinstance(value, str) else encode_json(value).decode("utf-8", "replace")
     return text if len(text) <= EXAMPLE_CHARS else text[:EXAMPLE_CHARS] + "…"
-
-
-def _share(value: float | None) -> str:
-    return "–" if value is None else f"{value:.1%}"
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}"

@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any
 
+from rowmill.schemas.label_quality import AuditEstimate
 from rowmill.tasks.labelling.scores import Z_95, score_interval, wilson
 
 _SALT = b"audit\0"
@@ -47,7 +47,7 @@ class Stratum:
         return self.drawn_right, self.drawn_judged
 
 
-def estimate(doubtful: Stratum, other: Stratum) -> dict[str, Any] | None:
+def estimate(doubtful: Stratum, other: Stratum) -> AuditEstimate | None:
     """Accuracy of all answered rows by a stratified sample: rows in doubt, which people see anyway, and all others.
 
     The variance is that of a stratified mean, without replacement; a stratum's own share is drawn to one half by four
@@ -66,14 +66,14 @@ def estimate(doubtful: Stratum, other: Stratum) -> dict[str, Any] | None:
         share += weight * right / of
         variance += weight**2 * smoothed * (1 - smoothed) / of * (1 - of / stratum.rows)
     low, high = _interval(share, variance, sum(stratum.sample[1] for stratum in strata))
-    return {
-        "rows": total,
-        "drawn": doubtful.drawn + other.drawn,
-        "judged": doubtful.drawn_judged + other.drawn_judged,
-        "accuracy": share,
-        "low": low,
-        "high": high,
-    }
+    return AuditEstimate(
+        rows=total,
+        drawn=doubtful.drawn + other.drawn,
+        judged=doubtful.drawn_judged + other.drawn_judged,
+        accuracy=share,
+        low=low,
+        high=high,
+    )
 
 
 def _interval(share: float, variance: float, judged: int) -> tuple[float, float]:

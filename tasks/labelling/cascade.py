@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from rowmill.schemas.catalogue import Model
 from rowmill.schemas.label import Label, Vote
+from rowmill.schemas.label_quality import Escalation
 from rowmill.schemas.manifest import Manifest
 from rowmill.schemas.usage import Usage
 from rowmill.tasks.plan.vote_rules import is_decided
@@ -55,14 +56,13 @@ def cascade_notes(label: Label, first: Model, stronger: Model, usage: Usage, bef
             f"no row can be escalated: {_fewest_alike(label)}, which is not below label.escalate.below "
             f"({label.escalate.below:g}); only rows whose votes bring no label are. Raise it, or ask for more votes"
         )
-    measured = (before.label or {}).get("escalation") or {}
-    alone, saved = measured.get("stronger_alone_usd"), measured.get("saved_usd")
+    measured = (before.label and before.label.escalation) or Escalation()
+    alone, saved = measured.stronger_alone_usd, measured.saved_usd
     if alone and saved is not None:
         word = "more" if saved < 0 else "less"
         notes.append(
             f"the cascade cost {abs(saved) / alone:.0%} {word} than {stronger.name} alone would have, as measured in "
-            f"this output on {measured['rows']:,} escalated rows"
-            + (_CHEAPER.format(stronger.name) if saved < 0 else "")
+            f"this output on {measured.rows:,} escalated rows" + (_CHEAPER.format(stronger.name) if saved < 0 else "")
         )
     elif first.price is not None and stronger.price is not None:
         notes += _by_price(label, stronger, first.price.of(usage).usd, stronger.price.of(usage).usd)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from rowmill.schemas.field_quality import VotedRows
 from rowmill.schemas.fields import FieldVotes
 from rowmill.tasks.fields.tree import FieldTree, Leaf
 from rowmill.tasks.output.part_writer import FIELD_AGREEMENT
@@ -34,17 +34,17 @@ class AgreementSums:
     def mean(self, name: str) -> float | None:
         return self.agreement.get(name, 0.0) / self.rows if self.rows else None
 
-    def told(self) -> dict[str, Any]:
+    def voted_rows(self) -> VotedRows:
         """What run.json tells of whole rows."""
         means = [total / self.rows for total in self.agreement.values()] if self.rows else []
-        return {
-            "rows": self.rows,
-            "votes": self.votes,
-            "votes_a_row": self.votes / self.rows if self.rows else None,
-            "agreement": sum(means) / len(means) if means else None,
-            "escalated": self.escalated,
-            "to_review": self.to_review,
-        }
+        return VotedRows(
+            rows=self.rows,
+            votes=self.votes,
+            votes_a_row=self.votes / self.rows if self.rows else None,
+            agreement=sum(means) / len(means) if means else None,
+            escalated=self.escalated,
+            to_review=self.to_review,
+        )
 
 
 def agreement_sums(parts: Sequence[Path], votes: FieldVotes, model: str, tree: FieldTree) -> AgreementSums:

@@ -6,16 +6,17 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from msgspec.structs import replace
 
 from rowmill.schemas.catalogue import Model
 from rowmill.schemas.errors import JobError
 from rowmill.schemas.job import Job
 from rowmill.schemas.label import Label
+from rowmill.schemas.label_quality import LabelQuality
 from rowmill.schemas.manifest import Manifest, Termination, TerminationKind
 from rowmill.schemas.request import Request
 from rowmill.schemas.row import Row, Shard, Unreadable
@@ -135,7 +136,7 @@ def label_run(
         log.warning("%d rows that people labelled are not in this input: %s", len(gold.strange), shown)
     if job.label.has_gate and not gold.is_empty:
         _look_at_gate(gold, limit)
-    known = (before.label or {}).get("corrections_digest", digest_of(Judgements()))
+    known = (before.label or LabelQuality()).corrections_digest or digest_of(Judgements())
     return LabelRun(gold, people, digest_of(people) != known)
 
 
@@ -224,27 +225,27 @@ def correct(run: LabelRun, results: Path) -> list[Path]:
     return [part for part in parts_in(results) if apply_corrections(part, run.corrections)]
 
 
-def conclude(run: LabelRun, results: Path, texts: Texts) -> dict[str, Any]:
+def conclude(run: LabelRun, results: Path, texts: Texts) -> LabelQuality:
     """After a run's last call: review.jsonl, and what run.json tells under `label`. Raises StorageError."""
     from rowmill.tasks.labelling.people import agreement_of_people
     from rowmill.tasks.labelling.position import position_effect
-    from rowmill.tasks.labelling.quality import Basis, quality
+    from rowmill.tasks.labelling.quality import Basis, label_quality
 
     reviewed = write_review(results.parent / REVIEW, run.label, parts_in(results), texts, run.people)
     # Rows of people's choice, or of the audit; the gold column's rows stay what they were, whoever corrected them.
     by_people = frozenset(run.corrections) - run.gold.in_column
-    return {
-        "corrections": len(run.corrections),
-        "corrections_digest": digest_of(run.people),
-        "people": agreement_of_people(run.people),
-        "review": reviewed.written,
-        "review_left_out": reviewed.left_out,
-        "review_kinds": dict(reviewed.kinds),
-        "suspected_gold_errors": reviewed.kinds[GOLD],
-        **quality(results, run.label, Basis(by_people, run.label.review.audit)),
-        "position": position_effect(as_asked(run.job), parts_in(results), texts),
-        "audit": estimate(reviewed.doubtful, reviewed.other),
-    }
+    return replace(
+        label_quality(results, run.label, Basis(by_people, run.label.review.audit)),
+        corrections=len(run.corrections),
+        corrections_digest=digest_of(run.people),
+        people=agreement_of_people(run.people),
+        review=reviewed.written,
+        review_left_out=reviewed.left_out,
+        review_kinds=dict(reviewed.kinds),
+        suspected_gold_errors=reviewed.kinds[GOLD],
+        position=position_effect(as_asked(run.job), parts_in(results), texts),
+        audit=estimate(reviewed.doubtful, reviewed.other),
+    )
 
 
 def texts_of(

@@ -6,11 +6,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 
 from rowmill.schemas.job import Job
+from rowmill.schemas.label_quality import PositionEffect
 from rowmill.tasks.labelling.gate import tail
 from rowmill.tasks.labelling.review import Texts
 from rowmill.tasks.labelling.scores import wilson
@@ -21,11 +21,8 @@ ROWS_MOST = 2_000
 PLACES_SHOWN = 20
 
 
-def position_effect(asked: Job, parts: Sequence[Path], texts: Texts) -> dict[str, Any] | None:
-    """In which places the labels of first votes stood; None where all rows saw one order, or may have several labels.
-
-    `first` is how many chose the label that stood first, `p` the two-sided chance of one so far from `expected`.
-    """
+def position_effect(asked: Job, parts: Sequence[Path], texts: Texts) -> PositionEffect | None:
+    """In which places the labels of first votes stood; None where all rows saw one order, or may have several."""
     label = asked.label
     if not isinstance(asked, AskedJob) or label is None or label.multi or asked.prompt is None:
         return None
@@ -40,16 +37,16 @@ def position_effect(asked: Job, parts: Sequence[Path], texts: Texts) -> dict[str
         return None
     low, high = wilson(first, rows)
     p = min(1.0, 2 * min(tail(first, rows, expected), tail(rows - first, rows, 1 - expected)))
-    return {
-        "rows": rows,
-        "first": first,
-        "share": first / rows,
-        "low": low,
-        "high": high,
-        "expected": expected,
-        "p": p,
-        "places": places[:PLACES_SHOWN],
-    }
+    return PositionEffect(
+        rows=rows,
+        first=first,
+        share=first / rows,
+        low=low,
+        high=high,
+        expected=expected,
+        p=p,
+        places=places[:PLACES_SHOWN],
+    )
 
 
 def _first_votes(parts: Sequence[Path], texts: Texts, model: str) -> Iterator[tuple[str, str]]:

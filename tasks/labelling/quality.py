@@ -11,10 +11,32 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
+from msgspec import UNSET
+from msgspec.structs import asdict, replace
 
+from rowmill.schemas.accuracy import Accuracy
 from rowmill.schemas.label import Label
+from rowmill.schemas.label_quality import (
+    Calibration,
+    CascadeCost,
+    Confusion,
+    Escalation,
+    GoldScores,
+    LabelIntervals,
+    LabelQuality,
+    LabelScores,
+    VoteAgreement,
+)
 from rowmill.tasks.labelling.audit import is_drawn
-from rowmill.tasks.labelling.scores import Counts, cohen_kappa, fleiss_kappa, krippendorff_alpha, label_scores, wilson
+from rowmill.tasks.labelling.scores import (
+    Counts,
+    accuracy,
+    cohen_kappa,
+    fleiss_kappa,
+    krippendorff_alpha,
+    retrieval,
+    wilson,
+)
 from rowmill.tasks.output.label_columns import labelling_in
 from rowmill.tasks.plan.vote_rules import stages, winner
 
@@ -40,8 +62,8 @@ class Basis:
         return {GOLD_COLUMN: ~theirs, AUDIT: drawn, CHOSEN: theirs & ~drawn}
 
 
-def quality(results: Path, label: Label, basis: Basis) -> dict[str, Any]:
-    """What `run.json` tells under `label`: labels, votes, agreement, and against gold where there is any."""
+def label_quality(results: Path, label: Label, basis: Basis) -> LabelQuality:
+    """Labels, votes, agreement, and scores against gold where there is any; nothing yet of what people said."""
     rows = pl.scan_parquet(results / PARTS)
     answered = rows.filter(pl.col("votes").list.len() > 0)
     told = answered.select(
@@ -50,35 +72,36 @@ def quality(results: Path, label: Label, basis: Basis) -> dict[str, Any]:
         pl.col("voted_label").is_null().sum().alias("without"),
         pl.col("agreement").mean().alias("agreement"),
     ).collect().row(0, named=True)  # fmt: skip
-    return {
-        "rows": told["rows"],
-        "labels": _label_counts(rows, label),
-        "rows_without_label": told["without"],
-        "votes": told["votes"],
-        "votes_a_row": told["votes"] / told["rows"] if told["rows"] else None,
-        "agreement": {"mean": told["agreement"], **_among_votes(answered, label)},
-        **_by_basis(rows, label, basis),
-        "escalation": _escalation(results, rows, label) if label.escalate else None,
-    }
+    gold, accuracies = _by_basis(rows, label, basis)
+    return LabelQuality(
+        rows=told["rows"],
+        labels=_label_counts(rows, label),
+        rows_without_label=told["without"],
+        votes=told["votes"],
+        votes_a_row=told["votes"] / told["rows"] if told["rows"] else None,
+        agreement=_vote_agreement(answered, label, told["agreement"]),
+        gold=gold,
+        accuracy=accuracies,
+        escalation=_escalation(results, rows, label) if label.escalate else None,
+    )
 
 
-def _by_basis(rows: pl.LazyFrame, label: Label, basis: Basis) -> dict[str, Any]:
-    """Scores against gold of the soundest basis there is, named, and beside them the share right of each.
+def _by_basis(rows: pl.LazyFrame, label: Label, basis: Basis) -> tuple[GoldScores | None, dict[str, Accuracy]]:
+    """Scores against gold of the soundest basis there is, and beside them the share right of each by name.
 
     Rows that people chose to look at are no sample: their share has no interval, and theirs are the scores only where
     there is no other gold.
     """
-    found: dict[str, Any] = {}
-    accuracy: dict[str, Any] = {}
+    found: GoldScores | None = None
+    accuracies: dict[str, Accuracy] = {}
     for name, part in basis.parts().items() if basis.by_people else [(GOLD_COLUMN, pl.lit(True))]:
         scores = against_gold(rows.filter(part), label)
         if scores is None:
             continue
-        if name == CHOSEN:
-            scores |= {"low": None, "high": None}
-        accuracy[name] = {key: scores[key] for key in ("rows", "right", "accuracy", "low", "high")}
-        found = found or {"basis": name, **scores}
-    return {"gold": found or None, "accuracy": accuracy}
+        low, high = (None, None) if name == CHOSEN else (scores.low, scores.high)
+        accuracies[name] = Accuracy(rows=scores.rows, right=scores.right, accuracy=scores.accuracy, low=low, high=high)
+        found = found or replace(scores, basis=name, low=low, high=high)
+    return found, accuracies
 
 
 def _label_counts(rows: pl.LazyFrame, label: Label) -> dict[str, int]:
@@ -92,24 +115,25 @@ def _values(column: str, label: Label) -> pl.Expr:
     return pl.col(column).list.join("\n") if label.multi else pl.col(column)
 
 
-def _among_votes(rows: pl.LazyFrame, label: Label) -> dict[str, Any]:
-    """Agreement beyond chance among the first votes of the job's model.
+def _vote_agreement(rows: pl.LazyFrame, label: Label, mean: float | None) -> VoteAgreement:
+    """The agreement of votes, and what of it is beyond chance among the first votes of the job's model.
 
     Votes that are asked only where the first ones differ are left out: they would make the agreement look worse than it
     is. So many are compared as every row has.
     """
     if label.votes < 2:
-        return {"votes_compared": None, "krippendorff_alpha": None, "fleiss_kappa": None}
+        return VoteAgreement(mean=mean)
     stronger = label.escalate.model if label.escalate else ""
     asked = rows.select(pl.col("votes").list.filter(pl.element().struct.field("model") != stronger).alias("votes"))
     compared = max(2, asked.select(pl.col("votes").list.len().min()).collect().item() or 0)
     counts, weights = _kinds_of_rows(asked, compared, label)
     whole = counts.sum(1) == compared
-    return {
-        "votes_compared": compared,
-        "krippendorff_alpha": krippendorff_alpha(counts, weights),
-        "fleiss_kappa": fleiss_kappa(counts[whole], weights[whole]),
-    }
+    return VoteAgreement(
+        mean=mean,
+        votes_compared=compared,
+        krippendorff_alpha=krippendorff_alpha(counts, weights),
+        fleiss_kappa=fleiss_kappa(counts[whole], weights[whole]),
+    )
 
 
 def _kinds_of_rows(asked: pl.LazyFrame, compared: int, label: Label) -> tuple[Counts, Counts]:
@@ -122,7 +146,7 @@ def _kinds_of_rows(asked: pl.LazyFrame, compared: int, label: Label) -> tuple[Co
     return counts.reshape(kinds.height, len(names)), kinds["rows"].to_numpy().astype(np.int64)
 
 
-def against_gold(rows: pl.LazyFrame, label: Label) -> dict[str, Any] | None:
+def against_gold(rows: pl.LazyFrame, label: Label) -> GoldScores | None:
     """Scores of what the votes said, against gold; None where no scored row has any."""
     scored = rows.filter(pl.col("correct").is_not_null())
     pairs = (
@@ -139,28 +163,24 @@ def against_gold(rows: pl.LazyFrame, label: Label) -> dict[str, Any] | None:
     total = int(pairs["n"].sum())
     if not total:
         return None
-    right = int(pairs.filter("correct")["n"].sum())
-    low, high = wilson(right, total)
     confusion = {
         (gold, said): count
         for gold, said, count in pairs.group_by("gold", "said").agg(pl.col("n").sum()).sort("gold", "said").iter_rows()
     }
     each = _each_label(confusion, label)
-    return {
-        "rows": total,
-        "right": right,
-        "accuracy": right / total,
-        "low": low,
-        "high": high,
-        "cohen_kappa": _kappa(confusion),
-        "macro_f1": _mean([one["f1"] for one in each]),
-        **(_of_sets(confusion, each, label) if label.multi else {}),
-        **({"at_parent": _at_parent(confusion, label)} if label.hierarchy else {}),
-        "labels": each,
-        "intervals": _intervals(each, confusion, label),
-        "confusion": [{"gold": gold, "label": said, "rows": count} for (gold, said), count in confusion.items()],
-        "calibration": _calibration(pairs),
-    }
+    jaccard, micro_f1 = _of_sets(confusion, each, label) if label.multi else (UNSET, UNSET)
+    return GoldScores(
+        **asdict(accuracy(int(pairs.filter("correct")["n"].sum()), total)),
+        cohen_kappa=_kappa(confusion),
+        macro_f1=_mean([one.f1 for one in each]),
+        jaccard=jaccard,
+        micro_f1=micro_f1,
+        at_parent=_at_parent(confusion, label) if label.hierarchy else UNSET,
+        labels=each,
+        intervals=_intervals(each, confusion, label),
+        confusion=[Confusion(gold=gold, label=said, rows=count) for (gold, said), count in confusion.items()],
+        calibration=_calibration(pairs),
+    )
 
 
 def _kappa(confusion: Mapping[tuple[str, str | None], int]) -> float | None:
@@ -172,7 +192,7 @@ def _kappa(confusion: Mapping[tuple[str, str | None], int]) -> float | None:
     return cohen_kappa(matrix)
 
 
-def _each_label(confusion: Mapping[tuple[str, str | None], int], label: Label) -> list[dict[str, Any]]:
+def _each_label(confusion: Mapping[tuple[str, str | None], int], label: Label) -> list[LabelScores]:
     """Precision, recall and F1 label by label, each against all others."""
     found = []
     for name in label.names:
@@ -180,13 +200,14 @@ def _each_label(confusion: Mapping[tuple[str, str | None], int], label: Label) -
         for (gold_text, said_text), count in confusion.items():
             is_gold, is_said = (name in _parts(text, label) for text in (gold_text, said_text))
             right, said, gold = right + count * (is_gold and is_said), said + count * is_said, gold + count * is_gold
-        found.append({"label": name, "gold_rows": gold, "labelled_rows": said, **label_scores(right, said, gold)})
+        scores = retrieval(right, said, gold)
+        found.append(LabelScores(label=name, gold_rows=gold, labelled_rows=said, **asdict(scores)))
     return found
 
 
 def _of_sets(
-    confusion: Mapping[tuple[str, str | None], int], each: list[dict[str, Any]], label: Label
-) -> dict[str, float | None]:
+    confusion: Mapping[tuple[str, str | None], int], each: list[LabelScores], label: Label
+) -> tuple[float, float | None]:
     """Scores of rows that may have several labels: mean Jaccard similarity (1 where neither has any), and F1 of all
     labels together. `accuracy` beside them is the share of rows whose whole set is right.
     """
@@ -197,11 +218,11 @@ def _of_sets(
         missing = said_text is None
         alike += count * (0.0 if missing else len(gold & said) / len(either) if either else 1.0)
         found += count * len(gold & said)
-    total = sum(one["labelled_rows"] + one["gold_rows"] for one in each)
-    return {"jaccard": alike / sum(confusion.values()), "micro_f1": 2 * found / total if total else None}
+    total = sum(one.labelled_rows + one.gold_rows for one in each)
+    return alike / sum(confusion.values()), 2 * found / total if total else None
 
 
-def _at_parent(confusion: Mapping[tuple[str, str | None], int], label: Label) -> dict[str, Any]:
+def _at_parent(confusion: Mapping[tuple[str, str | None], int], label: Label) -> Accuracy:
     """How many rows are right one level above their labels: a refund that is taken for another matter of billing."""
     right = sum(
         count
@@ -209,28 +230,26 @@ def _at_parent(confusion: Mapping[tuple[str, str | None], int], label: Label) ->
         if said is not None
         and {label.parent(name) for name in _parts(gold, label)} == {label.parent(name) for name in _parts(said, label)}
     )
-    rows = sum(confusion.values())
-    low, high = wilson(right, rows)
-    return {"rows": rows, "right": right, "accuracy": right / rows, "low": low, "high": high}
+    return accuracy(right, sum(confusion.values()))
 
 
 def _intervals(
-    each: list[dict[str, Any]], confusion: Mapping[tuple[str, str | None], int], label: Label
-) -> list[dict[str, Any]]:
+    each: list[LabelScores], confusion: Mapping[tuple[str, str | None], int], label: Label
+) -> list[LabelIntervals]:
     """95 % intervals of precision and recall, label by label."""
     found = []
     for one in each:
-        name = one["label"]
+        name = one.label
         right = sum(
             count
             for (gold, said), count in confusion.items()
             if name in _parts(gold, label) and name in _parts(said, label)
         )
-        found.append({
-            "label": name,
-            "precision": wilson(right, one["labelled_rows"]) if one["labelled_rows"] else None,
-            "recall": wilson(right, one["gold_rows"]) if one["gold_rows"] else None,
-        })  # fmt: skip
+        found.append(LabelIntervals(
+            label=name,
+            precision=wilson(right, one.labelled_rows) if one.labelled_rows else None,
+            recall=wilson(right, one.gold_rows) if one.gold_rows else None,
+        ))  # fmt: skip
     return found
 
 
@@ -240,7 +259,7 @@ def _parts(text: str | None, label: Label) -> tuple[str, ...]:
     return tuple(text.split("\n")) if label.multi else (text,)
 
 
-def _calibration(pairs: pl.DataFrame) -> list[dict[str, Any]]:
+def _calibration(pairs: pl.DataFrame) -> list[Calibration]:
     """How often rows of an agreement are right: an agreement that can be trusted grows with it."""
     told = (
         pairs.drop_nulls("agreement")
@@ -249,7 +268,7 @@ def _calibration(pairs: pl.DataFrame) -> list[dict[str, Any]]:
         .sort("agreement")
     )
     return [
-        {"agreement": agreement, "rows": rows, "right": right, "accuracy": right / rows}
+        Calibration(agreement=agreement, rows=rows, right=right, accuracy=right / rows)
         for agreement, rows, right in told.iter_rows()
     ]
 
@@ -259,7 +278,7 @@ def _mean(values: list[float | None]) -> float | None:
     return sum(known) / len(known) if known else None
 
 
-def _escalation(results: Path, rows: pl.LazyFrame, label: Label) -> dict[str, Any]:
+def _escalation(results: Path, rows: pl.LazyFrame, label: Label) -> Escalation:
     """What the stronger model was asked, what it changed, and what asking it about every row would have cost.
 
     That cost is the mean of its votes here, times its votes a row, over all rows that were answered.
@@ -276,10 +295,20 @@ def _escalation(results: Path, rows: pl.LazyFrame, label: Label) -> dict[str, An
     paid = rows.filter(pl.col("votes").list.eval(pl.element().struct.field("cost_usd").cast(pl.Float64)).list.sum() > 0)
     answered = paid.select(pl.len()).collect().item()
     escalated = rows.filter(pl.col("votes").list.eval(pl.element().struct.field("model") == stronger).list.any())
-    told: dict[str, Any] = {
-        "model": stronger, "rows": escalated.select(pl.len()).collect().item(), "weighed": 0, "changed": 0,
-        "gold_rows": 0, "right_before": 0, "right_after": 0,
-    }  # fmt: skip
+    alone = second_usd / calls * label.escalate.votes * answered if calls else None
+    return Escalation(
+        model=stronger,
+        rows=escalated.select(pl.len()).collect().item(),
+        **_weighed(results, label, stronger),
+        cost_usd=CascadeCost(first=first_usd, stronger=second_usd),
+        stronger_alone_usd=alone,
+        saved_usd=None if alone is None else alone - first_usd - second_usd,
+    )
+
+
+def _weighed(results: Path, label: Label, stronger: str) -> dict[str, int]:
+    """Escalated rows with the label that the first votes alone would have given, and with the one that they got."""
+    told = dict.fromkeys(("weighed", "changed", "gold_rows", "right_before", "right_after"), 0)
     for values in islice(_escalated(results, stronger), WEIGHED_MOST):
         found = labelling_in(values)
         assert found is not None
@@ -290,12 +319,7 @@ def _escalation(results: Path, rows: pl.LazyFrame, label: Label) -> dict[str, An
             told["gold_rows"] += 1
             told["right_before"] += before is not None and set(before) == set(found.gold)
             told["right_after"] += bool(values["correct"])
-    alone = second_usd / calls * label.escalate.votes * answered if calls else None
-    return told | {
-        "cost_usd": {"first": first_usd, "stronger": second_usd},
-        "stronger_alone_usd": alone,
-        "saved_usd": None if alone is None else alone - first_usd - second_usd,
-    }
+    return told
 
 
 def _escalated(results: Path, stronger: str) -> Iterator[dict[str, Any]]:

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from rowmill.schemas.accuracy import Accuracy, Retrieval
+
 Counts = np.ndarray[Any, np.dtype[np.int64]]
 Z_95 = 1.959963984540054
 # Up to so many rows that differ, McNemar's test is the exact binomial one.
@@ -55,13 +57,21 @@ def kappa_error(confusion: Counts) -> float:
     return math.sqrt(max(spread, 1 / total if seen == 1 else 0.0) / total) / (1 - chance) ** 2
 
 
-def label_scores(right: int, said: int, gold: int) -> dict[str, float | None]:
+def retrieval(right: int, said: int, gold: int) -> Retrieval:
     """Precision, recall and F1 of one label: how often it was said, was gold, and both."""
-    return {
-        "precision": right / said if said else None,
-        "recall": right / gold if gold else None,
-        "f1": 2 * right / (said + gold) if said + gold else None,
-    }
+    return Retrieval(
+        precision=right / said if said else None,
+        recall=right / gold if gold else None,
+        f1=2 * right / (said + gold) if said + gold else None,
+    )
+
+
+def accuracy(right: int, rows: int) -> Accuracy:
+    """Rows that are right, of so many, with Wilson's interval; no share of no row."""
+    if not rows:
+        return Accuracy()
+    low, high = wilson(right, rows)
+    return Accuracy(rows=rows, right=right, accuracy=right / rows, low=low, high=high)
 
 
 def fleiss_kappa(counts: Counts, rows: Counts) -> float | None:

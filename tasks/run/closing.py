@@ -69,11 +69,11 @@ def conclude_fields(
         texts = texts_of(plain, plan.model, shards, context.rows_of)
         path = context.output.results.parent / REVIEW
         write_field_review(path, job.votes, parts, texts, plan.validator, tree)
-    if (gold := quality.rows["gold"]) is not None and gold["malformed"]:
-        first = gold["malformed_rows"][0]
+    if (gold := quality.rows.gold) is not None and gold.malformed:
+        first = gold.malformed_rows[0]
         log.warning(
             "the gold column %r holds no output in %d rows, which are not scored; the first is row %s: %s",
-            gold["column"], gold["malformed"], first["row_id"], first["why"],
+            gold.column, gold.malformed, first.row_id, first.why,
         )  # fmt: skip
 
 
@@ -100,6 +100,6 @@ def conclude_quote(plan: RunPlan, context: ShardContext, manifest_builder: Manif
     """What the run came to, beside what was quoted for it."""
     if plan.job.quote is None:
         return
-    gold = None if manifest_builder.quality is None else manifest_builder.quality.rows["gold"]
-    not_ok = 0 if gold is None else gold["not_ok"]
+    gold = None if manifest_builder.quality is None else manifest_builder.quality.rows.gold
+    not_ok = 0 if gold is None else gold.not_ok
     manifest_builder.quote = held_against(plan.job.quote, context.output.results, not_ok)

@@ -16,6 +16,7 @@ from rowmill.schemas.catalogue import Model
 from rowmill.schemas.errors import OutputError
 from rowmill.schemas.forecast import Forecast
 from rowmill.schemas.job import Job
+from rowmill.schemas.label_quality import LabelQuality
 from rowmill.schemas.manifest import (
     Beside,
     EvidenceCounts,
@@ -74,7 +75,7 @@ class ManifestBuilder:
         self.unsettled: dict[int, Spent] = {}
         self.digests: dict[str, dict[str, Any]] = {}
         self.forecast: dict[str, Any] | None = None
-        self.label: dict[str, Any] | None = None
+        self.label: LabelQuality | None = None
         # When the run has to end, in seconds since 1970 UTC.
         self.deadline: float | None = None
         self.quality: FieldQuality | None = None
@@ -217,7 +218,7 @@ class ManifestBuilder:
     def _fields(self) -> dict[str, Any]:
         """Accuracy and agreement of the fields; as they were before until the run has ended."""
         if self.quality is not None:
-            return {"fields": self.quality.fields, "field_quality": self.quality.rows}
+            return {"fields": dict(self.quality.fields), "field_quality": self.quality.rows}
         is_told = self._job.gold is not None or self._job.has_votes
         before = self.before if is_told else Manifest()
         return {"fields": before.fields, "field_quality": before.field_quality}

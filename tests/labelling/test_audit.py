@@ -32,8 +32,8 @@ def test_the_estimate_covers_the_truth(right, complete):
     covered, off, runs = 0, 0.0, 150
     for _ in range(runs):
         told, truth = survey(rng, rows=1_500, doubtful=0.15, right=right, share=0.08, complete=complete)
-        covered += told["low"] <= truth <= told["high"]
-        off += told["accuracy"] - truth
+        covered += told.low <= truth <= told.high
+        off += told.accuracy - truth
     assert covered >= 0.91 * runs
     assert abs(off / runs) < 0.01
 
@@ -65,4 +65,4 @@ def test_all_judged_is_no_estimate():
         (doubtful if number < 3 else other).meet(drawn=True, correct=number > 2)
     told = estimate(doubtful, other)
     assert told is not None
-    assert (told["accuracy"], told["low"], told["high"]) == (0.7, pytest.approx(0.7), pytest.approx(0.7))
+    assert (told.accuracy, told.low, told.high) == (0.7, pytest.approx(0.7), pytest.approx(0.7))

@@ -29,5 +29,5 @@ def test_rows_without_an_answer_are_left_out(tmp_path):
     assert (found.rows, found.votes, found.escalated, found.to_review) == (2, 6, 1, 2)
     assert found.doubtful == {"a": 1, "b": 2}
     assert found.mean("a") == pytest.approx(0.7)
-    assert found.told()["agreement"] == pytest.approx((0.7 + 0.45) / 2)
-    assert agreement_sums(parts[1:], FieldVotes(most=2), "weak", TREE).told()["agreement"] is None
+    assert found.voted_rows().agreement == pytest.approx((0.7 + 0.45) / 2)
+    assert agreement_sums(parts[1:], FieldVotes(most=2), "weak", TREE).voted_rows().agreement is None

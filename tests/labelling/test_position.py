@@ -14,6 +14,7 @@ import pytest
 from rowmill.schemas.catalogue import find_model
 from rowmill.schemas.job import Job
 from rowmill.schemas.label import Label
+from rowmill.schemas.label_quality import PositionEffect
 from rowmill.schemas.manifest import Manifest
 from rowmill.schemas.request import Request
 from rowmill.schemas.row import Row
@@ -103,7 +104,7 @@ def test_an_output_goes_on_in_the_order_it_was_begun_with():
     }  # fmt: skip
 
 
-def effect_of(tmp_path, favour: float) -> dict:
+def effect_of(tmp_path, favour: float) -> PositionEffect:
     rng, asked = random.Random(5), as_asked(job())
     texts = [f"text {n}" for n in range(2_500)]
     said = []
@@ -121,12 +122,12 @@ def test_the_position_effect_is_recovered(tmp_path):
     """A favour of .3 for the first place is seen as such, and none where there is none, however uneven the classes."""
     told = effect_of(tmp_path, 0.3)
     true = 0.3 + 0.7 * 0.25
-    assert told["rows"] == 2_000
-    assert told["low"] < true < told["high"]
-    assert told["p"] < 1e-9
+    assert told.rows == 2_000
+    assert told.low < true < told.high
+    assert told.p < 1e-9
     fair = effect_of(tmp_path, 0.0)
-    assert fair["low"] < 0.25 < fair["high"]
-    assert fair["p"] > 0.001
+    assert fair.low < 0.25 < fair.high
+    assert fair.p > 0.001
 
 
 def test_an_order_that_does_not_change_tells_no_effect(tmp_path):

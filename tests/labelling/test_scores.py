@@ -18,7 +18,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from rowmill.schemas.label import Label
 from rowmill.tasks.labelling.quality import against_gold
-from rowmill.tasks.labelling.scores import cohen_kappa, fleiss_kappa, krippendorff_alpha, label_scores, mcnemar, wilson
+from rowmill.tasks.labelling.scores import cohen_kappa, fleiss_kappa, krippendorff_alpha, mcnemar, retrieval, wilson
 
 pairs = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=60)
 
@@ -48,8 +48,10 @@ def test_precision_recall_and_f1_are_those_of_scikit_learn(rows):
     theirs = precision_recall_fscore_support(gold, said, labels=[0, 1, 2, 3], zero_division=0.0)
     for name in range(4):
         right = sum(a == b == name for a, b in rows)
-        ours = label_scores(right, said.count(name), gold.count(name))
-        for ours_one, theirs_one in zip(ours.values(), (each[name] for each in theirs[:3]), strict=True):
+        ours = retrieval(right, said.count(name), gold.count(name))
+        for ours_one, theirs_one in zip(
+            (ours.precision, ours.recall, ours.f1), (each[name] for each in theirs[:3]), strict=True
+        ):
             assert (ours_one or 0.0) == pytest.approx(theirs_one)
 
 
@@ -115,10 +117,10 @@ def test_scores_of_several_labels_are_those_of_scikit_learn(rows):
     told = against_gold(frame, label)
     assert told is not None
     truth, voted = ([[name in one[at] for name in "abc"] for one in rows] for at in (0, 1))
-    assert told["jaccard"] == pytest.approx(metrics.jaccard_score(truth, voted, average="samples", zero_division=1))
-    assert told["accuracy"] == pytest.approx(metrics.accuracy_score(truth, voted))
-    if told["micro_f1"] is not None:
-        assert told["micro_f1"] == pytest.approx(metrics.f1_score(truth, voted, average="micro", zero_division=0))
+    assert told.jaccard == pytest.approx(metrics.jaccard_score(truth, voted, average="samples", zero_division=1))
+    assert told.accuracy == pytest.approx(metrics.accuracy_score(truth, voted))
+    if told.micro_f1 is not None:
+        assert told.micro_f1 == pytest.approx(metrics.f1_score(truth, voted, average="micro", zero_division=0))
 
 
 def test_right_at_the_parent():
@@ -131,4 +133,4 @@ def test_right_at_the_parent():
                           "correct": [one == other for one, other in zip(gold, said, strict=True)]})  # fmt: skip
     told = against_gold(frame, label)
     assert told is not None
-    assert (told["right"], told["at_parent"]["right"], told["at_parent"]["rows"]) == (2, 3, 5)
+    assert (told.right, told.at_parent.right, told.at_parent.rows) == (2, 3, 5)
