@@ -96,3 +96,32 @@ class Forecast(msgspec.Struct, frozen=True):
     settled_input_tokens: float = 0.0
     version: int = FORECAST_VERSION
     drawn_rows: int | None = None
+
+
+class DecileCost(msgspec.Struct, frozen=True, kw_only=True):
+    """A tenth of the rows that were asked: billed input tokens a row, and what the forecast's line expected of them."""
+
+    rows: int = 0
+    mean_input_tokens: float = 0.0
+    expected_usd: float = 0.0
+    actual_usd: float = 0.0
+
+
+class ForecastAccuracy(msgspec.Struct, frozen=True, kw_only=True):
+    """What `run.json` tells under `forecast`: the forecast of the rows that remained, and what they really cost.
+
+    `off_by` is the share by which they cost more (None of a forecast of nothing), `within` whether the cost lies in the
+    95 % interval. Deciles are of all rows that were asked, the shortest input first.
+    """
+
+    made_at: str = ""
+    basis: str = ""
+    rows: int = 0
+    estimate_usd: float = 0.0
+    low_usd: float = 0.0
+    high_usd: float = 0.0
+    bound_99_usd: float = 0.0
+    actual_usd: float = 0.0
+    off_by: float | None = None
+    within: bool = False
+    deciles: list[DecileCost] = msgspec.field(default_factory=list)

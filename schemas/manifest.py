@@ -11,13 +11,18 @@ from msgspec import UNSET, Struct, UnsetType, field, to_builtins
 from msgspec.structs import asdict
 
 from rowmill.schemas.attempt import FailureKind, Spent
+from rowmill.schemas.canary import CanaryReport
+from rowmill.schemas.daily_spending import DailySpending
 from rowmill.schemas.errors import ExitCode
 from rowmill.schemas.evidence import Match
 from rowmill.schemas.field_quality import FieldScores, RowQuality
+from rowmill.schemas.forecast import ForecastAccuracy
 from rowmill.schemas.label_quality import LabelQuality
 from rowmill.schemas.outcome import Status
 from rowmill.schemas.price import ZERO, decimal_string
+from rowmill.schemas.quote import QuoteOutcome
 from rowmill.schemas.tally import Tally
+from rowmill.schemas.timeline import TimelineSamples
 
 # 2: what was spent stands in a ledger of its own.
 MANIFEST_VERSION = 2
@@ -283,16 +288,16 @@ class Manifest(Struct, frozen=True, kw_only=True):
     # By part: its size and digest.
     parts: dict[str, dict[str, Any]] = field(default_factory=dict)
     waiting: Wait | None = None
-    canary: dict[str, Any] | None = None
-    budget: dict[str, Any] | None = None
+    canary: CanaryReport | None = None
+    budget: DailySpending | None = None
     deadline: str | None = None
-    forecast: dict[str, Any] | None = None
+    forecast: ForecastAccuracy | None = None
     label: LabelQuality | None = None
     fields: dict[str, FieldScores] | None = None
     field_quality: RowQuality | None = None
     # What was quoted for the job, and what it came to; only of a job that holds a quote.
-    quote: dict[str, Any] | UnsetType | None = UNSET
-    course: dict[str, Any] | None = None
+    quote: QuoteOutcome | UnsetType | None = UNSET
+    course: TimelineSamples | None = None
     termination: Termination | None = None
     sessions: list[Session] = field(default_factory=list)
 

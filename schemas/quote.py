@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from msgspec import Struct
 from pydantic import Field
 
 from rowmill.schemas.section import Part
@@ -24,3 +25,33 @@ class Quote(Part):
     def floor(self) -> float:
         """The share below which the quote is broken."""
         return max(0.0, self.target - self.margin)
+
+
+class GoldFigures(Struct, frozen=True, kw_only=True):
+    """How many gold rows, the share that is right with its 95 % interval (None without one), and what rows cost."""
+
+    rows: int = 0
+    accuracy: float | None = None
+    low: float | None = None
+    high: float | None = None
+    usd_per_1000_rows: float | None = None
+
+
+class QuotedFigures(GoldFigures, frozen=True, kw_only=True):
+    """The figures of a quote."""
+
+    target: float = 0.0
+    margin: float = 0.0
+    usd_low: float | None = None
+    usd_high: float | None = None
+
+
+class QuoteOutcome(Struct, frozen=True, kw_only=True):
+    """What `run.json` tells under `quote`: what was quoted, and the same of all rows that are settled.
+
+    `is_kept` is False where the gold rows show less than the quote's floor beyond chance (95 %), None without one.
+    """
+
+    quoted: QuotedFigures = QuotedFigures()
+    found: GoldFigures = GoldFigures()
+    is_kept: bool | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,11 @@ from rowmill.flows.text.fields import field_pairs, field_tables
 from rowmill.flows.text.forecast import usd
 from rowmill.flows.text.history import history_note, history_tables
 from rowmill.flows.text.labelling import label_pairs, label_tables
+from rowmill.flows.text.numbers import NOTHING
 from rowmill.flows.text.quote import quote_pairs
 from rowmill.schemas.display_text import one_line
 from rowmill.schemas.errors import ExitCode, RowmillError
+from rowmill.schemas.forecast import ForecastAccuracy
 from rowmill.schemas.manifest import Manifest, Totals
 from rowmill.tasks.output.folder import MANIFEST, manifest_of, write_file
 from rowmill.tasks.output.location import output_held
@@ -83,7 +85,7 @@ def page_values(manifest: Manifest, nights: Sequence[Night] = ()) -> dict[str, A
         "ledger": [(name.replace("_", " "), f"{count:,}") for name, count in rows.by_name().items()],
         "bill": _bill(rows.settled, totals),
         "retries": sorted(totals.retries.items(), key=lambda one: -one[1]),
-        "course": manifest.course,
+        "timeline": manifest.course,
         **_forecast(manifest.forecast),
         "label": label_pairs(manifest.label) if manifest.label else [],
         "label_tables": label_tables(manifest.label) if manifest.label else [],
@@ -106,7 +108,7 @@ def _bill(settled: int, totals: Totals) -> list[tuple[str, str]]:
             ("credits", f"{Decimal(totals.cost_credits or '0').normalize():f}"),
             ("useful", usd(float(cost - wasted))),
             ("for rejected answers", usd(float(wasted))),
-            ("per 1,000 rows", usd(float(cost) / settled * 1_000) if settled else "–"),
+            ("per 1,000 rows", usd(float(cost) / settled * 1_000) if settled else NOTHING),
         ]
     else:
         pairs = [("cost", "unknown (no price)")]
@@ -122,18 +124,18 @@ def _bill(settled: int, totals: Totals) -> list[tuple[str, str]]:
     ]
 
 
-def _forecast(forecast: Mapping[str, Any] | None) -> dict[str, Any]:
-    if not forecast:
+def _forecast(forecast: ForecastAccuracy | None) -> dict[str, Any]:
+    if forecast is None:
         return {"forecast": [], "deciles": []}
-    off = "–" if forecast["off_by"] is None else f"{forecast['off_by']:+.1%}"
+    off = NOTHING if forecast.off_by is None else f"{forecast.off_by:+.1%}"
     pairs = [
-        ("rows forecast", f"{forecast['rows']:,}"), ("forecast", usd(forecast["estimate_usd"])),
-        ("95 % interval", f"{usd(forecast['low_usd'])} to {usd(forecast['high_usd'])}"),
-        ("actual", usd(forecast["actual_usd"])), ("off by", off), ("learned from", forecast["basis"]),
+        ("rows forecast", f"{forecast.rows:,}"), ("forecast", usd(forecast.estimate_usd)),
+        ("95 % interval", f"{usd(forecast.low_usd)} to {usd(forecast.high_usd)}"),
+        ("actual", usd(forecast.actual_usd)), ("off by", off), ("learned from", forecast.basis),
     ]  # fmt: skip
     deciles = [
-        (f"{one['rows']:,}", f"{one['mean_input_tokens']:,.0f}", usd(one["expected_usd"]), usd(one["actual_usd"]))
-        for one in forecast["deciles"]
+        (f"{one.rows:,}", f"{one.mean_input_tokens:,.0f}", usd(one.expected_usd), usd(one.actual_usd))
+        for one in forecast.deciles
     ]
     return {"forecast": pairs, "deciles": deciles}
 

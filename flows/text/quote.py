@@ -2,37 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from rowmill.flows.text.forecast import usd
+from rowmill.flows.text.numbers import Pairs, share
+from rowmill.schemas.quote import GoldFigures, QuoteOutcome
 
 
-def quote_line(told: Mapping[str, Any]) -> str:
+def quote_line(outcome: QuoteOutcome) -> str:
     """One line for the summary at a run's end."""
-    quoted, found = told["quoted"], told["found"]
-    verdict = {True: "kept", False: "broken", None: "not tested, no gold row is settled"}[told["is_kept"]]
-    came = f"; it came to {_figures(found)}" if found["accuracy"] is not None else ""
-    return f"quote: {_figures(quoted)}{came}: {verdict}"
+    found = outcome.found
+    verdict = {True: "kept", False: "broken", None: "not tested, no gold row is settled"}[outcome.is_kept]
+    came = f"; it came to {_figures(found)}" if found.accuracy is not None else ""
+    return f"quote: {_figures(outcome.quoted)}{came}: {verdict}"
 
 
-def quote_pairs(told: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+def quote_pairs(outcome: QuoteOutcome | None) -> Pairs:
     """The same for the report."""
-    if not told:
+    if outcome is None:
         return []
-    verdict = {True: "kept", False: "broken", None: "not tested: no gold row is settled"}[told["is_kept"]]
-    quoted = told["quoted"]
+    verdict = {True: "kept", False: "broken", None: "not tested: no gold row is settled"}[outcome.is_kept]
+    quoted = outcome.quoted
     return [
         ("quoted", _figures(quoted)),
-        ("the run", _figures(told["found"])),
-        ("target", f"{quoted['target']:.1%}, at most {quoted['margin']:.1%} below it"),
+        ("the run", _figures(outcome.found)),
+        ("target", f"{quoted.target:.1%}, at most {quoted.margin:.1%} below it"),
         ("the quote is", verdict),
     ]
 
 
-def _figures(told: Mapping[str, Any]) -> str:
+def _figures(of: GoldFigures) -> str:
     right = "no gold row"
-    if told["accuracy"] is not None:
-        right = f"{told['accuracy']:.1%} [{told['low']:.1%}, {told['high']:.1%}] right of {told['rows']:,} gold rows"
-    cost = told["usd_per_1000_rows"]
+    if of.accuracy is not None:
+        right = f"{share(of.accuracy)} [{share(of.low)}, {share(of.high)}] right of {of.rows:,} gold rows"
+    cost = of.usd_per_1000_rows
     return right if cost is None else f"{right}, {usd(cost)} per 1,000 rows"

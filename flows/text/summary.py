@@ -42,9 +42,8 @@ def summary(manifest: Manifest, output: str, progress: Progress | None = None) -
         )
     if (forecast := manifest.forecast) and manifest.is_complete:
         lines.append(
-            f"forecast of the {forecast['rows']:,} rows that remained ({forecast['basis']}): "
-            f"${forecast['estimate_usd']:.4g}, 95 % interval ${forecast['low_usd']:.4g} to "
-            f"${forecast['high_usd']:.4g}; actual ${forecast['actual_usd']:.4g}"
+            f"forecast of the {forecast.rows:,} rows that remained ({forecast.basis}): ${forecast.estimate_usd:.4g}, "
+            f"95 % interval ${forecast.low_usd:.4g} to ${forecast.high_usd:.4g}; actual ${forecast.actual_usd:.4g}"
         )
     if canary := manifest.canary:
         lines.append(canary_line(canary))

@@ -1,14 +1,13 @@
-"""Reckoning: a forecast held against what its run really cost, in all and by decile of input length."""
+"""Accuracy: a forecast held against what its run really cost, in all and by decile of input length."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from rowmill.schemas.attempt import Spent
-from rowmill.schemas.forecast import Forecast
+from rowmill.schemas.forecast import DecileCost, Forecast, ForecastAccuracy
 from rowmill.schemas.price import PICO
 
 ESTIMATE = "estimate.json"
@@ -24,7 +23,7 @@ def read_forecast(output: Path) -> Forecast | None:
         return None
 
 
-def measure_accuracy(told: Forecast, sent: Spent, results: Path) -> dict[str, Any] | None:
+def measure_accuracy(told: Forecast, sent: Spent, results: Path) -> ForecastAccuracy | None:
     """Forecast and actual cost of the rows that were still to ask; None where neither has a price.
 
     `sent` is all that was ever sent for the output, as `told.spent_usd` was when the forecast was made. Deciles are of
@@ -34,22 +33,22 @@ def measure_accuracy(told: Forecast, sent: Spent, results: Path) -> dict[str, An
         return None
     actual = (sent.cost.usd + sent.unknown_usd) / PICO - told.spent_usd
     cost = told.cost_usd
-    return {
-        "made_at": told.made_at,
-        "basis": told.basis.value,
-        "rows": told.rows.to_ask,
-        "estimate_usd": cost.estimate,
-        "low_usd": cost.low,
-        "high_usd": cost.high,
-        "bound_99_usd": cost.bound_99,
-        "actual_usd": actual,
-        "off_by": actual / cost.estimate - 1 if cost.estimate else None,
-        "within": cost.low <= actual <= cost.high,
-        "deciles": _deciles(told, results),
-    }
+    return ForecastAccuracy(
+        made_at=told.made_at,
+        basis=told.basis.value,
+        rows=told.rows.to_ask,
+        estimate_usd=cost.estimate,
+        low_usd=cost.low,
+        high_usd=cost.high,
+        bound_99_usd=cost.bound_99,
+        actual_usd=actual,
+        off_by=actual / cost.estimate - 1 if cost.estimate else None,
+        within=cost.low <= actual <= cost.high,
+        deciles=_deciles(told, results),
+    )
 
 
-def _deciles(told: Forecast, results: Path) -> list[dict[str, Any]]:
+def _deciles(told: Forecast, results: Path) -> list[DecileCost]:
     """Expected and actual cost by tenths of the rows, the shortest input first."""
     import polars as pl
 
@@ -71,7 +70,6 @@ def _deciles(told: Forecast, results: Path) -> list[dict[str, Any]]:
         .collect()
     )
     return [
-        {"rows": row["rows"], "mean_input_tokens": row["input_tokens"], "expected_usd": row["expected"],
-         "actual_usd": row["actual"]}
-        for row in asked.iter_rows(named=True)
+        DecileCost(rows=rows, mean_input_tokens=tokens, expected_usd=expected, actual_usd=actual)
+        for rows, tokens, expected, actual in asked.select("rows", "input_tokens", "expected", "actual").iter_rows()
     ]  # fmt: skip

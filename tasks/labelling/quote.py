@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from rowmill.schemas.quote import Quote
+from msgspec import convert
+
+from rowmill.schemas.quote import GoldFigures, Quote, QuotedFigures, QuoteOutcome
 from rowmill.tasks.labelling.scored_rows import interval, shares_right
 from rowmill.tasks.labelling.scores import Z_95
 from rowmill.tasks.output.results_frame import result_parts
 
 
-def held_against(quote: Quote, results: Path, not_ok: int = 0) -> dict[str, Any]:
-    """What run.json tells under `quote`: the quote, and under `found` the same of all rows that are settled. `not_ok`
-    is how many rows of an extraction have gold and are not ok.
-
-    `is_kept` is False where the gold rows show less than the quote's floor beyond chance (95 %), None without one.
-    """
+def held_against(quote: Quote, results: Path, not_ok: int = 0) -> QuoteOutcome:
+    """A quote beside what its run came to. `not_ok` is how many rows of an extraction have gold and are not ok."""
     shares = shares_right(results, not_ok)
-    found: dict[str, Any] = {"rows": len(shares), "accuracy": None, "low": None, "high": None}
-    if shares:
-        found |= zip(("accuracy", "low", "high"), interval(shares, Z_95), strict=True)
-    found["usd_per_1000_rows"] = _usd_per_1000_rows(results)
-    is_kept = bool(found["high"] >= quote.floor) if shares else None
-    return {"quoted": quote.model_dump(mode="json"), "found": found, "is_kept": is_kept}
+    accuracy, low, high = interval(shares, Z_95) if shares else (None, None, None)
+    return QuoteOutcome(
+        quoted=convert(quote.model_dump(mode="json"), QuotedFigures),
+        found=GoldFigures(
+            rows=len(shares), accuracy=accuracy, low=low, high=high, usd_per_1000_rows=_usd_per_1000_rows(results)
+        ),
+        is_kept=None if high is None else bool(high >= quote.floor),
+    )
 
 
 def _usd_per_1000_rows(results: Path) -> float | None:

@@ -10,6 +10,7 @@ import jinja2
 from markupsafe import Markup
 
 from rowmill.schemas.display_text import several_lines
+from rowmill.schemas.timeline import TimelineSamples
 from rowmill.tasks.report import plots
 from rowmill.tasks.report.figures import LONG_S, Figures, Histogram
 
@@ -56,7 +57,7 @@ def _plots(values: Mapping[str, Any], found: Figures) -> list[tuple[str, Markup]
             found.times, found.cost_usd, across=found.time_unit, up="USD", words=f"Cost over time: {words}"
         )
         drawn.append(("Cost over time", svg))
-    drawn += _course(values["course"])
+    drawn += _timeline(values["timeline"])
     drawn += [(name.capitalize(), _histogram(name, histogram)) for name, histogram in found.histograms.items()]
     if values["retries"]:
         words = ", ".join(f"{count:,} {kind}" for kind, count in values["retries"])
@@ -66,22 +67,22 @@ def _plots(values: Mapping[str, Any], found: Figures) -> list[tuple[str, Markup]
     return [(title, Markup(svg)) for title, svg in drawn]
 
 
-def _course(course: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
+def _timeline(timeline: TimelineSamples | None) -> Iterator[tuple[str, str]]:
     """Calls over time in the last run that made any, with their limits."""
-    if course is None:
+    if timeline is None or not timeline.in_flight:
         return
-    seconds = course["step_s"] * len(course["in_flight"])
+    seconds = timeline.step_s * len(timeline.in_flight)
     unit, size = ("minutes", 60) if seconds > LONG_S else ("seconds", 1)
-    times = [at * course["step_s"] / size for at in range(len(course["in_flight"]))]
-    most, allowed = max(course["in_flight"]), max(course["limit"])
+    times = [at * timeline.step_s / size for at in range(len(timeline.in_flight))]
+    most, allowed = max(timeline.in_flight), max(timeline.limit)
     yield "Calls in flight, and how many were allowed (dotted)", plots.curve(
-        times, course["in_flight"], across=unit, up="calls", limit=course["limit"],
+        times, timeline.in_flight, across=unit, up="calls", limit=timeline.limit,
         words=f"Calls in flight: at most {most:,}, of at most {allowed:,} allowed, over {times[-1]:.3g} {unit}",
     )  # fmt: skip
-    rpm, fastest = course["rpm"], max(course["calls_a_minute"])
+    rpm, fastest = timeline.rpm, max(timeline.calls_a_minute)
     if rpm is not None:
         yield "Calls a minute, and the limit (dotted)", plots.curve(
-            times, course["calls_a_minute"], across=unit, up="calls a minute", limit=[rpm] * len(times),
+            times, timeline.calls_a_minute, across=unit, up="calls a minute", limit=[rpm] * len(times),
             words=f"Calls a minute: at most {fastest:,.0f}, {rpm:,.0f} allowed",
         )  # fmt: skip
 

@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 
 from rowmill.schemas.account import Account
 from rowmill.schemas.attempt import Spent
+from rowmill.schemas.canary import DRIFT, CanaryReport, ChangedField, ChangedRow
 from rowmill.schemas.display_text import one_line
 from rowmill.schemas.errors import StorageError
 from rowmill.schemas.manifest import Termination, TerminationKind
@@ -74,7 +74,7 @@ class CanaryRun:
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self.is_done = False
         # What is told in run.json.
-        self.report: dict[str, Any] | None = None
+        self.report: CanaryReport | None = None
 
     async def ask(self, shards: Mapping[int, tuple[Shard, Tally]]) -> Termination | None:
         """Ask rows of these shards again, and end the run where the model has changed.
@@ -84,7 +84,7 @@ class CanaryRun:
         rows = await asyncio.to_thread(self._draw, shards)
         if len(rows) < ROWS_LEAST:
             self.is_done = True
-            self.report = {"rows": 0, "verdict": "too few settled rows", "seed": self._seed}
+            self.report = CanaryReport(verdict="too few settled rows", seed=self._seed)
             return None
         segment = self._open()
         try:
@@ -213,25 +213,25 @@ class CanaryRun:
 
     # What it says.
 
-    def _report(self, rows: list[_Drawn], drift: Drift, sent: Spent, *, stops: bool) -> dict[str, Any]:
+    def _report(self, rows: list[_Drawn], drift: Drift, sent: Spent, *, stops: bool) -> CanaryReport:
         changed = [_change(row) for row in rows if row.again and differs(row.stands, row.again[0])]
-        return {
-            "rows": drift.rows,
-            "unanswered": sum(not row.again for row in rows),
-            "changed_rows": len(changed),
-            "changed": drift.changed,
-            "changed_by_chance": drift.by_chance,
-            "low": drift.low,
-            "high": drift.high,
-            "p_value": drift.p_value,
-            "drift": self._told.drift,
-            "verdict": "drift" if stops else "same",
-            "seed": self._seed,
-            "calls": sent.calls,
-            "cost_usd": decimal_string(sent.cost.usd) if sent.cost is not None else None,
-            "unknown_cost_bound_usd": decimal_string(sent.unknown_usd),
-            "examples": changed[:ROWS_TOLD],
-        }
+        return CanaryReport(
+            rows=drift.rows,
+            unanswered=sum(not row.again for row in rows),
+            changed_rows=len(changed),
+            changed=drift.changed,
+            changed_by_chance=drift.by_chance,
+            low=drift.low,
+            high=drift.high,
+            p_value=drift.p_value,
+            drift=self._told.drift,
+            verdict=DRIFT if stops else "same",
+            seed=self._seed,
+            calls=sent.calls,
+            cost_usd=decimal_string(sent.cost.usd) if sent.cost is not None else None,
+            unknown_cost_bound_usd=decimal_string(sent.unknown_usd),
+            examples=changed[:ROWS_TOLD],
+        )
 
     def _stop(self, drift: Drift) -> Termination:
         assert drift.by_chance is not None
@@ -245,15 +245,15 @@ class CanaryRun:
         )
 
 
-def _change(row: _Drawn) -> dict[str, Any]:
+def _change(row: _Drawn) -> ChangedRow:
     """A changed row as run.json tells it: its fields, before and now."""
     before, now = _told(row.stands), _told(row.again[0])
     fields = [
-        {"field": name, "before": before.get(name), "now": now.get(name)}
+        ChangedField(name, before.get(name), now.get(name))
         for name in sorted(before.keys() | now.keys())
         if before.get(name) != now.get(name)
     ]
-    return {"row_id": row.stands.row_id, "row_index": row.stands.row_index, "fields": fields[:FIELDS_TOLD]}
+    return ChangedRow(row.stands.row_id, row.stands.row_index, fields[:FIELDS_TOLD])
 
 
 def _told(outcome: Outcome) -> dict[str, str]:

@@ -12,9 +12,11 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from rowmill.schemas.attempt import Spent
+from rowmill.schemas.canary import CanaryReport
 from rowmill.schemas.catalogue import Model
+from rowmill.schemas.daily_spending import DailySpending
 from rowmill.schemas.errors import OutputError
-from rowmill.schemas.forecast import Forecast
+from rowmill.schemas.forecast import Forecast, ForecastAccuracy
 from rowmill.schemas.job import Job
 from rowmill.schemas.label_quality import LabelQuality
 from rowmill.schemas.manifest import (
@@ -32,6 +34,7 @@ from rowmill.schemas.manifest import (
     Wait,
     asks_sandbox,
 )
+from rowmill.schemas.quote import QuoteOutcome
 from rowmill.schemas.tally import Tally, summed
 from rowmill.tasks.forecast.accuracy import measure_accuracy
 from rowmill.tasks.gateway.admission.halts import RUN_AGAIN
@@ -74,17 +77,17 @@ class ManifestBuilder:
         self.json_text_fields: list[dict[str, str]] = []
         self.unsettled: dict[int, Spent] = {}
         self.digests: dict[str, dict[str, Any]] = {}
-        self.forecast: dict[str, Any] | None = None
+        self.forecast: ForecastAccuracy | None = None
         self.label: LabelQuality | None = None
         # When the run has to end, in seconds since 1970 UTC.
         self.deadline: float | None = None
         self.quality: FieldQuality | None = None
-        self.quote: dict[str, Any] | None = None
-        self.canary: dict[str, Any] | None = None
+        self.quote: QuoteOutcome | None = None
+        self.canary: CanaryReport | None = None
         # What an output tells of the parts that it was made of.
         self.split: SplitStanding | None = None
         # What the day's budget says, where the job names one.
-        self.budget: Callable[[], dict[str, Any]] = lambda: {}
+        self.budget: Callable[[], DailySpending | None] = lambda: None
         self.timeline = Timeline()
         self._waiting_since: float | None = None
         self._waiting_until = 0.0
@@ -210,7 +213,7 @@ class ManifestBuilder:
             label=self.label or self.before.label,
             **self._fields(),
             quote=UNSET if self._job.quote is None else self.quote or self.before.quote or None,
-            course=self.timeline.told(self._job.limits.rpm) or self.before.course,
+            course=self.timeline.samples(self._job.limits.rpm) or self.before.course,
             termination=termination,
             sessions=[*self.before.sessions[-SESSIONS_KEPT:], self._session(tally, termination)],
         )

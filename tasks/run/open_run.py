@@ -204,7 +204,7 @@ class _Opening:
         self._stack.push_async_callback(callers.aclose)
         daily = callers.gate.daily = await join_budget(plan, output, callers.gate, self._clock)
         if daily is not None:
-            builder.budget = daily.told
+            builder.budget = daily.spending
             self._stack.push_async_callback(daily.aclose)
         shared_cap = callers.gate.shared_cap = await join_cap(plan, output, callers.gate, self._clock)
         if shared_cap is not None:

@@ -1,9 +1,10 @@
-"""Course: how calls in flight, their limit and their pace went over a run, in never more than a few hundred samples."""
+"""Timeline: how calls in flight, their limit and their pace went over a run, in a few hundred samples at most."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+
+from rowmill.schemas.timeline import TimelineSamples
 
 SAMPLES_MOST = 240
 STEP_S = 0.1
@@ -28,14 +29,14 @@ class Timeline:
                 del samples[1::2]
             self.step_s *= 2
 
-    def told(self, rpm: float | None) -> dict[str, Any] | None:
-        """What `run.json` holds under `course`; None before the first sample."""
+    def samples(self, rpm: float | None) -> TimelineSamples | None:
+        """What there is until now; None before the first sample. `rpm` is the job's limit."""
         if not self.in_flight:
             return None
-        return {
-            "step_s": self.step_s,
-            "in_flight": self.in_flight,
-            "limit": self.limit,
-            "calls_a_minute": self.calls_a_minute,
-            "rpm": rpm,
-        }
+        return TimelineSamples(
+            step_s=self.step_s,
+            in_flight=list(self.in_flight),
+            limit=list(self.limit),
+            calls_a_minute=list(self.calls_a_minute),
+            rpm=rpm,
+        )

@@ -5,11 +5,14 @@ from __future__ import annotations
 import pytest
 from msgspec import convert
 
+from rowmill.flows.commands.report import page_values
 from rowmill.flows.text.summary import summary
 from rowmill.schemas.attempt import Spent
 from rowmill.schemas.manifest import Manifest
 from rowmill.schemas.outcome import Outcome, Status
 from rowmill.schemas.price import Cost
+from rowmill.tasks.report.figures import Figures
+from rowmill.tasks.report.page import page
 from rowmill.tasks.run.progress import Progress
 
 
@@ -41,3 +44,18 @@ def test_the_end_tells_failures_by_example_and_latency():
     for words in ("10 invalid_request:", "r90: it said 90", "p95 2.", "$5.00 per 1,000 rows", "--retry-failed"):
         assert words in told, words
     assert told.count("it said") == 3
+
+
+SECTIONS = ("label", "field_quality", "forecast", "canary", "course", "budget", "quote")
+
+
+@pytest.mark.parametrize("section", [{"a_key_of_a_newer_version": [1]}, None])
+def test_a_section_of_another_version_is_told_as_far_as_it_goes(section):
+    """Keys that it does not have are defaults on the screen and on the page, keys that are new do no harm."""
+    complete = {"kind": "complete", "message": "", "next": ""}
+    sections = dict.fromkeys(SECTIONS, section)
+    manifest = convert({**sections, "fields": {"a": section or {}}, "termination": complete}, Manifest)
+    assert summary(manifest, "out").startswith("complete: 0 rows")
+    values = page_values(convert({**sections, "started_at": "2026"}, Manifest))
+    assert values["canary_pairs"] == []
+    page(values, Figures())

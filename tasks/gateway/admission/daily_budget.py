@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import time
-from typing import Any
 
+from rowmill.schemas.daily_spending import DailySpending
 from rowmill.schemas.manifest import Termination, TerminationKind
 from rowmill.schemas.price import decimal_string, parse_amount, short_usd
 from rowmill.schemas.safeguards import BudgetPerDay
@@ -126,14 +126,14 @@ class DailyBudget(SharedBudget):
             f"The day turns at {shown(self._turns_at, self.zone)}. {RUN_AGAIN} then; budget.usd_per_day raises it",
         )
 
-    def told(self) -> dict[str, Any]:
-        """The `budget` of run.json: money as decimal strings; of all runs as this one was told last."""
-        return {
-            "name": self.name,
-            "usd_per_day": decimal_string(self._limit * UNIT),
-            "day": self._period,
-            "time_zone": self.zone,
-            "store": self._store.where,
-            "this_run_usd": decimal_string(self._used),
-            "other_runs_usd": decimal_string(self._others * UNIT),
-        }
+    def spending(self) -> DailySpending:
+        """What is spent of the day; by all other runs as this one was told last."""
+        return DailySpending(
+            name=self.name,
+            usd_per_day=decimal_string(self._limit * UNIT),
+            day=self._period,
+            time_zone=self.zone,
+            store=self._store.where,
+            this_run_usd=decimal_string(self._used),
+            other_runs_usd=decimal_string(self._others * UNIT),
+        )
