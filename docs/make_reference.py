@@ -14,9 +14,9 @@ from pydantic_core import PydanticUndefined
 from rowmill.flows.commands.arguments import parser
 from rowmill.schemas.attempt import FailureKind
 from rowmill.schemas.job import Job
-from rowmill.schemas.manifest import EXIT_CODES, TerminationKind
 from rowmill.schemas.outcome import NEVER_ASKED, Status
 from rowmill.schemas.results import EVIDENCE_COLUMNS, HEAD, OPTIONAL, TAIL, label_columns
+from rowmill.schemas.termination import EXIT_CODES, TerminationKind
 
 TARGET = Path(__file__).parent / "reference.md"
 HEADING = """\

@@ -19,7 +19,8 @@ from rowmill.flows.text.quote import quote_pairs
 from rowmill.schemas.display_text import one_line
 from rowmill.schemas.errors import ExitCode, RowmillError
 from rowmill.schemas.forecast import ForecastAccuracy
-from rowmill.schemas.manifest import Manifest, Totals
+from rowmill.schemas.manifest import Manifest
+from rowmill.schemas.totals import Totals
 from rowmill.tasks.output.folder import MANIFEST, manifest_of, write_file
 from rowmill.tasks.output.location import output_held
 from rowmill.tasks.report.run_history import Night, nights_of, records_of

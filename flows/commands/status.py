@@ -13,8 +13,9 @@ from rowmill.flows.text.summary import summary
 from rowmill.schemas.attempt import Spent
 from rowmill.schemas.display_text import one_line
 from rowmill.schemas.errors import DamageError, ExitCode, OutputError
-from rowmill.schemas.manifest import Beside, Manifest, RowLedger, Totals
+from rowmill.schemas.manifest import Manifest
 from rowmill.schemas.tally import Tally, summed
+from rowmill.schemas.totals import Beside, RowLedger, Totals
 from rowmill.tasks.journal.ledger import LEDGER, Ledger
 from rowmill.tasks.journal.replay import replay
 from rowmill.tasks.output.folder import is_locked, manifest_of, read_manifest, segments_in

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 from rowmill.schemas.display_text import one_line
 from rowmill.schemas.errors import JobError
-from rowmill.schemas.manifest import Manifest, TerminationKind
+from rowmill.schemas.manifest import Manifest
 from rowmill.schemas.outcome import Status
 from rowmill.schemas.price import PICO
+from rowmill.schemas.termination import TerminationKind
 from rowmill.tasks.gateway.admission.traffic import USUAL
 
 if TYPE_CHECKING:

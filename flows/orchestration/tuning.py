@@ -14,8 +14,9 @@ from rowmill.flows.orchestration.opening import opened
 from rowmill.flows.orchestration.pipeline import carry_out, refuse_stopped
 from rowmill.schemas.errors import OutputError
 from rowmill.schemas.job import Job
-from rowmill.schemas.manifest import Manifest, TerminationKind
+from rowmill.schemas.manifest import Manifest
 from rowmill.schemas.price import PICO
+from rowmill.schemas.termination import TerminationKind
 from rowmill.schemas.tuning import ComparedPlan, PlanState, Tuning
 from rowmill.tasks.gateway.credentials import Gateway
 from rowmill.tasks.labelling.scored_rows import Scored, measure, scored_rows

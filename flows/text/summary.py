@@ -9,8 +9,9 @@ from rowmill.flows.text.fields import field_lines
 from rowmill.flows.text.labelling import label_lines
 from rowmill.flows.text.quote import quote_line
 from rowmill.schemas.display_text import one_line
-from rowmill.schemas.manifest import Manifest, Sums, Totals
+from rowmill.schemas.manifest import Manifest
 from rowmill.schemas.price import parse_amount, short_usd
+from rowmill.schemas.totals import Sums, Totals
 from rowmill.tasks.run.progress import Progress
 
 SANDBOX = "sandbox: nothing was paid; answers and costs are made up"

@@ -14,7 +14,7 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
-from rowmill.schemas.manifest import Termination
+from rowmill.schemas.termination import Termination
 from rowmill.tasks.gateway.admission.traffic import Traffic
 
 BEAT_S = 1.0

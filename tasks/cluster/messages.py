@@ -10,8 +10,8 @@ import pyarrow as pa
 
 from rowmill.schemas.catalogue import Model
 from rowmill.schemas.job import Job
-from rowmill.schemas.manifest import Termination
 from rowmill.schemas.row import Shard
+from rowmill.schemas.termination import Termination
 from rowmill.tasks.gateway.admission.deadline import Deadline
 from rowmill.tasks.run.manifest_builder import rowmill_version
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rowmill.schemas.errors import JobError
-from rowmill.schemas.manifest import Termination, TerminationKind
 from rowmill.schemas.row import Shard
+from rowmill.schemas.termination import Termination, TerminationKind
 from rowmill.tasks.cluster.backends.backend import STARTING, Engine, EngineLost, WorkerLost
 from rowmill.tasks.cluster.limit_split import BudgetShare, even, even_slots, money
 from rowmill.tasks.cluster.mailbox import BEAT_S, GRANTS, Heartbeat, LeaseGrants, Quota

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from rowmill.schemas.attempt import FailureKind
-from rowmill.schemas.manifest import TerminationKind
+from rowmill.schemas.termination import TerminationKind
 
 K = FailureKind
 

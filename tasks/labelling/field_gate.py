@@ -15,7 +15,7 @@ from statistics import NormalDist
 
 from rowmill.schemas.errors import JobError
 from rowmill.schemas.job import Job
-from rowmill.schemas.manifest import Termination, TerminationKind
+from rowmill.schemas.termination import Termination, TerminationKind
 from rowmill.tasks.input.files import InputFile
 from rowmill.tasks.labelling.gate import (
     FALSE_PASS,

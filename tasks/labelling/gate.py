@@ -23,7 +23,7 @@ from typing import Protocol
 import numpy as np
 
 from rowmill.schemas.label import Label, Labels
-from rowmill.schemas.manifest import Termination
+from rowmill.schemas.termination import Termination
 from rowmill.tasks.labelling.scores import cohen_kappa, kappa_error, wilson
 
 FIRST_LOOK = 50

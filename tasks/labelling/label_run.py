@@ -17,9 +17,10 @@ from rowmill.schemas.errors import JobError
 from rowmill.schemas.job import Job
 from rowmill.schemas.label import Label
 from rowmill.schemas.label_quality import LabelQuality
-from rowmill.schemas.manifest import Manifest, Termination, TerminationKind
+from rowmill.schemas.manifest import Manifest
 from rowmill.schemas.request import Request
 from rowmill.schemas.row import Row, Shard, Unreadable
+from rowmill.schemas.termination import Termination, TerminationKind
 from rowmill.tasks.input.files import InputFile
 from rowmill.tasks.labelling.audit import estimate
 from rowmill.tasks.labelling.corrections import apply_corrections

@@ -12,8 +12,9 @@ import msgspec
 
 from rowmill.schemas.attempt import Spent
 from rowmill.schemas.history import KILLED, RUNNING, RunRecord
-from rowmill.schemas.manifest import Manifest, TerminationKind
+from rowmill.schemas.manifest import Manifest
 from rowmill.schemas.price import Cost, decimal_string, parse_amount
+from rowmill.schemas.termination import TerminationKind
 from rowmill.tasks.output.folder import is_locked
 from rowmill.tasks.output.history import HISTORY, read_history
 from rowmill.tasks.output.results_frame import readable, result_parts

@@ -7,10 +7,10 @@ from typing import Any
 
 from rowmill.schemas.catalogue import Model
 from rowmill.schemas.json_text import JsonTextError, decode_json
-from rowmill.schemas.manifest import Termination, TerminationKind
 from rowmill.schemas.price import PICO, parse_amount
 from rowmill.schemas.request import Request
 from rowmill.schemas.row import Row
+from rowmill.schemas.termination import Termination, TerminationKind
 from rowmill.schemas.usage import Usage
 from rowmill.tasks.gateway.admission.halts import RUN_AGAIN
 from rowmill.tasks.gateway.client import Client

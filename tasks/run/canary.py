@@ -17,13 +17,13 @@ from rowmill.schemas.attempt import Spent
 from rowmill.schemas.canary import DRIFT, CanaryReport, ChangedField, ChangedRow
 from rowmill.schemas.display_text import one_line
 from rowmill.schemas.errors import StorageError
-from rowmill.schemas.manifest import Termination, TerminationKind
 from rowmill.schemas.outcome import Outcome, Status
 from rowmill.schemas.price import decimal_string
 from rowmill.schemas.request import Request
 from rowmill.schemas.row import NO_SHARD, Row, Shard
 from rowmill.schemas.safeguards import Canary
 from rowmill.schemas.tally import Tally
+from rowmill.schemas.termination import Termination, TerminationKind
 from rowmill.tasks.gateway.admission.gate import Halted
 from rowmill.tasks.gateway.admission.halts import refused_storage
 from rowmill.tasks.journal.entries import VERSION, Head

@@ -19,23 +19,11 @@ from rowmill.schemas.errors import OutputError
 from rowmill.schemas.forecast import Forecast, ForecastAccuracy
 from rowmill.schemas.job import Job
 from rowmill.schemas.label_quality import LabelQuality
-from rowmill.schemas.manifest import (
-    Beside,
-    EvidenceCounts,
-    Fingerprint,
-    InputSummary,
-    Manifest,
-    RowLedger,
-    Session,
-    SplitStanding,
-    Termination,
-    TerminationKind,
-    Totals,
-    Wait,
-    asks_sandbox,
-)
+from rowmill.schemas.manifest import Fingerprint, InputSummary, Manifest, Session, SplitStanding, Wait, asks_sandbox
 from rowmill.schemas.quote import QuoteOutcome
 from rowmill.schemas.tally import Tally, summed
+from rowmill.schemas.termination import Termination, TerminationKind
+from rowmill.schemas.totals import Beside, EvidenceCounts, RowLedger, Totals
 from rowmill.tasks.forecast.accuracy import measure_accuracy
 from rowmill.tasks.gateway.admission.halts import RUN_AGAIN
 from rowmill.tasks.input.survey import Survey

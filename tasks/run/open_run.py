@@ -13,9 +13,10 @@ from functools import partial
 from pathlib import Path
 
 from rowmill.schemas.attempt import Spent
-from rowmill.schemas.manifest import WITHOUT_LEDGER, Manifest, SplitStanding, Termination
+from rowmill.schemas.manifest import WITHOUT_LEDGER, Manifest, SplitStanding
 from rowmill.schemas.price import Cost, parse_amount
 from rowmill.schemas.row import Row, Shard, Unreadable
+from rowmill.schemas.termination import Termination
 from rowmill.tasks.forecast.accuracy import read_forecast
 from rowmill.tasks.gateway.admission.deadline import deadline_of
 from rowmill.tasks.input.formats import input_state

@@ -11,10 +11,10 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from rowmill.schemas.display_text import one_line
-from rowmill.schemas.manifest import Termination, TerminationKind
 from rowmill.schemas.outcome import Outcome, Status
 from rowmill.schemas.row import Shard
 from rowmill.schemas.safeguards import StopWhen
+from rowmill.schemas.termination import Termination, TerminationKind
 
 # Reasons told, rows told of each, characters of each row's message.
 REASONS, EXAMPLES, WORDS = 3, 2, 160

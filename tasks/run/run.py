@@ -11,8 +11,9 @@ from rowmill.schemas.attempt import Spent
 from rowmill.schemas.catalogue import Model
 from rowmill.schemas.errors import StorageError
 from rowmill.schemas.job import Job
-from rowmill.schemas.manifest import OUT_OF_MONEY, Manifest, Termination, TerminationKind
+from rowmill.schemas.manifest import Manifest
 from rowmill.schemas.row import Shard
+from rowmill.schemas.termination import OUT_OF_MONEY, Termination, TerminationKind
 from rowmill.tasks.gateway.admission.deadline import ended_waiting
 from rowmill.tasks.gateway.admission.gate import Gate
 from rowmill.tasks.gateway.admission.halts import RUN_AGAIN, refused_storage

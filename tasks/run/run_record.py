@@ -11,7 +11,8 @@ import pyarrow as pa
 from rowmill.schemas.attempt import Spent
 from rowmill.schemas.errors import DamageError, RowmillError, StorageError
 from rowmill.schemas.history import KILLED, RunRecord
-from rowmill.schemas.manifest import Manifest, TerminationKind, asks_sandbox
+from rowmill.schemas.manifest import Manifest, asks_sandbox
+from rowmill.schemas.termination import TerminationKind
 from rowmill.tasks.output.folder import Output
 from rowmill.tasks.output.history import HISTORY, append_history, read_history
 from rowmill.tasks.output.results_frame import result_parts

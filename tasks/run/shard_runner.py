@@ -19,11 +19,11 @@ import pyarrow as pa
 from rowmill.schemas.attempt import FailureKind, Spent
 from rowmill.schemas.errors import StorageError
 from rowmill.schemas.json_text import decode_json
-from rowmill.schemas.manifest import OUT_OF_MONEY, Termination, TerminationKind
 from rowmill.schemas.outcome import Outcome, Status
 from rowmill.schemas.request import Request
 from rowmill.schemas.row import Row, Shard, Unreadable
 from rowmill.schemas.tally import Tally
+from rowmill.schemas.termination import OUT_OF_MONEY, Termination, TerminationKind
 from rowmill.tasks.answers.evidence_answer import unsupported, unsupported_message
 from rowmill.tasks.answers.validator import Accepted, Validator
 from rowmill.tasks.fields.vote_evidence import evidence_of_votes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rowmill.schemas.attempt import Failure, FailureKind
 from rowmill.schemas.job import Retries
-from rowmill.schemas.manifest import Termination, TerminationKind
+from rowmill.schemas.termination import Termination, TerminationKind
 from rowmill.tasks.gateway.admission.gate import Gate
 from rowmill.tasks.gateway.admission.halts import RUN_AGAIN
 from rowmill.tasks.gateway.failures import FAILURE_POLICIES, Action

@@ -13,10 +13,10 @@ from rowmill.schemas.attempt import Answer, Failure, FailureKind, Spent
 from rowmill.schemas.catalogue import Model
 from rowmill.schemas.evidence import FieldEvidence
 from rowmill.schemas.job import Retries
-from rowmill.schemas.manifest import OUT_OF_MONEY
 from rowmill.schemas.outcome import Outcome, Status, answer_digest
 from rowmill.schemas.price import ZERO, Cost
 from rowmill.schemas.request import Request
+from rowmill.schemas.termination import OUT_OF_MONEY
 from rowmill.tasks.answers.evidence_answer import ask_for_support, unsupported_message
 from rowmill.tasks.answers.validator import Accepted, Validator
 from rowmill.tasks.gateway.admission.gate import Gate, Halted

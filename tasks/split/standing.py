@@ -11,19 +11,10 @@ from msgspec.structs import asdict, astuple
 
 from rowmill.schemas.errors import OutputError
 from rowmill.schemas.job import Job
-from rowmill.schemas.manifest import (
-    Beside,
-    InputSummary,
-    Manifest,
-    PartStanding,
-    RowLedger,
-    SplitStanding,
-    Sums,
-    Termination,
-    TerminationKind,
-    Totals,
-)
+from rowmill.schemas.manifest import InputSummary, Manifest, PartStanding, SplitStanding
 from rowmill.schemas.part_of import PartOf
+from rowmill.schemas.termination import Termination, TerminationKind
+from rowmill.schemas.totals import Beside, RowLedger, Sums, Totals
 from rowmill.tasks.gateway.admission.halts import RUN_AGAIN
 from rowmill.tasks.split.place import Split, part_name, part_output
 

@@ -23,7 +23,7 @@ from rowmill.flows.orchestration.asset import asset_key
 from rowmill.flows.orchestration.run_result import RESULT_MOST, run_result
 from rowmill.schemas.errors import JobError
 from rowmill.schemas.job import Job
-from rowmill.schemas.manifest import TerminationKind
+from rowmill.schemas.termination import TerminationKind
 from tests.acceptance.test_prefect import PREFECT, ROOT, call, server, wait_for  # noqa: F401
 from tests.conftest import KEY, PERSON, Bench, money
 

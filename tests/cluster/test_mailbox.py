@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rowmill.schemas.manifest import Termination, TerminationKind
+from rowmill.schemas.termination import Termination, TerminationKind
 from rowmill.tasks.cluster.mailbox import FolderMailbox, Heartbeat, LeaseGrants, Quota
 
 

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rowmill.schemas.attempt import Spent
-from rowmill.schemas.manifest import Termination, TerminationKind
 from rowmill.schemas.outcome import Outcome, Status
 from rowmill.schemas.row import Cursor, Shard
 from rowmill.schemas.safeguards import StopWhen
+from rowmill.schemas.termination import Termination, TerminationKind
 from rowmill.tasks.run.quality_watch import SUSPICION, QualityWatch, drawn
 
 

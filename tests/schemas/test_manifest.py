@@ -11,20 +11,12 @@ import pytest
 from rowmill.schemas.attempt import Spent
 from rowmill.schemas.errors import DamageError, ExitCode
 from rowmill.schemas.evidence import Match
-from rowmill.schemas.manifest import (
-    EXIT_CODES,
-    WITHOUT_LEDGER,
-    Beside,
-    EvidenceCounts,
-    Manifest,
-    RowLedger,
-    Termination,
-    TerminationKind,
-    Totals,
-)
+from rowmill.schemas.manifest import WITHOUT_LEDGER, Manifest
 from rowmill.schemas.outcome import Status
 from rowmill.schemas.price import Cost
 from rowmill.schemas.tally import Tally
+from rowmill.schemas.termination import EXIT_CODES, Termination, TerminationKind
+from rowmill.schemas.totals import Beside, EvidenceCounts, RowLedger, Totals
 from rowmill.schemas.usage import Usage
 from rowmill.tasks.output.folder import read_manifest
 

@@ -15,7 +15,8 @@ from rowmill.flows.text.tuning import verdict
 from rowmill.flows.tune import artifact_text
 from rowmill.schemas.errors import DamageError
 from rowmill.schemas.job import Limits
-from rowmill.schemas.manifest import Manifest, RowLedger, Totals
+from rowmill.schemas.manifest import Manifest
+from rowmill.schemas.totals import RowLedger, Totals
 from rowmill.schemas.tuning import OWN, ComparedPlan, PlanState, Tuning
 from rowmill.tasks.tuning.pace import hours_per_million_rows
 

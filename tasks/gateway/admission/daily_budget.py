@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from datetime import time
 
 from rowmill.schemas.daily_spending import DailySpending
-from rowmill.schemas.manifest import Termination, TerminationKind
 from rowmill.schemas.price import decimal_string, parse_amount, short_usd
 from rowmill.schemas.safeguards import BudgetPerDay
+from rowmill.schemas.termination import Termination, TerminationKind
 from rowmill.tasks.gateway.admission.budget import Budget
 from rowmill.tasks.gateway.admission.budget_store import BudgetStore
 from rowmill.tasks.gateway.admission.halts import RUN_AGAIN

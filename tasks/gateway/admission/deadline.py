@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import time
 
 from rowmill.schemas.job import Job
-from rowmill.schemas.manifest import Termination, TerminationKind
+from rowmill.schemas.termination import Termination, TerminationKind
 from rowmill.tasks.gateway.admission.halts import RUN_AGAIN
 from rowmill.tasks.system.local_time import next_time_of_day, shown
 

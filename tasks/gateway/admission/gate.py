@@ -9,7 +9,7 @@ from enum import Enum
 from math import inf
 
 from rowmill.schemas.attempt import Failure, FailureKind
-from rowmill.schemas.manifest import Termination
+from rowmill.schemas.termination import Termination
 from rowmill.tasks.gateway.admission.breaker import Breaker
 from rowmill.tasks.gateway.admission.budget import Budget
 from rowmill.tasks.gateway.admission.concurrency import Concurrency

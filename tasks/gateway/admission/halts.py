@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from rowmill.schemas.attempt import Failure
 from rowmill.schemas.errors import StorageError
-from rowmill.schemas.manifest import Termination, TerminationKind
 from rowmill.schemas.price import short_usd
+from rowmill.schemas.termination import Termination, TerminationKind
 from rowmill.tasks.gateway.admission.budget import Budget
 
 RUN_AGAIN = "Run the same command again: it goes on where it stopped"

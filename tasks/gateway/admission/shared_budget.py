@@ -13,8 +13,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from rowmill.schemas.errors import first_line
-from rowmill.schemas.manifest import Termination
 from rowmill.schemas.price import short_usd
+from rowmill.schemas.termination import Termination
 from rowmill.tasks.gateway.admission.budget import Budget
 from rowmill.tasks.gateway.admission.budget_store import BudgetStore, Reserved, store_away
 from rowmill.tasks.system.clock import Clock

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from rowmill.schemas.manifest import Termination, TerminationKind
 from rowmill.schemas.part_of import PartOf
 from rowmill.schemas.price import short_usd
+from rowmill.schemas.termination import Termination, TerminationKind
 from rowmill.tasks.gateway.admission.budget import Budget
 from rowmill.tasks.gateway.admission.budget_store import BudgetStore
 from rowmill.tasks.gateway.admission.shared_budget import UNIT, SharedBudget, units

@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from rowmill.schemas.errors import JobError, first_line
-from rowmill.schemas.manifest import Termination, TerminationKind
+from rowmill.schemas.termination import Termination, TerminationKind
 
 log = logging.getLogger("rowmill")
 BEAT_S = 1.0

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from benchmarks import redis_server
 from rowmill.schemas.errors import JobError
-from rowmill.schemas.manifest import TerminationKind
 from rowmill.schemas.price import PICO
 from rowmill.schemas.safeguards import BudgetPerDay
+from rowmill.schemas.termination import TerminationKind
 from rowmill.tasks.gateway.admission.budget import Budget
 from rowmill.tasks.gateway.admission.budget_store import BudgetStore, FileStore, RedisStore, open_budget_store
 from rowmill.tasks.gateway.admission.concurrency import Concurrency

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from rowmill.schemas.attempt import Failure, FailureKind
 from rowmill.schemas.job import Job
-from rowmill.schemas.manifest import TerminationKind
+from rowmill.schemas.termination import TerminationKind
 from rowmill.tasks.gateway.admission.budget import Budget
 from rowmill.tasks.gateway.admission.concurrency import Concurrency
 from rowmill.tasks.gateway.admission.deadline import Deadline, deadline_of

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rowmill.schemas.attempt import Failure, FailureKind
-from rowmill.schemas.manifest import Termination, TerminationKind
+from rowmill.schemas.termination import Termination, TerminationKind
 from rowmill.tasks.gateway.admission.breaker import FAILURES_TO_OPEN, ROWS_TO_OPEN, Breaker
 from rowmill.tasks.gateway.admission.budget import Budget
 from rowmill.tasks.gateway.admission.concurrency import Concurrency

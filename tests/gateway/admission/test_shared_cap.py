@@ -7,9 +7,9 @@ import asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rowmill.schemas.manifest import TerminationKind
 from rowmill.schemas.part_of import PartOf
 from rowmill.schemas.price import PICO
+from rowmill.schemas.termination import TerminationKind
 from rowmill.tasks.gateway.admission.budget import Budget
 from rowmill.tasks.gateway.admission.concurrency import Concurrency
 from rowmill.tasks.gateway.admission.gate import Gate, Halted
