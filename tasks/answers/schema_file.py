@@ -11,7 +11,7 @@ from rowmill.tasks.answers.dialects import standard_form
 from rowmill.tasks.answers.parser import read_exactly
 from rowmill.tasks.answers.pydantic_model import load_model, model_schema
 from rowmill.tasks.answers.schema_checks import refuse_faulty
-from rowmill.tasks.answers.schema_size import refuse_unfolding
+from rowmill.tasks.answers.schema_size import refuse_too_large
 from rowmill.tasks.answers.validator import compile_schema
 
 
@@ -30,7 +30,7 @@ def load_schema(schema: str | dict[str, Any], base: Path) -> Any:
         loaded, where = _read(base / schema), str(base / schema)
     try:
         loaded = standard_form(loaded)
-        refuse_unfolding(loaded, where)
+        refuse_too_large(loaded, where)
         compile_schema(loaded, where)
         refuse_faulty(loaded, where)
     except RecursionError:

@@ -16,6 +16,10 @@ from rowmill.tasks.answers.dialects import subschemas
 WAYS_MOST = 4_096
 # Alternatives multiplied out beyond this are not looked through for contradictions.
 PRODUCT_MOST = 10_000
+# Nor is a schema of more places, or with an object of more properties times required ones: the look takes a second.
+SEARCHED_MOST, PAIRS_MOST = 20_000, 10_000_000
+# A schema of so many places is mapped in a second. FHIR's, the largest in wide use, has half as many.
+PLACES_MOST = 50_000
 _COUNT_MOST = 10**9
 _EACH = ("allOf", "anyOf", "oneOf")
 _ONE = ("not", "if", "then", "else")
@@ -74,13 +78,31 @@ class _Counter:
 
 def is_searchable(schema: Any) -> bool:
     """Whether contradictions in a schema are found in a moment."""
+    parts = [part for _, part in subschemas(schema, "")]
+    if len(parts) > SEARCHED_MOST or any(_pairs(part) > PAIRS_MOST for part in parts):
+        return False
     counter = _Counter(schema)
-    counts = [counter.of(part) for _, part in subschemas(schema, "")]
+    counts = map(counter.of, parts)
     return all(ways <= WAYS_MOST and product <= PRODUCT_MOST for ways, product in counts)
 
 
-def refuse_unfolding(schema: Any, where: str) -> None:
-    """Raises SchemaError for a schema that takes long to compile."""
+def _pairs(schema: Any) -> int:
+    """Properties times required ones: what is compared where an object is searched."""
+    names, required = (
+        schema.get(keyword) if isinstance(schema, dict) else () for keyword in ("properties", "required")
+    )
+    return len(names) * len(required) if isinstance(names, dict) and isinstance(required, list) else 0
+
+
+def refuse_too_large(schema: Any, where: str) -> None:
+    """Raises SchemaError for a schema that takes long to compile or to map to a type."""
+    places = sum(1 for _ in subschemas(schema, ""))
+    if places > PLACES_MOST:
+        raise SchemaError(
+            f"the schema holds {places:,} subschemas; {PLACES_MOST:,} may be",
+            where=where,
+            hint="ask for fewer fields in each job, or take several into one with patternProperties or $ref",
+        )
     counter = _Counter(schema)
     found = [(pointer, counter.of(part)[0]) for pointer, part in subschemas(schema, "") if _tracks(part)]
     pointer, ways = max(found, key=lambda one: one[1], default=("", 0))

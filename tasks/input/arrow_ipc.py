@@ -14,6 +14,7 @@ from rowmill.schemas.errors import InputError
 from rowmill.schemas.row import Cursor
 from rowmill.tasks.input.files import InputFile, Line, arrow_source, name_of, state_of
 from rowmill.tasks.input.typed_lines import batch_size, columns_of, lines_of
+from rowmill.tasks.input.view_types import schema_without_views
 
 MAGIC = b"ARROW1"
 
@@ -32,7 +33,7 @@ def arrow_schema(file: InputFile) -> pa.Schema:
     """The columns that a file states. Raises InputError for what is no Arrow file."""
     try:
         with _opened(file) as reader:
-            return reader.schema
+            return schema_without_views(reader.schema)
     except (OSError, pa.ArrowException, ValueError) as error:
         raise _no_arrow(file, error) from None
 

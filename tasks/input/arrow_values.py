@@ -145,10 +145,12 @@ def _temporal_text(array: pa.Array) -> str:
 
 
 def _lists(array: pa.Array, exact: bool) -> list[Any]:
-    flat = values(array.flatten(), exact=exact)
+    lengths = pc.list_value_length(array)
+    # Arrow cannot make an empty array of every type, as of lists of UUIDs, so none is asked for.
+    flat = values(array.flatten(), exact=exact) if pc.sum(lengths).as_py() else []
     found: list[Any] = []
     at = 0
-    for length in pc.list_value_length(array).to_pylist():
+    for length in lengths.to_pylist():
         found.append(None if length is None else flat[at : at + length])
         at += length or 0
     return found

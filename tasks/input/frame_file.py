@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from rowmill.schemas.errors import InputError, StorageError, first_line
 from rowmill.schemas.json_text import encode_json
+from rowmill.tasks.input.view_types import batch_without_views, schema_without_views
 from rowmill.tasks.system.durable import sync_folder
 
 PARQUET, JSONL = "input.parquet", "input.jsonl"
@@ -76,7 +77,8 @@ def _write_parquet(rows: Any, file: IO[bytes]) -> None:
             table = rows if isinstance(rows, pa.Table) else _of_pandas(rows)
             if len(set(table.column_names)) < len(table.column_names):
                 raise ValueError("two columns have the same name")
-            pq.write_table(table, file)
+            batches = map(batch_without_views, table.to_batches())
+            pq.write_table(pa.Table.from_batches(batches, schema_without_views(table.schema)), file)
     except (pl.exceptions.PolarsError, pa.ArrowException, ValueError, TypeError) as error:
         raise InputError(
             f"the frame cannot be written to Parquet: {first_line(error)}",

@@ -11,10 +11,11 @@ import pyarrow as pa
 from rowmill.schemas.errors import InputError
 from rowmill.schemas.results import kept_or_null
 from rowmill.schemas.row import Cursor, Shard
+from rowmill.tasks.input.arrow_cast import cast
 from rowmill.tasks.input.files import InputFile, Line, name_of
 from rowmill.tasks.input.formats import lines, state_of, typed_of
 from rowmill.tasks.input.jsonl import columns_of_line
-from rowmill.tasks.input.kept_types import cast, is_typed
+from rowmill.tasks.input.kept_types import is_typed
 from rowmill.tasks.input.survey import digest_of
 
 BATCH_ROWS = 1_024

@@ -11,6 +11,7 @@ from pyarrow import types as of
 
 from rowmill.schemas.errors import InputError
 from rowmill.schemas.results import KeepTypes
+from rowmill.tasks.input.arrow_cast import cast, is_list
 from rowmill.tasks.input.files import InputFile, name_of
 from rowmill.tasks.input.formats import Typed, typed_of
 
@@ -90,7 +91,7 @@ def merged_type(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
     if of.is_map(one) and of.is_map(other):
         key, item = merged_type(one.key_type, other.key_type), merged_type(one.item_type, other.item_type)
         return None if key is None or item is None else pa.map_(key, item)
-    if _is_list(one) and _is_list(other):
+    if is_list(one) and is_list(other):
         inner = merged_type(one.value_type, other.value_type)
         large = of.is_large_list(one) or of.is_large_list(other)
         return None if inner is None else pa.large_list(inner) if large else pa.list_(inner)
@@ -101,10 +102,6 @@ def merged_type(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
         return pa.unify_schemas(pair, promote_options="permissive").field(0).type
     except pa.ArrowException:
         return None
-
-
-def _is_list(type_: pa.DataType) -> bool:
-    return any(is_kind(type_) for is_kind in (of.is_list, of.is_large_list, of.is_fixed_size_list))
 
 
 def _merged_struct(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
@@ -127,21 +124,6 @@ def _cannot_hold(file: InputFile, name: str, type_: pa.DataType) -> str | None:
     except (pa.ArrowException, ValueError) as error:
         return str(error).splitlines()[0]
     return None
-
-
-def cast(array: pa.Array, type_: pa.DataType) -> pa.Array:
-    """An array under another type, each value as it was. Raises ArrowException, ValueError where one would change."""
-    if array.type.equals(type_):
-        return array
-    if of.is_struct(type_) and of.is_struct(array.type):
-        # By name: a field that is not there is null.
-        columns = dict(zip(array.type.names, array.flatten(), strict=True))
-        made = [
-            cast(columns[field.name], field.type) if field.name in columns else pa.nulls(len(array), field.type)
-            for field in type_
-        ]
-        return pa.StructArray.from_arrays(made, fields=list(type_), mask=array.is_null())
-    return array.cast(type_)
 
 
 def _writable(name: str, type_: pa.DataType, file: InputFile) -> pa.DataType:

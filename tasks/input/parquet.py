@@ -13,6 +13,7 @@ from rowmill.schemas.errors import InputError
 from rowmill.schemas.row import Cursor
 from rowmill.tasks.input.files import InputFile, Line, arrow_source, buffer_of, name_of, state_of
 from rowmill.tasks.input.typed_lines import BATCH_ROWS, batch_size, columns_of, lines_of
+from rowmill.tasks.input.view_types import schema_without_views
 
 
 def parquet_lines(file: InputFile, start: Cursor, max_line_bytes: int) -> Iterator[Line]:
@@ -31,7 +32,7 @@ def parquet_schema(file: InputFile) -> pa.Schema:
     """The columns that a file states, as Arrow types. Raises InputError for what is no Parquet file."""
     try:
         with _opened(file) as parquet:
-            return parquet.schema_arrow
+            return schema_without_views(parquet.schema_arrow)
     except (OSError, pa.ArrowException, ValueError) as error:
         raise _no_parquet(file, error) from None
 

@@ -31,6 +31,7 @@ from rowmill.tasks.input.files import InputFile
 from rowmill.tasks.input.formats import FORMATS, format_of
 from rowmill.tasks.input.query import query_table
 from rowmill.tasks.input.typed_columns import Table
+from rowmill.tasks.input.view_types import batch_without_views, schema_without_views
 from rowmill.tasks.input.workbook import ENDINGS, sheet_table
 from rowmill.tasks.system.durable import PRIVATE_FILE, private_folder, published, write_hint
 
@@ -242,13 +243,14 @@ def _write_parquet(table: Table, file: IO[bytes], name: str) -> None:
             where=name,
             hint="give each another one: SELECT a.id AS a_id, ...",
         )
-    fields = [field if _is_storable(field.type) else pa.field(field.name, pa.string()) for field in table.schema]
+    plain = schema_without_views(table.schema)
+    fields = [field if _is_storable(field.type) else pa.field(field.name, pa.string()) for field in plain]
     schema = pa.schema([pa.field(field.name, field.type) for field in fields])
     with pq.ParquetWriter(file, schema, compression="zstd") as writer:
         waiting: list[pa.RecordBatch] = []
         size = rows = 0
         for batch in table.batches:
-            waiting.append(_as_stored(batch, schema))
+            waiting.append(_as_stored(batch_without_views(batch), schema))
             size, rows = size + batch.nbytes, rows + batch.num_rows
             if size >= GROUP_BYTES or rows >= GROUP_ROWS:
                 writer.write_table(pa.Table.from_batches(waiting, schema))

@@ -12,6 +12,7 @@ from pyarrow import types as of
 
 from rowmill.tasks.input.arrow_values import batch_rows
 from rowmill.tasks.input.files import Line
+from rowmill.tasks.input.view_types import batch_without_views
 
 BATCH_ROWS = 1_024
 # Rows are taken fewer at a time where they are long.
@@ -29,7 +30,7 @@ def lines_of(batches: Iterator[pa.RecordBatch], position: int, max_line_bytes: i
     """
     try:
         for batch in batches:
-            batch, too_long = _without_long(batch, max_line_bytes)
+            batch, too_long = _without_long(batch_without_views(batch), max_line_bytes)
             for at, (columns, raw) in enumerate(zip(*batch_rows(batch), strict=True)):
                 if (told := too_long.get(at)) is None:
                     yield Line(position, position + 1, raw, columns=columns, unit="row")
@@ -49,7 +50,7 @@ def columns_of(batches: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.Reco
         for batch in batches:
             if rows <= 0:
                 return
-            yield batch.slice(0, rows)
+            yield batch_without_views(batch.slice(0, rows))
             rows -= batch.num_rows
     except (OSError, pa.ArrowException, ValueError):
         # What is told of the damage stands in the row where it was met.

@@ -258,6 +258,12 @@ def doubled(levels: int, **more: Any) -> dict[str, Any]:
     return {"$ref": "#/$defs/L0", "$defs": {**twice, f"L{levels}": last}}
 
 
+def wide(fields: int) -> dict[str, Any]:
+    """An object of so many fields, all of them required."""
+    properties = {f"f{n}": {"type": "string"} for n in range(fields)}
+    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+
+
 ALTERNATIVES = [{"anyOf": [{"required": [f"p{n}"]}, {"required": [f"p{(n + 1) % 40}"]}]} for n in range(40)]
 
 
@@ -269,8 +275,10 @@ ALTERNATIVES = [{"anyOf": [{"required": [f"p{n}"]}, {"required": [f"p{(n + 1) % 
         (doubled(6, unevaluatedProperties=False), None),
         (doubled(40), None),
         ({"type": "object", "properties": {f"p{n}": {"type": "string"} for n in range(40)}, "allOf": ALTERNATIVES}, None),
+        (wide(12_000), None),
+        (wide(50_000), "50,001 subschemas"),
     ],
-    ids=["nested", "unevaluated", "unevaluated-few", "doubled", "alternatives"],
+    ids=["nested", "unevaluated", "unevaluated-few", "doubled", "alternatives", "wide", "too-wide"],
 )  # fmt: skip
 def test_any_schema_is_compiled_in_a_moment_or_refused(schema, words):
     """What doubles with each level is refused where it is compiled level by level, and taken where it is not."""

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -26,6 +27,7 @@ from rowmill.tasks.input.kept_types import kept_types
 from rowmill.tasks.input.key_index import KeyIndex
 from rowmill.tasks.input.reader import input_files, shard_rows
 from rowmill.tasks.input.survey import Survey, Surveyor
+from rowmill.tasks.input.view_types import type_without_views
 
 TABLES = Path(__file__).resolve().parents[1] / "data/wild/tables.py"
 LONG = 1 << 20
@@ -172,7 +174,7 @@ def same(one: pa.ChunkedArray, other: pa.ChunkedArray) -> bool:
 @settings(suppress_health_check=list(HealthCheck), max_examples=250)
 @given(arrays(), st.booleans())
 def test_whatever_arrow_can_write_is_kept_as_it_is_or_refused(tmp_path_factory, array, as_int96):
-    """In, kept, out: type and values are those that pyarrow reads from the file, and every row is read."""
+    """In, kept, out: type and values are those that pyarrow reads from the file, views apart, and every row is read."""
     folder = tmp_path_factory.mktemp("types")
     try:
         source = write(folder / "in.parquet", array, use_deprecated_int96_timestamps=as_int96)
@@ -183,11 +185,35 @@ def test_whatever_arrow_can_write_is_kept_as_it_is_or_refused(tmp_path_factory, 
     assert [type(row) for row in rows] == [Row] * len(array), (array.type, rows[-1])
     json.dumps([row.columns for row in rows], default=str)
     read = pq.read_table(source).column("col")
+    # A view is a layout of the same values.
+    read = read.cast(type_without_views(read.type)) if "_view" in str(read.type) else read
     if as_int96 and "timestamp" in str(read.type):
         # The instants are those of the file, in whichever unit holds them.
         assert kept(folder, source, ["col"]).num_rows == len(array)
         return
     assert same(kept(folder, source, ["col"]).column("col"), read)
+
+
+def test_null_structs_that_hold_lists_of_uuids_are_rows(tmp_path):
+    """A row that is null as a whole stays a row where Arrow has no builder for what is inside."""
+    flat = pa.array([b"%016d" % n for n in range(4)], pa.binary(16)).cast(pa.uuid())
+    inner = pa.ListArray.from_arrays(pa.array([0, 1, 2, 3, 4]), flat)
+    outer = pa.ListArray.from_arrays(pa.array([0, 2, 4]), inner)
+    column = pa.StructArray.from_arrays([outer], names=["b b"], mask=pa.array([True, True]))
+    survey, files = surveyed(tmp_path, write(tmp_path / "in.parquet", column), ["col"])
+    assert [row.columns["col"] for shard in survey.shards for row in shard_rows(shard, files, None, LONG)] == [None] * 2
+
+
+def test_views_are_kept_as_text_and_bytes_anywhere_in_a_column(tmp_path):
+    """What polars writes into an Arrow file is kept with its values, whichever rows are settled."""
+    texts = [None if n % 7 == 0 else f"text {n}" for n in range(3_000)]
+    frame = pl.DataFrame({"col": [{"a": text, "b": [{"c": text}]} for text in texts]})
+    frame.write_ipc(tmp_path / "in.arrow")
+    assert "string_view" in str(pa.ipc.open_file(tmp_path / "in.arrow").schema)
+    for skip in (frozenset[int](), frozenset(range(0, 3_000, 3))):
+        table = kept(tmp_path, tmp_path / "in.arrow", ["col"], skip)
+        assert table["col"].to_pylist() == [row for n, row in enumerate(frame["col"].to_list()) if n not in skip]
+        assert "view" not in str(table.schema)
 
 
 KIN = [
