@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from rowmill.sandbox.answers import Muse, instance
+from rowmill.sandbox.answers import Muse
 from rowmill.sandbox.chance import between
 from rowmill.schemas.request import EVIDENCE_MARK, SCHEMA_INSTRUCTION
 
@@ -17,7 +17,7 @@ QUOTE_FAULTS = frozenset({"quote_reflowed", "quote_requoted", "quote_invented", 
 HEAD_CHARS = 200
 _HEAD = re.compile(r":\s|\n")
 _ASKED = re.compile(r"one entry for (.*?) that is not null", re.DOTALL)
-_NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
+_NUMBER = re.compile(r"(?:(?<!\d)-)?\d+(?:\.\d+)?")
 _PIECE = re.compile(r"\S[^\n]{0,40}\S|\S")
 
 
@@ -42,9 +42,12 @@ def quotes_asked(text: str) -> QuotesAsked | None:
     return QuotesAsked(bare, tuple(which.removeprefix("each value at ").partition(" (*")[0].split(", ")))
 
 
-def in_two_parts(schema: Any, muse: Muse, asked: QuotesAsked) -> dict[str, Any]:
-    """The answer that would come without quotes, and a quote for each of its values."""
-    output = instance(schema["properties"]["output"], muse, schema)
+def is_in_two_parts(answer: Any) -> bool:
+    return isinstance(answer, dict) and answer.keys() == {"output", "evidence"}
+
+
+def in_two_parts(output: Any, muse: Muse, asked: QuotesAsked) -> dict[str, Any]:
+    """An answer as it would come without quotes, and a quote for each of its values."""
     text = muse.text.partition(SCHEMA_INSTRUCTION)[0].rstrip()
     head = _HEAD.search(text, 0, HEAD_CHARS)
     body = (text[head.end() :] if head is not None else "") or text

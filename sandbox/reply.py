@@ -10,7 +10,7 @@ from rowmill.sandbox.answers import Muse, instance
 from rowmill.sandbox.chance import between, fraction
 from rowmill.sandbox.packs import packed_text
 from rowmill.sandbox.prompt import Prompt, schema_in_text, without_json
-from rowmill.sandbox.quotes import in_two_parts, quotes_asked
+from rowmill.sandbox.quotes import in_two_parts, is_in_two_parts, quotes_asked
 from rowmill.sandbox.settings import Settings
 from rowmill.schemas.pack import read_pack
 
@@ -18,6 +18,7 @@ CHARS_A_TOKEN = 4
 TURN_TOKENS = 4
 MEDIA_TOKENS = 258
 SEARCH_TOKENS = 64
+_UNKNOWN: Any = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +85,15 @@ def _text(prompt: Prompt, muse: Muse, settings: Settings) -> str:
     schema = lowered(prompt.schema) or schema_in_text(prompt.text)
     if schema is None:
         return f"In short: {' '.join(muse.words[:24])}." if muse.words else "There is little to say."
+    known = next((answer for text, answer in settings.answers.items() if text in prompt.first), _UNKNOWN)
     asked = quotes_asked(prompt.first)
     if asked is not None and "output" in schema.get("properties", {}):
-        return json.dumps(in_two_parts(schema, muse, asked), ensure_ascii=False)
+        if is_in_two_parts(known):
+            return json.dumps(known, ensure_ascii=False)
+        output = instance(schema["properties"]["output"], muse, schema) if known is _UNKNOWN else known
+        return json.dumps(in_two_parts(output, muse, asked), ensure_ascii=False)
+    if known is not _UNKNOWN:
+        return json.dumps(known["output"] if is_in_two_parts(known) else known, ensure_ascii=False)
     value = instance(schema, muse)
     return json.dumps(_labelled(value, schema, prompt, settings), ensure_ascii=False)
 

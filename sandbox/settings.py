@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -16,7 +16,9 @@ class Settings:
     A label is answered right with the probability `right`, or the model's own in `right_of`; in calls that several rows
     share with the probability `right_in_company`, where it is set. `confusion` maps a right label to the probabilities
     of what is said in its place. `models` are further models by name, each with the protocol that it speaks, at the
-    prices of the built-in model of that protocol. The same prompt always gets the same answer.
+    prices of the built-in model of that protocol. `answers` maps a text that a prompt may hold to what is answered;
+    of one in two parts (`output`, `evidence`) the first alone where no quotes are asked for. The same prompt always
+    gets the same answer.
     """
 
     seed: int = 0
@@ -32,6 +34,7 @@ class Settings:
     faults: dict[str, float] = field(default_factory=dict)
     thoughts_beside: bool = False
     thoughts_count_as_output: bool = False
+    answers: dict[str, Any] = field(default_factory=dict)
     labels: dict[str, str | list[str]] = field(default_factory=dict)
     right: float = 1.0
     right_of: dict[str, float] = field(default_factory=dict)

@@ -113,8 +113,8 @@ def is_run(page: Path) -> bool:
 # What these pages show is slow, and is tested from the outside elsewhere: they are run by night. That their commands and
 # jobs are such is tested always.
 SLOW = {
-    "labelling.md", "failures.md", "looking.md", "extraction.md", "evidence.md", "tune.md", "rows-per-call.md",
-    "before-you-pay.md",
+    "labelling.md", "failures.md", "looking.md", "extraction.md", "evidence.md", "receipts.md", "tune.md",
+    "rows-per-call.md", "before-you-pay.md",
 }  # fmt: skip
 ENDS_A_COMMAND = {"|", "||", "&", "&&", ";", ">", ">>", "<", "2>", "2>&1"}
 PAGES = [
