@@ -375,7 +375,8 @@ class Gate:
 
     def _learn_pace(self, permit: Permit, refusal: Failure | None, now: float) -> None:
         retry_after = refusal.retry_after if refusal else None
-        self._refused_rows.ended(permit.row, refused=refusal is not None, retry_after=retry_after, now=now)
+        alone = self._answered_at > permit.slot.admitted_at
+        self._refused_rows.ended(permit.row, refused=refusal is not None, retry_after=retry_after, alone=alone, now=now)
         finding = self.limiter.ended(permit.taking, refused=refusal is not None, retry_after=retry_after, now=now)
         if refusal is None:
             return

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 REST_FIRST_S = 0.25
 REST_SAME = 2
 REST_MOST_S = 30.0
+# However long it is told to wait, a row rests no longer where others were answered while it was refused: what it was
+# told is then no limit that anybody else meets, and an hour of it must not hold the run.
+ALONE_REST_MOST_S = 60.0
 # A row is taken to be refused by chance as often in a row as has at least this probability.
 CHANCE = 1e-9
 # Calls over which the share of refused ones is taken, and the least that is reckoned with.
@@ -19,6 +22,7 @@ LEAST_SHARE = 0.02
 class _Refusals:
     times: int = 0
     rests_until: float = 0.0
+    is_alone: bool = False
 
 
 class RefusedRows:
@@ -28,7 +32,8 @@ class RefusedRows:
         self._rows: dict[int, _Refusals] = {}
         self._share = 0.0
 
-    def ended(self, row: int, *, refused: bool, retry_after: float | None, now: float) -> None:
+    def ended(self, row: int, *, refused: bool, retry_after: float | None, alone: bool, now: float) -> None:
+        """A call has ended. `alone`: others were answered between its admission and its end."""
         self._share += (refused - self._share) / RECENT
         if not refused:
             self._rows.pop(row, None)
@@ -36,7 +41,9 @@ class RefusedRows:
         refusals = self._rows.setdefault(row, _Refusals())
         own = min(REST_MOST_S, REST_FIRST_S * 2 ** min(max(0, refusals.times - REST_SAME), 16))
         refusals.times += 1
-        refusals.rests_until = now + (own if retry_after is None else retry_after)
+        refusals.is_alone = refusals.is_alone or alone
+        told = own if retry_after is None else retry_after
+        refusals.rests_until = now + (min(told, ALONE_REST_MOST_S) if refusals.is_alone else told)
 
     def rests_until(self, row: int) -> float:
         """The moment from which the row may try again."""

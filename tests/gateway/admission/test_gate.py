@@ -344,6 +344,27 @@ def test_a_refused_row_rests_as_long_as_it_was_told_and_others_go_on():
     asyncio.run(scenario())
 
 
+def test_a_row_that_alone_is_told_to_wait_an_hour_holds_nobody_so_long():
+    """While others are answered, an hour's Retry-After of one row is a minute, also once it is the last."""
+
+    async def scenario() -> None:
+        clock = FakeClock()
+        gate = admission_of(clock)
+        for row in range(50):
+            ok(gate, await gate.enter(row, 1, 0))
+        refused = await gate.enter(50, 1, 0)
+        beside = await gate.enter(51, 1, 0)
+        await clock.sleep(0.1)
+        ok(gate, beside)
+        for _ in range(3):
+            failed(gate, refused, FailureKind.RATE_LIMIT, retry_after=3_600)
+            since = clock.now()
+            refused = await gate.enter(50, 1, 0)
+            assert 59 < clock.now() - since < 61
+
+    asyncio.run(scenario())
+
+
 def test_a_halt_wakes_rows_that_rest():
     """A row that waits out an hour's Retry-After ends with the run, not an hour later."""
 
