@@ -25,7 +25,7 @@ from rowmill.tasks.journal.segment import Segment
 from rowmill.tasks.output.answer_cache import AnswerCache
 from rowmill.tasks.output.folder import Output
 from rowmill.tasks.output.inventory import claims, take_inventory
-from rowmill.tasks.output.part_writer import BATCH_ROWS, PART_VERSION, Footer, tally_value, write_part
+from rowmill.tasks.output.part_writer import BATCH_ROWS, PART_VERSION, Footer, PartColumns, tally_value, write_part
 
 NOW = 1_763_709_128_000_000
 
@@ -53,7 +53,7 @@ async def compact_rows(folder: Path, schema: Any, count: int) -> float:
     found = range(count)
     batches = (list(segment.outcomes(found[at : at + BATCH_ROWS])) for at in range(0, count, BATCH_ROWS))
     footer = Footer(PART_VERSION, "job", shard, True, {})
-    write_part(folder / "part.parquet", columns, validator.shape, batches, footer)
+    write_part(folder / "part.parquet", PartColumns(columns, validator.shape), batches, footer=footer)
     took = time.perf_counter() - began
     segment.close()
     syncer.close()
@@ -69,7 +69,7 @@ def stock_of(folder: Path, schema: Any, *, parts: int, rows_each: int) -> tuple[
         tally = Tally()
         footer = Footer(PART_VERSION, "job", shard, True, tally_value(tally))
         made = (list(map(outcome, batch)) for batch in _ranges(shard.first_row, rows_each))
-        write_part(output.part_path(number), columns, validator.shape, made, footer)
+        write_part(output.part_path(number), PartColumns(columns, validator.shape), made, footer=footer)
     former = AnswerCache(output.journal, validator, None)
     began = time.perf_counter()
     footers = output.parts()

@@ -18,11 +18,12 @@ import msgspec
 import polars as pl
 from pydantic import BaseModel, ValidationError, field_validator, model_validator
 
-from rowmill.flows.commands.estimate import EstimateOptions, estimate_job
+from rowmill.flows.commands.estimate import estimate_job
 from rowmill.flows.commands.report import REPORT, leave_report
 from rowmill.flows.commands.run import refuse_unknown_kind
 from rowmill.flows.orchestration.approval import Answer, Bill, answering, approved
 from rowmill.flows.orchestration.blocking import run_blocking
+from rowmill.flows.orchestration.estimation import EstimateOptions
 from rowmill.flows.orchestration.gateway_access import open_gateway
 from rowmill.flows.orchestration.opening import opened
 from rowmill.flows.orchestration.pilot import pilot_with

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from rowmill.flows.commands.estimate import EstimateOptions, estimate_job
+from rowmill.flows.commands.estimate import estimate_job
+from rowmill.flows.orchestration.estimation import EstimateOptions
 from rowmill.schemas.errors import JobError
 from rowmill.schemas.forecast import Forecast
 from rowmill.schemas.job import Job

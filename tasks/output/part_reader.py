@@ -8,7 +8,7 @@ from array import array
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import pyarrow as pa
@@ -33,13 +33,6 @@ GROUPS_HELD = 4
 _MONEY = ("cost_usd", "cost_credits", "wasted_cost_usd")
 _TIMES = ("started_at", "finished_at")
 _LABELS = ("votes", "voted_label", "agreement", "gold")
-# Columns in the order in which `_outcome` takes them; the last ones stand only in some parts.
-_READ = (
-    "row_id", "row_index", "status", "response_text", "repair", "error_kind", "error_message", "finish_reason",
-    "model", "reused_from", "latency_ms", "request_key", "price_version", "run_id", *_MONEY, *_TIMES,
-    "attempts", "input_tokens", "output_tokens", "thought_tokens", "cost_unknown", "thoughts", "grounding",
-    "tool_calls", "evidence", "value_in_quote",
-)  # fmt: skip
 KEY_BYTES = 16
 _STATUSES = {status.value: status for status in Status}
 
@@ -51,6 +44,45 @@ def key_bytes(column: pa.ChunkedArray) -> list[bytes]:
     if len(held) != len(keys) * KEY_BYTES:
         return [bytes.fromhex(key) for key in keys]
     return [held[at : at + KEY_BYTES] for at in range(0, len(held), KEY_BYTES)]
+
+
+class _Columns(NamedTuple):
+    """A row's values of the columns that are read; the last ones stand only in some parts. Money is 10⁻¹² units, times
+    are microseconds since 1970.
+    """
+
+    row_id: str
+    row_index: int
+    status: str
+    response_text: str | None
+    repair: str | None
+    error_kind: str | None
+    error_message: str | None
+    finish_reason: str | None
+    model: str | None
+    reused_from: str | None
+    latency_ms: int | None
+    request_key: str | None
+    price_version: str | None
+    run_id: str
+    cost_usd: int | None
+    cost_credits: int | None
+    wasted_cost_usd: int | None
+    started_at: int | None
+    finished_at: int | None
+    attempts: int
+    input_tokens: int
+    output_tokens: int
+    thought_tokens: int
+    cost_unknown: bool
+    thoughts: str | None
+    grounding: str | None
+    tool_calls: list[dict[str, Any]] | None
+    evidence: list[dict[str, Any]] | None
+    value_in_quote: list[bool | None] | None
+
+
+_READ = _Columns._fields
 
 
 class PartReader:
@@ -109,7 +141,8 @@ class PartReader:
         votes = held["votes"] if "votes" in held and "voted_label" not in held else nothing
         first = sum(self.rows[:group])
         digests = self._digests[first : first + table.num_rows]
-        outcomes = [self._outcome(*values) for values in zip(*columns, digests, labellings, strict=True)]
+        rows = map(_Columns._make, zip(*columns, strict=True))
+        outcomes = [self._outcome(*of_row) for of_row in zip(rows, digests, labellings, strict=True)]
         return [self._voted(outcome, told) if told else outcome for outcome, told in zip(outcomes, votes, strict=True)]
 
     def _voted(self, outcome: Outcome, told: list[dict[str, Any]]) -> Outcome:
@@ -133,54 +166,43 @@ class PartReader:
             return [None] * rows
         return [labelling_in({name: held[name][place] for name in _LABELS}) for place in range(rows)]
 
-    def _outcome(
-        self,
-        row_id: str, row_index: int, status: str, response_text: str | None, repair: str | None,
-        error_kind: str | None, error_message: str | None, finish_reason: str | None, model: str | None,
-        reused_from: str | None, latency_ms: int | None, request_key: str | None,
-        price_version: str | None, run_id: str, usd: int | None, credits: int | None, wasted_usd: int | None,
-        started_at: int | None, finished_at: int | None, attempts: int, input_tokens: int, output_tokens: int,
-        thought_tokens: int, cost_unknown: bool, thoughts: str | None, grounding: str | None,
-        tool_calls: list[dict[str, Any]] | None, evidence: list[dict[str, Any]] | None, held: list[bool | None] | None,
-        answer_digest: str | None, labelling: Labelling | None,
-    ) -> Outcome:  # fmt: skip
-        """One row's values, in the order of `_READ`."""
-        unknown_usd, failures = self._details.get(row_index, NO_DETAILS)
-        cost = None if usd is None or credits is None else Cost(usd, credits)
+    def _outcome(self, row: _Columns, answer_digest: str | None, labelling: Labelling | None) -> Outcome:
+        unknown_usd, failures = self._details.get(row.row_index, NO_DETAILS)
+        usd, credits = row.cost_usd, row.cost_credits
         return Outcome(
-            row_id=row_id,
-            row_index=row_index,
-            status=_STATUSES[status],
-            output_text=self._output_text(response_text, repair) if status == Status.OK.value else None,
-            response_text=response_text,
-            repair=repair,
-            error_kind=error_kind,
-            error_message=error_message,
-            finish_reason=finish_reason,
-            model=model,
+            row_id=row.row_id,
+            row_index=row.row_index,
+            status=_STATUSES[row.status],
+            output_text=self._output_text(row.response_text, row.repair) if row.status == Status.OK.value else None,
+            response_text=row.response_text,
+            repair=row.repair,
+            error_kind=row.error_kind,
+            error_message=row.error_message,
+            finish_reason=row.finish_reason,
+            model=row.model,
             spent=Spent(
-                attempts,
-                Usage(input_tokens, output_tokens, thought_tokens),
-                cost,
-                cost_unknown,
+                row.attempts,
+                Usage(row.input_tokens, row.output_tokens, row.thought_tokens),
+                None if usd is None or credits is None else Cost(usd, credits),
+                row.cost_unknown,
                 unknown_usd,
-                self._joined.get(row_index, 0),
+                self._joined.get(row.row_index, 0),
             ),
-            wasted_usd=wasted_usd,
-            reused_from=reused_from,
-            latency_ms=latency_ms,
-            started_at=started_at,
-            finished_at=finished_at,
-            request_key=request_key,
+            wasted_usd=row.wasted_cost_usd,
+            reused_from=row.reused_from,
+            latency_ms=row.latency_ms,
+            started_at=row.started_at,
+            finished_at=row.finished_at,
+            request_key=row.request_key,
             answer_digest=answer_digest,
-            price_version=price_version,
-            run_id=run_id,
-            thoughts=thoughts,
-            grounding=grounding,
-            tool_calls=tuple(ToolCall(**call) for call in tool_calls or ()),
+            price_version=row.price_version,
+            run_id=row.run_id,
+            thoughts=row.thoughts,
+            grounding=row.grounding,
+            tool_calls=tuple(ToolCall(**call) for call in row.tool_calls or ()),
             failures=failures,
             labelling=labelling,
-            evidence=_evidence(evidence, held),
+            evidence=_evidence(row.evidence, row.value_in_quote),
         )
 
     def _output_text(self, text: str | None, repair: str | None) -> str | None:

@@ -52,27 +52,41 @@ class Footer:
     tally: dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class PartColumns:
+    """What the columns of a part are made of.
+
+    `shape` types the outputs (None where they are texts), `kept` gives the kept columns of rows, and the gold that a
+    `grader` holds their answers against.
+    """
+
+    schema: pa.Schema
+    shape: Shape | None = None
+    kept: Pick | None = None
+    grader: Grader | None = None
+
+    def written_with(self, footer: Footer) -> pa.Schema:
+        """The schema as a part's file holds it."""
+        return self.schema.with_metadata({**(self.schema.metadata or {}), FOOTER.encode(): msgspec.json.encode(footer)})
+
+
 def write_part(
     path: Path,
-    schema: pa.Schema,
-    shape: Shape | None,
+    columns: PartColumns,
     batches: Iterable[Sequence[Outcome]],
+    *,
     footer: Footer,
-    kept: Pick | None = None,
-    grader: Grader | None = None,
     lines: bytes | None = None,
 ) -> None:
     """Write, sync, rename, sync the folder. Outcomes come in row order, some (best BATCH_ROWS) at a time.
 
-    `kept` gives the kept columns of rows, and the gold that a `grader` holds their answers against; `lines` is what
-    each row is known by, where the part holds all of its shard. Raises StorageError, leaving nothing half; InputError
-    where the rows are not in the input any more.
+    `lines` is what each row is known by, where the part holds all of its shard. Raises StorageError, leaving nothing
+    half; InputError where the rows are not in the input any more.
     """
-    metadata = {**(schema.metadata or {}), FOOTER.encode(): msgspec.json.encode(footer)}
-    with writing(path, schema.with_metadata(metadata)) as writer:
+    with writing(path, columns.written_with(footer)) as writer:
         notes = PartNotes()
-        grades = PartGrades(grader) if grader is not None else None
-        encoded = (encode_batch(notes.of(outcomes), schema, shape, kept, grades) for outcomes in batches)
+        grades = PartGrades(columns.grader) if columns.grader is not None else None
+        encoded = (encode_batch(notes.of(outcomes), columns, grades) for outcomes in batches)
         while group := list(islice(encoded, GROUP_ROWS // BATCH_ROWS)):
             writer.write_table(pa.concat_tables(group))
         told = grades.metadata() if grades is not None else {}
@@ -84,21 +98,14 @@ Mixed = tuple[tuple[pa.Table, NotedRows] | None, Sequence[Outcome]]
 
 
 def write_mixed_part(
-    path: Path,
-    schema: pa.Schema,
-    shape: Shape | None,
-    groups: Iterable[Mixed],
-    footer: Footer,
-    kept: Pick | None,
-    lines: bytes,
+    path: Path, columns: PartColumns, groups: Iterable[Mixed], *, footer: Footer, lines: bytes
 ) -> None:
     """A part of rows of which some are taken from other parts; about GROUP_ROWS come at a time. As `write_part`."""
-    metadata = {**(schema.metadata or {}), FOOTER.encode(): msgspec.json.encode(footer)}
-    plain = pa.schema(list(schema))
-    with writing(path, schema.with_metadata(metadata)) as writer:
+    plain = pa.schema(list(columns.schema))
+    with writing(path, columns.written_with(footer)) as writer:
         notes = PartNotes()
         for moved, outcomes in groups:
-            tables = [encode_batch(few, schema, shape, kept) for few in _batches(outcomes)]
+            tables = [encode_batch(few, columns) for few in _batches(outcomes)]
             noted = [NotedRows.of(outcomes)] if outcomes else []
             if moved is not None:
                 tables.append(moved[0].cast(plain))
@@ -130,15 +137,10 @@ def writing(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
 Column = Callable[[Sequence[Outcome]], pa.Array]
 
 
-def encode_batch(
-    outcomes: Sequence[Outcome],
-    schema: pa.Schema,
-    shape: Shape | None,
-    kept: Pick | None = None,
-    grades: PartGrades | None = None,
-) -> pa.Table:
-    """Outcomes → some rows of the results."""
-    picked = None if kept is None else kept([outcome.row_index for outcome in outcomes])
+def encode_batch(outcomes: Sequence[Outcome], columns: PartColumns, grades: PartGrades | None = None) -> pa.Table:
+    """Outcomes → some rows of the results. `grades` takes down how each is held against its gold."""
+    schema, shape = columns.schema, columns.shape
+    picked = None if columns.kept is None else columns.kept([outcome.row_index for outcome in outcomes])
     arrays: list[pa.Array | pa.ChunkedArray] = []
     for column in schema:
         if column.name == "output":

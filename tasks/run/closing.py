@@ -16,7 +16,7 @@ from rowmill.tasks.labelling.judgements import REVIEW
 from rowmill.tasks.labelling.label_run import conclude, correct, texts_of
 from rowmill.tasks.labelling.quote import held_against
 from rowmill.tasks.output.folder import number_of
-from rowmill.tasks.output.part_writer import PART_VERSION, Footer, part_digest, tally_value, write_part
+from rowmill.tasks.output.part_writer import PART_VERSION, Footer, PartColumns, part_digest, tally_value, write_part
 from rowmill.tasks.output.results_frame import result_parts
 from rowmill.tasks.run.manifest_builder import ManifestBuilder
 from rowmill.tasks.run.run_plan import RunPlan
@@ -37,7 +37,7 @@ def close_output(
         # The part of an input without rows, so that readers find the columns.
         footer = Footer(PART_VERSION, context.job_fingerprint, NO_SHARD, False, tally_value(Tally()))
         assert context.projection is not None
-        write_part(output.part_path(0), context.projection.schema, None, iter(()), footer)
+        write_part(output.part_path(0), PartColumns(context.projection.schema), iter(()), footer=footer)
     last = max(tallies, default=0)
     for path in output.results.glob("part-*.parquet"):
         if number_of(path) > last:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,7 +17,6 @@ from rowmill.schemas.catalogue import Model
 from rowmill.schemas.daily_spending import DailySpending
 from rowmill.schemas.errors import OutputError
 from rowmill.schemas.forecast import Forecast, ForecastAccuracy
-from rowmill.schemas.job import Job
 from rowmill.schemas.label_quality import LabelQuality
 from rowmill.schemas.manifest import Fingerprint, InputSummary, Manifest, Session, SplitStanding, Wait, asks_sandbox
 from rowmill.schemas.quote import QuoteOutcome
@@ -28,6 +27,7 @@ from rowmill.tasks.forecast.accuracy import measure_accuracy
 from rowmill.tasks.gateway.admission.halts import RUN_AGAIN
 from rowmill.tasks.input.survey import Survey
 from rowmill.tasks.labelling.field_quality import FieldQuality
+from rowmill.tasks.run.run_plan import RunPlan
 from rowmill.tasks.run.timeline import Timeline
 from rowmill.tasks.system.clock import Clock
 
@@ -46,18 +46,9 @@ def rowmill_version() -> str:
 class ManifestBuilder:
     """What run.json tells. `before` is the manifest found at the start, `unsettled` what open rows cost by shard."""
 
-    def __init__(
-        self,
-        job: Job,
-        models: Sequence[Model],
-        run_id: str,
-        fingerprint: str,
-        keys: dict[str, str],
-        clock: Clock,
-        before: Manifest,
-    ) -> None:
-        """`models` are the job's, and any that it escalates to; `before` is the manifest found at the start, if any."""
-        self.fingerprint = fingerprint
+    def __init__(self, plan: RunPlan, clock: Clock, before: Manifest) -> None:
+        """`before` is the manifest found at the start; an empty one where there was none."""
+        self.fingerprint = plan.fingerprint
         self.before = before
         self.input_files: list[dict[str, Any]] = []
         self.source: dict[str, Any] | None = None
@@ -79,7 +70,10 @@ class ManifestBuilder:
         self.timeline = Timeline()
         self._waiting_since: float | None = None
         self._waiting_until = 0.0
-        self._job, self._models, self._run_id, self._keys, self._clock = job, models, run_id, keys, clock
+        # People know the output by its address, wherever it stands while it is written.
+        self._job = plan.job.model_copy(update={"output": plan.address})
+        self._models, self._run_id, self._keys = plan.models, plan.run_id, dict(plan.fingerprint_keys)
+        self._clock = clock
         self._started = self.now()
 
     def now(self) -> str:

@@ -96,10 +96,7 @@ class _Opening:
             log.info("the earlier results were moved to %s", aside)
             forget_part(output)
         before = output.manifest() or Manifest()
-        told = plan.job.model_copy(update={"output": plan.address})
-        builder = ManifestBuilder(
-            told, plan.models, plan.run_id, plan.fingerprint, dict(plan.fingerprint_keys), self._clock, before
-        )
+        builder = ManifestBuilder(plan, self._clock, before)
         builder.json_text_fields = [
             {"field": field.pointer, "reason": field.reason} for field in plan.validator.shape.json_text_fields
         ]

@@ -46,6 +46,7 @@ from rowmill.tasks.output.part_writer import (
     PART_VERSION,
     Footer,
     Mixed,
+    PartColumns,
     part_digest,
     tally_value,
     write_mixed_part,
@@ -552,13 +553,13 @@ class ShardRun:
         path, projection = context.output.part_path(shard.number), context.projection
         assert projection is not None
         lines = context.lines.of(shard) if context.lines is not None and complete else None
-        kept = projection.kept.of(shard)
+        columns = PartColumns(projection.schema, shape, projection.kept.of(shard), projection.grader)
         if moved is not None and lines is not None:
             groups = _mixed(shard, segment, rows, moved)
-            write_mixed_part(path, projection.schema, shape, groups, footer, kept, lines)
+            write_mixed_part(path, columns, groups, footer=footer, lines=lines)
         else:
             batches = (list(segment.outcomes(rows[at : at + BATCH_ROWS])) for at in range(0, len(rows), BATCH_ROWS))
-            write_part(path, projection.schema, shape, batches, footer, kept, projection.grader, lines)
+            write_part(path, columns, batches, footer=footer, lines=lines)
         context.output.keep(path)
         return part_digest(path)
 

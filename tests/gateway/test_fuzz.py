@@ -25,7 +25,7 @@ from rowmill.tasks.gateway.protocols.registry import PROTOCOLS
 from rowmill.tasks.gateway.redaction import Redactor
 from rowmill.tasks.gateway.response import read_response
 from rowmill.tasks.journal.segment import decode_line, encode_line
-from rowmill.tasks.output.part_writer import encode_batch
+from rowmill.tasks.output.part_writer import PartColumns, encode_batch
 from tests.conftest import KEY
 from tests.gateway.mutations import ODD_VALUES, as_bytes, changed, mutations, places, recorded, removed
 from tests.gateway.test_response import MODELS, checked, is_whole, stored_as
@@ -117,7 +117,7 @@ def assert_columns(kept: list[Outcome]) -> None:
     if not kept:
         return
     file = io.BytesIO()
-    pq.write_table(encode_batch(kept, RESULTS, None), file)
+    pq.write_table(encode_batch(kept, PartColumns(RESULTS)), file)
     rows = pq.read_table(file).to_pylist()
     for outcome, row in zip(kept, rows, strict=True):
         for column in (
