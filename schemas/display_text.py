@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 
 # Controls (C0, DEL, C1), what changes direction or is not seen, line and paragraph separators, lone surrogates, tags.
-# Joiners are left, which some scripts and emoji need.
+# Joiners are left, which some scripts and emoji need, and marks of Cf that are seen, as Arabic's signs of numbers.
 _UNSEEN = (
     "\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
-    "\ud800-\udfff\U000e0000-\U000e0fff"
+    "\ud800-\udfff\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
 _IN_A_LINE = re.compile(f"[{_UNSEEN}]")
 _IN_LINES = re.compile(f"(?!\n)[{_UNSEEN}]")

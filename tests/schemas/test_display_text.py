@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import unicodedata
 
 import pytest
@@ -16,7 +17,8 @@ from rowmill.schemas.errors import JobError
 texts = st.text(st.characters(codec=None), max_size=200)
 markups = st.text(st.sampled_from("a1 `*_[]()!#<>&\\~|-+.:/@\n\"'="), max_size=80)
 UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
-JOINERS = "\u200c\u200d"
+# Joiners, and marks that are seen (Unicode's Prepended_Concatenation_Mark).
+LEFT = "\u200c\u200d\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd"
 
 
 @given(texts)
@@ -24,8 +26,15 @@ def test_one_line_holds_nothing_that_moves_a_cursor(text):
     """Whatever the words, they are one line of characters that are seen, and can be written in UTF-8."""
     shown = one_line(text)
     assert shown.splitlines() in ([shown], [])
-    assert [char for char in shown if unicodedata.category(char) in UNSEEN and char not in JOINERS] == []
+    assert [char for char in shown if unicodedata.category(char) in UNSEEN and char not in LEFT] == []
     shown.encode()
+
+
+def test_every_character_that_is_not_seen_is_shown():
+    """No character of any plane that is not seen stays in a line, nor is one that is seen escaped."""
+    unseen = [char for code in range(sys.maxunicode + 1) if unicodedata.category(char := chr(code)) in UNSEEN]
+    assert [char for char in unseen if char not in LEFT and one_line(char) == char] == []
+    assert one_line(LEFT) == LEFT
 
 
 @given(texts)
