@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import media
 from rowmill.sandbox.process import spawn
 from rowmill.sandbox.settings import Settings
 from rowmill.tasks.forecast.regression import Numbers, Rest, project
@@ -91,6 +92,7 @@ JOBS: dict[str, tuple[int, dict[str, Any], dict[str, Any]]] = {
 
 def main(folder: Path, batches: int = BATCHES) -> None:
     """The tables of docs/forecast.md; the seeds are 0, 1, 2... by batch."""
+    media.main()
     for count in (60, 200):
         for name, population in POPULATIONS.items():
             shown = []

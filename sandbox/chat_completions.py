@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from rowmill.sandbox.faults import ErrorForm
-from rowmill.sandbox.prompt import BadRequest, Function, Prompt
+from rowmill.sandbox.prompt import BadRequest, Function, Medium, Prompt
 from rowmill.sandbox.reply import Reply
+from rowmill.schemas.media_form import MediaForm, form_of
+from rowmill.schemas.media_tokens import form_at
 
 MODEL = "gemini-3-pro"
 SEARCH = "googleSearch"
@@ -44,7 +46,7 @@ def read(body: Any) -> Prompt:
         first=users[0] if users else texts[0],
         last=users[-1] if users else texts[-1],
         turns=len(messages),
-        media=sum(media),
+        media=tuple(one for some in media for one in some),
         schema=schema,
         functions=functions,
         search=search,
@@ -64,28 +66,35 @@ def answers(count: Any, name: str) -> int:
     return count or 1
 
 
-def _message(message: Any) -> tuple[str, int]:
+def _message(message: Any) -> tuple[str, list[Medium]]:
     if not isinstance(message, dict) or message.get("role") not in (
         "system", "developer", "user", "assistant", "tool",
     ):  # fmt: skip
         raise BadRequest("Each message needs a role.")
     content = message.get("content")
     if isinstance(content, str):
-        return content, 0
+        return content, []
     if content is None and message.get("tool_calls"):
-        return json.dumps(message["tool_calls"]), 0
+        return json.dumps(message["tool_calls"]), []
     if not isinstance(content, list) or not content:
         raise BadRequest("Each message needs content.")
-    texts, media = [], 0
+    texts, media = [], []
     for part in content:
         kind = part.get("type") if isinstance(part, dict) else None
         if kind == "text":
             texts.append(str(part.get("text", "")))
         elif kind == "image_url" and _is_url((part.get("image_url") or {}).get("url")):
-            media += 1
+            media.append(Medium(_form(part["image_url"]["url"])))
         else:
             raise BadRequest(f"Unknown content part: {kind!r}.")
     return "\n".join(texts), media
+
+
+def _form(url: str) -> MediaForm:
+    head, comma, content = url.partition(",")
+    if comma and head.startswith("data:") and head.endswith(";base64"):
+        return form_of(head[5:-7], content)
+    return form_at(url, None)
 
 
 def _is_url(url: Any) -> bool:

@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from rowmill.sandbox.chat_completions import answers, pieces
-from rowmill.sandbox.prompt import BadRequest, Function, Prompt
+from rowmill.sandbox.prompt import BadRequest, Function, Medium, Prompt
 from rowmill.sandbox.reply import Reply
+from rowmill.schemas.media_form import form_of
+from rowmill.schemas.media_tokens import form_at, resolution_of
 
 MODEL = "gemini-3-flash"
 FINISH = {"stop": "STOP", "length": "MAX_TOKENS", "blocked": "SAFETY"}
@@ -30,7 +32,8 @@ def read(body: Any, model: str, *, stream: bool) -> Prompt:
         raise BadRequest("'maxOutputTokens' must be a positive integer.")
     schema = _either(config, "responseJsonSchema") or _either(config, "responseSchema")
     system = _either(body, "systemInstruction")
-    contents = [_content(content) for content in body["contents"]]
+    resolution = resolution_of(_either(config, "mediaResolution"))
+    contents = [_content(content, resolution) for content in body["contents"]]
     texts = [text for _, text, _, _ in contents]
     users = [text for role, text, _, _ in contents if role == "user"] or texts
     return Prompt(
@@ -39,7 +42,7 @@ def read(body: Any, model: str, *, stream: bool) -> Prompt:
         first=users[0],
         last=users[-1],
         turns=len(contents) + bool(system),
-        media=sum(media for _, _, media, _ in contents),
+        media=tuple(one for _, _, media, _ in contents for one in media),
         schema=schema,
         functions=functions,
         search=search,
@@ -62,14 +65,16 @@ def _system(told: Any) -> str:
     return told if isinstance(told, str) else "\n".join(str(part.get("text", "")) for part in told.get("parts", []))
 
 
-def _content(content: Any) -> tuple[str, str, int, bool]:
-    """Role, text, media, and whether it answers a function call."""
+def _content(content: Any, resolution: str | None) -> tuple[str, str, list[Medium], bool]:
+    """Role, text, media at the body's resolution or their own, and whether it answers a function call."""
     if not isinstance(content, dict) or not isinstance(content.get("parts"), list) or not content["parts"]:
         raise BadRequest("Each content needs parts.")
     role = content.get("role", "user")
     if role not in ("user", "model", "function"):
         raise BadRequest("'role' must be user or model.")
-    texts, media, answers = [], 0, False
+    texts: list[str] = []
+    media: list[Medium] = []
+    answers = False
     for part in content["parts"]:
         if not isinstance(part, dict):
             raise BadRequest("Each part must be an object.")
@@ -79,9 +84,11 @@ def _content(content: Any) -> tuple[str, str, int, bool]:
         elif inline is not None:
             if not (inline.get("mime_type") or inline.get("mimeType")) or not inline.get("data"):
                 raise BadRequest("'inline_data' needs 'mime_type' and 'data'.")
-            media += 1
-        elif part.get("file_data") or part.get("fileData"):
-            media += 1
+            form = form_of(inline.get("mime_type") or inline.get("mimeType"), str(inline["data"]))
+            media.append(Medium(form, resolution_of(_either(part, "mediaResolution")) or resolution))
+        elif (file := part.get("file_data") or part.get("fileData")) is not None:
+            form = form_at(str(_either(file, "fileUri")), _either(file, "mimeType"))
+            media.append(Medium(form, resolution_of(_either(part, "mediaResolution")) or resolution))
         elif part.get("functionCall") or part.get("functionResponse"):
             answers = bool(part.get("functionResponse"))
             texts.append(json.dumps(part))

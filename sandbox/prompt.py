@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from rowmill.schemas.media_form import MediaForm
+
 SCHEMA_KEYS = frozenset({"type", "properties", "$defs", "anyOf", "oneOf", "allOf", "enum", "$ref"})
 _scan = json.JSONDecoder().raw_decode
 
@@ -22,6 +24,14 @@ class Function:
 
 
 @dataclass(frozen=True, slots=True)
+class Medium:
+    """A medium's form, and the resolution at which it is to be looked at (None: the usual one)."""
+
+    form: MediaForm
+    resolution: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Prompt:
     """One request. `text` holds every turn, `first` and `last` the first and last user text.
 
@@ -33,7 +43,7 @@ class Prompt:
     first: str
     last: str
     turns: int
-    media: int = 0
+    media: tuple[Medium, ...] = ()
     schema: Any = None
     functions: tuple[Function, ...] = ()
     search: bool = False

@@ -12,11 +12,13 @@ from rowmill.sandbox.packs import packed_text
 from rowmill.sandbox.prompt import Prompt, schema_in_text, without_json
 from rowmill.sandbox.quotes import in_two_parts, is_in_two_parts, quotes_asked
 from rowmill.sandbox.settings import Settings
+from rowmill.schemas.media_tokens import tokens_of
 from rowmill.schemas.pack import read_pack
 
 CHARS_A_TOKEN = 4
 TURN_TOKENS = 4
-MEDIA_TOKENS = 258
+# Of a medium by address, which is not fetched.
+MEDIA_TOKENS, WINDOW = 1_120, 1_000_000
 SEARCH_TOKENS = 64
 _UNKNOWN: Any = object()
 
@@ -54,7 +56,7 @@ def compose(prompt: Prompt, settings: Settings) -> Reply:
     reply = Reply(
         text=text,
         thoughts=f"Let me read: {' '.join(muse.words[:12])}." if prompt.include_thoughts else "",
-        input=tokens(prompt.text) + TURN_TOKENS * prompt.turns + MEDIA_TOKENS * prompt.media
+        input=tokens(prompt.text) + TURN_TOKENS * prompt.turns + _media_tokens(prompt, settings)
         + SEARCH_TOKENS * prompt.search,
         output=tokens(visible),
         reasoning=reasoning,
@@ -74,6 +76,14 @@ def _in_company(settings: Settings) -> Settings:
 
 def tokens(text: str) -> int:
     return max(1, -(-len(text) // CHARS_A_TOKEN))
+
+
+def _media_tokens(prompt: Prompt, settings: Settings) -> int:
+    counted = (
+        tokens_of(one.form, settings.media_rule, resolution=one.resolution, fixed=MEDIA_TOKENS, window=WINDOW)
+        for one in prompt.media
+    )
+    return sum(round(one.estimate) for one in counted)
 
 
 def _muse(prompt: Prompt) -> Muse:

@@ -17,8 +17,8 @@ class Settings:
     share with the probability `right_in_company`, where it is set. `confusion` maps a right label to the probabilities
     of what is said in its place. `models` are further models by name, each with the protocol that it speaks, at the
     prices of the built-in model of that protocol. `answers` maps a text that a prompt may hold to what is answered;
-    of one in two parts (`output`, `evidence`) the first alone where no quotes are asked for. The same prompt always
-    gets the same answer.
+    of one in two parts (`output`, `evidence`) the first alone where no quotes are asked for. Media are billed by
+    `media_rule`, as Google documents it. The same prompt always gets the same answer.
     """
 
     seed: int = 0
@@ -42,6 +42,7 @@ class Settings:
     confusion: dict[str, dict[str, float]] = field(default_factory=dict)
     detail: bool = False
     models: dict[str, Literal["chat-completions", "generate-content"]] = field(default_factory=dict)
+    media_rule: Literal["gemini-3", "gemini-2"] = "gemini-3"
 
 
 def changed(settings: Settings, told: dict[str, object]) -> Settings:

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rowmill.schemas.errors import CatalogueError
+from rowmill.schemas.media_tokens import MediaRule
 from rowmill.schemas.price import Price, Rates, per_token
 
 Protocol = Literal["chat-completions", "generate-content"]
@@ -69,6 +70,7 @@ class ModelEntry(BaseModel):
     media_by_reference: bool = False
     include_thoughts_field: bool = False
     media_tokens: int = Field(MEDIA_TOKENS, ge=0, le=TOKENS_MOST)
+    media_rule: MediaRule = "fixed"
     auth: Auth = "bearer"
     thinking_levels: list[str] = []
     version: str
@@ -98,6 +100,7 @@ class Model:
     media_by_reference: bool
     include_thoughts_field: bool
     media_tokens: int
+    media_rule: MediaRule
     auth: Auth
     thinking_levels: tuple[str, ...]
     price: Price | None
@@ -167,6 +170,7 @@ def _model(name: str, entry: ModelEntry, where: str) -> Model:
         media_by_reference=entry.media_by_reference,
         include_thoughts_field=entry.include_thoughts_field,
         media_tokens=entry.media_tokens,
+        media_rule=entry.media_rule,
         auth=entry.auth,
         thinking_levels=tuple(entry.thinking_levels),
         price=price,

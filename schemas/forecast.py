@@ -64,12 +64,24 @@ class Pace(msgspec.Struct, frozen=True):
     binds: str
 
 
+class MediaTokens(msgspec.Struct, frozen=True):
+    """Tokens that media are expected to count for, from where to where they may; `unmeasured` media do not tell how
+    large they are.
+    """
+
+    estimate: float
+    low: float
+    high: float
+    unmeasured: int
+
+
 class Forecast(msgspec.Struct, frozen=True):
     """What `estimate.json` holds. Money is in USD, of the rows to ask unless it says otherwise.
 
     `intercept_usd` + `usd_per_token` x estimated input tokens is the expected cost of one row. `settled_input_tokens`
     is what the rows that were settled already had been billed for as input. `drawn_rows` are the rows that were looked
-    at for all of a large input; null where every row was.
+    at for all of a large input; null where every row was. `media_tokens` are among the input tokens; null where there
+    are no media.
     """
 
     job: str
@@ -96,6 +108,7 @@ class Forecast(msgspec.Struct, frozen=True):
     settled_input_tokens: float = 0.0
     version: int = FORECAST_VERSION
     drawn_rows: int | None = None
+    media_tokens: MediaTokens | None = None
 
 
 class DecileCost(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@ import msgspec
 
 from rowmill.schemas.job import Params, Tool
 from rowmill.schemas.label import Labels
+from rowmill.schemas.media_tokens import NO_TOKENS, Tokens
 from rowmill.schemas.row import Row
 
 Role = Literal["system", "user", "model", "tool"]
@@ -35,11 +36,15 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Media:
-    """A medium by reference (`url`) or by content (`base64`), with its MIME type where it is known."""
+    """A medium by reference (`url`) or by content (`base64`), with its MIME type where it is known.
+
+    `resolution` is what a body asks for it alone (low, medium, high, ultra_high).
+    """
 
     mime: str | None
     url: str | None = None
     base64: str | None = None
+    resolution: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +104,10 @@ class Common:
 class Request(msgspec.Struct, frozen=True):
     """The planned call of one row. `body` is the wire body of its protocol without the stream flag.
 
-    `key` is blake2b-128 of all that affects the answer. `media` counts its attachments, `media_chars` their base64
-    text. `gold` are the row's right labels, which are in no body. `common` is set where it may be asked together with
-    others; `own` is then its own part of the prompt.
+    `key` is blake2b-128 of all that affects the answer. `media` counts its media, `media_chars` their base64 text,
+    `media_tokens` what they are expected to be billed as and `media_most` what at the most; the bytes of
+    `media_unmeasured` of them do not tell how large they are. `gold` are the row's right labels, which are in no body.
+    `common` is set where it may be asked together with others; `own` is then its own part of the prompt.
     """
 
     row: Row
@@ -109,6 +115,9 @@ class Request(msgspec.Struct, frozen=True):
     body: dict[str, Any]
     media: int = 0
     media_chars: int = 0
+    media_tokens: Tokens = NO_TOKENS
+    media_most: int = 0
+    media_unmeasured: int = 0
     gold: Labels | None = None
     common: Common | None = None
     own: str = ""

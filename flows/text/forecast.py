@@ -35,7 +35,8 @@ def forecast_text(forecast: Forecast) -> str:
 
 
 def _media(forecast: Forecast) -> str:
-    return f", {forecast.media:,} for media" if forecast.media else ""
+    told = forecast.media_tokens
+    return f", {told.estimate:,.0f} of those in for {forecast.media:,} media" if told is not None else ""
 
 
 def _cost(forecast: Forecast) -> list[str]:

@@ -19,6 +19,7 @@ from rowmill.schemas.catalogue import Model
 from rowmill.schemas.forecast import RowCounts
 from rowmill.schemas.job import Job
 from rowmill.schemas.json_text import encode_json
+from rowmill.schemas.media_tokens import NO_TOKENS, Tokens
 from rowmill.schemas.outcome import Outcome
 from rowmill.schemas.price import PICO
 from rowmill.schemas.request import Common, Request, Text
@@ -51,6 +52,10 @@ CEILING_ERRORS = 5
 # What a model is told when it is asked again, at the most.
 COMPLAINT_BYTES = REASONS_MOST * REASON_CHARS + 1_000
 PAID_ALREADY = -1
+# What is summed of each row that is looked at.
+SUMS = (
+    "tokens", "size", "worst", "ceiling", "media", "media_unmeasured", "media_tokens", "media_low", "media_high",
+)  # fmt: skip
 # The two lines that bear a row's token.
 ROW_TOKENS = 16
 
@@ -78,11 +83,12 @@ class Tally:
     """Sums over the input. Tokens are estimated; `ceiling_usd` is the worst case of every call a row may need,
     `worst_usd` that of its first call alone.
 
-    `size` is what the rows to ask are expected to cost before anything is known (prior.py). `drawable` are rows to ask
-    in the order in which a pilot draws them: by a hash of the request over its size, so that each is drawn with a
-    chance in proportion to its size (sequential Poisson sampling, Ohlsson 1998). `earlier` is a random handful of the
-    settled rows. `drawn` tells that the sums are those of rows drawn over the input. `keys` is the sum of all request
-    keys, asked or settled, which tells one set of rows from another.
+    `media_tokens` are those of `media`, which are among the tokens, with their interval; `media_unmeasured` of them do
+    not tell how large they are. `size` is what the rows to ask are expected to cost before anything is known
+    (prior.py). `drawable` are rows to ask in the order in which a pilot draws them: by a hash of the request over its
+    size, so that each is drawn with a chance in proportion to its size (sequential Poisson sampling, Ohlsson 1998).
+    `earlier` is a random handful of the settled rows. `drawn` tells that the sums are those of rows drawn over the
+    input. `keys` is the sum of all request keys, asked or settled, which tells one set of rows from another.
     """
 
     total: int = 0
@@ -93,6 +99,8 @@ class Tally:
     to_ask: int = 0
     tokens: float = 0.0
     media: int = 0
+    media_tokens: Tokens = NO_TOKENS
+    media_unmeasured: int = 0
     ceiling_usd: float = 0.0
     worst_usd: float = 0.0
     size: float = 0.0
@@ -107,7 +115,7 @@ class Tally:
     def scaled(self, ratio: float) -> Tally:
         """With so many times the tokens, as earlier answers of the model were billed for."""
         drawn = None if self.drawn is None else replace(self.drawn, tokens_error=self.drawn.tokens_error * ratio)
-        return replace(self, tokens=self.tokens * ratio, drawn=drawn)
+        return replace(self, tokens=self.tokens * ratio, media_tokens=self.media_tokens.times(ratio), drawn=drawn)
 
     def counts(self) -> RowCounts:
         return RowCounts(
@@ -189,15 +197,18 @@ class DryRun:
         unreadable = self.tally.unreadable
         request = self._request(row, survey)
         if request is None:
-            nothing = dict.fromkeys(("tokens", "size", "media", "worst", "ceiling"), 0.0)
+            nothing = dict.fromkeys(SUMS, 0.0)
             was_read = float(self.tally.unreadable == unreadable)
             drawn.add(len(line.raw), None, unreadable=1 - was_read, cannot_be_asked=was_read, **nothing)
             return
         tokens = self.tokens(request)
         worst, ceiling = self._worst_cases(request)
+        media = request.media_tokens
         drawn.add(
             len(line.raw), request.key, unreadable=0.0, cannot_be_asked=0.0, tokens=tokens,
-            size=self._row_usd + self._token_usd * tokens, media=request.media, worst=worst, ceiling=ceiling,
+            size=self._row_usd + self._token_usd * tokens, worst=worst, ceiling=ceiling,
+            media=request.media, media_unmeasured=request.media_unmeasured,
+            media_tokens=media.estimate, media_low=media.low, media_high=media.high,
         )  # fmt: skip
 
     def _tally_of(self, drawn: DrawnRows) -> Tally:
@@ -211,6 +222,8 @@ class DryRun:
             to_ask=max(0, drawn.rows - unreadable - cannot),
             tokens=tokens.value,
             media=round(total["media"].value),
+            media_tokens=Tokens(*(total[name].value for name in ("media_tokens", "media_low", "media_high"))),
+            media_unmeasured=round(total["media_unmeasured"].value),
             ceiling_usd=total["ceiling"].value + CEILING_ERRORS * total["ceiling"].error,
             worst_usd=total["worst"].value,
             size=total["size"].value,
@@ -303,6 +316,9 @@ class DryRun:
         tally.tokens += tokens
         tally.size += candidate.size
         tally.media += request.media
+        if request.media:
+            tally.media_tokens = tally.media_tokens.plus(request.media_tokens)
+            tally.media_unmeasured += request.media_unmeasured
         first, most = self._worst_cases(request)
         tally.worst_usd += first
         tally.ceiling_usd += most
@@ -320,10 +336,10 @@ class DryRun:
             heapreplace(self._drawn, (order, -candidate.row, candidate))
 
     def tokens(self, request: Request) -> float:
-        """Estimated input tokens of a request: its texts, what all carry, and its media by the catalogue's rule."""
+        """Estimated input tokens of a request: its texts, what all carry, and its media by the model's rule."""
         if request.common is not None:
             return self._packed_tokens(request, request.common)
-        total = self._fixed + self._model.media_tokens * request.media
+        total = self._fixed + request.media_tokens.estimate
         for turn in self._protocol.turns(request.body):
             count = self._counted_once if turn.role == "system" else self._count
             total += sum(count(part.text) for part in turn.parts if isinstance(part, Text))
@@ -354,9 +370,9 @@ class DryRun:
         retries, protocol = self._job.retries, PROTOCOLS[model.protocol]
         bound = protocol.output_limit(request.body) or model.max_output_tokens
         size = len(protocol.wire(request.body, stream=False))
-        worst = []
+        worst, most_media = [], request.media_most
         for _ in range(1 + retries.content):
-            worst.append(worst_case(model, request.body, size, output_tokens=bound).usd)
+            worst.append(worst_case(model, request.body, size, output_tokens=bound, media_most=most_media).usd)
             size, bound = size + bound + COMPLAINT_BYTES, min(model.max_output_tokens, 2 * bound)
         first, most = worst[0], sum(worst) + worst[-1] * retries.transport
         if request.common is not None:

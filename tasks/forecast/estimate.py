@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from rowmill.schemas.catalogue import Model
-from rowmill.schemas.forecast import Basis, Forecast, Interval
+from rowmill.schemas.forecast import Basis, Forecast, Interval, MediaTokens
 from rowmill.schemas.job import Job
 from rowmill.schemas.price import PICO
 from rowmill.tasks.forecast.counting_pass import Tally
@@ -52,6 +52,7 @@ def forecast(
         usd_per_token=line.usd_per_token,
         notes=_notes(job, model, tally, learned),
         drawn_rows=tally.drawn.rows if tally.drawn is not None else None,
+        media_tokens=MediaTokens(*tally.media_tokens, tally.media_unmeasured) if tally.media else None,
     )
 
 
@@ -71,10 +72,16 @@ def _guess(job: Job, model: Model, tally: Tally) -> Guess:
     calls = calls_a_row(job, None)
     per_token, per_row = price.input_usd * calls / PICO, guessed_output(job, model) * calls * price.output_usd / PICO
     most = (job.params.max_output_tokens or model.max_output_tokens) * price.output_usd * calls / PICO
+    media = tally.media_tokens
     error, twins = (tally.drawn.tokens_error, tally.drawn.twins_most) if tally.drawn is not None else (0.0, 0.0)
     estimate, low, high, bound_99 = (
-        max(0.0, tally.tokens + errors * error) * per_token + tally.to_ask * min(per_row * off, most)
-        for off, errors in ((1, 0), (1 / GUESS_OFF, -ERRORS_95), (GUESS_OFF, ERRORS_95), (GUESS_OFF_99, ERRORS_99))
+        max(0.0, tally.tokens + more + errors * error) * per_token + tally.to_ask * min(per_row * off, most)
+        for off, errors, more in (
+            (1, 0, 0.0),
+            (1 / GUESS_OFF, -ERRORS_95, media.low - media.estimate),
+            (GUESS_OFF, ERRORS_95, media.high - media.estimate),
+            (GUESS_OFF_99, ERRORS_99, media.high - media.estimate),
+        )
     )
     return Guess(Interval(estimate, low * (1 - twins), high, bound_99), per_row, per_token)
 
@@ -133,8 +140,32 @@ def _notes(job: Job, model: Model, tally: Tally, learned: Learned | None) -> lis
     if job.params.search and tally.to_ask:
         found.append("a search may bring any amount of text into a call: its input tokens are not in a prior")
     if tally.media:
-        found.append(f"media count as {model.media_tokens:,} tokens each (media_tokens of the catalogue): rough")
+        found.append(_media_note(tally, model, learned))
     return found
+
+
+RULES = {
+    "gemini-3": "Google's budgets for Gemini 3; which of its rules this gateway bills by is not documented",
+    "gemini-2": "Google's tiles, pages and seconds for Gemini 2",
+    "fixed": "media_tokens of the catalogue each",
+}
+
+
+def _media_note(tally: Tally, model: Model, learned: Learned | None) -> str:
+    """By which rule media were counted, what is uncertain of them, and whether a sample has measured it."""
+    told = tally.media_tokens
+    note = (
+        f"{tally.media:,} media count as about {told.estimate:,.0f} tokens, {told.low:,.0f} to {told.high:,.0f}, by "
+        f"{RULES[model.media_rule]}"
+    )
+    if tally.media_unmeasured:
+        note += (
+            f"; {tally.media_unmeasured:,} of them do not tell how large they are (unknown or damaged form, or an "
+            "address) and make the interval wide"
+        )
+    if learned is not None:
+        return f"{note}; the cost above is by what the rows asked were billed for"
+    return f"{note}; --pilot N measures it"
 
 
 def _drawn_note(tally: Tally, drawn: Drawn) -> str:

@@ -27,6 +27,7 @@ from rowmill.tasks.plan.evidence_plan import added_instruction, sent_schema
 from rowmill.tasks.plan.label_gold import GoldReader
 from rowmill.tasks.plan.label_prompt import AskedJob, without_gold
 from rowmill.tasks.plan.media import MediaError, read_media
+from rowmill.tasks.plan.media_count import count_media
 from rowmill.tasks.plan.own_request import own_body, own_request
 from rowmill.tasks.plan.template import Template, TemplateError
 from rowmill.tasks.plan.worst_case import refusal
@@ -85,12 +86,17 @@ class Planner:
         except (JsonTextError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             message = f"the row's own request cannot be sent: {error}"
             return self._never_asked(row, Status.FAILED, FailureKind.INVALID_REQUEST.value, message)
+        media = media or self._own_media(body, text)
+        counted = count_media(media, self._model, self._protocol.media_resolution(body))
         return Request(
             row,
             key,
             body,
             media=len(media),
-            media_chars=sum(len(medium.base64 or "") for medium in media),
+            media_chars=counted.chars,
+            media_tokens=counted.tokens,
+            media_most=counted.most,
+            media_unmeasured=counted.unmeasured,
             gold=self._gold(row),
             common=None if text is None else self._common_of(text),
             own="" if text is None or self._common is None else self._own_part(text, self._common),
@@ -155,6 +161,16 @@ class Planner:
             room -= sum(len(medium.base64 or "") * 3 // 4 for medium in media)
             found.extend(media)
         return found
+
+    def _own_media(self, body: dict[str, Any], text: str | None) -> list[Media]:
+        """The media that a row's own turns hold."""
+        if text is not None:
+            return []
+        try:
+            return [part for turn in self._protocol.turns(body) for part in turn.parts if isinstance(part, Media)]
+        except (ValueError, TypeError, KeyError, AttributeError):
+            # Of another form than turns have: sent as it stands.
+            return []
 
     def _body(self, columns: Mapping[str, Any], text: str | None, media: list[Media]) -> dict[str, Any]:
         body = self._from_text(text, media) if text is not None else self._own(columns, media)

@@ -13,9 +13,8 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from rowmill.schemas.catalogue import Model
+from rowmill.schemas.media_tokens import MEDIA_MOST
 
-# What a medium may be counted as beyond its bytes at the most: a small picture has a least number of tokens.
-MEDIA_MOST_TOKENS = 4_096
 ANSWERS_MOST = 128
 
 
@@ -31,16 +30,19 @@ class WorstCase(NamedTuple):
         return self.input_tokens + self.output_tokens
 
 
-def worst_case(model: Model, body: dict[str, Any], size: int, *, output_tokens: int | None = None) -> WorstCase:
+def worst_case(
+    model: Model, body: dict[str, Any], size: int, *, output_tokens: int | None = None, media_most: int = 0
+) -> WorstCase:
     """Worst case of a body that takes `size` bytes on the wire.
 
     No token is shorter than a byte. What a search, an address or a cached content brings along may fill the context
     window. Thoughts count within the limit of the answer (Google's `maxOutputTokens`); a thinking budget of the body's
-    own is added to it. `output_tokens` stands in for the body's limit.
+    own is added to it. `output_tokens` stands in for the body's limit. `media_most` is what its media count for at the
+    most, where they were looked at: a document of many pages takes few bytes.
     """
     demands = _demands(body, model)
     window = model.context_window
-    input_tokens = window if demands.fills_window else min(size + MEDIA_MOST_TOKENS * demands.media, window)
+    input_tokens = window if demands.fills_window else min(size + max(MEDIA_MOST * demands.media, media_most), window)
     limit = output_tokens or _largest_limit(demands, model)
     for _, budget in demands.thinking:
         limit += _thinking_tokens(budget, model)

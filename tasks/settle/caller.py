@@ -13,6 +13,7 @@ from rowmill.schemas.attempt import Failure, FailureKind, Spent
 from rowmill.schemas.catalogue import Model
 from rowmill.schemas.errors import StorageError
 from rowmill.schemas.price import ZERO, Cost
+from rowmill.schemas.request import Request
 from rowmill.schemas.usage import Usage
 from rowmill.tasks.gateway.admission.gate import Gate, Halted
 from rowmill.tasks.gateway.admission.halts import refused_storage
@@ -86,13 +87,20 @@ class Caller:
         # What thoughts beside the limit of an answer may cost, as it was seen, in 10⁻¹² USD.
         self._thoughts_usd = 0
 
-    def prepare(self, body: dict[str, Any], *, media: int = 0, media_chars: int = 0, rows: int = 1) -> Prepared:
-        """The bytes of a body, and the most they can cost."""
+    def prepare(self, body: dict[str, Any], request: Request | None = None, *, rows: int = 1) -> Prepared:
+        """The bytes of a body, and the most they can cost; `request` is that of the one row that it asks, and tells of
+        its media.
+        """
         content = self._protocol.wire(body, stream=self._stream)
-        worst = worst_case(self.model, body, len(content))
-        size = len(content) - media_chars
+        media, chars, expected, most = (
+            (0, 0, 0.0, 0)
+            if request is None
+            else (request.media, request.media_chars, request.media_tokens.estimate, request.media_most)
+        )
+        worst = worst_case(self.model, body, len(content), media_most=most)
+        size = len(content) - chars
         tokens = self._estimate.tokens(size, worst.output_tokens, self.gate.in_flight, rows)
-        return Prepared(content, size, media, tokens + self.model.media_tokens * media, worst, rows)
+        return Prepared(content, size, media, tokens + expected, worst, rows)
 
     async def enter(self, prepared: Prepared, rows: Sequence[int], *, divisible: bool = False) -> Permit:
         """Wait for the turn of the call. Raises Halted; TooDear where one that is `divisible` fits no more money."""

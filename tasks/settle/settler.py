@@ -163,7 +163,7 @@ class Settler:
         """One exchange. Returns the outcome it settles, raises RetryableFailure for a failure."""
         request, caller = state.request, self.caller
         try:
-            prepared = caller.prepare(state.body, media=request.media, media_chars=request.media_chars)
+            prepared = caller.prepare(state.body, request)
         except Exception as error:
             state.last = defect(error, request.row.row_id)
             state.failures[state.last.kind.value] += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import struct
 from decimal import Decimal
 from typing import Any
 
@@ -292,3 +293,37 @@ def test_a_wrong_word_is_refused_in_one_line(bench, args, told):
     assert ended.code == 2
     assert told in ended.err
     assert "Traceback" not in ended.err
+
+
+def test_media_are_told_by_their_size_with_an_interval_that_holds(bench, sandboxes):
+    """Images and a document before any call: within 2 % where the gateway bills by Google's rule for Gemini 3, within the
+    interval where it bills by its older one; what an address holds is said not to be known.
+    """
+    pages = b"%PDF-1.4\n1 0 obj << /Type /Pages /Count 9 >> endobj"
+    (bench.folder / "nine.pdf").write_bytes(pages)
+    for name, width, height in (("small", 64, 64), ("wide", 2_400, 900)):
+        head = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">II", width, height)
+        (bench.folder / f"{name}.png").write_bytes(head + bytes(9))
+    bench.rows(
+        [{"id": f"r{n}", "text": f"{n}", "file": ("nine.pdf", "small.png", "wide.png")[n % 3]} for n in range(12)]
+    )
+    job = {"id": "id", "attachments": ["file"], "media_root": ".", "params": {"max_output_tokens": 400}}
+    bench.job(**job)
+    told = estimate(bench)
+    media = told["media_tokens"]
+    assert (told["media"], media["estimate"], media["unmeasured"]) == (12, 4 * (9 * 560 + 2 * 1_120), 0)
+    assert any("which of its rules this gateway bills by is not documented" in note for note in told["notes"])
+    for rule in ("gemini-3", "gemini-2"):
+        sandbox = sandboxes(media_rule=rule)
+        assert bench.run(sandbox.base_url, "run", "job.yaml", "--direct", "-o", rule).code == 0
+        billed = bench.manifest(rule)["totals"]["input_tokens"]
+        text = told["input_tokens"] - media["estimate"]
+        assert media["low"] <= billed - text <= 1.01 * media["high"]
+        if rule == "gemini-3":
+            assert told["input_tokens"] == pytest.approx(billed, rel=0.02)
+    bench.rows([{"id": "a", "text": "x", "file": "https://example.org/report.pdf"}])
+    bench.job(**job)
+    told = estimate(bench)
+    assert told["media_tokens"]["unmeasured"] == 1
+    assert told["cost_usd"]["high"] > 100 * told["cost_usd"]["low"]
+    assert any("do not tell how large they are" in note for note in told["notes"])

@@ -99,3 +99,22 @@ def test_what_is_no_file_costs_its_own_row(tmp_path):
         assert isinstance(planner.plan(Row(0, "0", {"f": "real.png"}, "f", 1)), Request)
         if before:
             assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"inline_data": {"mime_type": 7, "data": "AAAA"}}, {"inline_data": {"mime_type": "image/png", "data": "é!"}},
+        {"fileData": {"fileUri": ["x"]}}, {"inlineData": {"mimeType": None, "data": 9}},
+        {"inline_data": {"mime_type": "image/png", "data": "AAAA"}, "mediaResolution": {"level": 3}},
+    ],
+)  # fmt: skip
+def test_media_of_a_rows_own_request_are_counted_whatever_their_form(part):
+    """One medium each, with an interval and a bound; nothing of another type raises."""
+    row = {"request": {"contents": [{"role": "user", "parts": [part, {"text": "What is it?"}]}]}}
+    job = Job(model="gemini-3-flash", input="i", output="o")
+    planned = Planner(job, builtin_catalogue()["gemini-3-flash"], sandbox=True).plan(Row(0, "0", row, "f", 1))
+    assert isinstance(planned, Request), planned
+    assert (planned.media, planned.media_unmeasured) == (1, 1)
+    assert 0 <= planned.media_tokens.low <= planned.media_tokens.estimate <= planned.media_tokens.high
+    assert planned.media_most > 0

@@ -171,6 +171,11 @@ def _neutral(part: Any) -> Part:
     raise ValueError(f"a content part of type {kind!r} has no counterpart in the other protocol")
 
 
+def media_resolution(made: dict[str, Any]) -> str | None:
+    """What a body asks for all of its media: this protocol has no field for it."""
+    return None
+
+
 def add_text(made: dict[str, Any], text: str) -> dict[str, Any]:
     """The body with text added to its last user message."""
     messages = list(made["messages"])

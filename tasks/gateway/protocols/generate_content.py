@@ -10,6 +10,7 @@ from rowmill.schemas.attempt import Answer
 from rowmill.schemas.catalogue import Model
 from rowmill.schemas.job import Tool
 from rowmill.schemas.json_text import encode_json
+from rowmill.schemas.media_tokens import resolution_of
 from rowmill.schemas.request import AskOptions, FunctionCall, FunctionResult, Media, Part, Text, Turn
 from rowmill.tasks.gateway.protocols.generated_answers import assemble as assemble
 from rowmill.tasks.gateway.protocols.generated_answers import decode as decode
@@ -166,10 +167,10 @@ def _neutral(part: Any) -> Part:
         return Text(part["text"])
     inline = part.get("inline_data") or part.get("inlineData")
     if inline:
-        return Media(inline.get("mime_type") or inline.get("mimeType"), base64=inline["data"])
+        return Media(_mime(inline), base64=inline["data"], resolution=_resolution(part))
     file = part.get("file_data") or part.get("fileData")
     if file:
-        return Media(file.get("mime_type") or file.get("mimeType"), url=file.get("file_uri") or file.get("fileUri"))
+        return Media(_mime(file), url=file.get("file_uri") or file.get("fileUri"), resolution=_resolution(part))
     call = part.get("functionCall") or part.get("function_call")
     if call:
         return FunctionCall(call["name"], call.get("args", {}), call.get("id"))
@@ -177,6 +178,20 @@ def _neutral(part: Any) -> Part:
     if result:
         return FunctionResult(result["name"], result.get("response"), result.get("id"))
     raise ValueError(f"a part with {', '.join(sorted(part)) or 'nothing'} has no counterpart in the other protocol")
+
+
+def _mime(told: dict[str, Any]) -> str | None:
+    return told.get("mime_type") or told.get("mimeType")
+
+
+def _resolution(told: dict[str, Any]) -> str | None:
+    return resolution_of(told.get("mediaResolution") or told.get("media_resolution"))
+
+
+def media_resolution(made: dict[str, Any]) -> str | None:
+    """What a body asks for all of its media: low, medium or high."""
+    config = made.get("generationConfig") or made.get("generation_config")
+    return _resolution(config) if isinstance(config, dict) else None
 
 
 def add_text(made: dict[str, Any], text: str) -> dict[str, Any]:
