@@ -9,7 +9,7 @@ import msgspec
 from pydantic import Field, field_validator, model_validator
 
 from rowmill.schemas.attempt import Spent
-from rowmill.schemas.section import Affects, ForAnswers, ForNothing, ForResults, Part, identity
+from rowmill.schemas.section import Affects, ForAnswers, ForNothing, ForResults, Later, Part, identity
 
 VOTES_MOST = 99
 # A stronger model where two of three votes agree or fewer; people where there is no majority.
@@ -107,8 +107,16 @@ class Label(Part):
         default_factory=dict, description="The same for single labels: of their gold rows at least this share is found"
     )
     min_kappa: ForNothing[float | None] = Field(None, gt=0, le=1, description="The same for Cohen's κ against gold")
+    weigh: Later[ForNothing[Literal["none", "gold", "agreement"]]] = Field(
+        "none",
+        description="What a vote counts. none: one; gold: by how voters label gold rows, and where these are too few "
+        "by how far votes agree; agreement: by that alone. Each label then has a probability; nothing is asked again",
+    )
     review_below: ForNothing[float] = Field(
-        REVIEWED_BELOW, ge=0, le=1, description="Rows of less agreement go to review.jsonl"
+        REVIEWED_BELOW,
+        ge=0,
+        le=1,
+        description="Rows of less agreement (less probability, if weighed) go to review.jsonl",
     )
     review: ForNothing[Review] = Field(default_factory=Review, description="What people are asked to look at")  # type: ignore[arg-type]
 
@@ -198,6 +206,11 @@ class Label(Part):
     def has_gate(self) -> bool:
         """Whether gold rows decide if the rest is asked."""
         return self.min_accuracy is not None or self.min_kappa is not None or bool(self.min_recall)
+
+    @property
+    def is_weighed(self) -> bool:
+        """Whether votes count by what is known of who cast them."""
+        return self.weigh != "none"
 
     @property
     def fewest_votes(self) -> int:

@@ -134,6 +134,60 @@ class AuditEstimate(Struct, frozen=True, kw_only=True):
     high: float = 1.0
 
 
+class VoterAccuracy(Struct, frozen=True, kw_only=True):
+    """How often a voter says the true label, as was learned; `vote` where each vote of a model is a voter."""
+
+    model: str = ""
+    vote: int | None = None
+    accuracy: float = 0.0
+
+
+class ProbabilityBin(Struct, frozen=True, kw_only=True):
+    """Gold rows whose label has a probability from `low` to `high`: their mean probability, and how many are right."""
+
+    low: float = 0.0
+    high: float = 1.0
+    rows: int = 0
+    mean: float = 0.0
+    right: int = 0
+    accuracy: float = 0.0
+
+
+class ProbabilityScores(Struct, frozen=True, kw_only=True):
+    """How far probabilities can be believed, on rows with gold: mean squared error (Brier), and by size."""
+
+    rows: int = 0
+    mean: float = 0.0
+    accuracy: float = 0.0
+    brier: float = 0.0
+    bins: list[ProbabilityBin] = field(default_factory=list)
+
+
+class VoteWeights(Struct, frozen=True, kw_only=True):
+    """By what votes were weighed, and what that changed.
+
+    `asked` is the job's `label.weigh`; `by` is what was done, `gold`, `agreement`, or None where each vote counts one;
+    `why` says why it is another. `sharpness` is below 1 where votes repeat one another's mistakes. `shares` are those
+    of the labels over all rows. Of `gold_rows` so many are right with one count a vote, and weighed (by what other rows
+    show).
+    """
+
+    asked: str = "none"
+    by: str | None = None
+    why: str | None = None
+    rows_learned_from: int = 0
+    gold_rows_learned_from: int = 0
+    voters: list[VoterAccuracy] = field(default_factory=list)
+    sharpness: float | None = None
+    shares: dict[str, float] = field(default_factory=dict)
+    rows: int = 0
+    changed: int = 0
+    gold_rows: int = 0
+    right_unweighed: int = 0
+    right_weighed: int = 0
+    probability: ProbabilityScores | None = None
+
+
 class LabelQuality(Struct, frozen=True, kw_only=True):
     """Labels, votes, agreement, what people said, and scores against gold where there is any.
 
@@ -158,3 +212,5 @@ class LabelQuality(Struct, frozen=True, kw_only=True):
     escalation: Escalation | None = None
     position: PositionEffect | None = None
     audit: AuditEstimate | None = None
+    # Only of a job that weighs votes.
+    weighing: VoteWeights | UnsetType = UNSET

@@ -46,22 +46,35 @@ EVIDENCE = pa.list_(pa.struct([
 # `value_in_quote` stands beside `evidence`, an entry for each of its own.
 EVIDENCE_COLUMNS = {"evidence": EVIDENCE, "value_in_quote": pa.list_(pa.bool_())}
 OPTIONAL = {"thoughts": pa.string(), "grounding": pa.string(), "tool_calls": TOOL_CALLS}
+# What weighed votes add: how likely `voted_label` is right, and the likeliest labels.
+PROBABILITY, PROBABILITIES = "label_probability", "label_probabilities"
 RESERVED = frozenset(
     [name for name, _ in HEAD + TAIL]
     + ["status", "output", "label", "votes", "agreement", "gold", "correct", "voted_label"]
     + ["field_correct", "field_agreement"]
+    + [PROBABILITY, PROBABILITIES]
     + list(OPTIONAL)
     + list(EVIDENCE_COLUMNS)
 )
 
 
-def label_columns(*, multi: bool) -> list[tuple[str, pa.DataType]]:
-    """What a labelling job adds. `label` is a person's where one was handed in, else what the votes chose."""
+def label_columns(*, multi: bool, weighed: bool = False) -> list[tuple[str, pa.DataType]]:
+    """What a labelling job adds. `label` is a person's where one was handed in, else what the votes chose.
+
+    Where votes are weighed, the probability of that choice stands beside it, null until a run has ended.
+    """
     labels = pa.list_(pa.string()) if multi else pa.string()
     return [
         ("label", labels), ("votes", votes_type(labels)), ("agreement", pa.float64()), ("gold", labels),
         ("correct", pa.bool_()), ("voted_label", labels),
+        *(weighed_columns().items() if weighed else ()),
     ]  # fmt: skip
+
+
+def weighed_columns() -> dict[str, pa.DataType]:
+    """The columns that only weighed votes have."""
+    each = pa.struct([("label", pa.string()), ("probability", pa.float64())])
+    return {PROBABILITY: pa.float64(), PROBABILITIES: pa.list_(each)}
 
 
 def votes_type(labels: pa.DataType | None = None) -> pa.DataType:

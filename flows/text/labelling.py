@@ -7,9 +7,10 @@ from msgspec import UNSET
 from rowmill.flows.text.forecast import usd
 from rowmill.flows.text.numbers import NOTHING, Pairs, Table, interval, number, share
 from rowmill.schemas.accuracy import Accuracy
-from rowmill.schemas.label_quality import Escalation, GoldScores, LabelQuality
+from rowmill.schemas.label_quality import Escalation, GoldScores, Interval, LabelQuality, VoteWeights
 
 LABELS_SHOWN = 12
+WEIGHED_BY = {"gold": "by gold rows", "agreement": "by how far they agree, as if each erred by itself"}
 # A position effect is reported where chance alone would produce one this rarely.
 NOTED_BELOW = 0.01
 BASES = {
@@ -32,6 +33,8 @@ def label_lines(quality: LabelQuality) -> list[str]:
         chance = f" (α {alpha:.2f} over the first {agreement.votes_compared})" if alpha is not None else ""
         lines.append(f"votes: {quality.votes:,}, {number(quality.votes_a_row)} per row{alike}{chance}")
     lines += _accuracy_lines(quality)
+    if quality.weighing is not UNSET:
+        lines.append(_weighing(quality.weighing))
     if (position := quality.position) is not None and position.p < NOTED_BELOW:
         lines.append(
             f"position: the label shown first was chosen on {position.share:.1%} of {position.rows:,} rows, not "
@@ -89,6 +92,22 @@ def _kappa(gold: GoldScores) -> str:
     return "" if gold.cohen_kappa is None else f", Cohen's κ {gold.cohen_kappa:.2f}"
 
 
+def _weighing(weights: VoteWeights) -> str:
+    """What votes counted, and what that changed; or why each counted one."""
+    why = f" ({weights.why})" if weights.why else ""
+    if weights.by is None:
+        return f"votes are not weighed{why}"
+    line = f"votes weighed {WEIGHED_BY.get(weights.by, '')}{why}: {weights.changed:,} labels are others"
+    if weights.gold_rows:
+        line += (
+            f"; of {weights.gold_rows:,} rows with gold {weights.right_unweighed:,} were correct with one count a "
+            f"vote, {weights.right_weighed:,} are weighed by what other rows show"
+        )
+    if (found := weights.probability) is not None:
+        line += f"; on gold rows the mean probability is {share(found.mean)}, and {share(found.accuracy)} are correct"
+    return line
+
+
 def _escalation(escalation: Escalation) -> str:
     model = escalation.model
     line = f"escalated: {escalation.rows:,} rows to {model}, {escalation.changed:,} labels changed"
@@ -134,17 +153,46 @@ def label_tables(quality: LabelQuality) -> list[Table]:
     gold = quality.gold
     if gold is None:
         rows = [[name, f"{count:,}"] for name, count in quality.labels.items()]
-        return [("Labels", ["label", "rows"], rows), *_escalation_table(quality)]
+        return [("Labels", ["label", "rows"], rows), *_weighing_tables(quality), *_escalation_table(quality)]
+    between = {one.label: one for one in gold.intervals} if gold.low is not None else {}
     each = [
-        [one.label, f"{quality.labels.get(one.label, 0):,}", f"{one.gold_rows:,}", share(one.precision),
-         share(one.recall), number(one.f1)]
+        [one.label, f"{quality.labels.get(one.label, 0):,}", f"{one.gold_rows:,}",
+         _with_interval(one.precision, between[one.label].precision if one.label in between else None),
+         _with_interval(one.recall, between[one.label].recall if one.label in between else None), number(one.f1)]
         for one in gold.labels
     ]  # fmt: skip
-    tables.append(("By label", ["label", "rows", "gold rows", "precision", "recall", "F1"], each))
+    tables.append(("By label", ["label", "rows", "gold rows", "precision (95 %)", "recall (95 %)", "F1"], each))
     tables.append(_confusion(gold))
     calibration = [[f"{one.agreement:.0%}", f"{one.rows:,}", share(one.accuracy)] for one in gold.calibration]
     tables.append(("Calibration: accuracy by agreement", ["agreement", "gold rows", "correct"], calibration))
-    return [*tables, *_escalation_table(quality)]
+    return [*tables, *_weighing_tables(quality), *_escalation_table(quality)]
+
+
+def _with_interval(value: float | None, between: Interval | None) -> str:
+    return share(value) + (f" ({between[0]:.0%} to {between[1]:.0%})" if value is not None and between else "")
+
+
+def _weighing_tables(quality: LabelQuality) -> list[Table]:
+    """Who votes and how well, and how often labels of a probability are right."""
+    weights = quality.weighing
+    if weights is UNSET or weights.by is None:
+        return []
+    voters = [
+        [one.model if one.vote is None else f"{one.model}, vote {one.vote + 1}", share(one.accuracy)]
+        for one in weights.voters
+    ]
+    voters.append(["a vote counts, where votes repeat one another", number(weights.sharpness)])
+    tables: list[Table] = [
+        (f"Votes weighed {WEIGHED_BY.get(weights.by, '')}", ["voter", "says the true label"], voters)
+    ]
+    if (found := weights.probability) is not None:
+        bins = [
+            [f"{one.low:.0%} to {one.high:.0%}", f"{one.rows:,}", share(one.mean), share(one.accuracy)]
+            for one in found.bins
+        ]
+        head = ["probability", "gold rows", "mean probability", "correct"]
+        tables.append((f"Calibration: accuracy by probability (Brier score {found.brier:.3f})", head, bins))
+    return tables
 
 
 def _confusion(gold: GoldScores) -> Table:

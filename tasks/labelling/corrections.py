@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -39,18 +40,26 @@ def apply_corrections(part: Path, found: Corrections) -> bool:
         correct[at] = is_correct
     if not changed:
         return False
+
+    def corrected(table: pa.Table) -> pa.Table:
+        for name, values in (("label", labels), ("gold", gold)):
+            table = replaced(table, name, labels_array(values, table.schema.field(name).type))
+        return replaced(table, "correct", pa.array(correct, pa.bool_()))
+
+    rewrite_part(part, corrected)
+    return True
+
+
+def rewrite_part(part: Path, changed: Callable[[pa.Table], pa.Table]) -> None:
+    """Write a part again with other columns in one step; what it notes of its rows stays. Raises StorageError."""
     with pq.ParquetFile(part, pre_buffer=False, page_checksum_verification=True) as file:
-        table, notes = file.read(), notes_of(file.metadata.metadata)
-    for name, values in (("label", labels), ("gold", gold)):
-        table = _replaced(table, name, labels_array(values, table.schema.field(name).type))
-    table = _replaced(table, "correct", pa.array(correct, pa.bool_()))
+        table, notes = changed(file.read()), notes_of(file.metadata.metadata)
     with (
         published(part, "the part") as sink,
         pq.ParquetWriter(sink, table.schema, compression="zstd", write_page_checksum=True) as writer,
     ):
         writer.write_table(table, row_group_size=5_000)
         writer.add_key_value_metadata(notes)
-    return True
 
 
 def is_right(status: str, voted: Labels | None, gold: Labels) -> bool | None:
@@ -63,6 +72,7 @@ def is_right(status: str, voted: Labels | None, gold: Labels) -> bool | None:
     return voted is not None and set(voted) == set(gold)
 
 
-def _replaced(table: pa.Table, name: str, values: pa.Array) -> pa.Table:
+def replaced(table: pa.Table, name: str, values: pa.Array) -> pa.Table:
+    """A table with other values in one of its columns."""
     at = table.schema.get_field_index(name)
     return table.set_column(at, table.schema.field(at), values)

@@ -14,6 +14,7 @@ from rowmill.schemas.job import Job
 from rowmill.schemas.json_text import JsonTextError, decode_json, encode_json
 from rowmill.schemas.label import Label
 from rowmill.schemas.request import Request
+from rowmill.schemas.results import PROBABILITY
 from rowmill.schemas.row import Row
 from rowmill.tasks.input.reader import job_files, shard_rows
 from rowmill.tasks.labelling.judgements import REVIEW
@@ -49,7 +50,8 @@ def every_row(root: Path, job: Job, model: Model, label: Label) -> Iterator[Mapp
     """Every row that was answered, in the same form, its text from the input. Raises InputError, DamageError."""
     files, planner = job_files(job, root), Planner(job, model, sandbox=False)
     for part in sorted((root / "results").glob("part-*.parquet")):
-        table = pq.read_table(part, columns=RESULTS)
+        weighed = [name for name in (PROBABILITY,) if name in pq.read_schema(part).names]
+        table = pq.read_table(part, columns=[*RESULTS, *weighed])
         found = {row["row_index"]: row for row in table.to_pylist() if row["votes"]}
         for row in shard_rows(read_footer(part).shard, files, job.id, job.limits.max_line_bytes):
             told = found.get(row.index)
@@ -57,7 +59,8 @@ def every_row(root: Path, job: Job, model: Model, label: Label) -> Iterator[Mapp
                 continue
             planned = planner.plan(row)
             text = shown_text(planned, model) if isinstance(planned, Request) else ""
-            yield {**told, "text": text, "suggested": told["voted_label"], "why": reason(told, label)}
+            sure = {"probability": told[PROBABILITY]} if told.get(PROBABILITY) is not None else {}
+            yield {**told, **sure, "text": text, "suggested": told["voted_label"], "why": reason(told, label)}
 
 
 def write_label_studio(path: Path, rows: Iterable[Mapping[str, Any]], label: Label) -> int:

@@ -10,19 +10,21 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from rowmill.schemas.catalogue import Model
 from rowmill.schemas.errors import JobError
 from rowmill.schemas.job import Job
 from rowmill.schemas.label import Label
-from rowmill.schemas.label_quality import LabelQuality
+from rowmill.schemas.label_quality import LabelQuality, VoteWeights
 from rowmill.schemas.manifest import Manifest
 from rowmill.schemas.request import Request
 from rowmill.schemas.row import Row, Shard, Unreadable
 from rowmill.schemas.termination import Termination, TerminationKind
 from rowmill.tasks.input.files import InputFile
 from rowmill.tasks.labelling.audit import estimate
+from rowmill.tasks.labelling.basis import Basis
 from rowmill.tasks.labelling.corrections import apply_corrections
 from rowmill.tasks.labelling.gate import Judged, Pair, Verdict, judge, least_rows, look_sizes
 from rowmill.tasks.labelling.gold import Gold, find_gold
@@ -65,11 +67,18 @@ class LabelRun:
     gold: Gold
     people: Judgements
     is_new: bool
+    # Whether the output's votes were weighed before.
+    was_weighed: bool = False
 
     @property
     def corrections(self) -> Corrections:
         """What people decided, by row."""
         return self.people.labels
+
+    @property
+    def basis(self) -> Basis:
+        """Whose gold rows have: the gold column's rows stay what they were, whoever corrected them."""
+        return Basis(frozenset(self.corrections) - self.gold.in_column, self.label.review.audit)
 
     @property
     def job(self) -> Job:
@@ -138,7 +147,8 @@ def label_run(
     if job.label.has_gate and not gold.is_empty:
         _look_at_gate(gold, limit)
     known = (before.label or LabelQuality()).corrections_digest or digest_of(Judgements())
-    return LabelRun(gold, people, digest_of(people) != known)
+    was_weighed = before.label is not None and before.label.weighing is not UNSET
+    return LabelRun(gold, people, digest_of(people) != known, was_weighed)
 
 
 def in_begun_order(job: Job, before: Manifest) -> Job:
@@ -191,7 +201,6 @@ def judge_gold(run: LabelRun, results: Path, look: int) -> tuple[Judged, Termina
 
     Raises StorageError.
     """
-    correct(run, results)
     looks = run.drawn_looks
     sample: list[Pair] = []
     of_label: dict[str, list[Pair]] = {name: [] for name in looks[look].of_label}
@@ -226,17 +235,31 @@ def correct(run: LabelRun, results: Path) -> list[Path]:
     return [part for part in parts_in(results) if apply_corrections(part, run.corrections)]
 
 
-def conclude(run: LabelRun, results: Path, texts: Texts) -> LabelQuality:
+def weigh(run: LabelRun, results: Path) -> tuple[list[Path], VoteWeights | None]:
+    """Label the rows of all parts by what votes count, where the job weighs them, or did before.
+
+    Returns the parts that changed, and what is told of it. Raises StorageError.
+    """
+    if not run.label.is_weighed and not run.was_weighed:
+        return [], None
+    from rowmill.tasks.labelling.relabelling import relabel
+
+    return relabel(run.job, parts_in(results), run.basis, run.corrections)
+
+
+def conclude(run: LabelRun, results: Path, texts: Texts, weights: VoteWeights | None = None) -> LabelQuality:
     """After a run's last call: review.jsonl, and what run.json tells under `label`. Raises StorageError."""
     from rowmill.tasks.labelling.people import agreement_of_people
     from rowmill.tasks.labelling.position import position_effect
-    from rowmill.tasks.labelling.quality import Basis, label_quality
+    from rowmill.tasks.labelling.quality import label_quality, probability_scores
 
     reviewed = write_review(results.parent / REVIEW, run.label, parts_in(results), texts, run.people)
-    # Rows of people's choice, or of the audit; the gold column's rows stay what they were, whoever corrected them.
-    by_people = frozenset(run.corrections) - run.gold.in_column
+    weighing: VoteWeights | UnsetType = UNSET
+    if weights is not None:
+        weighing = replace(weights, probability=probability_scores(results, run.basis) if weights.by else None)
     return replace(
-        label_quality(results, run.label, Basis(by_people, run.label.review.audit)),
+        label_quality(results, run.label, run.basis),
+        weighing=weighing,
         corrections=len(run.corrections),
         corrections_digest=digest_of(run.people),
         people=agreement_of_people(run.people),

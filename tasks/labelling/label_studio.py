@@ -80,7 +80,11 @@ def as_task(row: Mapping[str, Any]) -> dict[str, Any]:
     if row["suggested"] is not None:
         model = row["votes"][-1]["model"] if row["votes"] else "rowmill"
         task["predictions"] = [
-            {"model_version": model, "score": row["agreement"], "result": [_as_choices(row["suggested"])]}
+            {
+                "model_version": model,
+                "score": row.get("probability", row["agreement"]),
+                "result": [_as_choices(row["suggested"])],
+            }
         ]
     if row["gold"] is not None:
         task["annotations"] = [{"ground_truth": True, "result": [_as_choices(row["gold"])]}]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -25,9 +24,12 @@ from rowmill.schemas.label_quality import (
     LabelIntervals,
     LabelQuality,
     LabelScores,
+    ProbabilityBin,
+    ProbabilityScores,
     VoteAgreement,
 )
-from rowmill.tasks.labelling.audit import is_drawn
+from rowmill.schemas.results import PROBABILITY
+from rowmill.tasks.labelling.basis import Basis
 from rowmill.tasks.labelling.scores import (
     Counts,
     accuracy,
@@ -48,18 +50,11 @@ PARTS = "part-*.parquet"
 GOLD_COLUMN, AUDIT, CHOSEN = "gold_column", "audit", "chosen_by_people"
 
 
-@dataclass(frozen=True, slots=True)
-class Basis:
-    """Whose gold a row has: a column's, people's on rows that the audit drew, or people's on rows of their choice."""
-
-    by_people: frozenset[str] = frozenset()
-    audit: float = 0.0
-
-    def parts(self) -> dict[str, pl.Expr]:
-        """The rows of each basis, the soundest first."""
-        theirs = pl.col("row_id").is_in(sorted(self.by_people))
-        drawn = pl.col("row_id").is_in(sorted(row for row in self.by_people if is_drawn(row, self.audit)))
-        return {GOLD_COLUMN: ~theirs, AUDIT: drawn, CHOSEN: theirs & ~drawn}
+def _rows_of(basis: Basis) -> dict[str, pl.Expr]:
+    """The rows of each basis, the soundest first."""
+    theirs = pl.col("row_id").is_in(sorted(basis.by_people))
+    drawn = pl.col("row_id").is_in(basis.audited)
+    return {GOLD_COLUMN: ~theirs, AUDIT: drawn, CHOSEN: theirs & ~drawn}
 
 
 def label_quality(results: Path, label: Label, basis: Basis) -> LabelQuality:
@@ -94,7 +89,7 @@ def _by_basis(rows: pl.LazyFrame, label: Label, basis: Basis) -> tuple[GoldScore
     """
     found: GoldScores | None = None
     accuracies: dict[str, Accuracy] = {}
-    for name, part in basis.parts().items() if basis.by_people else [(GOLD_COLUMN, pl.lit(True))]:
+    for name, part in _rows_of(basis).items() if basis.by_people else [(GOLD_COLUMN, pl.lit(True))]:
         scores = against_gold(rows.filter(part), label)
         if scores is None:
             continue
@@ -271,6 +266,39 @@ def _calibration(pairs: pl.DataFrame) -> list[Calibration]:
         Calibration(agreement=agreement, rows=rows, right=right, accuracy=right / rows)
         for agreement, rows, right in told.iter_rows()
     ]
+
+
+def probability_scores(results: Path, basis: Basis) -> ProbabilityScores | None:
+    """How far the probabilities of labels can be believed, on the gold rows that are a sample; None without any."""
+    has_both = pl.col("correct").is_not_null() & pl.col(PROBABILITY).is_not_null()
+    scored = pl.scan_parquet(results / PARTS).filter(has_both)
+    for name, part in _rows_of(basis).items():
+        sure, right = pl.col(PROBABILITY), pl.col("correct").cast(pl.Float64)
+        tenth = (sure * 10).floor().clip(0, 9).cast(pl.Int64).alias("tenth")
+        sums = [pl.len().alias("rows"), sure.sum().alias("sure"), right.sum().alias("right"),
+                ((sure - right) ** 2).sum().alias("squares")]  # fmt: skip
+        bins = scored.filter(part).group_by(tenth).agg(sums).sort("tenth").collect()
+        rows = int(bins["rows"].sum())
+        if name == CHOSEN or not rows:
+            continue
+        return ProbabilityScores(
+            rows=rows,
+            mean=float(bins["sure"].sum()) / rows,
+            accuracy=float(bins["right"].sum()) / rows,
+            brier=float(bins["squares"].sum()) / rows,
+            bins=[
+                ProbabilityBin(
+                    low=one["tenth"] / 10,
+                    high=(one["tenth"] + 1) / 10,
+                    rows=one["rows"],
+                    mean=one["sure"] / one["rows"],
+                    right=int(one["right"]),
+                    accuracy=one["right"] / one["rows"],
+                )
+                for one in bins.iter_rows(named=True)
+            ],
+        )
+    return None
 
 
 def _mean(values: list[float | None]) -> float | None:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from rowmill.schemas.json_text import encode_json
 from rowmill.schemas.label import Label
 from rowmill.schemas.outcome import Status
+from rowmill.schemas.results import PROBABILITY
 from rowmill.tasks.labelling.audit import Stratum, is_drawn
 from rowmill.tasks.labelling.corrections import ANSWERED
 from rowmill.tasks.labelling.judgements import Judgements, opinions_text
@@ -55,15 +56,16 @@ class _Candidate:
 
     @property
     def order(self) -> tuple[int, float, int]:
-        agreement = self.row["agreement"]
-        return RANK[self.kind], 0.0 if agreement is None else agreement, self.row["row_index"]
+        sure = sureness(self.row)
+        # Of votes that contradict gold the surest first: there it is likelier gold that is wrong.
+        return RANK[self.kind], 0.0 if sure is None else -sure if self.kind == GOLD else sure, self.row["row_index"]
 
 
 def write_review(path: Path, label: Label, parts: Sequence[Path], texts: Texts, people: Judgements) -> Reviewed:
     """Write review.jsonl anew: the rows of most doubt, at most `review.most`, then the audit's. Raises StorageError.
 
     In doubt are rows on which people disagree, without a label, whose votes all contradict gold, and of little
-    agreement. Rows that people have labelled already are not asked again.
+    agreement (little probability, where votes are weighed). Rows that people have labelled already are not asked again.
     """
     found = Reviewed()
     doubtful: list[_Candidate] = []
@@ -96,11 +98,18 @@ def _lines(chosen: Sequence[_Candidate], parts: Sequence[Path], texts: Texts) ->
     yield from (lines[at] for at in range(len(chosen)))
 
 
+def sureness(row: Mapping[str, Any]) -> float | None:
+    """How sure a row's label is: its probability where votes are weighed, else their agreement."""
+    sure: float | None = row.get(PROBABILITY)
+    return row["agreement"] if sure is None else sure
+
+
 def _candidates(part: Path, number: int, label: Label, people: Judgements, found: Reviewed) -> Iterator[_Candidate]:
     share, conflicts = label.review.audit, people.conflicts
     named = pa.array(sorted(conflicts), pa.string())
     with pq.ParquetFile(part, pre_buffer=False) as file:
-        for batch in file.iter_batches(BATCH_ROWS, columns=COLUMNS, use_threads=False):
+        weighed = [name for name in (PROBABILITY,) if name in file.schema_arrow.names]
+        for batch in file.iter_batches(BATCH_ROWS, columns=[*COLUMNS, *weighed], use_threads=False):
             if not share:
                 # Most rows need nobody: they are left out before they become Python's.
                 batch = batch.filter(_may_need_people(batch, label, named))
@@ -117,7 +126,10 @@ def _candidates(part: Path, number: int, label: Label, people: Judgements, found
 
 
 def _may_need_people(batch: pa.RecordBatch, label: Label, conflicts: pa.Array) -> pa.Array:
-    unlike = pc.fill_null(pc.less(batch["agreement"], label.review_below), False)
+    sure = batch["agreement"]
+    if PROBABILITY in batch.schema.names:
+        sure = pc.coalesce(batch[PROBABILITY], sure)
+    unlike = pc.fill_null(pc.less(sure, label.review_below), False)
     wrong = pc.fill_null(pc.invert(batch["correct"]), False)
     needs = pc.or_(pc.not_equal(batch["status"], Status.OK.value), pc.is_null(batch["voted_label"]))
     return pc.or_(pc.or_(needs, unlike), pc.or_(wrong, pc.is_in(batch["row_id"], conflicts)))
@@ -158,9 +170,12 @@ def reason(row: Mapping[str, Any], label: Label) -> str | None:
         return None
     if row["voted_label"] is None:
         return "the votes tie"
-    if row["agreement"] is not None and row["agreement"] < label.review_below:
-        return f"only {row['agreement']:.0%} of the votes agree"
-    return None
+    sure = sureness(row)
+    if sure is None or sure >= label.review_below:
+        return None
+    if row.get(PROBABILITY) is not None:
+        return f"the label is right with a probability of {sure:.0%}"
+    return f"only {sure:.0%} of the votes agree"
 
 
 def _line(one: _Candidate, text: str) -> dict[str, Any]:
@@ -171,6 +186,7 @@ def _line(one: _Candidate, text: str) -> dict[str, Any]:
         "text": text,
         "suggested": row["voted_label"],
         "agreement": row["agreement"],
+        **({"probability": row[PROBABILITY]} if row.get(PROBABILITY) is not None else {}),
         "votes": [{"model": vote["model"], "label": vote["label"]} for vote in row["votes"] or ()],
         "kind": one.kind,
         "why": one.why,

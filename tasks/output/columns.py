@@ -57,7 +57,7 @@ def columns_of(
     if job.evidence:
         optional += EVIDENCE_COLUMNS.items()
     if job.label is not None:
-        optional += label_columns(multi=job.label.multi)
+        optional += label_columns(multi=job.label.multi, weighed=job.label.is_weighed)
     if job.has_votes:
         optional += [("votes", votes_type()), (FIELD_AGREEMENT, field_tree(shape).struct(pa.float64()))]
     metadata = output_metadata(job.output_schema, shape)

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rowmill.schemas.results import RESERVED
+from rowmill.schemas.results import RESERVED, weighed_columns
 from rowmill.schemas.row import Shard
 from rowmill.tasks.answers.validator import Validator
 from rowmill.tasks.fields.grading import Grader
@@ -20,6 +20,9 @@ from rowmill.tasks.output.part_grades import FIELD_CORRECT, GOLD, PartGrades
 from rowmill.tasks.output.part_notes import notes_of
 from rowmill.tasks.output.part_reader import PartReader
 from rowmill.tasks.output.part_writer import part_digest, writing
+
+# Columns that a run fills at its end where votes are weighed.
+WEIGHED = frozenset(weighed_columns())
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,9 @@ def keeps(path: Path, schema: pa.Schema) -> bool:
     """Whether the kept columns of a part are those of this schema, in its order and with its types, and its gold is."""
     had = pq.read_schema(path)
     kept, wanted = ([field for field in one if field.name not in RESERVED] for one in (had, schema))
+    weighed = [[name for name in one.names if name in WEIGHED] for one in (had, schema)]
+    if weighed[0] != weighed[1]:
+        return False
     marks = [(one.metadata or {}).get(GOLD.encode()) for one in (had, schema)]
     return len(kept) == len(wanted) and all(map(pa.Field.equals, kept, wanted)) and marks[0] == marks[1]
 
@@ -62,11 +68,13 @@ def rewrite_kept(path: Path, projection: Projection, kept: Pick) -> None:
     with pq.ParquetFile(path, pre_buffer=False, page_checksum_verification=True) as part:
         schema = _schema_of(part.schema_arrow, projection.schema)
         own = [name for name in part.schema_arrow.names if name in RESERVED and name != FIELD_CORRECT]
+        empty = [field for field in schema if field.name in WEIGHED and field.name not in own]
         with writing(path, schema) as writer:
             for group in range(part.num_row_groups):
                 table = part.read_row_group(group, columns=own, use_threads=False)
                 picked = kept(table.column("row_index").to_pylist())
-                columns = {name: (table if name in own else picked).column(name) for name in schema.names
+                table = _with_nulls(table, empty)
+                columns = {name: (table if name in RESERVED else picked).column(name) for name in schema.names
                            if name != FIELD_CORRECT}  # fmt: skip
                 if grades is not None:
                     columns[FIELD_CORRECT] = grades.column(reader.outcomes(group), picked)
@@ -76,11 +84,18 @@ def rewrite_kept(path: Path, projection: Projection, kept: Pick) -> None:
             writer.add_key_value_metadata({**notes, **(grades.metadata() if grades is not None else {})})
 
 
+def _with_nulls(table: pa.Table, fields: Iterable[pa.Field]) -> pa.Table:
+    for field in fields:
+        table = table.append_column(field, pa.nulls(table.num_rows, field.type))
+    return table
+
+
 def _schema_of(part: pa.Schema, wanted: pa.Schema) -> pa.Schema:
     """The columns of a part with those that are projected now; what its answers fill stays as it was."""
     own = [name for name in part.names if name in RESERVED]
     metadata = {key: value for key, value in (part.metadata or {}).items() if key != GOLD.encode()}
     fields = [
-        field for field in wanted if field.name in own or field.name not in RESERVED or field.name == FIELD_CORRECT
-    ]
+        field for field in wanted
+        if field.name in own or field.name not in RESERVED or field.name in (FIELD_CORRECT, *WEIGHED)
+    ]  # fmt: skip
     return pa.schema(fields, {**metadata, **(wanted.metadata or {})})

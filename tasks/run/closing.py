@@ -13,7 +13,7 @@ from rowmill.tasks.forecast.accuracy import read_forecast
 from rowmill.tasks.labelling.field_quality import field_quality
 from rowmill.tasks.labelling.field_review import write_field_review
 from rowmill.tasks.labelling.judgements import REVIEW
-from rowmill.tasks.labelling.label_run import conclude, correct, texts_of
+from rowmill.tasks.labelling.label_run import conclude, correct, texts_of, weigh
 from rowmill.tasks.labelling.quote import held_against
 from rowmill.tasks.output.folder import number_of
 from rowmill.tasks.output.part_writer import PART_VERSION, Footer, PartColumns, part_digest, tally_value, write_part
@@ -92,8 +92,10 @@ def conclude_labelling(
     for part in correct(labelling, results):
         manifest_builder.digests[part.name] = part_digest(part)
     if not in_haste:
+        changed, weights = weigh(labelling, results)
+        manifest_builder.digests |= {part.name: part_digest(part) for part in changed}
         texts = texts_of(plan.job, plan.model, shards, context.rows_of)
-        manifest_builder.label = conclude(labelling, results, texts)
+        manifest_builder.label = conclude(labelling, results, texts, weights)
 
 
 def conclude_quote(plan: RunPlan, context: ShardContext, manifest_builder: ManifestBuilder) -> None:

@@ -33,7 +33,9 @@ from rowmill.tasks.system.clock import Clock
 
 SESSIONS_KEPT = 100
 # Keys of a job that change what is made of the answers and not the answers.
-SHOWN = ("keep", "gold", "votes", "quote")
+SHOWN = ("keep", "gold", "votes", "quote", "label")
+# Keys of a job's section about labels that do the same; others of it are part of the job's identity, or ask for it.
+LABELS_SHOWN = ("weigh", "review", "review_below", "hierarchy")
 
 
 def rowmill_version() -> str:
@@ -232,4 +234,6 @@ def _prices(model: Model) -> dict[str, Any]:
 def _projected(job: Mapping[str, Any], key: str) -> Any:
     """What of a job's key decides columns of its results: how good the fields have to be is none of it."""
     told = job.get(key) or None
+    if key == "label" and isinstance(told, dict):
+        return {name: told.get(name) for name in LABELS_SHOWN}
     return {name: one for name, one in told.items() if name != "min_accuracy"} if isinstance(told, dict) else told

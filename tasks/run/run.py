@@ -18,8 +18,10 @@ from rowmill.tasks.gateway.admission.deadline import ended_waiting
 from rowmill.tasks.gateway.admission.gate import Gate
 from rowmill.tasks.gateway.admission.halts import RUN_AGAIN, refused_storage
 from rowmill.tasks.input.survey import Survey, Surveyor
-from rowmill.tasks.labelling.gate import Verdict
+from rowmill.tasks.labelling.gate import Judged, Verdict
+from rowmill.tasks.labelling.label_run import correct, weigh
 from rowmill.tasks.output.folder import Output
+from rowmill.tasks.output.part_writer import part_digest
 from rowmill.tasks.output.reprojection import keep_anew
 from rowmill.tasks.run.background import Background
 from rowmill.tasks.run.canary import CanaryRun
@@ -160,11 +162,19 @@ class OpenRun:
 
     async def judge_gold(self, look: int) -> bool:
         """Score the gold rows of a look; end the run where they are not good enough. Returns whether it is decided."""
-        assert self.plan.gold_gate is not None
-        judged, termination = await asyncio.to_thread(self.plan.gold_gate.judge, self._context.output.results, look)
+        judged, termination = await asyncio.to_thread(self._judged, look)
         if termination is not None:
             self.gate.halt(termination)
         return judged.verdict is not Verdict.UNDECIDED
+
+    def _judged(self, look: int) -> tuple[Judged, Termination | None]:
+        """What gold rows show, by the labels that they will have."""
+        plan, results = self.plan, self._context.output.results
+        assert plan.gold_gate is not None
+        if plan.labelling is not None:
+            changed = [*correct(plan.labelling, results), *weigh(plan.labelling, results)[0]]
+            self.manifest_builder.digests |= {part.name: part_digest(part) for part in changed}
+        return plan.gold_gate.judge(results, look)
 
     async def settle(self, shard: Shard) -> ShardReport:
         """Settle one shard and write its part; the manifest follows."""
