@@ -201,7 +201,7 @@ class Job(Part):
         description="How CSV and TSV files are written, where it is not as their beginning shows",
     )
     output: ForNothing[str] = Field(
-        description="Folder for results, manifest and journal, on disk, or at s3:// or az://bucket/folder"
+        description="Folder for results, manifest and journal, on disk, or at s3://, gs:// or az://bucket/folder"
     )
     id: ForResults[str | None] = Field(
         None, description="Column that names each row; unique. Without it the position is the id"

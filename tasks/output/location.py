@@ -28,7 +28,7 @@ def in_bucket(address: str) -> bool:
     """Whether an output stands in a bucket. Raises OutputError for an address of another kind."""
     scheme = output_scheme(address)
     if "://" in address and scheme is None:
-        told = "name a folder, s3://bucket/folder or az://container/folder"
+        told = "name a folder, s3://bucket/folder, gs://bucket/folder or az://container/folder"
         raise OutputError("no address of an output", where=address, hint=told)
     return scheme is not None
 

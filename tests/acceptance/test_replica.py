@@ -244,7 +244,7 @@ def test_a_bucket_that_goes_away_stops_the_run_resumable(bench, sandboxes, s3, u
     [
         ("s3://nowhere/out", {}, {}, "s3://nowhere/out"),
         ("s3://answers", {}, {}, "no folder of a bucket is named"),
-        ("gs://answers/out", {}, {}, "gs://answers/out: no address of an output"),
+        ("http://answers/out", {}, {}, "http://answers/out: no address of an output"),
         (OUT, {}, {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "http://127.0.0.1:9 refuses it"),
         (OUT, {}, {"ROWMILL_WORK_DIR": "/proc/nowhere"}, "Set ROWMILL_WORK_DIR"),
     ],

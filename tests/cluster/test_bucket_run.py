@@ -32,6 +32,7 @@ from rowmill.tasks.output.location import output_to_write
 from rowmill.tasks.run.run_plan import Options
 from rowmill.tasks.system import buckets
 from tests.conftest import KEY, PERSON, Bench, assert_balanced, money
+from tests.google_storage import google_storage
 
 OUT = "s3://answers/runs/one"
 AZURE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
@@ -212,6 +213,26 @@ async def test_a_server_without_conditional_writes_serves_a_cluster_with_redis(
     assert manifest["ledger"]["ok"] == sandbox.books()["billed_calls"] == 80
     assert again.taken or again.refused is not None
     assert f"the lease on this output is in Redis (redis://127.0.0.1:{port}" in caplog.text
+
+
+@pytest.mark.nightly
+async def test_an_output_at_google_is_as_one_in_s3(bench, sandboxes, monkeypatch, tmp_path):
+    """Workers, lock and journal by the same code, over generations: a lost lease is gone on with, and another machine
+    pays for the new rows alone.
+    """
+    sandbox = sandboxes()
+    monkeypatch.setenv("ROWMILL_API_KEY", KEY)
+    with google_storage() as google:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", google.url)
+        for machine, rows, loses in (("a", 80, 1), ("b", 90, 0)):
+            monkeypatch.setenv("ROWMILL_WORK_DIR", str(tmp_path / machine))
+            bench.rows([{"id": f"r{n}", "text": f"row {n}"} for n in range(rows)])
+            engine = Threads(loses=loses)
+            manifest = await run(bench, sandbox.base_url, engine, monkeypatch, output="gs://answers/runs/one")
+            assert manifest["ledger"]["ok"] == sandbox.books()["billed_calls"] == rows
+        left = sorted(one.name for one in Objects("gs://answers/runs/one").list())
+    parts = ["results/part-000000.parquet", "results/part-000001.parquet"]
+    assert left == ["history.jsonl", "ledger.jsonl", *parts, "run.json"]
 
 
 @pytest.mark.nightly

@@ -16,10 +16,12 @@ from typing import Any
 
 from rowmill.schemas.errors import first_line
 from rowmill.tasks.output.bucket.refusals import meaning
-from rowmill.tasks.output.bucket.stores import open_store, server_of
+from rowmill.tasks.output.bucket.stores import open_store, server_of, store_of
 
 # Objects that are read at a time.
 READ_AT_ONCE = 16
+# Objects whose version is known without asking: a run writes over few.
+VERSIONS_HELD = 256
 
 
 # What follows the reason in the client's text: the answer as it came, and how it was tried.
@@ -55,7 +57,9 @@ class Objects:
         self.conditional = conditional
         # Seen where an object was written.
         self.keeps_versions = False
-        self._store = open_store(url)
+        self._store, self._words = open_store(url), store_of(url)
+        # Where conditions go by versions: the tag and the version of objects that may be written over.
+        self._versions: dict[str, tuple[str, str]] = {}
         import obstore
         from obstore import exceptions
 
@@ -69,13 +73,14 @@ class Objects:
         """
         if not self.conditional and self._tag_of(name) == over:
             return self.write(name, content)
-        mode: Any = "create" if over is None else {"e_tag": over}
+        mode = self._mode(name, over) if self.conditional else None
         with self._answered(name):
             try:
-                if self.conditional:
-                    return self._written(self._api.put(self._store, name, content, mode=mode, use_multipart=False))
+                if mode is not None:
+                    meta = self._api.put(self._store, name, content, mode=mode, use_multipart=False)
+                    return self._written(name, meta)
             except (self._errors.AlreadyExistsError, self._errors.PreconditionError):
-                pass
+                self._versions.pop(name, None)
         if (held := self._same(name, content)) is None:
             raise Conflict(errno.EEXIST, "another run has written it", f"{self.url}/{name}")
         return held
@@ -83,11 +88,41 @@ class Objects:
     def write(self, name: str, content: bytes) -> str:
         """Write an object that nobody else writes. Returns its tag."""
         with self._answered(name):
-            return self._written(self._api.put(self._store, name, content, mode="overwrite", use_multipart=False))
+            return self._written(name, self._api.put(self._store, name, content, mode="overwrite", use_multipart=False))
 
-    def _written(self, meta: Any) -> str:
-        self.keeps_versions = self.keeps_versions or meta.get("version") not in (None, "null")
-        return _tag(meta)
+    def _mode(self, name: str, over: str | None) -> Any:
+        """The condition of a write, as the client takes it; None for one that cannot hold any more."""
+        if over is None:
+            return "create"
+        if not self._words.by_version:
+            return {"e_tag": over}
+        known = self._versions.get(name)
+        if known is None or known[0] != over:
+            known = self._version_of(name)
+        # Whoever writes between the look and the write makes another version.
+        return {"e_tag": over, "version": known[1]} if known is not None and known[0] == over else None
+
+    def _version_of(self, name: str) -> tuple[str, str] | None:
+        """Tag and version of an object; None where there is none."""
+        with suppress(FileNotFoundError), self._answered(name, may_be_absent=True):
+            meta = self._api.head(self._store, name)
+            return _tag(meta), str(meta["version"])
+        return None
+
+    def _written(self, name: str, meta: Any) -> str:
+        self.keeps_versions = self.keeps_versions or (
+            not self._words.by_version and meta.get("version") not in (None, "null")
+        )
+        return self._noted(name, meta)
+
+    def _noted(self, name: str, meta: Any) -> str:
+        """The tag of an object, whose version is remembered where a condition goes by it."""
+        tag = _tag(meta)
+        if self._words.by_version and meta.get("version") is not None:
+            if len(self._versions) >= VERSIONS_HELD:
+                self._versions.clear()
+            self._versions[name] = tag, str(meta["version"])
+        return tag
 
     def _tag_of(self, name: str) -> str | None:
         """The tag of an object; None where there is none."""
@@ -116,7 +151,7 @@ class Objects:
         """Content and tag. Raises FileNotFoundError where there is none."""
         with self._answered(name, may_be_absent=True):
             found = self._api.get(self._store, name)
-            return bytes(found.bytes()), _tag(found.meta)
+            return bytes(found.bytes()), self._noted(name, found.meta)
 
     def list(self, prefix: str | None = None) -> Iterator[Object]:
         """The objects, or those below a folder of them."""
@@ -127,9 +162,15 @@ class Objects:
 
     def delete(self, names: Sequence[str]) -> None:
         """One that is not there is deleted."""
-        with suppress(FileNotFoundError), self._answered("", may_be_absent=True):
-            if names:
-                self._api.delete(self._store, list(names))
+        try:
+            with self._answered("", may_be_absent=True):
+                if names:
+                    self._api.delete(self._store, list(names))
+        except FileNotFoundError:
+            # Stores that delete one at a time end at the first that is missing.
+            for name in names:
+                with suppress(FileNotFoundError), self._answered(name, may_be_absent=True):
+                    self._api.delete(self._store, name)
 
     @contextmanager
     def _answered(self, name: str, *, may_be_absent: bool = False) -> Iterator[None]:
@@ -142,7 +183,9 @@ class Objects:
             where = f"{self.url}/{name}".rstrip("/")
             if "501 Not Implemented" in str(error) or isinstance(error, self._errors.NotSupportedError):
                 raise NotSupported(errno.ENOTSUP, "conditional writes", where) from None
-            told = meaning(str(error)) or _CUT.split(first_line(error))[0]
+            told = (
+                meaning(str(error), rights=self._words.rights, key=self._words.key) or _CUT.split(first_line(error))[0]
+            )
             raise OSError(errno.EIO, f"{self._server} refuses it: {told}", where) from None
 
 

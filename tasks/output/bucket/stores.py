@@ -1,18 +1,15 @@
-"""Stores: the object stores that an output can stand in, by obstore's clients; a store is one line of a registry.
-
-Google's is not among them: its conditions go by generations, which a listing does not tell, and no server that speaks
-them as obstore does was found to try it on.
-"""
+"""Stores: the object stores that an output can stand in, by obstore's clients; a store is one line of a registry."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
-from rowmill.schemas.errors import OutputError
+from rowmill.schemas.errors import OutputError, first_line
 from rowmill.tasks.system.buckets import STORES, azure_settings
 from rowmill.tasks.system.s3 import AMAZON, REGION, endpoint, region
 
@@ -51,12 +48,61 @@ def _azure(container: str, prefix: str, environment: Mapping[str, str] = os.envi
     return AzureStore(container, prefix=prefix, client_options=client, retry_config=_RETRIES, **options)  # type: ignore[arg-type]
 
 
-OPENED: Mapping[str, Callable[[str, str], Any]] = {"s3://": _s3, "az://": _azure}
+def _google(bucket: str, prefix: str, environment: Mapping[str, str] = os.environ) -> Any:
+    """Credentials are found as Google's programs find them; an emulator (STORAGE_EMULATOR_HOST) is shown none."""
+    from obstore.store import GCSStore
+
+    options: dict[str, Any] = {}
+    address = environment.get("GOOGLE_BASE_URL", "")
+    if (emulator := environment.get("STORAGE_EMULATOR_HOST")) is not None:
+        address = (emulator if "://" in emulator else f"http://{emulator}").rstrip("/")
+        options = {"base_url": address, "bearer_token": "emulator"}
+    client: Any = _client(address)
+    return GCSStore(bucket, prefix=prefix, client_options=client, retry_config=_RETRIES, **options)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class OutputStore:
+    """A store that an output can stand in: `open` gives obstore's client of a bucket's folder.
+
+    `by_version`: the conditions of a write go by an object's version (Google's generation) and not by its tag.
+    `rights` are those that a run needs, as the store names them; `key` is where its credentials are looked for.
+    """
+
+    open: Callable[[str, str], Any]
+    rights: str
+    key: str
+    by_version: bool = False
+
+
+OUTPUT_STORES: Mapping[str, OutputStore] = {
+    "s3://": OutputStore(
+        _s3, "s3:GetObject, s3:PutObject, s3:DeleteObject, s3:ListBucket", "AWS_ACCESS_KEY_ID and its secret"
+    ),
+    "gs://": OutputStore(
+        _google,
+        "storage.objects.get, create, delete and list: the role Storage Object User",
+        "GOOGLE_APPLICATION_CREDENTIALS, or run `gcloud auth application-default login`",
+        by_version=True,
+    ),
+    "az://": OutputStore(
+        _azure,
+        "the role Storage Blob Data Contributor",
+        "AZURE_STORAGE_KEY, AZURE_STORAGE_SAS_TOKEN, or run `az login`",
+    ),
+}
 
 
 def output_scheme(address: str) -> str | None:
     """The store that an output's address is of; None for a path."""
-    return next((scheme for scheme in OPENED if address.startswith(scheme)), None)
+    return next((scheme for scheme in OUTPUT_STORES if address.startswith(scheme)), None)
+
+
+def store_of(url: str) -> OutputStore:
+    """The store of an output's address."""
+    scheme = output_scheme(url)
+    assert scheme is not None
+    return OUTPUT_STORES[scheme]
 
 
 def open_store(url: str) -> Any:
@@ -70,11 +116,17 @@ def open_store(url: str) -> Any:
     if not bucket or not prefix:
         raise OutputError("no folder of a bucket is named", where=url, hint=f"write it as {scheme}bucket/folder")
     try:
-        return OPENED[scheme](bucket, prefix)
+        from obstore.exceptions import BaseError
     except ImportError:
         raise OutputError(
             "an output in a bucket needs the obstore package", where=url, hint="pip install 'rowmill[s3]'"
         ) from None
+    try:
+        return OUTPUT_STORES[scheme].open(bucket, prefix)
+    except BaseError as error:
+        # Credentials that cannot be read are told when the client is made.
+        told = f"the client of {server_of(url)} cannot be made: {first_line(error)}"
+        raise OutputError(told, where=url, hint=STORES[scheme].hint) from None
 
 
 def server_of(url: str) -> str:
