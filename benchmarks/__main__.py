@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
-from benchmarks import bucket_cluster, engine, forecasts, oracle, quota
+from benchmarks import bucket_cluster, engine, forecasts, oracle, quota, quotes
 from benchmarks.fleet import fleet
 from benchmarks.kept import kept
 from benchmarks.measure import ROOT, SCHEMA, Cost, bare, measured, rowmill, rows, stub
@@ -176,6 +176,7 @@ APART: dict[str, Callable[[Path], object]] = {
     "fleet": lambda _: fleet(),
     "thousand": lambda _: thousand(),
     "engine": lambda _: engine.main(),
+    "quotes": quotes.main,
     "bucket": lambda _: bucket_cluster.main(),
 }
 

@@ -9,22 +9,23 @@ from collections.abc import Iterable, Iterator
 from itertools import islice, takewhile
 
 from rowmill.schemas.evidence import Match
-from rowmill.tasks.answers.quote_form import HYPHENS, SEEN_DROPPED, is_unseen, same_passage, skeleton, skeleton_places
+from rowmill.tasks.answers.quote_form import HYPHENS, SEEN_DROPPED, is_unseen, same_passage
+from rowmill.tasks.answers.skeleton import Skeleton, skeleton
 
-# Characters of the text whose places are worked out together, once a quote is found among them.
-BLOCK_CHARS = 512
+# A text is read in pieces that a processor holds close: so many characters, up to one before which it can be cut, since
+# nothing that stands before it becomes one with it.
+BLOCK_CHARS = 16_384
+_CUT = re.compile(
+    "[0-9A-Za-z\u0391-\u03c9\u0410-\u044f\u05d0-\u05ea\u0621-\u064a\u0915-\u0939\u0e01-\u0e2e"
+    "\u3041-\u3096\u30a1-\u30fa\u4e00-\u9fff\uac00-\ud7a3\uff10-\uff19\uff21-\uff3a\uff41-\uff5a]"
+)
 # Places of one quote that are looked at: more tell nothing of which is meant.
 PLACES_MOST = 20_000
 NORMALIZED_MOST = 1_000
 # Looking closer at a place, and finding another number there, costs as reading so many characters and those of both.
 # When that has come to these and as many as the text has, the quote is taken not to be there.
 LOOK_CHARS, LOOKED_CHARS = 1_000, 200_000
-# Before these a text can be cut: nothing that stands before them becomes one with them.
 _LINE_END = re.compile("\n")
-_CUT = re.compile(
-    "[0-9A-Za-z\u0391-\u03c9\u0410-\u044f\u05d0-\u05ea\u0621-\u064a\u0915-\u0939\u0e01-\u0e2e"
-    "\u3041-\u3096\u30a1-\u30fa\u4e00-\u9fff\uac00-\ud7a3\uff10-\uff19\uff21-\uff3a\uff41-\uff5a]"
-)
 
 Place = tuple[int, int]
 
@@ -69,8 +70,6 @@ class SourceText:
         if self._blocks is None:
             self._blocks = _Blocks(self.text)
         blocks = self._blocks
-        if len(sought) > len(blocks.skeleton):
-            return
         before, after = _marks_around(quote)
         work_left = len(self.text) + LOOKED_CHARS
         at = blocks.skeleton.find(sought)
@@ -150,19 +149,23 @@ class _Blocks:
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self._starts, pieces = [], []
+        self._starts: list[int] = []
         self._firsts = [0]
+        # Of blocks in which places were asked for: all of them would take more room than the text.
+        self._made: dict[int, Skeleton] = {}
+        pieces: list[str] = []
         at = 0
         while at < len(text):
             cut = _CUT.search(text, at + BLOCK_CHARS)
             end = cut.start() if cut is not None else len(text)
-            piece = skeleton(text[at:end])
+            made = Skeleton.of(text[at:end])
+            if not pieces:
+                self._made[0] = made
             self._starts.append(at)
-            pieces.append(piece)
-            self._firsts.append(self._firsts[-1] + len(piece))
+            pieces.append(made.text)
+            self._firsts.append(self._firsts[-1] + len(made.text))
             at = end
         self.skeleton = "".join(pieces)
-        self._places: dict[int, list[Place]] = {}
 
     def span(self, start: int, end: int) -> Place:
         """Characters [start, end) of the skeleton as code points of the text."""
@@ -170,9 +173,9 @@ class _Blocks:
 
     def _place(self, at: int) -> Place:
         block = bisect_right(self._firsts, at) - 1
-        if block not in self._places:
-            start = self._starts[block]
+        if block not in self._made:
             end = self._starts[block + 1] if block + 1 < len(self._starts) else len(self._text)
-            self._places[block] = skeleton_places(self._text[start:end])
-        first, last = self._places[block][at - self._firsts[block]]
+            self._made[block] = Skeleton.of(self._text[self._starts[block] : end])
+        within = at - self._firsts[block]
+        first, last = self._made[block].span(within, within + 1)
         return self._starts[block] + first, self._starts[block] + last

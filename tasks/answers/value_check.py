@@ -13,6 +13,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from rowmill.tasks.answers.evidence_fields import ValueRule
+from rowmill.tasks.answers.normal_form import normalized
 from rowmill.tasks.answers.quote_form import strict_form
 
 NUMBERS_MOST, QUOTE_MOST_CHARS = 40, 4_000
@@ -41,7 +42,7 @@ def value_in_quote(value: Any, quote: str, rule: ValueRule) -> bool | None:
     """Whether the quote holds the value; None where that cannot be decided."""
     if len(quote) > QUOTE_MOST_CHARS or isinstance(value, bool):
         return None
-    text = unicodedata.normalize("NFKC", quote).translate(_PLAIN)
+    text = normalized("NFKC", quote).translate(_PLAIN)
     if isinstance(value, (int, float)):
         return _holds_number(_decimal(value), text)
     if not isinstance(value, str):

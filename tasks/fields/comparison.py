@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from rowmill.tasks.answers.normal_form import normalized
 from rowmill.tasks.fields.tree import MISSING
 
 
@@ -166,9 +167,9 @@ def normal_text(text: str) -> str:
     if not text.isascii():
         text = "".join(
             sign if unicodedata.decomposition(sign).startswith(_PLACED) else unicodedata.normalize("NFKC", sign)
-            for sign in unicodedata.normalize("NFC", text.translate(_SIGNS))
+            for sign in normalized("NFC", text.translate(_SIGNS))
         )
-        text = unicodedata.normalize("NFC", text).translate(_SIGNS)
+        text = normalized("NFC", text).translate(_SIGNS)
     else:
         text = text.translate(_SIGNS)
     text = _SPACES.sub(" ", text).strip().casefold()

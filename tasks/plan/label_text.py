@@ -7,6 +7,8 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from rowmill.tasks.answers.normal_form import normalized
+
 TRAILING = ".,;:!。，；：！、"
 PAIRS = {
     '"': '"', "'": "'", "`": "`", "*": "*", "_": "_", "“": "”", "„": "“", "‘": "’", "‚": "‘", "«": "»", "»": "«",
@@ -68,7 +70,7 @@ def plain_text(text: str) -> str:
     Not NFKC: that turns ² into 2.
     """
     text = "".join(_narrow(char) for char in text) if any(char > "\u2fff" for char in text) else text
-    text = unicodedata.normalize("NFC", text).translate(_QUOTES).translate(_HYPHENS)
+    text = normalized("NFC", text).translate(_QUOTES).translate(_HYPHENS)
     return _BLANKS.sub(" ", text).strip()
 
 

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from rowmill.tasks.answers.quote_form import same_passage, skeleton, skeleton_places
+from rowmill.tasks.answers.normal_form import MARKS_MOST, normalized
+from rowmill.tasks.answers.quote_form import same_passage
+from rowmill.tasks.answers.skeleton import Skeleton, skeleton
 
 SAME = [
     ("a new line", "a\n  new\tline"), ("東京都渋谷区", "東京都\n渋谷区"), ("“Yes”, he said", '"Yes", he said'),
@@ -50,31 +52,55 @@ texts = st.text(
 @example("\u0344e\u0301")
 @example("e \u0301")
 @example("\ud800a\udfff")
+@example("\u00bda\u0301b\u0323\u0301c\uff9e")
 def test_each_character_of_a_skeleton_has_its_place(text):
-    """The places are as many as the characters, ascend, and lie in the text; the skeleton of each place's text is what
-    stands for it.
+    """It is what the rule makes of the whole. The places ascend and lie in the text; characters that were taken one by
+    one have one of their own, and the skeleton of each other place's text is what stands for it.
     """
-    made, places = skeleton(text), skeleton_places(text)
-    assert len(made) == len(places)
+    made = Skeleton.of(text)
+    assert made.text == skeleton(text)
+    places = [made.span(at, at + 1) for at in range(len(made.text))]
     assert places == sorted(places)
     at = 0
     while at < len(places):
         end = at
         while end < len(places) and places[end] == places[at]:
             end += 1
-        assert skeleton(text[slice(*places[at])]) == made[at:end]
+        assert skeleton(text[slice(*places[at])]) == made.text[at:end]
+        assert made.span(at, len(places)) == (places[at][0], places[-1][1])
         at = end
+
+
+def test_marks_that_change_nothing_have_places_of_their_own():
+    """A letter is found without its vowel sign, whatever else stands in the text: as it is where it is found exactly."""
+    for text in ("\u0915\u093f", "\uff11\u0915\u093f", "e\u0301\u0915\u093f"):
+        made = Skeleton.of(text)
+        size = len(text)
+        assert made.span(len(made.text) - 2, len(made.text) - 1) == (size - 2, size - 1)
+
+
+@given(st.text(st.sampled_from("aé\u0301\u0323\u0302\u1161\uff9e"), max_size=60), st.integers(0, 40))
+def test_a_normal_form_is_pythons_as_far_as_a_language_goes(text, marks):
+    """Long texts are put together of pieces; nothing comes of that as long as no letter has more than 30 marks."""
+    padded = text + "x" * 1_000 + "e" + "\u0301\u0323" * (marks // 2)
+    for form in ("NFC", "NFKC"):
+        made, whole = normalized(form, padded), unicodedata.normalize(form, padded)
+        assert made == whole or marks > MARKS_MOST or len(text) > MARKS_MOST
+        assert sorted(unicodedata.normalize("NFKD", made)) == sorted(unicodedata.normalize("NFKD", whole))
 
 
 def test_a_skeleton_is_the_normal_form_of_the_whole():
     """Normalizing run by run gives what NFKC gives, for every character of Unicode, alone and behind a letter."""
     ideographs = {*range(0x3400, 0xA000), *range(0xAC00, 0xE000), *range(0x12000, 0x1B000), *range(0x20000, 0x2F800)}
     rare = {*range(0x2FA20, 0x110000)}
-    for point in [*sorted({*range(0x80, 0x2FA20)} - ideographs), *sorted(ideographs | rare)[::101]]:
-        if 0xD800 <= point < 0xE000:
-            continue
-        for text in (chr(point), f"e{chr(point)}"):
-            made = skeleton(text)
-            if made and not any(char.isspace() for char in text):
-                whole = "".join(unicodedata.normalize("NFKC", text).split())
-                assert made == whole or len(made) < len(whole), ascii(text)
+    points = [*sorted({*range(0x80, 0x2FA20)} - ideographs), *sorted(ideographs | rare)[::101]]
+    chars = [chr(point) for point in points if not 0xD800 <= point < 0xE000]
+    alone = [text for char in chars for text in (char, f"e{char}")]
+    for text in alone:
+        made = skeleton(text)
+        if made and not any(char.isspace() for char in text):
+            whole = "".join(unicodedata.normalize("NFKC", text).split())
+            assert made == whole or len(made) < len(whole), ascii(text)
+    for at in range(0, len(alone), 500):
+        some = alone[at : at + 500]
+        assert Skeleton.of("|".join(some)).text == "|".join(map(skeleton, some)), at
