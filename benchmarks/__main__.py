@@ -29,14 +29,18 @@ FEW, MANY = 5_000, 100_000
 GUARD_RATIO = 2.5
 
 
-def slopes(folder: Path, port: str, few: int, many: int, concurrency: int) -> tuple[Cost, Cost]:
+def slopes(folder: Path, port: str, few: int, *, many: int, concurrency: int) -> tuple[Cost, Cost]:
     """Cost of one more row, bare and rowmill, from runs of few and of many rows."""
     found = []
     for ours in (False, True):
         told = []
         for count in (few, many):
             input_ = rows(folder, count)
-            command = rowmill(folder, input_, "out", concurrency) if ours else bare(port, input_, folder, concurrency)
+            command = (
+                rowmill(folder, input_, "out", concurrency=concurrency)
+                if ours
+                else bare(port, input_, folder, concurrency=concurrency)
+            )
             told.append(measured(command, port))
         less, more = told
         step = many - few
@@ -47,7 +51,7 @@ def slopes(folder: Path, port: str, few: int, many: int, concurrency: int) -> tu
 def per_row(folder: Path) -> float:
     """CPU a row at zero latency, 256 in flight: the ratio to the bare loop."""
     with stub(0) as port:
-        told = [slopes(folder, port, FEW, MANY, 256) for _ in range(RUNS)]
+        told = [slopes(folder, port, FEW, many=MANY, concurrency=256) for _ in range(RUNS)]
     ratio = median(ours.cpu / base.cpu for base, ours in told)
     print(f"CPU a row, zero latency: rowmill {median(o.cpu for _, o in told) * 1e3:.3f} ms, "
           f"bare loop {median(b.cpu for b, _ in told) * 1e3:.3f} ms; ratio {ratio:.2f}")  # fmt: skip
@@ -59,12 +63,12 @@ def latency(folder: Path) -> None:
     cpu = {}
     with stub(100) as port:
         for concurrency in (64, 256, 1024):
-            told = [slopes(folder, port, FEW, 20_000, concurrency) for _ in range(3)]
+            told = [slopes(folder, port, FEW, many=20_000, concurrency=concurrency) for _ in range(3)]
             speed = median(base.wall / ours.wall for base, ours in told)
             cpu[concurrency] = median(ours.cpu for _, ours in told)
             whole = median(
-                measured(bare(port, rows(folder, FEW), folder, concurrency), port).wall
-                / measured(rowmill(folder, rows(folder, FEW), "out", concurrency), port).wall
+                measured(bare(port, rows(folder, FEW), folder, concurrency=concurrency), port).wall
+                / measured(rowmill(folder, rows(folder, FEW), "out", concurrency=concurrency), port).wall
                 for _ in range(3)
             )
             print(f"100 ms, {concurrency} in flight: {speed:.2f} x the bare loop's speed a row, {whole:.2f} x with "
@@ -77,7 +81,7 @@ def memory(folder: Path, counts: tuple[int, ...] = (1_000, 100_000, 300_000)) ->
     with stub(0) as port:
         first = 0.0
         for count in counts:
-            cost = measured(rowmill(folder, rows(folder, count), "out", 256), port)
+            cost = measured(rowmill(folder, rows(folder, count), "out", concurrency=256), port)
             first = first or cost.peak_mb
             print(f"{count:,} rows: peak {cost.peak_mb:.0f} MB ({cost.peak_mb - first:+.0f}), "
                   f"{cost.cpu / count * 1e3:.3f} ms of CPU a row, {count / cost.wall:,.0f} rows/s")  # fmt: skip
@@ -111,8 +115,8 @@ PEERS = {"openai_sdk": "openai[aiohttp]", "litellm_loop": "litellm", "lm_deluge_
 def peers(folder: Path) -> None:
     """CPU and wall of the peers over 5,000 rows at 256 in flight, whole process, zero latency and 100 ms."""
     commands: dict[str, Callable[[str, Path], list[str]]] = {
-        "bare loop": lambda port, input_: bare(port, input_, folder, 256),
-        "rowmill": lambda _, input_: rowmill(folder, input_, "out", 256),
+        "bare loop": lambda port, input_: bare(port, input_, folder, concurrency=256),
+        "rowmill": lambda _, input_: rowmill(folder, input_, "out", concurrency=256),
     }
     for name, package in PEERS.items():
         home = ROOT / ".bench" / name
@@ -141,7 +145,7 @@ def peers(folder: Path) -> None:
 def server(folder: Path) -> None:
     """How many requests a second the stub answers two bare loops at once, against what one asks of it."""
     with stub(0) as port:
-        alone = measured(bare(port, rows(folder, MANY), folder, 256), port)
+        alone = measured(bare(port, rows(folder, MANY), folder, concurrency=256), port)
         print(f"the stub: {MANY / alone.wall:,.0f} requests/s while the bare loop used "
               f"{alone.cpu / alone.wall:.0%} of a core: the client is the bottleneck")  # fmt: skip
 
@@ -154,7 +158,7 @@ def guard(folder: Path) -> None:
     ratios: list[float] = []
     with stub(0) as port:
         while len(ratios) < 3 or (min(ratios) > GUARD_RATIO and len(ratios) < 9):
-            base, ours = slopes(folder, port, 2_000, 12_000, 256)
+            base, ours = slopes(folder, port, 2_000, many=12_000, concurrency=256)
             ratios.append(ours.cpu / base.cpu)
     ratio = min(ratios)
     print(f"a row costs {ratio:.2f} times the bare loop's CPU (at most {GUARD_RATIO})")

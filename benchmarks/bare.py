@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 
-async def main(port: str, rows: str, concurrency: int, out: str) -> None:
+async def main(port: str, rows: str, concurrency: int, *, out: str) -> None:
     answers: list[str] = []
     with open(rows, "rb") as file:
         lines = iter(file.readlines())
@@ -38,4 +38,4 @@ if __name__ == "__main__":
         uvloop.install()
     except ImportError:
         pass
-    asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]))
+    asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), out=sys.argv[4]))

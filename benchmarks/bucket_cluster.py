@@ -30,7 +30,7 @@ def run(folder: Path, environment: dict[str, str], output: str, **keys: object) 
     )  # fmt: skip
 
 
-def _seen(folder: Path, runner: str, bucket: str, output: str) -> float:
+def _seen(folder: Path, runner: str, bucket: str, *, output: str) -> float:
     """From the first call to the last, in seconds."""
     with spawn(Settings(latency_ms=LATENCY_S * 1000)) as sandbox:
         environment = {
@@ -69,7 +69,7 @@ def main(times: int = 3) -> None:
         (folder / "rows.jsonl").write_text("".join(json.dumps({"text": f"row {n}"}) + "\n" for n in range(ROWS)))
         for number in range(times):
             for runner, seen in told.items():
-                seen.append(_seen(folder, runner, bucket, f"s3://{s3_server.BUCKET}/{runner}-{number}") / ideal)
+                seen.append(_seen(folder, runner, bucket, output=f"s3://{s3_server.BUCKET}/{runner}-{number}") / ideal)
         share, refused = _rate(folder, bucket)
     for runner, seen in told.items():
         print(f"{runner}: {statistics.median(seen):.3f} of the calls alone ({', '.join(f'{one:.3f}' for one in seen)})")

@@ -18,7 +18,7 @@ ROWS, CONCURRENCY, LATENCY_S, SHARD = 20_000, 64, 0.1, 5_000
 KEY = "sk-benchmark-0000000000"
 
 
-def run(folder: Path, base_url: str, runner: str, address: str) -> None:
+def run(folder: Path, base_url: str, runner: str, *, address: str) -> None:
     (folder / "job.json").write_text(json.dumps({
         "model": "gemini-3-pro", "input": "rows.jsonl", "output": f"out-{runner}", "prompt": "{{ text }}",
         "limits": {"concurrency": CONCURRENCY}, "runner": runner,
@@ -47,7 +47,7 @@ def main(times: int = 3) -> None:
                 with spawn(Settings(latency_ms=LATENCY_S * 1000)) as sandbox:
                     environment = {"ROWMILL_API_KEY": KEY, "ROWMILL_BASE_URL": sandbox.base_url}
                     with dask_cluster.running(1, folder, environment) as cluster:
-                        run(folder, sandbox.base_url, runner, cluster.address)
+                        run(folder, sandbox.base_url, runner, address=cluster.address)
                     books = sandbox.books()
                     seen.append((books["last_at"] - books["first_at"]) / ideal)
     for runner, seen in told.items():

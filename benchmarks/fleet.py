@@ -36,9 +36,9 @@ class Run:
     alive: bool = True
 
 
-async def beat(store: Store, run: Run, now: float, spent: list[float]) -> None:
+async def beat(store: Store, run: Run, now: float, *, spent: list[float]) -> None:
     began = time.perf_counter()
-    told = await store.beat(run.seat, LIMIT, LIMIT, run.held, now * 1_000)
+    told = await store.beat(run.seat, LIMIT, LIMIT, held=run.held, now_ms=now * 1_000)
     spent.append(time.perf_counter() - began)
     run.held = told.share
     run.bucket.set_rate(told.share.rpm * EVEN_SHARED / 60, now)
@@ -60,17 +60,17 @@ async def simulate(url: str) -> None:
             if not run.alive:
                 continue
             if (now - run.phase) % 1.0 < STEP_S and now >= run.phase:
-                await beat(store, run, now, spent)
+                await beat(store, run, now, spent=spent)
             while run.bucket.wait(1, now) == 0:
                 run.bucket.take(1, now)
                 run.sent += 1
                 sent[int(now)] += 1
     memory = await store._client.info("memory")
     await store.close()
-    tell(sent, at_loss, spent, memory["used_memory"])
+    tell(sent, at_loss, spent, memory=memory["used_memory"])
 
 
-def tell(sent: list[int], at_loss: list[int], spent: list[float], memory: int) -> None:
+def tell(sent: list[int], at_loss: list[int], spent: list[float], *, memory: int) -> None:
     a_second = RPM / 60
     full = next(second for second, calls in enumerate(sent) if calls >= 0.97 * a_second)
     steady = sum(sent[full + 5 : LOST_AT]) / (LOST_AT - full - 5) / a_second

@@ -101,7 +101,7 @@ def main(folder: Path, batches: int = BATCHES) -> None:
                 shown.append(f"{'by size' if by_size else 'plain'} {held:.0%}, {bound:.0%}, ±{width:.0%}")
             print(f"{name}, {count} rows: {'; '.join(shown)}")
     for name, (rows, settings, job) in JOBS.items():
-        told, taken = _duration(folder / name.replace(" ", "_"), rows, settings, job)
+        told, taken = _duration(folder / name.replace(" ", "_"), rows, settings, job=job)
         print(f"{name}: told {told['seconds']:.1f} s ({told['binds']}), took {taken:.1f} s with start-up")
 
 
@@ -119,7 +119,7 @@ def _coverage(population: Population, count: int, batches: int, *, by_size: bool
         covariate = 1 / sizes if by_size else inputs
         units = float(sizes[rest].sum())
         at = len(rest) / units if by_size else float(inputs[rest].mean())
-        told = project(covariate[chosen], costs[chosen] / sizes[chosen], Rest(len(rest), units, at), seed).interval
+        told = project(covariate[chosen], costs[chosen] / sizes[chosen], Rest(len(rest), units, at), seed=seed).interval
         total = float(costs[rest].sum())
         held += told.low <= total <= told.high
         bound += total <= told.bound_99
@@ -128,7 +128,7 @@ def _coverage(population: Population, count: int, batches: int, *, by_size: bool
 
 
 def _duration(
-    folder: Path, rows: int, settings: Mapping[str, Any], job: Mapping[str, Any]
+    folder: Path, rows: int, settings: Mapping[str, Any], *, job: Mapping[str, Any]
 ) -> tuple[dict[str, Any], float]:
     """(what an estimate after a pilot of 40 rows tells, the seconds that the run's process took)."""
     folder.mkdir()

@@ -78,12 +78,12 @@ def job(folder: Path) -> Path:
     return path
 
 
-def rowmill(folder: Path, input_: Path, out: str, concurrency: int, *more: str) -> list[str]:
+def rowmill(folder: Path, input_: Path, out: str, *more: str, concurrency: int) -> list[str]:
     """The command that runs these rows into a fresh output."""
     return [sys.executable, "-m", "rowmill", "run", str(job(folder)), "-i", str(input_), "-o", str(folder / out),
             "--concurrency", str(concurrency), "--fresh", "--no-report", "-q", *(more or ("--direct",))]  # fmt: skip
 
 
-def bare(port: str, input_: Path, folder: Path, concurrency: int) -> list[str]:
+def bare(port: str, input_: Path, folder: Path, *, concurrency: int) -> list[str]:
     """The command of the baseline over the same rows."""
     return [sys.executable, "-m", "benchmarks.bare", port, str(input_), str(concurrency), str(folder / "bare.parquet")]

@@ -95,13 +95,13 @@ def _after_a_pilot() -> None:
         for count in (60, 200):
             held, widths = 0, []
             for seed in range(BATCHES):
-                told, total = _batch(np.random.default_rng(seed), rule, count, seed)
+                told, total = _batch(np.random.default_rng(seed), rule, count, seed=seed)
                 held += told.low <= total <= told.high
                 widths.append((told.high - told.low) / 2 / total)
             print(f"billed by {rule}, {count} rows asked: held {held / BATCHES:.1%}, ±{np.median(widths):.0%}")
 
 
-def _batch(rng: np.random.Generator, rule: str, count: int, seed: int) -> tuple[Interval, float]:
+def _batch(rng: np.random.Generator, rule: str, count: int, *, seed: int) -> tuple[Interval, float]:
     text, kind, pages = rng.lognormal(4.5, 0.6, ROWS), rng.random(ROWS), np.ceil(rng.lognormal(1.5, 1, ROWS))
     expected = np.where(kind < 0.4, MEDIA_TOKENS, np.where(kind < 0.7, 560 * pages, 0))
     cut = 258 * np.where(kind < 0.2, 1, np.where(kind < 0.4, rng.integers(4, 17, ROWS), np.where(kind < 0.7, pages, 0)))
@@ -111,7 +111,9 @@ def _batch(rng: np.random.Generator, rule: str, count: int, seed: int) -> tuple[
     sample, rest = order[:count], order[count:]
     chosen = sample[sizes[sample] * count < sizes.sum()]
     units = float(sizes[rest].sum())
-    line = project(1 / sizes[chosen], costs[chosen] / sizes[chosen], Rest(len(rest), units, len(rest) / units), seed)
+    line = project(
+        1 / sizes[chosen], costs[chosen] / sizes[chosen], Rest(len(rest), units, len(rest) / units), seed=seed
+    )
     return line.interval, float(costs[rest].sum())
 
 

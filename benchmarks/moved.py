@@ -58,7 +58,7 @@ def moved(folder: Path, count: int = ROWS, times: int = 3) -> dict[str, float]:
     with stub(0) as port:
         for _ in range(times):
             shutil.copy(source, input_)
-            first = measured(rowmill(folder, input_, "out", 256), port)
+            first = measured(rowmill(folder, input_, "out", concurrency=256), port)
             shutil.rmtree(settled, ignore_errors=True)
             out.rename(settled)
             print(f"first run: {first.cpu:.1f} s of CPU, {first.peak_mb:.0f} MB", flush=True)
@@ -83,7 +83,7 @@ def _calls(out: Path) -> int:
 
 
 def _again(folder: Path, input_: Path, port: str) -> Cost:
-    return measured([word for word in rowmill(folder, input_, "out", 256) if word != "--fresh"], port)
+    return measured([word for word in rowmill(folder, input_, "out", concurrency=256) if word != "--fresh"], port)
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ async def compact_rows(folder: Path, schema: Any, count: int) -> float:
     folder.mkdir()
     validator, syncer = Validator(schema), Syncer(asyncio.get_running_loop())
     shard = Shard(0, 0, count, Cursor("f", 0, 0), "")
-    segment = Segment(folder / "segment", Head(VERSION, "job", shard), syncer, 1 << 20)
+    segment = Segment(folder / "segment", Head(VERSION, "job", shard), syncer, room=1 << 20)
     for row in range(count):
         segment.note(outcome(row))
     segment.flush()
@@ -78,8 +78,8 @@ def stock_of(folder: Path, schema: Any, *, parts: int, rows_each: int) -> tuple[
         output,
         footers,
         digests,
-        former,
-        Ledger(output.root / LEDGER),
+        cache=former,
+        ledger=Ledger(output.root / LEDGER),
         fingerprint="job",
         reopen=False,
     )

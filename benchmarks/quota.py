@@ -41,13 +41,13 @@ def steady(name: str, settings: Settings, limiter: Limiter, *, tokens: bool = Fa
     print(f"{name}: {used:.2%} used, {len(quota.refused)} 429s in 6,000 calls")
 
 
-def disturbed(name: str, window: Window, latency_s: float, retry_after: Callable[[float], float | None]) -> None:
+def disturbed(name: str, window: Window, latency_s: float, *, retry_after: Callable[[float], float | None]) -> None:
     phases = cut_and_restored(Quota(Settings(rpm=RPM, limit_window=window), retry_after), RPM, latency_s)
     told = ", ".join(f"{share:.1%} ({count} 429s)" for share, count in phases)
     print(f"cut to a third and restored, {name}, {latency_s} s: {told}")
 
 
-def at_random(kind: FailureKind, rows: int, concurrency: int, latency_s: float, retry_after: float | None) -> None:
+def at_random(kind: FailureKind, rows: int, concurrency: int, *, latency_s: float, retry_after: float | None) -> None:
     """Failures that come at any pace: the time they cost, over three seeds."""
     calm = run_virtually(send_rows(rows=rows, concurrency=concurrency, latency_s=latency_s)).seconds
     spans = []
@@ -108,9 +108,9 @@ WAYS_TO_COUNT: dict[str, Callable[[float], WindowLimit | BucketLimit]] = {
 def chance_and_limits() -> None:
     for retry_after in (None, 1.0):
         for latency_s, rows in ((0.005, 20_000), (0.04, 8_000), (1.0, 1_500)):
-            at_random(FailureKind.RATE_LIMIT, rows, 32, latency_s, retry_after)
+            at_random(FailureKind.RATE_LIMIT, rows, 32, latency_s=latency_s, retry_after=retry_after)
     for kind in (FailureKind.INTERNAL_ERROR, FailureKind.UPSTREAM_ERROR, FailureKind.DISCONNECT):
-        at_random(kind, 20_000, 256, 0.05, None)
+        at_random(kind, 20_000, 256, latency_s=0.05, retry_after=None)
     for name, make in WAYS_TO_COUNT.items():
         told_limit(name, make)
         for chance in (0.0, 0.05):
@@ -131,6 +131,6 @@ def main() -> None:
     took = run_virtually(send(quota, limiter, calls=3_000, concurrency=256, latency_s=0.1))
     print(f"3,000 calls at 1,200 RPM, window: sliding: {took:.1f} s, {len(quota.refused)} 429s")
     for latency_s in (0.2, 5.0):
-        disturbed("bucket", "bucket", latency_s, lambda wait: float(math.ceil(wait)))
-        disturbed("bucket, no Retry-After", "bucket", latency_s, lambda _: None)
-        disturbed("sliding", "sliding", latency_s, lambda wait: float(math.ceil(wait)))
+        disturbed("bucket", "bucket", latency_s, retry_after=lambda wait: float(math.ceil(wait)))
+        disturbed("bucket, no Retry-After", "bucket", latency_s, retry_after=lambda _: None)
+        disturbed("sliding", "sliding", latency_s, retry_after=lambda wait: float(math.ceil(wait)))

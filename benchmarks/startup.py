@@ -35,7 +35,7 @@ def startup(folder: Path) -> None:
                 else:
                     sandbox.reset()
                     told = ("--direct",) if who == "--direct" else ("--json",)
-                    command = rowmill(folder, input_, "started", 256, *told)
+                    command = rowmill(folder, input_, "started", *told, concurrency=256)
                     subprocess.run(command, env=environment, cwd=ROOT, check=True, capture_output=True)
                     first = float(sandbox.books()["first_at"])
                 if run:

@@ -233,7 +233,9 @@ async def simulate(workers: int, *, loses: bool) -> Seen:
     progress = Progress(started_at=0.0)
     with tempfile.TemporaryDirectory() as folder:
         journals = NoJournals(box)
-        pool = WorkerPool(engine, Layout(Path(folder)), journals, work_of(job), gate, progress, clock)
+        pool = WorkerPool(
+            engine, Layout(Path(folder)), journals, work=work_of(job), gate=gate, progress=progress, clock=clock
+        )
         await pool.open()
         pool.expected = workers
         start = time.process_time()
@@ -300,7 +302,7 @@ def a_row(folder: Path, rows: int = 100_000) -> dict[str, float]:
         planner = Planner(job, builtin_catalogue()["gemini-3-flash"], sandbox=False)
         start = time.process_time()
         for one in survey.shards:
-            planned = [planner.plan(row) for row in shard_rows(one, files, "id", 1 << 20)]  # type: ignore[arg-type]
+            planned = [planner.plan(row) for row in shard_rows(one, files, "id", max_line_bytes=1 << 20)]  # type: ignore[arg-type]
             asked = [(p.key, n) for n, p in enumerate(planned) if isinstance(p, Request)]
             keys.owners(asked)
         found["plan"] = time.process_time() - start

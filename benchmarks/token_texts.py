@@ -123,7 +123,7 @@ def is_held_out(name: str) -> bool:
     return crc32(name.encode()) % 2 == 0
 
 
-def pieces(texts: list[str], rng: random.Random, many: int, join: str = "\n") -> Texts:
+def pieces(texts: list[str], rng: random.Random, many: int, *, join: str = "\n") -> Texts:
     """Stretches of 80 to 600 characters, as rows have them, drawn from what is there."""
     whole = join.join(text for text in texts if text.strip())
     found = []
@@ -368,7 +368,7 @@ def kinds(held_out: bool, many: int) -> Iterator[tuple[str, str, Texts]]:
                 yield (
                     name,
                     source,
-                    pieces(rng.sample(texts, len(texts)), rng, many, " " if source == "letters" else "\n"),
+                    pieces(rng.sample(texts, len(texts)), rng, many, join=" " if source == "letters" else "\n"),
                 )
     for name, made in MACHINE.items():
         rng = random.Random(f"{name} {held_out}")

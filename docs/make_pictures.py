@@ -44,7 +44,7 @@ async def run(output: Path) -> list[str]:
         progress = run.progress
         while progress.done < SHOWN_AT * progress.total or not progress.total:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
-        shown.extend(lines(progress, run.background.traffic(), run.job.limits, run.clock.now(), WIDTH))
+        shown.extend(lines(progress, run.background.traffic(), run.job.limits, now=run.clock.now(), width=WIDTH))
 
     with spawn(changed(Settings(), {**settings, **bad_day})) as sandbox:
         job = load_job(SAMPLE / "job.yaml", {"output": str(output), "limits.rpm": 2_400})

@@ -117,7 +117,9 @@ async def _answered(
     with told_in_python():
         job = {key: value for key, value in asked.items() if key not in (*RUN_KEYS, *SHOWN_KEYS)}
         options = options_of(**{key: asked[key] for key in RUN_KEYS if key in asked})
-        result = await _run_over(rows, _folder(output), job, options, **_shown(asked), labels=labels, gateway=gateway)
+        result = await _run_over(
+            rows, _folder(output), job, options=options, **_shown(asked), labels=labels, gateway=gateway
+        )
         return await asyncio.to_thread(result.to_pandas if is_pandas(rows) else result.frame)
 
 
@@ -125,7 +127,7 @@ def _shown(asked: Mapping[str, Any]) -> dict[str, Any]:
     return {key: asked.get(key, True) for key in SHOWN_KEYS}
 
 
-async def _run_over(rows: Any, root: Path, job: dict[str, Any], options: Options, **how: Any) -> Result:
+async def _run_over(rows: Any, root: Path, job: dict[str, Any], *, options: Options, **how: Any) -> Result:
     schema = job.get("schema")
     if isinstance(schema, type) and issubclass(schema, BaseModel):
         job |= {"schema": model_schema(schema, "schema"), "validator": name_of(schema)}

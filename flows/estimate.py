@@ -31,6 +31,7 @@ async def estimate(
     job: Job | None = None,
     job_file: str | None = None,
     pilot: int | None = None,
+    *,
     limit: int | None = None,
     sandbox: bool = False,
     require_under: float | None = None,

@@ -73,6 +73,7 @@ async def extract(
     job: Job | None = None,
     job_file: str | None = None,
     limit: int | None = None,
+    *,
     fresh: bool = False,
     retry_failed: str | None = None,
     sandbox: bool = False,
@@ -100,7 +101,13 @@ async def extract(
     """
     options = Options(limit, fresh, retry_failed, sandbox)
     return await run_job(
-        job, job_file, options, require_forecast_under, approve_over, overrides=overrides, variables=variables
+        job,
+        job_file,
+        options,
+        require_forecast_under=require_forecast_under,
+        approve_over=approve_over,
+        overrides=overrides,
+        variables=variables,
     )
 
 
@@ -108,9 +115,9 @@ async def run_job(
     job: Job | None,
     job_file: str | None,
     options: Options,
+    *,
     require_forecast_under: float | None,
     approve_over: float | None = None,
-    *,
     overrides: Mapping[str, Any] | None = None,
     variables: Mapping[str, str] | None = None,
     labels: bool = False,
@@ -173,7 +180,7 @@ def flow_over(run: Run, watch: Watch | None, *, labels: bool) -> Flow[..., Corou
         validate_parameters=False,
     )
     async def of_an_open_run(
-        job: Job, limit: int | None, fresh: bool, retry_failed: str | None, sandbox: bool
+        job: Job, limit: int | None, fresh: bool, *, retry_failed: str | None, sandbox: bool
     ) -> State[dict[str, Any]]:
         try:
             return state_of(await carry_out_as_flow(run, watch))

@@ -62,7 +62,7 @@ async def run_part(job: str, sandbox: bool = False, retry_failed: str | None = N
     except RowmillError as error:
         return Failed(name="Refused", message=str(error))
     options = Options(retry_failed=retry_failed, sandbox=sandbox)
-    return await run_job(asked, None, options, None, labels=asked.label is not None)
+    return await run_job(asked, None, options, require_forecast_under=None, labels=asked.label is not None)
 
 
 @flow(name="rowmill-parts", flow_run_name=run_name, retries=0, persist_result=False)
@@ -70,6 +70,7 @@ async def run_parts(
     job: Job | None = None,
     job_file: str | None = None,
     parts: int | None = None,
+    *,
     at_once: int | None = None,
     deployment: str = PART,
     sandbox: bool = False,

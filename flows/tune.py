@@ -31,6 +31,7 @@ async def tune(
     target: float,
     budget_usd: float,
     job: Job | None = None,
+    *,
     job_file: str | None = None,
     margin: float = 0.02,
     limit: int | None = None,

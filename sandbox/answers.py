@@ -38,21 +38,21 @@ class Muse:
         return made[:most] if most < len(made) else made
 
 
-def instance(schema: Any, muse: Muse, root: Any = None, path: str = "", depth: int = 0) -> Any:
+def instance(schema: Any, muse: Muse, root: Any = None, *, path: str = "", depth: int = 0) -> Any:
     """A value that satisfies the schema, best effort for patterns and combinations."""
     root = schema if root is None else root
     if not isinstance(schema, dict) or not schema:
         return muse.snippet(0, 40, path)
-    schema = _resolved(schema, root, muse, path)
+    schema = _resolved(schema, root, muse, path=path)
     if "const" in schema:
         return schema["const"]
     if "enum" in schema:
         return _choice(schema["enum"], muse, path)
-    kind = _kind(schema, muse, path, depth)
+    kind = _kind(schema, muse, path, depth=depth)
     if kind == "object":
-        return _object(schema, muse, root, path, depth)
+        return _object(schema, muse, root, path=path, depth=depth)
     if kind == "array":
-        return _array(schema, muse, root, path, depth)
+        return _array(schema, muse, root, path=path, depth=depth)
     if kind in ("integer", "number"):
         return _number(schema, muse, path, whole=kind == "integer")
     if kind == "boolean":
@@ -60,7 +60,7 @@ def instance(schema: Any, muse: Muse, root: Any = None, path: str = "", depth: i
     return None if kind == "null" else _string(schema, muse, path)
 
 
-def _resolved(schema: dict[str, Any], root: Any, muse: Muse, path: str) -> dict[str, Any]:
+def _resolved(schema: dict[str, Any], root: Any, muse: Muse, *, path: str) -> dict[str, Any]:
     """The schema behind references and combinations, one level of them at a time."""
     for _ in range(DEPTH_MOST):
         if "$ref" in schema:
@@ -71,7 +71,7 @@ def _resolved(schema: dict[str, Any], root: Any, muse: Muse, path: str) -> dict[
         elif "allOf" in schema:
             merged: dict[str, Any] = {key: value for key, value in schema.items() if key != "allOf"}
             for part in schema["allOf"]:
-                part = _resolved(part, root, muse, path)
+                part = _resolved(part, root, muse, path=path)
                 properties = {**merged.get("properties", {}), **part.get("properties", {})}
                 required = [*merged.get("required", []), *part.get("required", [])]
                 merged = {**merged, **part}
@@ -86,7 +86,7 @@ def _resolved(schema: dict[str, Any], root: Any, muse: Muse, path: str) -> dict[
     return schema
 
 
-def _kind(schema: dict[str, Any], muse: Muse, path: str, depth: int) -> str:
+def _kind(schema: dict[str, Any], muse: Muse, path: str, *, depth: int) -> str:
     told = schema.get("type")
     if isinstance(told, list):
         others = [kind for kind in told if kind != "null"]
@@ -106,21 +106,24 @@ def _choice(options: list[Any], muse: Muse, path: str) -> Any:
     return options[between(0, len(options) - 1, muse.text, path, "enum")]
 
 
-def _object(schema: dict[str, Any], muse: Muse, root: Any, path: str, depth: int) -> dict[str, Any]:
+def _object(schema: dict[str, Any], muse: Muse, root: Any, *, path: str, depth: int) -> dict[str, Any]:
     properties, required = schema.get("properties", {}), schema.get("required", [])
     made = {}
     for name, part in properties.items():
         if name in required or (depth < DEPTH_MOST and fraction(muse.text, path, name, "present") < 0.9):
-            made[name] = instance(part, muse, root, f"{path}/{name}", depth + 1)
+            made[name] = instance(part, muse, root, path=f"{path}/{name}", depth=depth + 1)
     extra = schema.get("additionalProperties")
     if not properties and isinstance(extra, dict):
-        made = {muse.snippet(1, 12, path, n): instance(extra, muse, root, f"{path}/{n}", depth + 1) for n in range(2)}
+        made = {
+            muse.snippet(1, 12, path, n): instance(extra, muse, root, path=f"{path}/{n}", depth=depth + 1)
+            for n in range(2)
+        }
     for name in required:
         made.setdefault(name, muse.snippet(0, 20, path, name))
     return made
 
 
-def _array(schema: dict[str, Any], muse: Muse, root: Any, path: str, depth: int) -> list[Any]:
+def _array(schema: dict[str, Any], muse: Muse, root: Any, *, path: str, depth: int) -> list[Any]:
     least, most = schema.get("minItems", 0), schema.get("maxItems")
     count = max(least, 0 if depth >= DEPTH_MOST else between(1, 3, muse.text, path, "items"))
     count = count if most is None else min(count, most)
@@ -130,7 +133,7 @@ def _array(schema: dict[str, Any], muse: Muse, root: Any, path: str, depth: int)
         if len(made) >= count:
             break
         part = prefix[n] if n < len(prefix) else schema.get("items", {})
-        value = instance(part if part is not True else {}, muse, root, f"{path}/{n}", depth + 1)
+        value = instance(part if part is not True else {}, muse, root, path=f"{path}/{n}", depth=depth + 1)
         if not (schema.get("uniqueItems") and value in made):
             made.append(value)
     return made

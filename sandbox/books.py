@@ -53,7 +53,7 @@ class Books:
                 file.write(json.dumps({**told, "output": usage.output, "thoughts": usage.thoughts}) + "\n")
         return cost
 
-    def note(self, status: int, code: str, text: str, cost: Cost | None, *, keep: bool) -> None:
+    def note(self, status: int, code: str, text: str, *, cost: Cost | None, keep: bool) -> None:
         """Count a call's end; keep its detail where the settings ask for it."""
         self.calls[f"{status} {code}".strip()] += 1
         if keep and len(self.detail) < DETAIL_MOST:

@@ -20,7 +20,7 @@ def between(low: int, high: int, *parts: object) -> int:
     return low + int(fraction(*parts) * (high - low + 1))
 
 
-def drawn_fault(text: str, seen: int, seed: int, chances: Mapping[str, float], kinds: Container[str]) -> str | None:
+def drawn_fault(text: str, seen: int, seed: int, *, chances: Mapping[str, float], kinds: Container[str]) -> str | None:
     """A fault of one of these kinds: that of the text's own marker, else one by chance."""
     for kind, times in MARKER.findall(text):
         if kind in kinds and (not times or seen < int(times)):

@@ -61,9 +61,9 @@ KINDS = frozenset(ERRORS) | WIRE | CONTENT | frozenset(REFUSALS) | frozenset(ODD
 ANSWERED = CONTENT | frozenset(ODDITIES) | STREAM_FAULTS
 
 
-def fault_for(text: str, seen: int, seed: int, chances: Mapping[str, float]) -> str | None:
+def fault_for(text: str, seen: int, seed: int, *, chances: Mapping[str, float]) -> str | None:
     """The fault of a request that was seen so often before: its own marker first, else by chance."""
-    return drawn_fault(text, seen, seed, chances, KINDS - ENTRY)
+    return drawn_fault(text, seen, seed, chances=chances, kinds=KINDS - ENTRY)
 
 
 def spoiled(reply: Reply, kind: str) -> Reply:

@@ -38,7 +38,7 @@ class Bucket:
         self._level = math.inf
         self._at = 0.0
 
-    def wait(self, amount: float, most: float, seconds: float, now: float) -> float:
+    def wait(self, amount: float, most: float, seconds: float, *, now: float) -> float:
         rate = most / 60
         self._level = min(max(1.0, rate * seconds), self._level + (now - self._at) * rate)
         self._at = now
@@ -59,7 +59,7 @@ class RateLimit:
         """Seconds to wait before this call may come again; 0 takes it in."""
         limits = ((settings.rpm, 1.0), (settings.tpm, tokens))
         waits = [
-            0.0 if most is None else self._wait(at, amount, most, settings, now)
+            0.0 if most is None else self._wait(at, amount, most, settings=settings, now=now)
             for at, (most, amount) in enumerate(limits)
         ]
         if (wait := max(waits)) > 0:
@@ -70,10 +70,10 @@ class RateLimit:
                 self._buckets[at].take(amount)
         return 0.0
 
-    def _wait(self, at: int, amount: float, most: float, settings: Settings, now: float) -> float:
+    def _wait(self, at: int, amount: float, most: float, *, settings: Settings, now: float) -> float:
         if settings.limit_window == "sliding":
             return self._windows[at].wait(amount, most, now)
-        return self._buckets[at].wait(amount, most, settings.bucket_seconds, now)
+        return self._buckets[at].wait(amount, most, settings.bucket_seconds, now=now)
 
 
 class SpendLimit:
@@ -84,7 +84,7 @@ class SpendLimit:
         self._hit_limit: str | None = None
         self._from = 0
 
-    def refuses(self, spent: int, cost: int, settings: Settings, now: float) -> bool:
+    def refuses(self, spent: int, cost: int, settings: Settings, *, now: float) -> bool:
         """Whether a call of this cost would pass the limit; a limit once hit holds until its reset."""
         if settings.spend_limit_usd is None:
             self._hit_at = None

@@ -32,7 +32,7 @@ def _google(status: int, word: str, message: str, **detail: str) -> Refusal:
     return Refusal(status, {"error": error})
 
 
-def _openai(status: int, message: str, type_: str | None, code: str | None, **more: Any) -> Refusal:
+def _openai(status: int, message: str, type_: str | None, *, code: str | None, **more: Any) -> Refusal:
     return Refusal(status, {"error": {"message": message, "type": type_, "param": None, "code": code, **more}})
 
 
@@ -48,15 +48,17 @@ REFUSALS: Mapping[str, Refusal] = {
     "region": _google(400, "FAILED_PRECONDITION", "User location is not supported for the API use."),
     "retry_info": _google(429, "RESOURCE_EXHAUSTED", "Quota exceeded for requests per minute", retryDelay="1s"),
     "too_large_413": Refusal(413, _PAGE.format("Too large", "The request is too large.")),
-    "too_large_429": _openai(429, "Request too large: reduce the input.", "tokens", "rate_limit_exceeded"),
-    "insufficient_quota": _openai(429, "Your quota is used up.", "insufficient_quota", "insufficient_quota"),
-    "billing_hard_limit": _openai(400, "The hard limit is reached.", "invalid_request", "billing_hard_limit_reached"),
-    "billing_error_403": _openai(403, "Billing is not active.", "billing_error", "rate_limit_exceeded"),
-    "budget_exceeded": _openai(429, "Budget has been exceeded!", "budget_exceeded", "429"),
-    "budget_exceeded_422": _openai(422, "Budget has been exceeded!", "budget_exceeded", "422"),
-    "unknown_model_400": _openai(400, "The model does not exist.", "invalid_request_error", "model_not_found"),
-    "content_filter_400": _openai(400, "The prompt was filtered.", None, "content_filter"),
-    "conflict_409": _openai(409, "Conflict, try again.", "conflict_error", None),
+    "too_large_429": _openai(429, "Request too large: reduce the input.", "tokens", code="rate_limit_exceeded"),
+    "insufficient_quota": _openai(429, "Your quota is used up.", "insufficient_quota", code="insufficient_quota"),
+    "billing_hard_limit": _openai(
+        400, "The hard limit is reached.", "invalid_request", code="billing_hard_limit_reached"
+    ),
+    "billing_error_403": _openai(403, "Billing is not active.", "billing_error", code="rate_limit_exceeded"),
+    "budget_exceeded": _openai(429, "Budget has been exceeded!", "budget_exceeded", code="429"),
+    "budget_exceeded_422": _openai(422, "Budget has been exceeded!", "budget_exceeded", code="422"),
+    "unknown_model_400": _openai(400, "The model does not exist.", "invalid_request_error", code="model_not_found"),
+    "content_filter_400": _openai(400, "The prompt was filtered.", None, code="content_filter"),
+    "conflict_409": _openai(409, "Conflict, try again.", "conflict_error", code=None),
     "too_early_425": Refusal(425, "Too Early"),
     "client_closed_499": Refusal(499, {"error": {"message": "client closed request"}}),
     "overloaded_529": Refusal(529, {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}),

@@ -18,16 +18,16 @@ _APART = "\n\n"
 ENTRY = frozenset({"entry_missing", "entry_doubled", "entry_swapped", "entry_invalid"})
 
 
-def packed_text(prompt: Prompt, pack: PackText, settings: Settings, answer: Callable[[Prompt], str]) -> str:
+def packed_text(prompt: Prompt, pack: PackText, settings: Settings, *, answer: Callable[[Prompt], str]) -> str:
     """The JSON text of all entries; `answer` gives that of one row's own prompt."""
     schema = _answer_schema(prompt.schema)
     is_value = (schema is not None and schema != {"type": "string"}) or pack.schema is not None
     entries: list[dict[str, Any]] = []
     swapped: list[int] = []
     for token, own in pack.rows:
-        text = answer(_alone(prompt, pack, own, schema))
+        text = answer(_alone(prompt, pack, own, schema=schema))
         entry = {ROW: token, ANSWER: json.loads(text) if is_value else text}
-        match drawn_fault(own, 0, settings.seed, settings.faults, ENTRY):
+        match drawn_fault(own, 0, settings.seed, chances=settings.faults, kinds=ENTRY):
             case "entry_missing":
                 continue
             case "entry_doubled":
@@ -54,7 +54,7 @@ def _answer_schema(schema: Any) -> Any:
     return {**{name: schema[name] for name in ("$defs", "definitions") if name in schema}, **inner}
 
 
-def _alone(prompt: Prompt, pack: PackText, own: str, schema: Any) -> Prompt:
+def _alone(prompt: Prompt, pack: PackText, own: str, *, schema: Any) -> Prompt:
     """The prompt with which a row would be asked alone."""
     first = pack.prompt_of(own)
     if pack.schema is not None:

@@ -48,7 +48,7 @@ def compose(prompt: Prompt, settings: Settings) -> Reply:
         text = ""
     elif (pack := read_pack(prompt.first)) is not None:
         inner = _in_company(settings) if len(pack.rows) > 1 else settings
-        text = packed_text(prompt, pack, settings, lambda one: _text(one, _muse(one), inner))
+        text = packed_text(prompt, pack, settings, answer=lambda one: _text(one, _muse(one), inner))
     else:
         text = _text(prompt, muse, settings)
     reasoning = between(20, 60, prompt.text) if prompt.effort == "low" else between(80, 400, prompt.text)
@@ -105,7 +105,7 @@ def _text(prompt: Prompt, muse: Muse, settings: Settings) -> str:
     if known is not _UNKNOWN:
         return json.dumps(known["output"] if is_in_two_parts(known) else known, ensure_ascii=False)
     value = instance(schema, muse)
-    return json.dumps(_labelled(value, schema, prompt, settings), ensure_ascii=False)
+    return json.dumps(_labelled(value, schema, prompt, settings=settings), ensure_ascii=False)
 
 
 def lowered(schema: Any) -> Any:
@@ -120,14 +120,17 @@ def lowered(schema: Any) -> Any:
     return made
 
 
-def _labelled(value: Any, schema: Any, prompt: Prompt, settings: Settings) -> Any:
+def _labelled(value: Any, schema: Any, prompt: Prompt, *, settings: Settings) -> Any:
     """The labels that the settings know for this text, as often right as they tell."""
     gold = next((label for text, label in settings.labels.items() if text in prompt.first), None)
     if gold is None or not isinstance(value, dict):
         return value
     fields = schema.get("properties", {})
     if "label" in value and isinstance(gold, str):
-        return {**value, "label": said_for(gold, fields.get("label", {}).get("enum", [gold]), prompt, settings)}
+        return {
+            **value,
+            "label": said_for(gold, fields.get("label", {}).get("enum", [gold]), prompt, settings=settings),
+        }
     if "labels" in value:
         right = {gold} if isinstance(gold, str) else set(gold)
         options = fields.get("labels", {}).get("items", {}).get("enum", sorted(right))
@@ -135,7 +138,7 @@ def _labelled(value: Any, schema: Any, prompt: Prompt, settings: Settings) -> An
     return value
 
 
-def said_for(gold: str, options: list[str], prompt: Prompt, settings: Settings) -> str:
+def said_for(gold: str, options: list[str], prompt: Prompt, *, settings: Settings) -> str:
     """What is said of a text whose right label is `gold`: that one, one it is confused with, or any other."""
     left = fraction(settings.seed, prompt.model, prompt.text, "label")
     for said, chance in settings.confusion.get(gold, {}).items():

@@ -120,11 +120,11 @@ class Sandbox:
         if (wait := self._rate.refuse_for(tokens, self.settings, time.monotonic())) > 0:
             return self._error("rate_limit_exceeded", prompt.last, retry_after=str(math.ceil(wait)))
         self._seen[digest] += 1
-        fault = fault_for(prompt.text, told.seen, self.settings.seed, self.settings.faults)
+        fault = fault_for(prompt.text, told.seen, self.settings.seed, chances=self.settings.faults)
         await self._take_time(told)
         if fault is not None and fault not in ANSWERED:
-            return await self._fault(request, told, reply, fault)
-        return await self._bill_and_send(request, told, spoiled(reply, fault) if fault else reply, fault)
+            return await self._fault(request, told, reply, fault=fault)
+        return await self._bill_and_send(request, told, spoiled(reply, fault) if fault else reply, fault=fault)
 
     async def _take_time(self, told: Told) -> None:
         settings = self.settings
@@ -133,7 +133,7 @@ class Sandbox:
             spread = math.exp(settings.latency_spread * (2 * drawn - 1)) if settings.latency_spread else 1.0
             await asyncio.sleep(settings.latency_ms * spread / 1000)
 
-    async def _fault(self, request: web.Request, told: Told, reply: Reply, fault: str) -> web.StreamResponse:
+    async def _fault(self, request: web.Request, told: Told, reply: Reply, *, fault: str) -> web.StreamResponse:
         """A fault of the wire. What the client cannot know of was billed all the same."""
         text = told.prompt.last
         if fault in ERRORS:
@@ -143,23 +143,23 @@ class Sandbox:
         if fault == "rate_limit_date":
             return self._error("rate_limit_exceeded", text, retry_after=formatdate(time.time() + 2, usegmt=True))
         if fault == "bare_429":
-            return self._plain(429, "bare", b"", text)
+            return self._plain(429, "bare", b"", text=text)
         if fault == "html_502":
-            return self._plain(502, "html", b"<html><body>Bad Gateway</body></html>", text)
+            return self._plain(502, "html", b"<html><body>Bad Gateway</body></html>", text=text)
         if fault == "echo_key":
             words = f"Unexpected server error for {request.headers.get('Authorization')}."
             return self._error("internal_error", text, words)
         if fault == "slow":
             await asyncio.sleep(SLOW_S)
-            return await self._bill_and_send(request, told, reply, None)
+            return await self._bill_and_send(request, told, reply, fault=None)
         self._bill(told, reply)
         if fault == "garbage":
-            return self._plain(200, "garbage", b"<<< this is no JSON >>>", text)
+            return self._plain(200, "garbage", b"<<< this is no JSON >>>", text=text)
         if fault == "hang":
             await asyncio.sleep(HANG_MOST_S)
         if fault == "truncated":
             return await self._truncated(request, told, reply)
-        self.books.note(0, fault, text, None, keep=self.settings.detail)
+        self.books.note(0, fault, text, cost=None, keep=self.settings.detail)
         if request.transport is not None:
             request.transport.close()
         return web.Response(status=500)
@@ -171,24 +171,24 @@ class Sandbox:
         response.content_length = len(whole)
         await response.prepare(request)
         await response.write(whole[: len(whole) // 2])
-        self.books.note(200, "truncated", told.prompt.last, None, keep=self.settings.detail)
+        self.books.note(200, "truncated", told.prompt.last, cost=None, keep=self.settings.detail)
         if request.transport is not None:
             request.transport.close()
         return response
 
     async def _bill_and_send(
-        self, request: web.Request, told: Told, reply: Reply, fault: str | None
+        self, request: web.Request, told: Told, reply: Reply, *, fault: str | None
     ) -> web.StreamResponse:
         usage = Usage(reply.input, reply.output, reply.reasoning)
         model = self._models[told.prompt.model]
         assert model.price is not None
         cost = model.price.of(usage)
-        if self._spend.refuses(self.books.cost.usd, cost.usd, self.settings, time.monotonic()):
+        if self._spend.refuses(self.books.cost.usd, cost.usd, self.settings, now=time.monotonic()):
             return self._error("spend_limit_exceeded", told.prompt.last)
         if self.books.cost.credits + cost.credits > parse_amount(self.settings.credits):
             return self._error("insufficient_credits", told.prompt.last)
         self._bill(told, reply)
-        self.books.note(200, fault or "", told.prompt.last, cost, keep=self.settings.detail)
+        self.books.note(200, fault or "", told.prompt.last, cost=cost, keep=self.settings.detail)
         pieces = self._body(told, reply, with_usage=fault != "no_usage")
         if fault is not None and fault in ODDITIES:
             pieces = map(odd, pieces, repeat(fault))
@@ -245,22 +245,24 @@ class Sandbox:
     def _content_type(self, prompt: Prompt) -> str:
         return "text/event-stream" if prompt.stream else "application/json"
 
-    def _error(self, code: str, text: str, message: str | None = None, retry_after: str | None = None) -> web.Response:
+    def _error(
+        self, code: str, text: str, message: str | None = None, *, retry_after: str | None = None
+    ) -> web.Response:
         form = ERRORS[code]
         form = replace(form, message=message or form.message, retry_after=retry_after or form.retry_after)
-        self.books.note(form.status, code, text, ZERO, keep=self.settings.detail)
+        self.books.note(form.status, code, text, cost=ZERO, keep=self.settings.detail)
         headers = {"Retry-After": form.retry_after} if form.retry_after else None
         return web.json_response(chat_completions.error(form), status=form.status, headers=headers)
 
     def _refuse(self, kind: str, text: str) -> web.Response:
         """A refusal as another gateway words it; it costs nothing."""
         form = REFUSALS[kind]
-        self.books.note(form.status, kind, text, ZERO, keep=self.settings.detail)
+        self.books.note(form.status, kind, text, cost=ZERO, keep=self.settings.detail)
         content_type = "text/html" if isinstance(form.body, str) else "application/json"
         return web.Response(status=form.status, body=form.content, content_type=content_type, headers=form.headers)
 
-    def _plain(self, status: int, code: str, body: bytes, text: str) -> web.Response:
-        self.books.note(status, code, text, None, keep=self.settings.detail)
+    def _plain(self, status: int, code: str, body: bytes, *, text: str) -> web.Response:
+        self.books.note(status, code, text, cost=None, keep=self.settings.detail)
         return web.Response(status=status, body=body, content_type="text/html")
 
     async def _credits(self, request: web.Request) -> web.Response:

@@ -38,7 +38,7 @@ class RowmillError(Exception):
         return _rebuild, (type(self), self.what, self.where, self.hint)
 
 
-def _rebuild(kind: type[RowmillError], what: str, where: str, hint: str) -> RowmillError:
+def _rebuild(kind: type[RowmillError], what: str, where: str, *, hint: str) -> RowmillError:
     return kind(what, where=where, hint=hint)
 
 

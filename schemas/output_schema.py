@@ -61,13 +61,13 @@ def output_shape(schema: Mapping[str, Any] | bool | None) -> Shape:
 def _bounded(document: Document) -> Shape:
     """The shape, typed as deep as the most fields allow."""
     try:
-        return _Mapping(document, DEPTH_MOST).shape([document.root], "", 0, frozenset())
+        return _Mapping(document, DEPTH_MOST).shape([document.root], "", 0, above=frozenset())
     except _TooMany:
         pass
     found = _json("", _TOO_MANY)
     for depth in range(1, DEPTH_MOST):
         try:
-            found = _Mapping(document, depth).shape([document.root], "", 0, frozenset())
+            found = _Mapping(document, depth).shape([document.root], "", 0, above=frozenset())
         except _TooMany:
             break
     return found
@@ -84,7 +84,7 @@ class _Mapping:
         self._document, self._depth_most = document, depth_most
         self._fields = 0
 
-    def shape(self, places: list[Place], pointer: str, depth: int, above: frozenset[frozenset[int]]) -> Shape:
+    def shape(self, places: list[Place], pointer: str, depth: int, *, above: frozenset[frozenset[int]]) -> Shape:
         """Shape of what meets all these schemas. `above` are those on the way down: meeting them again is recursion."""
         self._fields += 1
         if self._fields > FIELDS_MOST:
@@ -109,7 +109,7 @@ class _Mapping:
         if key in above:
             return _json(pointer, "it holds others of its own kind")
         make = self._array if kind == "array" else self._object
-        return make(conjuncts, pointer, depth + 1, above | {key})
+        return make(conjuncts, pointer, depth + 1, above=above | {key})
 
     def _is_decimal(self, places: list[Place]) -> bool:
         return any(
@@ -117,7 +117,7 @@ class _Mapping:
             for schema in strings(places, self._document)
         )
 
-    def _array(self, places: list[Place], pointer: str, depth: int, above: frozenset[frozenset[int]]) -> Shape:
+    def _array(self, places: list[Place], pointer: str, depth: int, *, above: frozenset[frozenset[int]]) -> Shape:
         items = []
         for place in places:
             told = place.schema.get("items") if isinstance(place.schema, Mapping) else None
@@ -125,7 +125,7 @@ class _Mapping:
                 items.append(self._document.inside(told, place))
         if not items:
             return _json(pointer, "its items have no type of their own")
-        inner = self.shape(items, f"{pointer}/*", depth, above)
+        inner = self.shape(items, f"{pointer}/*", depth, above=above)
 
         def convert(values: Any) -> list[Any]:
             if type(values) is not list:
@@ -134,7 +134,7 @@ class _Mapping:
 
         return Shape(pa.list_(inner.type), convert, inner.json_text_fields)
 
-    def _object(self, places: list[Place], pointer: str, depth: int, above: frozenset[frozenset[int]]) -> Shape:
+    def _object(self, places: list[Place], pointer: str, depth: int, *, above: frozenset[frozenset[int]]) -> Shape:
         fields: dict[str, list[Place]] = {}
         rests: list[Place] = []
         closed = False
@@ -150,16 +150,18 @@ class _Mapping:
         if not fields:
             if closed or len(rests) != 1:
                 return _json(pointer, "it has no fields" if closed else "its fields have no names of their own")
-            return self._map(rests, pointer, depth, above)
+            return self._map(rests, pointer, depth, above=above)
         if EXTRA in fields and not closed:
             return _json(
                 pointer, f"a field of it is named {EXTRA}, which holds the fields that the schema does not name"
             )
-        inner = {name: self.shape(parts, f"{pointer}/{_escaped(name)}", depth, above) for name, parts in fields.items()}
+        inner = {
+            name: self.shape(parts, f"{pointer}/{_escaped(name)}", depth, above=above) for name, parts in fields.items()
+        }
         return _struct(inner, is_open=not closed)
 
-    def _map(self, places: list[Place], pointer: str, depth: int, above: frozenset[frozenset[int]]) -> Shape:
-        inner = self.shape(places, f"{pointer}/*", depth, above)
+    def _map(self, places: list[Place], pointer: str, depth: int, *, above: frozenset[frozenset[int]]) -> Shape:
+        inner = self.shape(places, f"{pointer}/*", depth, above=above)
 
         def convert(value: Any) -> list[tuple[str, Any]]:
             if type(value) is not dict:

@@ -99,6 +99,7 @@ def results_schema(
     keep: dict[str, pa.DataType],
     output: pa.DataType,
     optional: Sequence[tuple[str, pa.DataType]] = (),
+    *,
     metadata: dict[str, str] | None = None,
 ) -> pa.Schema:
     """Columns of a part in the contract's order, then those that only some jobs ask for.

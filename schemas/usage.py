@@ -42,7 +42,7 @@ class Usage(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 def split_usage(
-    prompt: int, completion: int, thoughts: int, total: int | None, *, inside: bool, cached: int = 0
+    prompt: int, completion: int, thoughts: int, *, total: int | None, inside: bool, cached: int = 0
 ) -> Usage | None:
     """Counts as a provider reports them → usage with the thoughts apart; None where its total contradicts its parts.
 

@@ -85,10 +85,12 @@ def _checked(args: argparse.Namespace, stack: ExitStack) -> ExitCode:
         found += impossible(job, model)
     if model is not None and files:
         with _collecting(found):
-            labelling = label_run(job, files, model, None, fresh=False)
+            labelling = label_run(job, files, model, gold_file=None, fresh=False)
             resolved = job if labelling is None else labelling.job
             planned_votes(resolved, model, catalogue, sandbox=False)
-            rows_wrong = _check_rows(as_asked(resolved), model, catalogue, files, labelling, args.show, found)
+            rows_wrong = _check_rows(
+                as_asked(resolved), model, catalogue, files=files, labelling=labelling, show=args.show, found=found
+            )
     # The same refusal can come twice: of the job's model, and of that model as a voter.
     for message in dict.fromkeys(map(str, found)):
         print(f"rowmill: {message}", file=sys.stderr)
@@ -108,6 +110,7 @@ def _check_rows(
     job: Job,
     model: Model,
     catalogue: Mapping[str, Model],
+    *,
     files: list[InputFile],
     labelling: LabelRun | None,
     show: int,
@@ -120,7 +123,7 @@ def _check_rows(
     validator = validator_of(job)
     grader: Grader | None = None
     with _collecting(found):
-        columns_of(job, validator.shape, survey, files)
+        columns_of(job, validator.shape, survey, files=files)
         grader = grader_of(job, validator.shape)
     if found:
         return 0
@@ -133,10 +136,10 @@ def _check_rows(
         print(one_line(f"note: {note}"))
     gold = GoldSums()
     problems, shown = _walk(
-        job, planner, survey, files, max(show, 1) * job.pack_size, partial(_read_gold, grader, gold)
+        job, planner, survey, files=files, show=max(show, 1) * job.pack_size, see=partial(_read_gold, grader, gold)
     )
     if labelling is not None:
-        for note in _cascade(labelling, model, catalogue, shown):
+        for note in _cascade(labelling, model, catalogue, shown=shown):
             print(one_line(f"note: {note}"))
     for body in _calls(shown, model, job.pack_size)[:show]:
         wire = PROTOCOLS[model.protocol].wire(body, stream=job.params.stream)
@@ -180,7 +183,9 @@ def _shortened(value: Any) -> Any:
     return [_shortened(part) for part in value] if isinstance(value, list) else value
 
 
-def _cascade(labelling: LabelRun, model: Model, catalogue: Mapping[str, Model], shown: Sequence[Request]) -> list[str]:
+def _cascade(
+    labelling: LabelRun, model: Model, catalogue: Mapping[str, Model], *, shown: Sequence[Request]
+) -> list[str]:
     """Whether the cascade of a job can pay, by its first request."""
     escalate = labelling.label.escalate
     if escalate is None or not shown:
@@ -188,7 +193,7 @@ def _cascade(labelling: LabelRun, model: Model, catalogue: Mapping[str, Model], 
     wire = PROTOCOLS[model.protocol].wire(shown[0].body, stream=False).decode("utf-8", "replace")
     usage = Usage(round(by_script(wire)), round(guessed_output(labelling.job, model)))
     before = read_manifest(Path(labelling.job.output)) or Manifest()
-    return cascade_notes(labelling.label, model, find_model(escalate.model, catalogue), usage, before)
+    return cascade_notes(labelling.label, model, find_model(escalate.model, catalogue), usage=usage, before=before)
 
 
 def _labels(labelling: LabelRun) -> str:
@@ -243,13 +248,13 @@ def _survey(job: Job, files: list[InputFile]) -> Survey:
 
 
 def _walk(
-    job: Job, planner: Planner, survey: Survey, files: list[InputFile], show: int, see: Callable[[Row], None]
+    job: Job, planner: Planner, survey: Survey, *, files: list[InputFile], show: int, see: Callable[[Row], None]
 ) -> tuple[list[str], list[Request]]:
     """Plan every row that was read: problems with file and line, and the first requests."""
     problems: list[str] = []
     shown: list[Request] = []
     for shard in survey.shards:
-        for row in read.shard_rows(shard, files, job.id, job.limits.max_line_bytes):
+        for row in read.shard_rows(shard, files, job.id, max_line_bytes=job.limits.max_line_bytes):
             planned: Any = row if isinstance(row, Unreadable) else planner.plan(row)
             if isinstance(row, Row):
                 see(row)

@@ -37,16 +37,18 @@ async def estimate_job(job: Job, options: EstimateOptions, run_pilot: RunPilot |
     Raises RowmillError for what a run would refuse, and BudgetError if a pilot stops for money.
     """
     with output_to_write(job) as (local, mirror):
-        return await _estimate(local, options, run_pilot, mirror)
+        return await _estimate(local, options, run_pilot, mirror=mirror)
 
 
-async def _estimate(job: Job, options: EstimateOptions, run_pilot: RunPilot | None, mirror: Mirror | None) -> Forecast:
+async def _estimate(
+    job: Job, options: EstimateOptions, run_pilot: RunPilot | None, *, mirror: Mirror | None
+) -> Forecast:
     job = await with_pack_size(job, None, limit=options.limit, fresh=False, sandbox=options.sandbox)
     catalogue = catalogue_of(job, os.environ.get("ROWMILL_CATALOGUE"))
     model = find_model(job.model, catalogue)
     await asyncio.to_thread(take_rows, job)
     files = job_files(job) if job.label is not None else []
-    if (labelling := label_run(job, files, model, None, fresh=False)) is not None:
+    if (labelling := label_run(job, files, model, gold_file=None, fresh=False)) is not None:
         job = labelling.job
     refuse_impossible(as_asked(job), model)
     estimation = Estimation(job, model, catalogue, options)

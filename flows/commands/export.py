@@ -44,9 +44,9 @@ def _export(root: Path, path: Path, selection: str | None) -> ExitCode:
         raise OutputError("this run has no labels, and .json is for Label Studio", where=str(root),
                           hint="end the file's name in .jsonl, .csv, .xlsx or .parquet")  # fmt: skip
     if job.label is not None and _is_sheet(kind, selection):
-        return _export_sheet(root, path, job, job.label, every=selection != "review")
+        return _export_sheet(root, path, job, label=job.label, every=selection != "review")
     review_below = job.votes.review_below if job.votes is not None else None
-    count, cut = _write_table(root, path, selection, review_below)
+    count, cut = _write_table(root, path, selection, review_below=review_below)
     print(one_line(f"wrote {count:,} rows to {path}{_unfinished(manifest)}"))
     if cut:
         print(f"{cut:,} cells are longer than Excel holds and were cut: .csv and .parquet hold them whole")
@@ -58,13 +58,13 @@ def _is_sheet(kind: str, selection: str | None) -> bool:
     return selection == "review" or kind == LABEL_STUDIO
 
 
-def _export_sheet(root: Path, path: Path, job: Job, label: Label, *, every: bool) -> ExitCode:
+def _export_sheet(root: Path, path: Path, job: Job, *, label: Label, every: bool) -> ExitCode:
     """Rows with their texts and a column `gold` to be filled in."""
     from rowmill.tasks.export.label_sheet import sheet
     from rowmill.tasks.labelling.export import every_row, to_review, write_label_studio
 
     model = find_model(job.model, catalogue_of(job, os.environ.get("ROWMILL_CATALOGUE")))
-    rows = every_row(root, job, model, label) if every else to_review(root)
+    rows = every_row(root, job, model, label=label) if every else to_review(root)
     if path.suffix.lower() == LABEL_STUDIO:
         count = write_label_studio(path, rows, label)
     else:
@@ -73,7 +73,7 @@ def _export_sheet(root: Path, path: Path, job: Job, label: Label, *, every: bool
     return ExitCode.OK
 
 
-def _write_table(root: Path, path: Path, selection: str | None, review_below: float | None) -> tuple[int, int]:
+def _write_table(root: Path, path: Path, selection: str | None, *, review_below: float | None) -> tuple[int, int]:
     from rowmill.tasks.export.rows import Selection, flat_table
 
     return _written(path, flat_table(root, Selection(selection or "all"), review_below))

@@ -80,12 +80,12 @@ async def run_command(args: argparse.Namespace) -> ExitCode:
             elif args.direct:
                 manifest = await carry_out(run, watch=watch)
             else:
-                manifest = await _as_flow(job, options, run, watch, labels=labels)
+                manifest = await _as_flow(job, options, run, watch=watch, labels=labels)
             already = run.nothing_to_do
         folder = Path(local.output)
         if not args.no_report and not (already and (folder / REPORT).exists()):
             leave_report(folder)
-    _print_result(args, job, manifest, run.progress, already=already)
+    _print_result(args, job, manifest, progress=run.progress, already=already)
     return manifest.exit_code
 
 
@@ -178,7 +178,7 @@ async def _from_block(job: Job) -> Gateway:
     return await gateway_of(job)
 
 
-async def _as_flow(job: Job, options: Options, run: OpenRun, watch: Watch | None, *, labels: bool) -> Manifest:
+async def _as_flow(job: Job, options: Options, run: OpenRun, *, watch: Watch | None, labels: bool) -> Manifest:
     """Run the open run as a Prefect flow, on the server that the user's Prefect settings name."""
     from prefect import tags
 
@@ -210,7 +210,7 @@ async def _as_flow(job: Job, options: Options, run: OpenRun, watch: Watch | None
     return run.manifest
 
 
-def _print_result(args: argparse.Namespace, job: Job, manifest: Manifest, progress: Progress, *, already: bool) -> None:
+def _print_result(args: argparse.Namespace, job: Job, manifest: Manifest, *, progress: Progress, already: bool) -> None:
     if args.json:
         print(json.dumps({**manifest.as_dict(), "output": job.output, "exit_code": int(manifest.exit_code)}))
     if args.quiet:

@@ -81,7 +81,7 @@ class Estimation:
         before = read_manifest(self._output)
         spent, note = self._spent(before, fingerprint)
         result = forecast(
-            self.job, self.model, tally, learned, fingerprint=fingerprint, spent_usd=spent, now=time.time()
+            self.job, self.model, tally, learned=learned, fingerprint=fingerprint, spent_usd=spent, now=time.time()
         )
         before = before or Manifest()
         notes = [*result.notes, *([note] if note else []), *self._cascade(tally, before)]
@@ -101,7 +101,7 @@ class Estimation:
             return []
         usage = Usage(round(tally.tokens / tally.to_ask), round(guessed_output(self.job, self.model)))
         stronger = find_model(label.escalate.model, self.catalogue)
-        return cascade_notes(label, self.model, stronger, usage, before)
+        return cascade_notes(label, self.model, stronger, usage=usage, before=before)
 
     def _dry_run(self, settled: SettledRows, watched: frozenset[bytes] = frozenset()) -> DryRun:
         options = self.options
@@ -111,8 +111,8 @@ class Estimation:
             as_asked(self.job),
             self.model,
             votes,
-            settled,
-            count,
+            settled=settled,
+            count=count,
             sandbox=options.sandbox,
             limit=options.limit,
             watched=watched,
@@ -142,7 +142,9 @@ class Estimation:
             )
             usd = self.model.price.of(tokens).usd / PICO
             return {"rows": tally.to_ask, "estimate_usd": usd, "because": f"with the tokens that {result.model} used"}
-        guess = forecast(self.job, self.model, tally, None, fingerprint=result.job, spent_usd=0.0, now=time.time())
+        guess = forecast(
+            self.job, self.model, tally, learned=None, fingerprint=result.job, spent_usd=0.0, now=time.time()
+        )
         return {
             "rows": tally.to_ask,
             "estimate_usd": guess.cost_usd.estimate if guess.cost_usd else None,
@@ -153,4 +155,4 @@ class Estimation:
         """What each row will cost, beside the forecast. Raises StorageError."""
         ratio = result.sample.input_ratio if result.sample else 1.0
         dry_run = self._dry_run(settled_rows(self._output, result.job))
-        write_rows(self._output, dry_run, ratio, result.intercept_usd, result.usd_per_token)
+        write_rows(self._output, dry_run, ratio, intercept=result.intercept_usd, per_token=result.usd_per_token)

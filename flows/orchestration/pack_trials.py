@@ -69,7 +69,7 @@ async def with_pack_size(
             where="rows_per_call",
             hint="say how many rows share a call, or let rowmill tune find out",
         )
-    decision = await _by_trials(job, ask, basis, limit)
+    decision = await _by_trials(job, ask, basis, limit=limit)
     log.warning("rows_per_call: %d, %s", decision.rows_per_call, decision.reason)
     await asyncio.to_thread(_go_on_with, output, decision)
     return _sized(job, decision.rows_per_call)
@@ -83,13 +83,13 @@ def _trial_folder(output: Path, size: int) -> Path:
     return output / "plans" / f"rows_per_call={size}"
 
 
-async def _by_trials(job: Job, ask: Ask, basis: str, limit: int | None) -> PackDecision:
+async def _by_trials(job: Job, ask: Ask, basis: str, *, limit: int | None) -> PackDecision:
     gold = await asyncio.to_thread(gold_rows, job, limit, 0)
     rows = [*gold.choosing, *gold.judging][:ROWS_MOST]
     trials: list[PackTrial] = []
     alone: dict[int, Scored] = {}
     for size in SIZES:
-        scored = await _trial(job, size, frozenset(rows), ask)
+        scored = await _trial(job, size, frozenset(rows), ask=ask)
         alone = alone or scored
         trials.append(trial_of(size, alone, scored))
         if not trials[-1].is_no_worse or len(rows) < ROWS_LEAST:
@@ -97,7 +97,7 @@ async def _by_trials(job: Job, ask: Ask, basis: str, limit: int | None) -> PackD
     return decide(basis, trials)
 
 
-async def _trial(job: Job, size: int, rows: frozenset[int], ask: Ask) -> dict[int, Scored]:
+async def _trial(job: Job, size: int, rows: frozenset[int], *, ask: Ask) -> dict[int, Scored]:
     """The gold rows as they come out with so many rows a call. Raises StoppedEarly."""
     folder = _trial_folder(Path(job.output), size)
     trial = _less_the_trials(_sized(job, size), besides=size).model_copy(

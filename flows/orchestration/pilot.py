@@ -48,7 +48,7 @@ class Pilot:
         drawn = self.tally.drawable[:count]
         if not drawn:
             return
-        record_draw(self.output, self.result.job, self.tally, drawn)
+        record_draw(self.output, self.result.job, self.tally, drawn=drawn)
         manifest = await self.run_rows(frozenset(one.row for one in drawn))
         self.asked += len(drawn)
         refuse_stopped("the pilot", manifest)

@@ -60,7 +60,7 @@ async def carry_out(
         return run.close()
     run.progress.started_at = run.clock.now()
     with tracing() as spans, spans.run(run):
-        await _carry_out(run, _traced(spans, settle), watch, wait)
+        await _carry_out(run, _traced(spans, settle), watch, wait=wait)
         return run.close()
 
 
@@ -73,7 +73,7 @@ def _traced(spans: Tracing, settle: SettleShard) -> SettleShard:
     return settle_traced
 
 
-async def _carry_out(run: OpenRun, settle: SettleShard, watch: Watch | None, wait: Wait) -> None:
+async def _carry_out(run: OpenRun, settle: SettleShard, watch: Watch | None, *, wait: Wait) -> None:
     works = [_sample(run), run.background.heartbeat(), run.hear_workers(), watch(run) if watch is not None else None]
     async with _interruptible(run), beside(works):
         work = asyncio.create_task(_settle_gold_first(run, settle, wait))
@@ -152,7 +152,7 @@ async def _settle_shards(run: OpenRun, settle: SettleShard) -> None:
             running = [task for task in running if not task.done() or task.exception()]
             if run.is_over or any(task.done() for task in running):
                 break
-            running.append(asyncio.create_task(_settle_one(run, settle, shard, slots)))
+            running.append(asyncio.create_task(_settle_one(run, settle, shard, slots=slots)))
     finally:
         # Every shard is waited for before the first error among them is told.
         for result in await asyncio.gather(*running, return_exceptions=True):
@@ -160,7 +160,7 @@ async def _settle_shards(run: OpenRun, settle: SettleShard) -> None:
                 raise result
 
 
-async def _settle_one(run: OpenRun, settle: SettleShard, shard: Shard, slots: asyncio.Semaphore) -> ShardReport:
+async def _settle_one(run: OpenRun, settle: SettleShard, shard: Shard, *, slots: asyncio.Semaphore) -> ShardReport:
     try:
         return await settle(run, shard)
     finally:

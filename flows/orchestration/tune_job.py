@@ -59,7 +59,7 @@ async def tune_job(job: Job, options: TuneOptions, gateway: Gateway) -> Tuning:
     catalogue = catalogue_of(job, os.environ.get("ROWMILL_CATALOGUE"))
     if job.label is not None and job.label.column is not None:
         # The labels are known once the column is read, and are the same for every plan.
-        known = label_run(job, job_files(job), find_model(job.model, catalogue), None, fresh=False)
+        known = label_run(job, job_files(job), find_model(job.model, catalogue), gold_file=None, fresh=False)
         job = known.job if known is not None else job
     gold = gold_rows(job, options.limit, options.seed)
     plans = plans_of(job, catalogue)

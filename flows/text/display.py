@@ -30,7 +30,7 @@ async def watch_lines(run: OpenRun, out: TextIO = sys.stderr) -> None:
         if step > shown:
             shown = step
             now, limits = run.clock.now(), run.job.limits
-            print(" · ".join(parts(progress, run.background.traffic(), limits, now)), file=out, flush=True)
+            print(" · ".join(parts(progress, run.background.traffic(), limits, now=now)), file=out, flush=True)
 
 
 async def watch_bar(run: OpenRun) -> None:
@@ -42,16 +42,18 @@ async def watch_bar(run: OpenRun) -> None:
     console = Console(stderr=True)
     with Live(console=console, auto_refresh=False, transient=True) as live:
         while True:
-            shown = lines(run.progress, run.background.traffic(), run.job.limits, run.clock.now(), console.width)
+            shown = lines(
+                run.progress, run.background.traffic(), run.job.limits, now=run.clock.now(), width=console.width
+            )
             live.update(Group(*(Text(line, no_wrap=True, overflow="ellipsis") for line in shown)), refresh=True)
             await asyncio.sleep(REDRAW_S)
 
 
-def lines(progress: Progress, traffic: Traffic, limits: Limits, now: float, width: int) -> list[str]:
+def lines(progress: Progress, traffic: Traffic, limits: Limits, *, now: float, width: int) -> list[str]:
     """A bar, and below it as many lines as the parts need at this width."""
     drawn = [_bar(progress, width)] if progress.total else []
     line = ""
-    for part in parts(progress, traffic, limits, now):
+    for part in parts(progress, traffic, limits, now=now):
         if line and len(line) + 3 + len(part) > width:
             drawn.append(line)
             line = ""
@@ -66,7 +68,7 @@ def _bar(progress: Progress, width: int) -> str:
     return "█" * full + "░" * (cells - full) + percent
 
 
-def parts(progress: Progress, traffic: Traffic, limits: Limits, now: float) -> list[str]:
+def parts(progress: Progress, traffic: Traffic, limits: Limits, *, now: float) -> list[str]:
     """Rows, speed, time, cost, failures and the reason for waiting, one part each."""
     elapsed = max(now - progress.started_at, 1e-9)
     rate = progress.settled_now / elapsed

@@ -39,7 +39,8 @@ class NotebookDisplay:
         """Show rows, speed, cost and waits, twice a second."""
         while True:
             progress = run.progress
-            line = " · ".join(parts(progress, run.background.traffic(), run.job.limits, run.clock.now()))
+            traffic, now = run.background.traffic(), run.clock.now()
+            line = " · ".join(parts(progress, traffic, run.job.limits, now=now))
             bar = f'<progress value="{progress.done}" max="{max(1, progress.total)}" style="width: 20em"></progress> '
             self._handle.update(_Shown(line, bar))
             await asyncio.sleep(REDRAW_S)

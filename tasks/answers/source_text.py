@@ -74,7 +74,7 @@ class SourceText:
         work_left = len(self.text) + LOOKED_CHARS
         at = blocks.skeleton.find(sought)
         while at >= 0 and work_left > 0:
-            start, end = self._with_marks(*blocks.span(at, at + len(sought)), before, after)
+            start, end = self._with_marks(*blocks.span(at, at + len(sought)), before=before, after=after)
             if same_passage(self.text[start:end], quote):
                 yield start, end
                 at = blocks.skeleton.find(sought, at + len(sought))
@@ -82,7 +82,7 @@ class SourceText:
             work_left -= len(quote) + end - start + LOOK_CHARS
             at = blocks.skeleton.find(sought, at + 1)
 
-    def _with_marks(self, start: int, end: int, before: str, after: str) -> Place:
+    def _with_marks(self, start: int, end: int, before: str, *, after: str) -> Place:
         """A span with the quotation marks and hyphens next to it that the quote has there too."""
         more = _marks_reached((self.text[at] for at in range(start - 1, -1, -1)), before)
         return start - more, end + _marks_reached((self.text[at] for at in range(end, len(self.text))), after)

@@ -48,7 +48,7 @@ def value_in_quote(value: Any, quote: str, rule: ValueRule) -> bool | None:
     if not isinstance(value, str):
         return None
     if (date := _ISO_DATE.fullmatch(value.strip())) is not None and rule.format in (None, "date", "date-time"):
-        return True if date[0] in text else _holds_date(int(date[1]), int(date[2]), int(date[3]), text)
+        return True if date[0] in text else _holds_date(int(date[1]), int(date[2]), int(date[3]), text=text)
     said, held = strict_form(value).casefold(), strict_form(quote).casefold()
     if said and said in held:
         return True
@@ -125,7 +125,7 @@ def _is_grouped(text: str) -> bool:
     return len(groups) > 1 and len(groups[-1]) == 3 and all(len(group) in (2, 3) for group in groups[1:])
 
 
-def _holds_date(year: int, month: int, day: int, text: str) -> bool | None:
+def _holds_date(year: int, month: int, day: int, *, text: str) -> bool | None:
     """Whether a text names this day: by numbers in any order, by the name of the month, or by the year of an era."""
     for era in _ERA_YEAR.finditer(text):
         count = 1 if era[2] == "元" else int(era[2])

@@ -90,7 +90,9 @@ class Cluster:
     ) -> SettlesShards:
         engine = await open_engine(plan.job)
         work = _work_of(plan, keep_types, gate.deadline)
-        self._pool = WorkerPool(engine, output, shared_output(output), work, gate, progress, clock)
+        self._pool = WorkerPool(
+            engine, output, shared_output(output), work=work, gate=gate, progress=progress, clock=clock
+        )
         workers = await self._pool.open()
         log.info("%d workers of %s ask the rows; limits and cap are divided among them", workers, engine.address)
         return Coordinator(shard_run, self._pool, shards)

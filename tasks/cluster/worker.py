@@ -154,7 +154,9 @@ class _Holder:
             tempfile.TemporaryDirectory(prefix="rowmill-") as scratch,
             KeyIndex(Path(scratch) / "keys.sqlite") as keys,
         ):
-            return await self._settle(grants, output, keys, AnswerCache(Path(scratch), Validator(None), None))
+            return await self._settle(
+                grants, output, keys, answer_cache=AnswerCache(Path(scratch), Validator(None), None)
+            )
 
     def _granted(self) -> LeaseGrants | None:
         """The coordinator's grants, asked for again where the bucket did not give them."""
@@ -165,7 +167,7 @@ class _Holder:
         return None
 
     async def _settle(
-        self, grants: LeaseGrants, output: WorkerOutput, keys: KeyIndex, answer_cache: AnswerCache
+        self, grants: LeaseGrants, output: WorkerOutput, keys: KeyIndex, *, answer_cache: AnswerCache
     ) -> Report:
         syncer, callers, runs = self._put_together(output, keys, answer_cache)
         self._gate, self._runs = callers.gate, runs
@@ -198,8 +200,8 @@ class _Holder:
         validator = validator_of(asked)
         callers = Callers(
             job, model, planned_votes(job, model, work.models, sandbox=work.sandbox),
-            Gateway(work.base_url, _key(work, os.environ) or ""), validator=validator, spent_usd=0, clock=self._clock,
-            rng=random.Random(), run_id=work.run_id, is_quota=True,
+            gateway=Gateway(work.base_url, _key(work, os.environ) or ""), validator=validator, spent_usd=0,
+            clock=self._clock, rng=random.Random(), run_id=work.run_id, is_quota=True,
         )  # fmt: skip
         syncer = Syncer(asyncio.get_running_loop(), keep=self._keep_of(output))
         runs = LeasedRun(
@@ -222,7 +224,9 @@ class _Holder:
                 run_id=work.run_id,
                 progress=self._progress,
                 duplicates={},
-                rows_of=lambda shard: read.shard_rows(shard, self._files, job.id, job.limits.max_line_bytes),
+                rows_of=lambda shard: read.shard_rows(
+                    shard, self._files, job.id, max_line_bytes=job.limits.max_line_bytes
+                ),
             )
         )
         runs.only = within(work.ranges)

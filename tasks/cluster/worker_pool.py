@@ -83,6 +83,7 @@ class WorkerPool:
         engine: Engine,
         layout: Layout,
         shared: SharedOutput,
+        *,
         work: ShardWork,
         gate: Gate,
         progress: Progress,

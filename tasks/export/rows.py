@@ -45,11 +45,11 @@ def flat_table(root: Path, selection: Selection, review_below: float | None = No
     if not parts:
         raise OutputError("there are no results here yet", where=str(root), hint="run the job first")
     columns = flat_columns(part_schema(part) for part in parts)
-    return Table(flat_schema(columns), _batches(parts, columns, selection, review_below))
+    return Table(flat_schema(columns), _batches(parts, columns, selection, review_below=review_below))
 
 
 def _batches(
-    parts: Sequence[Path], columns: list[FlatColumn], selection: Selection, review_below: float | None
+    parts: Sequence[Path], columns: list[FlatColumn], selection: Selection, *, review_below: float | None
 ) -> Iterator[pa.RecordBatch]:
     for part in parts:
         with readable(part), pq.ParquetFile(part, pre_buffer=False) as file:

@@ -64,7 +64,7 @@ class Grader:
         """The rule of a leaf, and of the leaves of a list's items."""
         self._rules[leaf.name] = self._rule(leaf)
         if leaf.is_list and not leaf.is_json:
-            tree = tree_of(leaf.type.value_type, self._json, leaf.name, f"{pointer}/*")
+            tree = tree_of(leaf.type.value_type, self._json, leaf.name, pointer=f"{pointer}/*")
             self._trees[leaf.name] = tree
             for inner in tree.leaves:
                 if inner.path:
@@ -132,7 +132,7 @@ class Grader:
             raise MalformedGoldError(f"it is no list: {_shown(value)}")
         return value
 
-    def grade(self, row_id: str, output_text: str | None, gold: Any, sums: GoldSums) -> list[bool | None] | None:
+    def grade(self, row_id: str, output_text: str | None, gold: Any, *, sums: GoldSums) -> list[bool | None] | None:
         """Whether each leaf of an answer is right, None for those that gold does not judge; noted in the sums.
 
         `output_text` is None for a row that has no answer. None where gold judges nothing.
@@ -147,20 +147,20 @@ class Grader:
                 found.append(None)
                 continue
             of_field = sums.of(leaf.name, leaf.pointer)
-            found.append(self._judge(row_id, leaf, None if said is None else (said[place],), right, of_field))
+            found.append(self._judge(row_id, leaf, None if said is None else (said[place],), gold=right, sums=of_field))
         sums.rows += 1
         sums.not_ok += said is None
         sums.right += all(verdict is not False for verdict in found)
         return found
 
-    def _judge(self, row_id: str, leaf: Leaf, said: tuple[Any] | None, gold: Any, sums: FieldSums) -> bool:
+    def _judge(self, row_id: str, leaf: Leaf, said: tuple[Any] | None, *, gold: Any, sums: FieldSums) -> bool:
         """One judged leaf; `said` is None where the row has no answer."""
         how = None if said is None else self._match(leaf, said[0], gold)
         if leaf.name in self._trees:
             items = self._items(leaf.name, said[0] if said is not None else None, gold)
             how = (items.how if items.is_right else None) if said is not None else None
             sums.items = sums.items or ItemSums()
-            sums.items.add(items.right, items.said, items.gold, items.of_field)
+            sums.items.add(items.right, items.said, items.gold, fields=items.of_field)
         sums.rows += 1
         if how is not None:
             sums.matched[how.value] = sums.matched.get(how.value, 0) + 1

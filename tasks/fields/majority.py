@@ -46,7 +46,7 @@ class Decision:
 
 
 def decision(
-    models: Sequence[str], texts: Sequence[str | None], tree: FieldTree, meets: Callable[[Any], bool]
+    models: Sequence[str], texts: Sequence[str | None], tree: FieldTree, *, meets: Callable[[Any], bool]
 ) -> Decision | None:
     """What votes decide, from the model and the accepted answer of each; None where none was accepted.
 
@@ -108,7 +108,7 @@ def _count(values: Sequence[Any], value: Any, type_: pa.DataType) -> int:
     return min((_count(*part) for part in parts), default=len(side))
 
 
-def is_settled(said: Sequence[Any], left: int, tree: FieldTree, meets: Callable[[Any], bool]) -> bool:
+def is_settled(said: Sequence[Any], left: int, tree: FieldTree, *, meets: Callable[[Any], bool]) -> bool:
     """Whether the output stands whatever `left` more votes say, or whether they bring an answer at all."""
     answered = [value for value in said if value is not NO_ANSWER]
     if not left:

@@ -19,7 +19,7 @@ class ItemSums(msgspec.Struct):
     gold: int = 0
     fields: dict[str, tuple[int, int, int]] = msgspec.field(default_factory=dict)
 
-    def add(self, right: int, said: int, gold: int, fields: Mapping[str, tuple[int, int, int]]) -> None:
+    def add(self, right: int, said: int, gold: int, *, fields: Mapping[str, tuple[int, int, int]]) -> None:
         self.right, self.said, self.gold = self.right + right, self.said + said, self.gold + gold
         for name, told in fields.items():
             had = self.fields.get(name, (0, 0, 0))
@@ -58,7 +58,7 @@ class FieldSums(msgspec.Struct):
         self.invented += other.invented
         if other.items is not None:
             self.items = self.items or ItemSums()
-            self.items.add(other.items.right, other.items.said, other.items.gold, other.items.fields)
+            self.items.add(other.items.right, other.items.said, other.items.gold, fields=other.items.fields)
         self.examples = [*self.examples, *other.examples][:EXAMPLES]
 
 

@@ -79,7 +79,7 @@ def field_tree(shape: Shape) -> FieldTree:
     return tree_of(shape.type, frozenset(field.pointer for field in shape.json_text_fields))
 
 
-def tree_of(type_: pa.DataType, json_pointers: frozenset[str], above: str = "", pointer: str = "") -> FieldTree:
+def tree_of(type_: pa.DataType, json_pointers: frozenset[str], above: str = "", *, pointer: str = "") -> FieldTree:
     """The tree of a type that stands somewhere in an output, where `above` names what it is in.
 
     `json_pointers` are the JSON text fields of the whole output, `*` for an item of a list.

@@ -127,7 +127,7 @@ class DryRun:
     """Counts the rows of one job for one model."""
 
     def __init__(
-        self, job: Job, model: Model, votes: Votes, settled: SettledRows, count: Count, *, sandbox: bool,
+        self, job: Job, model: Model, votes: Votes, *, settled: SettledRows, count: Count, sandbox: bool,
         limit: int | None = None, watched: AbstractSet[bytes] = frozenset(), draws: bool = False,
     ) -> None:  # fmt: skip
         """`draws`: of an input of more than EXACT_ROWS rows, none of them settled, some are looked at for all.
@@ -172,7 +172,7 @@ class DryRun:
                 validator = validator_of(self._job)
                 keys.claim_all((key, PAID_ALREADY) for key in self._paid_keys(validator))
             for shard in survey.shards:
-                self._walk_shard(shard, survey, files, keys, threshold, see)
+                self._walk_shard(shard, survey, files, keys=keys, threshold=threshold, see=see)
         self.tally.total = survey.rows
         self.tally.drawable = [candidate for _, _, candidate in sorted(self._drawn, reverse=True)]
         return self.tally
@@ -190,10 +190,15 @@ class DryRun:
             chosen = places(shard.rows, stretches, row_orders(shard.first_row, stretches))
             for place, (line, file) in enumerate(read.shard_lines(shard, files, self._job.limits.max_line_bytes)):
                 if place in chosen:
-                    self._look_at(read.judge(line, shard.first_row + place, file, self._job.id), line, survey, drawn)
+                    self._look_at(
+                        read.judge(line, shard.first_row + place, file, id_column=self._job.id),
+                        line,
+                        survey,
+                        drawn=drawn,
+                    )
         return None if drawn.twins_most > TWINS_MOST else self._tally_of(drawn)
 
-    def _look_at(self, row: Row | Unreadable, line: Line, survey: Survey, drawn: DrawnRows) -> None:
+    def _look_at(self, row: Row | Unreadable, line: Line, survey: Survey, *, drawn: DrawnRows) -> None:
         unreadable = self.tally.unreadable
         request = self._request(row, survey)
         if request is None:
@@ -251,7 +256,7 @@ class DryRun:
         return survey
 
     def _walk_shard(
-        self, shard: Shard, survey: Survey, files: list[InputFile], keys: KeyIndex, threshold: int,
+        self, shard: Shard, survey: Survey, files: list[InputFile], *, keys: KeyIndex, threshold: int,
         see: Callable[[Asked], None] | None,
     ) -> None:  # fmt: skip
         settled = self._settled.of(shard)
@@ -262,7 +267,7 @@ class DryRun:
             self._see_settled(shard.rows)
             if not chosen.any():
                 return
-        rows = read.shard_rows(shard, files, self._job.id, self._job.limits.max_line_bytes)
+        rows = read.shard_rows(shard, files, self._job.id, max_line_bytes=self._job.limits.max_line_bytes)
         for few in _batches(rows):
             requests = []
             for row in few:

@@ -42,7 +42,9 @@ def pace_of(
         times["concurrency"] = calls * latency / job.limits.concurrency + (2 * latency if calls > 1 else latency)
         free = _free_usd(job, spent_usd)
         if free is not None and cost is not None:
-            capped = _under_a_cap(calls, latency, job.limits.concurrency, free, cost.estimate, tally.worst_usd)
+            capped = _under_a_cap(
+                calls, latency, job.limits.concurrency, free=free, cost=cost.estimate, worst_usd=tally.worst_usd
+            )
             if capped is not None and capped > 1.05 * times["concurrency"]:
                 times["max_cost_usd"] = capped
     if not times:
@@ -65,7 +67,7 @@ def _free_usd(job: Job, spent_usd: float) -> float | None:
 
 
 def _under_a_cap(
-    calls: float, latency: float, concurrency: int, free: float, cost: float, worst_usd: float
+    calls: float, latency: float, concurrency: int, *, free: float, cost: float, worst_usd: float
 ) -> float | None:
     """Seconds where each call in flight holds its worst case back from what is left; None where none fits at all.
 

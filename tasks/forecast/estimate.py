@@ -21,7 +21,7 @@ ERRORS_95, ERRORS_99 = 2.0, 3.1
 
 
 def forecast(
-    job: Job, model: Model, tally: Tally, learned: Learned | None, *, fingerprint: str, spent_usd: float, now: float
+    job: Job, model: Model, tally: Tally, *, learned: Learned | None, fingerprint: str, spent_usd: float, now: float
 ) -> Forecast:
     """What the rows to ask will cost. Never a NaN: what cannot be told is null, and a note says why."""
     sample = learned.sample if learned else None
@@ -47,10 +47,10 @@ def forecast(
         spent_usd=spent_usd,
         per_1000_rows_usd=cost.estimate / tally.to_ask * 1_000 if cost and tally.to_ask else None,
         pace=pace_of(job, model, tally, ratio=ratio, output=output, sample=sample, cost=cost, spent_usd=spent_usd),
-        rows_beyond_cap=_beyond(cap, spent_usd, cost, tally.to_ask),
+        rows_beyond_cap=_beyond(cap, spent_usd, cost, rows=tally.to_ask),
         intercept_usd=line.intercept_usd,
         usd_per_token=line.usd_per_token,
-        notes=_notes(job, model, tally, learned),
+        notes=_notes(job, model, tally, learned=learned),
         drawn_rows=tally.drawn.rows if tally.drawn is not None else None,
         media_tokens=MediaTokens(*tally.media_tokens, tally.media_unmeasured) if tally.media else None,
     )
@@ -97,7 +97,7 @@ def _credits_per_usd(model: Model) -> float | None:
     return None if price is None or not price.output_usd else price.output_credits / price.output_usd
 
 
-def _beyond(cap: float | None, spent: float, cost: Interval | None, rows: int) -> int | None:
+def _beyond(cap: float | None, spent: float, cost: Interval | None, *, rows: int) -> int | None:
     """Rows that the cap would leave undone if the estimate is right; null without a cap or a price."""
     if cap is None or cost is None:
         return None
@@ -112,7 +112,7 @@ def _votes_note(job: Job) -> str:
     return f"{note}; the ceiling counts all of them"
 
 
-def _notes(job: Job, model: Model, tally: Tally, learned: Learned | None) -> list[str]:
+def _notes(job: Job, model: Model, tally: Tally, *, learned: Learned | None) -> list[str]:
     found = []
     if tally.total == 0:
         found.append("the input is empty: there is nothing to ask and nothing to pay")

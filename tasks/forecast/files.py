@@ -69,7 +69,7 @@ def _learned(output: Path) -> dict[str, object]:
     return told if isinstance(told, dict) else {}
 
 
-def write_rows(output: Path, dry_run: DryRun, ratio: float, intercept: float, per_token: float) -> None:
+def write_rows(output: Path, dry_run: DryRun, ratio: float, *, intercept: float, per_token: float) -> None:
     """Write `estimate.parquet`: each row that would be asked, with its tokens and expected cost."""
     held: list[Asked] = []
     with published(output / ROWS, "the rows of the estimate") as file, pq.ParquetWriter(file, COLUMNS) as writer:
@@ -77,15 +77,15 @@ def write_rows(output: Path, dry_run: DryRun, ratio: float, intercept: float, pe
         def see(asked: Asked) -> None:
             held.append(asked)
             if len(held) == BATCH_ROWS:
-                writer.write_batch(_batch(held, ratio, intercept, per_token))
+                writer.write_batch(_batch(held, ratio, intercept, per_token=per_token))
                 held.clear()
 
         dry_run.walk(see)
         if held:
-            writer.write_batch(_batch(held, ratio, intercept, per_token))
+            writer.write_batch(_batch(held, ratio, intercept, per_token=per_token))
 
 
-def _batch(held: list[Asked], ratio: float, intercept: float, per_token: float) -> pa.RecordBatch:
+def _batch(held: list[Asked], ratio: float, intercept: float, *, per_token: float) -> pa.RecordBatch:
     def values() -> Iterator[tuple[str, int, float, float]]:
         for one in held:
             yield one.row.row_id, one.row.index, one.tokens * ratio, intercept + per_token * one.tokens

@@ -78,7 +78,7 @@ def learned_from(
     is made of (prior.py).
     """
     if record is not None and is_of(record, tally) and (rows := _drawn_of_the_rest(record, tally, paid)) is not None:
-        return _from_draw(rows, tally, expected_usd, seed)
+        return _from_draw(rows, tally, expected_usd, seed=seed)
     rows = _rows_of([(one, paid[one.key]) for one in tally.earlier if one.key in paid])
     return None if rows is None else _from_earlier(rows, tally, seed)
 
@@ -137,13 +137,13 @@ def _sample_of(rows: _Rows, weights: Numbers) -> Sample:
     )
 
 
-def _from_draw(rows: _Rows, tally: Tally, expected_usd: tuple[float, float], seed: int) -> Learned:
+def _from_draw(rows: _Rows, tally: Tally, expected_usd: tuple[float, float], *, seed: int) -> Learned:
     """Ratios of cost to expectation, over what the rest is expected to cost."""
     sample = _sample_of(rows, 1 / rows.sizes)
     if np.isnan(rows.usd).any():
         return Learned(Basis.RANDOM, sample, None, 0.0, 0.0)
     rest = Rest(tally.to_ask, tally.size, tally.to_ask / tally.size if tally.size else float((1 / rows.sizes).mean()))
-    line = project(1 / rows.sizes, rows.usd / rows.sizes, rest, seed)
+    line = project(1 / rows.sizes, rows.usd / rows.sizes, rest, seed=seed)
     row_usd, token_usd = expected_usd
     # cost = slope + intercept x size, and size = row_usd + token_usd x tokens
     return Learned(
@@ -158,7 +158,7 @@ def _from_earlier(rows: _Rows, tally: Tally, seed: int) -> Learned:
     if np.isnan(rows.usd).any():
         return Learned(Basis.EARLIER, sample, None, 0.0, 0.0, len(nights))
     at = tally.tokens / tally.to_ask if tally.to_ask else float(rows.tokens.mean())
-    line = project(rows.tokens, rows.usd, Rest(tally.to_ask, float(tally.to_ask), at), seed)
+    line = project(rows.tokens, rows.usd, Rest(tally.to_ask, float(tally.to_ask), at), seed=seed)
     return Learned(Basis.EARLIER, sample, _as_nights_differ(line, nights), line.intercept, line.slope, len(nights))
 
 

@@ -49,7 +49,7 @@ def is_of(record: PilotRecord, tally: Tally) -> bool:
     return record.keys == f"{tally.keys:032x}"
 
 
-def record_draw(output: Path, job: str, tally: Tally, drawn: Sequence[Candidate]) -> None:
+def record_draw(output: Path, job: str, tally: Tally, *, drawn: Sequence[Candidate]) -> None:
     """Note who is drawn, before anybody is asked; goes on from an earlier draw of the same rows.
 
     Raises OutputError, StorageError.

@@ -45,13 +45,13 @@ class Rest:
     at: float
 
 
-def project(covariate: Numbers, values: Numbers, rest: Rest, seed: int = 0) -> Line:
+def project(covariate: Numbers, values: Numbers, rest: Rest, *, seed: int = 0) -> Line:
     """The total value of the rest, from the covariates and values a unit of a sample of at least three rows."""
     count = len(covariate)
     once = np.ones((1, count))
-    mean, error, slope = _fit(covariate, values, once, rest.at)
+    mean, error, slope = _fit(covariate, values, once, at=rest.at)
     drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=RESAMPLES).astype(float)
-    means, errors, _ = _fit(covariate, values, drawn, rest.at)
+    means, errors, _ = _fit(covariate, values, drawn, at=rest.at)
     t = (means - mean) / np.maximum(errors, max(1e-3 * error[0], 1e-300))
     low_t, high_t, bound_t = np.quantile(t, (0.975, 0.025, 0.01))
     # The rest is itself a draw: its own mean strays too, the more the fewer they are.
@@ -66,7 +66,7 @@ def project(covariate: Numbers, values: Numbers, rest: Rest, seed: int = 0) -> L
     return Line(float(mean[0] - slope[0] * rest.at), float(slope[0]), interval)
 
 
-def _fit(x: Numbers, y: Numbers, weights: Numbers, at: float) -> tuple[Numbers, Numbers, Numbers]:
+def _fit(x: Numbers, y: Numbers, weights: Numbers, *, at: float) -> tuple[Numbers, Numbers, Numbers]:
     """Weighted regression for each row of `weights` (counts of a resample): mean at `at`, its error, the slope."""
     count = len(x)
     mean_x = (weights * x).sum(-1, keepdims=True) / count

@@ -61,14 +61,14 @@ class Dialer:
         self._loop, self._tls = loop, tls
         self._names: dict[tuple[str, int], tuple[float, asyncio.Future[list[AddressInfo]]]] = {}
 
-    async def dial(self, url: httpx.URL, proxy: Proxy | None, make: Callable[[], P], timeout_s: float) -> P:
+    async def dial(self, url: httpx.URL, proxy: Proxy | None, make: Callable[[], P], *, timeout_s: float) -> P:
         """A connection to the address's host, or to its proxy. Raises ConnectError, ConnectTimeout, JobError."""
         try:
             async with asyncio.timeout(timeout_s):
                 if proxy is None:
-                    return await self._open(url.scheme, url.raw_host.decode("ascii"), _port(url), make)
+                    return await self._open(url.scheme, url.raw_host.decode("ascii"), _port(url), make=make)
                 if url.scheme == "http":
-                    return await self._open(proxy.scheme, proxy.host, proxy.port, make)
+                    return await self._open(proxy.scheme, proxy.host, proxy.port, make=make)
                 return await self._open_tunnel(url, proxy, make)
         except TimeoutError:
             raise httpx.ConnectTimeout(f"no connection within {timeout_s:g} s{_through(proxy)}") from None
@@ -76,7 +76,7 @@ class Dialer:
             # RuntimeError: uvloop, where its system call refuses an address. UnicodeError: no name for the DNS.
             raise httpx.ConnectError(f"{error}{_through(proxy)}") from error
 
-    async def _open(self, scheme: str, host: str, port: int, make: Callable[[], P]) -> P:
+    async def _open(self, scheme: str, host: str, port: int, *, make: Callable[[], P]) -> P:
         tls = self._context() if scheme == "https" else None
         connected = await self._connect(host, port)
         try:
@@ -127,7 +127,7 @@ class Dialer:
         """A TLS connection to the host through the proxy's CONNECT; the proxy sees neither key nor rows."""
         name = url.raw_host.decode("ascii")
         target = f"[{name}]:{_port(url)}" if ":" in name else f"{name}:{_port(url)}"
-        tunnel = await self._open(proxy.scheme, proxy.host, proxy.port, lambda: _Tunnel(self._loop, target, proxy))
+        tunnel = await self._open(proxy.scheme, proxy.host, proxy.port, make=lambda: _Tunnel(self._loop, target, proxy))
         protocol = make()
         try:
             transport = await tunnel.opened

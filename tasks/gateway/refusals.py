@@ -142,7 +142,7 @@ NOTHING = ErrorBody()
 
 
 def failure_of(
-    status: int, headers: Mapping[str, str], content: bytes, wall: float, errors: Mapping[str, str] | None = None
+    status: int, headers: Mapping[str, str], content: bytes, *, wall: float, errors: Mapping[str, str] | None = None
 ) -> Failure:
     """A response that is no usable 200 → the failure it is. `wall` is now, for a Retry-After that is a date."""
     try:

@@ -20,7 +20,7 @@ def read_response(
 ) -> Answer | Failure:
     """What a whole response says. `wall` is now, for a Retry-After that is a date."""
     if not 200 <= status < 300:
-        return failure_of(status, headers, content, wall, model.errors)
+        return failure_of(status, headers, content, wall=wall, errors=model.errors)
     protocol = PROTOCOLS[model.protocol]
     try:
         answer = protocol.decode(read(content, protocol.assemble))

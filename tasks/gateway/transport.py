@@ -161,7 +161,7 @@ class Transport(httpx.AsyncBaseTransport):
             return Connection(loop, most_bytes=self._most_bytes, memory=self._memory, on_surplus=server.distrust)
 
         try:
-            return await self._dialer.dial(url, proxy, make, within_s)
+            return await self._dialer.dial(url, proxy, make, timeout_s=within_s)
         except httpx.ConnectError as error:
             # Out of file descriptors, a connection that has not rested is better than none.
             connection = server.take_any(loop.time()) if _is_out_of_files(error) else None

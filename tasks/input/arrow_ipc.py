@@ -24,7 +24,7 @@ def arrow_lines(file: InputFile, start: Cursor, max_line_bytes: int) -> Iterator
     return lines_of(_batches(file, start.offset, None), start.offset, max_line_bytes)
 
 
-def arrow_columns(file: InputFile, position: int, rows: int, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+def arrow_columns(file: InputFile, position: int, rows: int, *, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
     """So many rows of some columns, from a row on. What is not there, and what cannot be read, is not given."""
     return columns_of(_batches(file, position, names), rows)
 

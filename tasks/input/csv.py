@@ -23,7 +23,7 @@ def csv_lines(file: InputFile, start: Cursor, max_line_bytes: int) -> Iterator[L
         offset = max(offset, dialect.begin)
         encoding = "utf-8" if dialect.is_transcoded else dialect.encoding
         with dialect.open(file, offset) as stream:
-            for record in records(stream, offset, dialect.syntax, encoding, max_line_bytes):
+            for record in records(stream, offset, dialect.syntax, encoding=encoding, most=max_line_bytes):
                 number, offset = number + 1, record.offset + record.length
                 row = None if record.fields is None else dict(zip(columns, record.fields, strict=True))
                 yield Line(record.offset, number, record.raw, row, record.problem, context, "row")

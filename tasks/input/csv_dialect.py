@@ -108,9 +108,9 @@ def _seen(file: InputFile, *_: Any) -> Dialect:
     skipped = told.end() if told else 0
     byte_encoding = encoding if _holds_ascii(encoding) else "utf-8"
     given = file.csv.separator or (told.group(1) if told else None)
-    syntax = _syntax(file, lines[skipped:], byte_encoding, given)
+    syntax = _syntax(file, lines[skipped:], byte_encoding, separator=given)
     begin = (len(BOM) if head.startswith(BOM) else 0) + skipped
-    columns, renamed, after = _header(file, syntax, byte_encoding, lines[skipped:])
+    columns, renamed, after = _header(file, syntax, byte_encoding, lines=lines[skipped:])
     rows = [one.fields for one in _some(replace(syntax, columns=len(columns)), lines[skipped + after :], byte_encoding)]
     return Dialect(
         looks_right=len(columns) > 1 and bool(rows) and None not in rows,
@@ -158,7 +158,7 @@ def _counted(error: UnicodeError, wrong: bytearray) -> tuple[str, int]:
     return "", error.end
 
 
-def _syntax(file: InputFile, lines: bytes, encoding: str, separator: str | None) -> Syntax:
+def _syntax(file: InputFile, lines: bytes, encoding: str, *, separator: str | None) -> Syntax:
     """The separator and the quotes under which most records have as many fields as the header."""
     job = file.csv
     is_tabs = separator is None and file.name.lower().removesuffix(file.suffix if file.compression else "").endswith(
@@ -167,7 +167,7 @@ def _syntax(file: InputFile, lines: bytes, encoding: str, separator: str | None)
     if is_tabs and b"\t" in lines.partition(b"\n")[0]:
         separator = "\t"
     quote = '"' if job.quote is None else job.quote
-    best = _best(separator, quote, job.escape, lines, encoding)
+    best = _best(separator, quote, job.escape, lines=lines, encoding=encoding)
     if not quote:
         return best
     spaced = replace(best, skips_space=True)
@@ -178,10 +178,12 @@ def _syntax(file: InputFile, lines: bytes, encoding: str, separator: str | None)
         return best
     if _in_single_quotes(best, lines, encoding):
         return replace(best, quote="'")
-    return _best(separator, "", None, lines, encoding) if _quotes_are_text(best, lines, encoding) else best
+    return (
+        _best(separator, "", None, lines=lines, encoding=encoding) if _quotes_are_text(best, lines, encoding) else best
+    )
 
 
-def _best(separator: str | None, quote: str, escape: str | None, lines: bytes, encoding: str) -> Syntax:
+def _best(separator: str | None, quote: str, escape: str | None, *, lines: bytes, encoding: str) -> Syntax:
     escapes = (escape,) if escape is not None else ("", "\\") if quote and b"\\" + quote.encode() in lines else ("",)
     tried = [
         (*_alike(found, lines, encoding), found)
@@ -216,7 +218,7 @@ def _alike(syntax: Syntax, lines: bytes, encoding: str) -> tuple[float, float, i
 
 
 def _some(syntax: Syntax, lines: bytes, encoding: str) -> Iterator[Record]:
-    for count, record in enumerate(records(io.BytesIO(lines), 0, syntax, encoding, len(lines))):
+    for count, record in enumerate(records(io.BytesIO(lines), 0, syntax, encoding=encoding, most=len(lines))):
         if count == HEAD_RECORDS:
             return
         yield record
@@ -237,10 +239,10 @@ def _in_single_quotes(syntax: Syntax, lines: bytes, encoding: str) -> bool:
 
 
 def _header(
-    file: InputFile, syntax: Syntax, encoding: str, lines: bytes
+    file: InputFile, syntax: Syntax, encoding: str, *, lines: bytes
 ) -> tuple[tuple[str, ...], tuple[str, ...], int]:
     """The columns' names, those that were changed, and where the first row begins behind the first line's start."""
-    first = next(records(io.BytesIO(lines), 0, syntax, encoding, HEADER_MOST_BYTES), None)
+    first = next(records(io.BytesIO(lines), 0, syntax, encoding=encoding, most=HEADER_MOST_BYTES), None)
     if first is None:
         if isinstance(file.csv.header, tuple):
             return file.csv.header, (), 0

@@ -62,13 +62,13 @@ class _Physical(msgspec.Struct, frozen=True, gc=False):
     is_long: bool
 
 
-def records(stream: IO[bytes], offset: int, syntax: Syntax, encoding: str, most: int) -> Iterator[Record]:
+def records(stream: IO[bytes], offset: int, syntax: Syntax, *, encoding: str, most: int) -> Iterator[Record]:
     """The records of a stream that stands at `offset`. Lines without a character are none of them."""
-    return _Records(stream, offset, syntax, encoding, most).each()
+    return _Records(stream, offset, syntax, encoding=encoding, most=most).each()
 
 
 class _Records:
-    def __init__(self, stream: IO[bytes], offset: int, syntax: Syntax, encoding: str, most: int) -> None:
+    def __init__(self, stream: IO[bytes], offset: int, syntax: Syntax, *, encoding: str, most: int) -> None:
         self._stream, self._offset, self._syntax = stream, offset, syntax
         self._encoding, self._most = encoding, most
         self._quote = syntax.quote.encode()
@@ -78,7 +78,7 @@ class _Records:
         quote, separator = self._quote, self._syntax.separator
         while (line := self._next()) is not None:
             if line.is_long:
-                yield self._record(line.content, line.length, None, too_long(self._most))
+                yield self._record(line.content, line.length, None, problem=too_long(self._most))
             elif not (body := line.content.rstrip(b"\r\n")):
                 self._offset += line.length
             elif quote and quote in body:
@@ -104,7 +104,7 @@ class _Records:
             wrong = f"byte {content[error.start]:#04x}"
             return content.decode(self._encoding, "replace"), f"not valid {self._encoding.upper()}: {wrong}"
 
-    def _record(self, raw: bytes, length: int, fields: list[str] | None, problem: str | None) -> Record:
+    def _record(self, raw: bytes, length: int, fields: list[str] | None, *, problem: str | None) -> Record:
         record = Record(self._offset, length, raw, fields, problem)
         self._offset += length
         return record
@@ -115,7 +115,7 @@ class _Records:
             problem = f"{len(fields)} fields, the header has {wanted}"
         if problem is None and len(raw) > self._most + 1:
             problem = too_long(self._most)
-        return self._record(raw, len(raw), None if problem else fields, problem)
+        return self._record(raw, len(raw), None if problem else fields, problem=problem)
 
     def _quoted(self, first: _Physical) -> Record:
         """A record that begins with this line, and ends with it or with a later one."""
@@ -159,7 +159,7 @@ class _Records:
 
     def _first_alone(self, lines: list[_Physical], problem: str) -> Record:
         self._given_back.extendleft(reversed(lines[1:]))
-        return self._record(lines[0].content, lines[0].length, None, problem)
+        return self._record(lines[0].content, lines[0].length, None, problem=problem)
 
 
 def fields_of(text: str, syntax: Syntax, *, goes_on: bool = False) -> tuple[list[str], _End]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import pyarrow as pa
@@ -30,13 +30,21 @@ from rowmill.tasks.input.wrong_kinds import way_out, wrong_kind
 HEAD_BYTES = 64 << 10
 
 
+class ReadColumns(Protocol):
+    """Reads these columns of so many rows of a file from a position on, batch by batch."""
+
+    def __call__(
+        self, file: InputFile, position: int, rows: int, *, names: Sequence[str]
+    ) -> Iterator[pa.RecordBatch]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Typed:
     """What a format with typed columns gives beside its lines: columns as Arrow has them, unchanged."""
 
     schema: Callable[[InputFile], pa.Schema]
     rows: Callable[[InputFile], int]
-    columns: Callable[[InputFile, int, int, Sequence[str]], Iterator[pa.RecordBatch]]
+    columns: ReadColumns
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +107,12 @@ def _with_partition(typed: Typed, partition: Mapping[str, str | None]) -> Typed:
             found = found if name in found.names else found.append(pa.field(name, pa.string()))
         return found
 
-    def columns(file: InputFile, position: int, rows: int, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    def columns(file: InputFile, position: int, rows: int, *, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
         own = typed.schema(file).names
         added = [name for name in names if name in partition and name not in own]
         # Without any of its own columns a batch would not tell how many rows it has.
         asked = [name for name in names if name not in added] or own[:1]
-        for batch in typed.columns(file, position, rows, asked):
+        for batch in typed.columns(file, position, rows, names=asked):
             for name in added:
                 values = pa.array([partition[name]] * batch.num_rows, pa.string())
                 batch = batch.append_column(name, values)

@@ -90,7 +90,7 @@ class KeptColumns:
     def _arrow(self, file: InputFile, start: Cursor, rows: int) -> Iterator[pa.Table]:
         typed = typed_of(file)
         assert typed is not None
-        for batch in typed.columns(file, start.line, rows, list(self.types)):
+        for batch in typed.columns(file, start.line, rows, names=list(self.types)):
             columns = dict(zip(batch.schema.names, batch.columns, strict=True))
             yield pa.table(
                 {

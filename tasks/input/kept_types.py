@@ -67,11 +67,11 @@ def _unified(name: str, schemas: Sequence[tuple[InputFile, pa.Schema]]) -> pa.Da
     for file, other in found[1:]:
         merged = merged_type(type_, other)
         if merged is None:
-            raise _drifted(name, (first, type_), (file, other), "no type holds both unchanged")
+            raise _drifted(name, (first, type_), (file, other), reason="no type holds both unchanged")
         first, type_ = (file if of.is_null(type_) else first), merged
     for file, other in found:
         if other != type_ and (reason := _cannot_hold(file, name, type_)) is not None:
-            raise _drifted(name, next(one for one in found if one[1] != other), (file, other), reason)
+            raise _drifted(name, next(one for one in found if one[1] != other), (file, other), reason=reason)
     return _writable(name, type_, first)
 
 
@@ -119,7 +119,7 @@ def _merged_struct(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
 def _cannot_hold(file: InputFile, name: str, type_: pa.DataType) -> str | None:
     """Why the values of a file's column cannot become this type unchanged; None where they can."""
     try:
-        for batch in _typed(file).columns(file, 0, _typed(file).rows(file), [name]):
+        for batch in _typed(file).columns(file, 0, _typed(file).rows(file), names=[name]):
             cast(batch.column(batch.schema.get_field_index(name)), type_)
     except (pa.ArrowException, ValueError) as error:
         return str(error).splitlines()[0]
@@ -147,7 +147,7 @@ def _writable(name: str, type_: pa.DataType, file: InputFile) -> pa.DataType:
 
 
 def _drifted(
-    name: str, first: tuple[InputFile, pa.DataType], other: tuple[InputFile, pa.DataType], reason: str
+    name: str, first: tuple[InputFile, pa.DataType], other: tuple[InputFile, pa.DataType], *, reason: str
 ) -> InputError:
     return InputError(
         f"the column {name!r} is {other[1]} here and {first[1]} in {first[0]}: {reason}",

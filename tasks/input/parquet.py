@@ -21,7 +21,7 @@ def parquet_lines(file: InputFile, start: Cursor, max_line_bytes: int) -> Iterat
     return lines_of(_batches(file, start.offset, None), start.offset, max_line_bytes)
 
 
-def parquet_columns(file: InputFile, position: int, rows: int, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+def parquet_columns(file: InputFile, position: int, rows: int, *, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
     """So many rows of some columns, from a row on. A column that the file lacks, and what cannot be read, is not there:
     fewer rows may come than were asked for.
     """

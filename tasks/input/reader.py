@@ -18,7 +18,7 @@ __all__ = ["input_files", "job_files", "judge", "lines", "shard_lines", "shard_r
 BATCH_IDS = (("custom_id", "body"), ("key", "request"))
 
 
-def judge(line: Line, index: int, file: str, id_column: str | None) -> Row | Unreadable:
+def judge(line: Line, index: int, file: str, *, id_column: str | None) -> Row | Unreadable:
     """A line → a row with its id, or the reason why it is none."""
     columns, problem = line.columns, line.problem
     if columns is None and problem is None:
@@ -73,8 +73,8 @@ def shard_lines(shard: Shard, files: list[InputFile], max_line_bytes: int) -> It
 
 
 def shard_rows(
-    shard: Shard, files: list[InputFile], id_column: str | None, max_line_bytes: int
+    shard: Shard, files: list[InputFile], id_column: str | None, *, max_line_bytes: int
 ) -> Iterator[Row | Unreadable]:
     """The rows of one shard, in order."""
     for step, (line, file) in enumerate(shard_lines(shard, files, max_line_bytes)):
-        yield judge(line, shard.first_row + step, file, id_column)
+        yield judge(line, shard.first_row + step, file, id_column=id_column)

@@ -98,7 +98,7 @@ def take_input(job: Job, root: Path, *, anew: bool, stdin: IO[bytes] | None = No
     """
     before = stored_in(root)
     if job.input == STDIN:
-        _take_stdin(job, root, before, sys.stdin.buffer if stdin is None else stdin)
+        _take_stdin(job, root, before, stdin=sys.stdin.buffer if stdin is None else stdin)
         return
     source = _source_of(job)
     if before is not None and before.source == source and not (anew and isinstance(job.input, Query)):
@@ -145,7 +145,7 @@ def _source_of(job: Job) -> dict[str, Any]:
     return {"kind": "workbook", **told, "sheet": job.sheet}
 
 
-def _take_stdin(job: Job, root: Path, before: Stored | None, stdin: IO[bytes]) -> None:
+def _take_stdin(job: Job, root: Path, before: Stored | None, *, stdin: IO[bytes]) -> None:
     """Keep what is piped in; where nothing is, what was kept stays."""
     head = b"" if stdin.isatty() else stdin.read(1 << 16)
     if not head:

@@ -126,7 +126,7 @@ class Surveyor:
             cut.add(line)
             self.survey.bytes += len(line.raw)
             if self._looked_at is None or self.survey.rows < self._looked_at:
-                row = judge(line, self.survey.rows, file, self._id)
+                row = judge(line, self.survey.rows, file, id_column=self._id)
                 self._note(row)
                 if self._digests is not None:
                     self._digests.add(self._digest(line, row))

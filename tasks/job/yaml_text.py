@@ -133,18 +133,18 @@ def _children(node: yaml.Node) -> list[tuple[int | str, yaml.Node]]:
 def _must_be_bounded(root: yaml.Node) -> None:
     """Raises YamlTextError for aliases that hold themselves, or that stand for more than a file should hold."""
     sizes: dict[int, int] = {}
-    _size(root, (), sizes, set())
+    _size(root, (), sizes, around=set())
     if sizes[id(root)] - len(sizes) > ALIASED_MOST:
         raise YamlTextError(f"its aliases stand for {sizes[id(root)]:,} values", hint="write out what is meant")
 
 
-def _size(node: yaml.Node, path: Place, sizes: dict[int, int], around: set[int]) -> int:
+def _size(node: yaml.Node, path: Place, sizes: dict[int, int], *, around: set[int]) -> int:
     """How many nodes a node stands for, aliases written out."""
     if id(node) in around:
         raise _error(f"{'.'.join(map(str, path))}: an alias stands inside of what it names", node)
     if id(node) not in sizes:
         around.add(id(node))
-        sizes[id(node)] = 1 + sum(_size(child, (*path, key), sizes, around) for key, child in _children(node))
+        sizes[id(node)] = 1 + sum(_size(child, (*path, key), sizes, around=around) for key, child in _children(node))
         around.discard(id(node))
     return sizes[id(node)]
 

@@ -54,7 +54,7 @@ class Syncer:
         """Whether what is synced outlives this machine."""
         return self._keep is not None
 
-    def sync(self, path: Path, fd: int, end: int, waiting: list[asyncio.Future[None]]) -> None:
+    def sync(self, path: Path, fd: int, end: int, *, waiting: list[asyncio.Future[None]]) -> None:
         """Make everything written to this file so far durable, which is up to `end`, then end these futures."""
         with self._wake:
             self._waiting.append(Waiting(path, fd, end, waiting))

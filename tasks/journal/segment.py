@@ -43,7 +43,7 @@ SPAN_MOST = 64 * 2**20
 class Segment:
     """The open journal of one shard. Appended lines are gathered and written together, before the next call is sent."""
 
-    def __init__(self, path: Path, head: Head, syncer: Syncer, room: int) -> None:
+    def __init__(self, path: Path, head: Head, syncer: Syncer, *, room: int) -> None:
         """Opens or creates the segment, replays it and cuts a torn tail. Raises DamageError, StorageError."""
         self.path, self._syncer, self._room = path, syncer, room
         found = replay(path) if path.exists() else None
@@ -94,7 +94,7 @@ class Segment:
             raise
         self.replayed.see(intent, 0, 0)
         if self._syncer.keeps_elsewhere:
-            self._syncer.sync(self.path, self._fd, self._written, [])
+            self._syncer.sync(self.path, self._fd, self._written, waiting=[])
 
     def open_account(self, row: int, account: Account) -> None:
         """Append what a row's request had cost elsewhere, so that it goes on from there."""
@@ -191,7 +191,7 @@ class Segment:
             self._written += len(lines)
             self._unwritten.clear()
         if self._waiting:
-            self._syncer.sync(self.path, self._fd, self._written, self._waiting)
+            self._syncer.sync(self.path, self._fd, self._written, waiting=self._waiting)
             self._waiting = []
 
     def _give_up_waiting(self, error: StorageError) -> None:

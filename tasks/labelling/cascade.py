@@ -43,7 +43,7 @@ def escalations_afforded(label: Label, first_usd: float, stronger_usd: float) ->
     return 1 - least_votes(label) * first_usd / alone if alone else 1.0
 
 
-def cascade_notes(label: Label, first: Model, stronger: Model, usage: Usage, before: Manifest) -> list[str]:
+def cascade_notes(label: Label, first: Model, stronger: Model, *, usage: Usage, before: Manifest) -> list[str]:
     """What `check` and `estimate` say of a job that escalates. `usage` is one call's, guessed alike for both models.
 
     `before` is the manifest of an earlier run into the same output: what it measured counts for more than a guess.
@@ -65,14 +65,14 @@ def cascade_notes(label: Label, first: Model, stronger: Model, usage: Usage, bef
             f"this output on {measured.rows:,} escalated rows" + (_CHEAPER.format(stronger.name) if saved < 0 else "")
         )
     elif first.price is not None and stronger.price is not None:
-        notes += _by_price(label, stronger, first.price.of(usage).usd, stronger.price.of(usage).usd)
+        notes += _by_price(label, stronger, first.price.of(usage).usd, stronger_usd=stronger.price.of(usage).usd)
     return notes
 
 
 _CHEAPER = ": label by {} alone, or ask for fewer votes first"
 
 
-def _by_price(label: Label, stronger: Model, first_usd: float, stronger_usd: float) -> list[str]:
+def _by_price(label: Label, stronger: Model, first_usd: float, *, stronger_usd: float) -> list[str]:
     afforded = escalations_afforded(label, first_usd, stronger_usd)
     least = least_votes(label)
     votes = "1 vote" if least == 1 else f"{least} votes"

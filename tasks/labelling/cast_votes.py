@@ -68,8 +68,8 @@ class CastVotes:
         it applies.
         """
         if self.said.ndim == 2:
-            return [_cells(self.voter, self.said, labels, voters)]
-        return [_cells(self.voter, self.said[:, :, name], 2, voters) for name in range(labels)]
+            return [_cells(self.voter, self.said, labels, voters=voters)]
+        return [_cells(self.voter, self.said[:, :, name], 2, voters=voters) for name in range(labels)]
 
     def firsts(self) -> CastVotes:
         """Of each row the first vote that names labels."""
@@ -77,7 +77,7 @@ class CastVotes:
         return CastVotes(self.voter[rows, first][:, None], self.said[rows, first][:, None])
 
 
-def _cells(voter: npt.NDArray[np.int32], said: npt.NDArray[np.generic], kinds: int, voters: int) -> Cells:
+def _cells(voter: npt.NDArray[np.int32], said: npt.NDArray[np.generic], kinds: int, *, voters: int) -> Cells:
     cells = np.where(voter == NOBODY, voters * kinds, voter * kinds + said.astype(np.int32)).astype(np.int32)
     return np.sort(cells, axis=1)
 

@@ -46,14 +46,14 @@ def to_review(root: Path) -> Iterator[Mapping[str, Any]]:
                 ) from None
 
 
-def every_row(root: Path, job: Job, model: Model, label: Label) -> Iterator[Mapping[str, Any]]:
+def every_row(root: Path, job: Job, model: Model, *, label: Label) -> Iterator[Mapping[str, Any]]:
     """Every row that was answered, in the same form, its text from the input. Raises InputError, DamageError."""
     files, planner = job_files(job, root), Planner(job, model, sandbox=False)
     for part in sorted((root / "results").glob("part-*.parquet")):
         weighed = [name for name in (PROBABILITY,) if name in pq.read_schema(part).names]
         table = pq.read_table(part, columns=[*RESULTS, *weighed])
         found = {row["row_index"]: row for row in table.to_pylist() if row["votes"]}
-        for row in shard_rows(read_footer(part).shard, files, job.id, job.limits.max_line_bytes):
+        for row in shard_rows(read_footer(part).shard, files, job.id, max_line_bytes=job.limits.max_line_bytes):
             told = found.get(row.index)
             if told is None or not isinstance(row, Row) or told["row_id"] != row.row_id:
                 continue

@@ -47,7 +47,7 @@ class AgreementSums:
         )
 
 
-def agreement_sums(parts: Sequence[Path], votes: FieldVotes, model: str, tree: FieldTree) -> AgreementSums:
+def agreement_sums(parts: Sequence[Path], votes: FieldVotes, model: str, *, tree: FieldTree) -> AgreementSums:
     """The sums over the rows of all parts that votes answered."""
     found = AgreementSums()
     for batch in answered_batches(parts, ["votes"]):

@@ -38,7 +38,7 @@ def field_quality(parts: Sequence[Path], job: Job, tree: FieldTree) -> FieldQual
     """The quality of an output's fields. Of gold it reads the parts' footers, of votes their columns."""
     gold, votes = job.gold, job.votes if job.has_votes else None
     sums = summed_gold(parts) if gold is not None else GoldSums()
-    agreement = agreement_sums(parts, votes, job.model, tree) if votes is not None else None
+    agreement = agreement_sums(parts, votes, job.model, tree=tree) if votes is not None else None
     fields: dict[str, FieldScores] = {}
     for leaf in tree.leaves:
         of_field = sums.fields.get(leaf.name) or FieldSums(leaf.pointer)

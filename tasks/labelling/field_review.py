@@ -40,12 +40,12 @@ class _Doubt:
 
 
 def write_field_review(
-    path: Path, votes: FieldVotes, parts: Sequence[Path], texts: Texts, validator: Validator, tree: FieldTree
+    path: Path, votes: FieldVotes, parts: Sequence[Path], *, texts: Texts, validator: Validator, tree: FieldTree
 ) -> int:
     """Write review.jsonl anew: the rows of most doubt, at most `review_most`. Returns how many. Raises StorageError."""
     found: list[_Doubt] = []
     for number, part in enumerate(parts):
-        for one in _doubts(number, part, votes.review_below, tree):
+        for one in _doubts(number, part, votes.review_below, tree=tree):
             found.append(one)
             if len(found) >= 2 * votes.review_most:
                 found = sorted(found, key=lambda doubt: doubt.order)[: votes.review_most]
@@ -54,12 +54,12 @@ def write_field_review(
         path.unlink(missing_ok=True)
         return 0
     with published(path, "the review") as file:
-        for line in _lines(found, parts, texts, validator, tree):
+        for line in _lines(found, parts, texts, validator=validator, tree=tree):
             file.write(line)
     return len(found)
 
 
-def _doubts(number: int, part: Path, below: float, tree: FieldTree) -> Iterator[_Doubt]:
+def _doubts(number: int, part: Path, below: float, *, tree: FieldTree) -> Iterator[_Doubt]:
     for batch in answered_batches([part], COLUMNS):
         shares = {leaf.name: leaf_of(batch[FIELD_AGREEMENT], leaf).to_pylist() for leaf in tree.leaves}
         for place in range(batch.num_rows):
@@ -70,7 +70,7 @@ def _doubts(number: int, part: Path, below: float, tree: FieldTree) -> Iterator[
 
 
 def _lines(
-    found: Sequence[_Doubt], parts: Sequence[Path], texts: Texts, validator: Validator, tree: FieldTree
+    found: Sequence[_Doubt], parts: Sequence[Path], texts: Texts, *, validator: Validator, tree: FieldTree
 ) -> Iterator[bytes]:
     """The lines in the order of doubt. Texts are read in the order of the input."""
     lines: dict[int, bytes] = {}
@@ -80,7 +80,7 @@ def _lines(
         votes = _votes(parts[part], {found[place].row_index for place in chosen})
         for place in chosen:
             one = found[place]
-            line = _line(one, votes[one.row_index], text_of(one.row_index), validator, tree)
+            line = _line(one, votes[one.row_index], text_of(one.row_index), validator=validator, tree=tree)
             lines[place] = encode_json(line) + b"\n"
     yield from (lines[place] for place in range(len(found)))
 
@@ -96,11 +96,11 @@ def _votes(part: Path, rows: set[int]) -> dict[int, Sequence[Mapping[str, Any]]]
 
 
 def _line(
-    one: _Doubt, votes: Sequence[Mapping[str, Any]], text: str, validator: Validator, tree: FieldTree
+    one: _Doubt, votes: Sequence[Mapping[str, Any]], text: str, *, validator: Validator, tree: FieldTree
 ) -> dict[str, Any]:
     """`fields` names those in doubt with what was said of each and how often, `output` is what stands for the row."""
     said = [_accepted(vote, validator) for vote in votes]
-    found = decision([vote["model"] for vote in votes], said, tree, validator.meets)
+    found = decision([vote["model"] for vote in votes], said, tree, meets=validator.meets)
     output = None if found is None else decode_json(found.text)
     answers = [decode_json(told) for told in said if told is not None]
     paths = {leaf.name: leaf.path for leaf in tree.leaves}

@@ -83,7 +83,7 @@ def least_rows(wanted: float, looks: int = 1) -> int:
     return 1 if floor <= 0 else math.ceil(math.log(FALSE_PASS * error_share(looks - 1, looks)) / math.log(floor))
 
 
-def judge_share(right: int, of: int, wanted: float, share: float = 1.0) -> Verdict:
+def judge_share(right: int, of: int, wanted: float, *, share: float = 1.0) -> Verdict:
     """Whether right rows of so many show a share; `share` is this look's part of the error rates."""
     if of and tail(right, of, max(0.0, wanted - MARGIN)) <= FALSE_PASS * share:
         return Verdict.PASS
@@ -109,7 +109,7 @@ def tail(successes: int, of: int, p: float) -> float:
 
 
 def judge(
-    label: Label, sample: Sequence[Pair], of_label: Mapping[str, Sequence[Pair]], look: int, looks: int
+    label: Label, sample: Sequence[Pair], of_label: Mapping[str, Sequence[Pair]], *, look: int, looks: int
 ) -> Judged:
     """All criteria of a job at one look: it passes when each is met, and stops when one is missed.
 
@@ -120,13 +120,14 @@ def judge(
     if label.min_accuracy is not None:
         right = sum(_is_right(pair) for pair in sample)
         found.append(_of_share(
-            right, len(sample), label.min_accuracy, share, "gold rows were labelled right", "label.min_accuracy"
+            right, len(sample), label.min_accuracy, share=share, what="gold rows were labelled right",
+            key="label.min_accuracy",
         ))  # fmt: skip
     for name, wanted in label.min_recall.items():
         pairs = of_label.get(name, ())
         right = sum(said is not None and name in said for _, said in pairs)
         words = f"gold rows of {name!r} were found"
-        found.append(_of_share(right, len(pairs), wanted, share, words, "label.min_recall"))
+        found.append(_of_share(right, len(pairs), wanted, share=share, what=words, key="label.min_recall"))
     if label.min_kappa is not None:
         found.append(_of_kappa(sample, label.min_kappa, share))
     for verdict in (Verdict.STOP, Verdict.UNDECIDED):
@@ -140,19 +141,19 @@ def _is_right(pair: Pair) -> bool:
     return said is not None and set(said) == set(gold)
 
 
-def _of_share(right: int, of: int, wanted: float, share: float, what: str, key: str) -> Judged:
-    verdict = judge_share(right, of, wanted, share)
+def _of_share(right: int, of: int, wanted: float, *, share: float, what: str, key: str) -> Judged:
+    verdict = judge_share(right, of, wanted, share=share)
     if not of:
         return Judged(verdict, f"no gold row was answered; {key} asks for {wanted:.1%}")
     low, high = wilson(right, of)
     found = f"{right:,} of {of:,} {what} ({right / of:.1%}, 95 % between {low:.1%} and {high:.1%})"
-    return Judged(verdict, f"{found}; {key} asks for {wanted:.1%}{_short(verdict, of, wanted, share)}")
+    return Judged(verdict, f"{found}; {key} asks for {wanted:.1%}{_short(verdict, of, wanted, share=share)}")
 
 
-def _short(verdict: Verdict, of: int, wanted: float, share: float) -> str:
+def _short(verdict: Verdict, of: int, wanted: float, *, share: float) -> str:
     if verdict is not Verdict.UNDECIDED:
         return ""
-    enough = next((k for k in range(of + 1) if judge_share(k, of, wanted, share) is Verdict.PASS), None)
+    enough = next((k for k in range(of + 1) if judge_share(k, of, wanted, share=share) is Verdict.PASS), None)
     return f", which {of:,} rows show from {enough:,} right on" if enough is not None else ", which so few cannot show"
 
 

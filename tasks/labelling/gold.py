@@ -96,6 +96,7 @@ def find_gold(
     job: Job,
     files: Sequence[InputFile],
     model: Model,
+    *,
     before: Manifest,
     corrections: Mapping[str, Labels],
     limit: int | None = None,
@@ -112,7 +113,7 @@ def find_gold(
         return Gold(job)
     if label.column is None and label.gold is None and not corrections:
         return Gold(job)
-    seen = _walk(job, files, label, corrections, limit)
+    seen = _walk(job, files, label, corrections=corrections, limit=limit)
     told: dict[str, Any] = {}
     if label.column is not None:
         told |= {"labels": _labels_of_column(seen, label.column), "column": None}
@@ -138,26 +139,26 @@ def rows_in(job: Job, files: Sequence[InputFile]) -> Iterator[Row]:
     index = 0
     for file in files:
         for line in lines(file, file.start, job.limits.max_line_bytes):
-            row = judge(line, index, name_of(file), job.id)
+            row = judge(line, index, name_of(file), id_column=job.id)
             index += 1
             if isinstance(row, Row):
                 yield row
 
 
 def _walk(
-    job: Job, files: Sequence[InputFile], label: Label, corrections: Mapping[str, Labels], limit: int | None
+    job: Job, files: Sequence[InputFile], label: Label, *, corrections: Mapping[str, Labels], limit: int | None
 ) -> _Seen:
     seen = _Seen()
     reader, names = GoldReader(label), GoldReader(label.model_copy(update={"multi": True}))
     for row in rows_in(job, files):
         seen.columns.update(row.columns)
         if label.column is not None:
-            _meet(seen.names, row, label.column, names)
+            _meet(seen.names, row, label.column, reader=names)
         if row.row_id in corrections:
             seen.corrected.add(row.row_id)
         gold = None
         if label.gold is not None:
-            gold = _meet(seen.gold, row, label.gold, reader)
+            gold = _meet(seen.gold, row, label.gold, reader=reader)
             seen.has_gold |= gold is not None
             if gold is not None and row.row_id in corrections:
                 seen.in_column.add(row.row_id)
@@ -170,11 +171,11 @@ def _walk(
             seen.rows += 1
             # Beside a gold column, rows that people chose to label are no sample.
             if gold is not None or label.gold is None:
-                _draw(seen, row.index, labels, label)
+                _draw(seen, row.index, labels, label=label)
     return seen
 
 
-def _meet(found: dict[str, str], row: Row, column: str, reader: GoldReader) -> Labels | None:
+def _meet(found: dict[str, str], row: Row, column: str, *, reader: GoldReader) -> Labels | None:
     """The labels of a row's column, each noted with the place where it was met first."""
     where = f"{row.place}, column {column!r}"
     try:
@@ -193,7 +194,7 @@ def _meet(found: dict[str, str], row: Row, column: str, reader: GoldReader) -> L
     return labels
 
 
-def _draw(seen: _Seen, row: int, labels: Labels, label: Label) -> None:
+def _draw(seen: _Seen, row: int, labels: Labels, *, label: Label) -> None:
     seen.drawn.meet(row, labels)
     for name in label.min_recall:
         if name in labels:

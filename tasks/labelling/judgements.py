@@ -58,7 +58,9 @@ class Judgements:
         return Judgements(self.labels | later.labels, opinions)
 
 
-def read_judgements(path: Path, label: Label, id_column: str | None = None, gold_by: str | None = None) -> Judgements:
+def read_judgements(
+    path: Path, label: Label, id_column: str | None = None, *, gold_by: str | None = None
+) -> Judgements:
     """What people said in a file: review.jsonl, JSON lines, a table, or a Label Studio export. The file is read whole.
 
     `gold_by` names the annotator who decides where they disagree, or `majority`.
@@ -72,14 +74,14 @@ def read_judgements(path: Path, label: Label, id_column: str | None = None, gold
     said: dict[str, dict[str, list[Labels]]] = {}
     final: dict[str, set[Labels]] = {}
     for entry in file.entries:
-        labels = _labels_of(entry, filled_in, label, reader)
+        labels = _labels_of(entry, filled_in, label, reader=reader)
         if labels is None:
             continue
         row, person = _row_of(entry, ids), _person_of(entry)
         said.setdefault(row, {}).setdefault(person, []).append(labels)
         if entry.values.get("ground_truth") is True:
             final.setdefault(row, set()).add(labels)
-    return _decided(_one_opinion_each(said), final, gold_by, path)
+    return _decided(_one_opinion_each(said), final, gold_by, path=path)
 
 
 def _filled_in(file: PeopleFile, path: Path) -> str | None:
@@ -101,7 +103,7 @@ def _id_columns(file: PeopleFile, id_column: str | None) -> list[str]:
     return ids if is_tool else [*ids, "id"]
 
 
-def _labels_of(entry: Entry, filled_in: str | None, label: Label, reader: GoldReader) -> Labels | None:
+def _labels_of(entry: Entry, filled_in: str | None, label: Label, *, reader: GoldReader) -> Labels | None:
     value = entry.values.get(filled_in) if filled_in else None
     if isinstance(value, dict) and set(value) == {"choices"}:
         # Label Studio's short forms write several choices so.
@@ -149,7 +151,7 @@ def _one_opinion_each(said: Mapping[str, Mapping[str, list[Labels]]]) -> dict[st
 
 
 def _decided(
-    opinions: Mapping[str, Opinions], final: Mapping[str, set[Labels]], gold_by: str | None, path: Path
+    opinions: Mapping[str, Opinions], final: Mapping[str, set[Labels]], gold_by: str | None, *, path: Path
 ) -> Judgements:
     people = sorted({person for said in opinions.values() for person in said})
     if gold_by not in (None, MAJORITY) and opinions and gold_by not in people:
@@ -228,7 +230,7 @@ def _kept(path: Path, label: Label) -> Judgements:
     opinions: dict[str, Opinions] = {}
     for entry in file.entries:
         row = _row_of(entry, [ID])
-        if (gold := _labels_of(entry, "gold", label, reader)) is not None:
+        if (gold := _labels_of(entry, "gold", label, reader=reader)) is not None:
             labels[row] = gold
         if isinstance(by := entry.values.get("by"), dict):
             opinions[row] = {str(person): tuple(map(str, said)) for person, said in by.items()}

@@ -115,8 +115,8 @@ def label_run(
     job: Job,
     files: Sequence[InputFile],
     model: Model,
-    gold_file: str | None,
     *,
+    gold_file: str | None,
     fresh: bool,
     limit: int | None = None,
     gold_by: str | None = None,
@@ -137,10 +137,10 @@ def label_run(
     assert job.label is not None
     people = kept_judgements(root, job.label)
     if gold_file is not None:
-        handed_in = read_judgements(Path(gold_file), job.label, job.id, gold_by)
+        handed_in = read_judgements(Path(gold_file), job.label, job.id, gold_by=gold_by)
         log_what_was_found(handed_in, Path(gold_file))
         people |= handed_in
-    gold = find_gold(job, files, model, before, people.labels, limit)
+    gold = find_gold(job, files, model, before=before, corrections=people.labels, limit=limit)
     if gold.strange:
         shown = ", ".join(gold.strange[:STRANGE_SHOWN]) + (" ..." if len(gold.strange) > STRANGE_SHOWN else "")
         log.warning("%d rows that people labelled are not in this input: %s", len(gold.strange), shown)
@@ -215,7 +215,7 @@ def judge_gold(run: LabelRun, results: Path, look: int) -> tuple[Judged, Termina
             for name, of_this in looks[look].of_label.items():
                 if row["row_index"] in of_this:
                     of_label[name].append(pair)
-    judged = judge(run.label, sample, of_label, look, len(looks))
+    judged = judge(run.label, sample, of_label, look=look, looks=len(looks))
     log.info("gold, look %d of %d: %s", look + 1, len(looks), judged.words)
     if judged.verdict is Verdict.PASS or (judged.verdict is Verdict.UNDECIDED and look < len(looks) - 1):
         return judged, None
@@ -244,16 +244,16 @@ def weigh(run: LabelRun, results: Path) -> tuple[list[Path], VoteWeights | None]
         return [], None
     from rowmill.tasks.labelling.relabelling import relabel
 
-    return relabel(run.job, parts_in(results), run.basis, run.corrections)
+    return relabel(run.job, parts_in(results), run.basis, corrections=run.corrections)
 
 
-def conclude(run: LabelRun, results: Path, texts: Texts, weights: VoteWeights | None = None) -> LabelQuality:
+def conclude(run: LabelRun, results: Path, texts: Texts, *, weights: VoteWeights | None = None) -> LabelQuality:
     """After a run's last call: review.jsonl, and what run.json tells under `label`. Raises StorageError."""
     from rowmill.tasks.labelling.people import agreement_of_people
     from rowmill.tasks.labelling.position import position_effect
     from rowmill.tasks.labelling.quality import label_quality, probability_scores
 
-    reviewed = write_review(results.parent / REVIEW, run.label, parts_in(results), texts, run.people)
+    reviewed = write_review(results.parent / REVIEW, run.label, parts_in(results), texts=texts, people=run.people)
     weighing: VoteWeights | UnsetType = UNSET
     if weights is not None:
         weighing = replace(weights, probability=probability_scores(results, run.basis) if weights.by else None)
@@ -273,7 +273,7 @@ def conclude(run: LabelRun, results: Path, texts: Texts, weights: VoteWeights | 
 
 
 def texts_of(
-    job: Job, model: Model, shards: Mapping[int, Shard], rows_of: Callable[[Shard], Iterable[Row | Unreadable]]
+    job: Job, model: Model, shards: Mapping[int, Shard], *, rows_of: Callable[[Shard], Iterable[Row | Unreadable]]
 ) -> Texts:
     """Finds what the model was shown of a part's rows, as it was before the labels were put around it.
 

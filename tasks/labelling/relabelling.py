@@ -17,7 +17,7 @@ from rowmill.tasks.labelling.weighing import Weighing, learned
 
 
 def relabel(
-    job: Job, parts: Sequence[Path], basis: Basis, corrections: Corrections
+    job: Job, parts: Sequence[Path], basis: Basis, *, corrections: Corrections
 ) -> tuple[list[Path], VoteWeights | None]:
     """Label rows by `label.weigh`; by one count a vote where it says so. Returns the parts that changed.
 
@@ -28,12 +28,12 @@ def relabel(
     voters = Voters.of(job.model, label)
     weighing = Weighing()
     if label.is_weighed:
-        weighing = learned(label.weigh, rows_to_learn(parts, label, voters, basis), label, voters)
-    changed, found = weigh_parts(parts, weighing, label, voters, basis, corrections)
-    return changed, _told(job, voters, weighing, found) if label.is_weighed else None
+        weighing = learned(label.weigh, rows_to_learn(parts, label, voters, basis=basis), label, voters=voters)
+    changed, found = weigh_parts(parts, weighing, label, voters=voters, basis=basis, corrections=corrections)
+    return changed, _told(job, voters, weighing, found=found) if label.is_weighed else None
 
 
-def _told(job: Job, voters: Voters, weighing: Weighing, found: Weighed) -> VoteWeights:
+def _told(job: Job, voters: Voters, weighing: Weighing, *, found: Weighed) -> VoteWeights:
     label, models = job.label, weighing.models
     assert label is not None
     accuracies = [

@@ -61,7 +61,7 @@ class _Candidate:
         return RANK[self.kind], 0.0 if sure is None else -sure if self.kind == GOLD else sure, self.row["row_index"]
 
 
-def write_review(path: Path, label: Label, parts: Sequence[Path], texts: Texts, people: Judgements) -> Reviewed:
+def write_review(path: Path, label: Label, parts: Sequence[Path], *, texts: Texts, people: Judgements) -> Reviewed:
     """Write review.jsonl anew: the rows of most doubt, at most `review.most`, then the audit's. Raises StorageError.
 
     In doubt are rows on which people disagree, without a label, whose votes all contradict gold, and of little
@@ -72,7 +72,7 @@ def write_review(path: Path, label: Label, parts: Sequence[Path], texts: Texts, 
     audit: list[_Candidate] = []
     most = label.review.most
     for number, part in enumerate(parts):
-        for one in _candidates(part, number, label, people, found):
+        for one in _candidates(part, number, label, people=people, found=found):
             (audit if one.kind == AUDIT else doubtful).append(one)
             if len(doubtful) >= 2 * most:
                 doubtful = sorted(doubtful, key=lambda one: one.order)[:most]
@@ -104,7 +104,7 @@ def sureness(row: Mapping[str, Any]) -> float | None:
     return row["agreement"] if sure is None else sure
 
 
-def _candidates(part: Path, number: int, label: Label, people: Judgements, found: Reviewed) -> Iterator[_Candidate]:
+def _candidates(part: Path, number: int, label: Label, *, people: Judgements, found: Reviewed) -> Iterator[_Candidate]:
     share, conflicts = label.review.audit, people.conflicts
     named = pa.array(sorted(conflicts), pa.string())
     with pq.ParquetFile(part, pre_buffer=False) as file:
@@ -122,7 +122,7 @@ def _candidates(part: Path, number: int, label: Label, people: Judgements, found
                     continue
                 if (kind := _kind(row, label, conflicts, drawn=drawn and row["gold"] is None)) is not None:
                     found.kinds[kind] += 1
-                    yield _Candidate(kind, _why(kind, row, label, conflicts), number, row)
+                    yield _Candidate(kind, _why(kind, row, label, conflicts=conflicts), number, row)
 
 
 def _may_need_people(batch: pa.RecordBatch, label: Label, conflicts: pa.Array) -> pa.Array:
@@ -150,7 +150,7 @@ def _contradicts_gold(row: Mapping[str, Any]) -> bool:
     return row["correct"] is False and row["agreement"] == 1.0 and len(row["votes"]) > 1
 
 
-def _why(kind: str, row: Mapping[str, Any], label: Label, conflicts: Mapping[str, Any]) -> str:
+def _why(kind: str, row: Mapping[str, Any], label: Label, *, conflicts: Mapping[str, Any]) -> str:
     if kind == PEOPLE:
         return f"people disagree: {opinions_text(conflicts[row['row_id']])}"
     if kind == GOLD:

@@ -45,26 +45,26 @@ class VoteModel:
         return float(self.prior @ np.diag(self.confusion[voter]))
 
 
-def from_gold(cells: Cells, truth: Counts, firsts: Cells, rows: Counts, labels: int, voters: int) -> VoteModel:
+def from_gold(cells: Cells, truth: Counts, firsts: Cells, *, rows: Counts, labels: int, voters: int) -> VoteModel:
     """Learned from rows whose true label is known. Their shares of labels may be other than those of all rows.
 
     `cells` and `truth` are the known rows. The shares are learned from the first vote alone of all rows (`firsts`, each
     standing for as many `rows`): what several votes say together would tell them only if each erred by itself. The
     confusions are what is known of each label, drawn to what all labels have in common where that is little.
     """
-    counts = np.stack([_counts(cells, truth, voter, labels) for voter in range(voters)])
+    counts = np.stack([_counts(cells, truth, voter, labels=labels) for voter in range(voters)])
     shared = [_shared(one) for one in counts]
     strengths = [_strength(one, base) for one, base in zip(counts, shared, strict=True)]
     confusion = np.stack([_drawn(*one) for one in zip(counts, shared, strengths, strict=True)])
-    prior = _prior_of(firsts, rows, confusion, _said_shares(firsts, rows, labels, voters))
-    alone = _left_out(cells, truth, counts, np.stack(shared), np.array(strengths), confusion)
+    prior = _prior_of(firsts, rows, confusion, prior=_said_shares(firsts, rows, labels, voters=voters))
+    alone = _left_out(cells, truth, counts, shared=np.stack(shared), strengths=np.array(strengths), confusion=confusion)
     scores = [_log_score(_posterior(prior, one * alone), truth) for one in SHARPNESS]
     sharpness = SHARPNESS[int(np.argmax(scores))]
     return VoteModel(prior, confusion, sharpness)
 
 
 def from_agreement(
-    cells: Cells, rows: Counts, labels: int, voters: int, strength: float = EM_STRENGTH
+    cells: Cells, rows: Counts, labels: int, *, voters: int, strength: float = EM_STRENGTH
 ) -> tuple[VoteModel, Shares]:
     """Learned from votes alone, by EM that begins with the shares of the votes; and the posterior of these rows.
 
@@ -75,7 +75,7 @@ def from_agreement(
     for _ in range(ROUNDS_MOST):
         weighted = post * rows[:, None]
         prior = weighted.sum(0) / weighted.sum()
-        counts = np.stack([_soft_counts(cells, weighted, voter, labels) for voter in range(voters)])
+        counts = np.stack([_soft_counts(cells, weighted, voter, labels=labels) for voter in range(voters)])
         confusion = np.stack([_drawn(one, _shared(one) if strength else one, strength) for one in counts])
         logs = _log_likelihood(confusion, cells) + np.log(np.maximum(prior, _TINY))
         top = logs.max(1, keepdims=True)
@@ -107,7 +107,7 @@ def _posterior(prior: Shares, logs: Shares) -> Shares:
     return shares
 
 
-def _counts(cells: Cells, truth: Counts, voter: int, labels: int) -> Counts:
+def _counts(cells: Cells, truth: Counts, voter: int, *, labels: int) -> Counts:
     """`[true, said]`: how often a voter said a label on rows of a label."""
     said = cells - voter * labels
     rows, votes = np.nonzero((said >= 0) & (said < labels))
@@ -116,7 +116,7 @@ def _counts(cells: Cells, truth: Counts, voter: int, labels: int) -> Counts:
     return found
 
 
-def _soft_counts(cells: Cells, weighted: Shares, voter: int, labels: int) -> Shares:
+def _soft_counts(cells: Cells, weighted: Shares, voter: int, *, labels: int) -> Shares:
     """The same, each row counted for every label by its weight."""
     found = np.zeros((labels, labels))
     for vote in range(cells.shape[1]):
@@ -162,7 +162,7 @@ def _strength(counts: Counts, base: Shares) -> float:
 
 
 def _left_out(
-    cells: Cells, truth: Counts, counts: Counts, shared: Shares, strengths: Shares, confusion: Shares
+    cells: Cells, truth: Counts, counts: Counts, *, shared: Shares, strengths: Shares, confusion: Shares
 ) -> Shares:
     """`[row, true]`: log-likelihood of known rows, each by what the others show of its own label."""
     found = _log_likelihood(confusion, cells)
@@ -186,7 +186,7 @@ def _log_score(post: Shares, truth: Counts) -> float:
     return float(np.log(np.maximum(post[np.arange(len(truth)), truth], _TINY)).sum())
 
 
-def _prior_of(cells: Cells, rows: Counts, confusion: Shares, prior: Shares) -> Shares:
+def _prior_of(cells: Cells, rows: Counts, confusion: Shares, *, prior: Shares) -> Shares:
     """The share of each label among all rows, by EM with the confusions as they are (Saerens and others 2002)."""
     logs = _log_likelihood(confusion, cells)
     half = 0.5
@@ -211,7 +211,7 @@ def _vote_shares(cells: Cells, labels: int, voters: int) -> Shares:
     return found
 
 
-def _said_shares(cells: Cells, rows: Counts, labels: int, voters: int) -> Shares:
+def _said_shares(cells: Cells, rows: Counts, labels: int, *, voters: int) -> Shares:
     shares = rows @ _vote_shares(cells, labels, voters) + 1
     found: Shares = shares / shares.sum()
     return found

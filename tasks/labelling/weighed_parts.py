@@ -47,7 +47,7 @@ class Weighed:
     right_weighed: int = 0
 
 
-def rows_to_learn(parts: Sequence[Path], label: Label, voters: Voters, basis: Basis) -> LearnedRows | None:
+def rows_to_learn(parts: Sequence[Path], label: Label, voters: Voters, *, basis: Basis) -> LearnedRows | None:
     """Rows with votes, drawn by their requests where there are very many; None where no row has any.
 
     Gold is that of the column, or of the audit where there is no column: rows that people chose are no sample, and
@@ -56,7 +56,12 @@ def rows_to_learn(parts: Sequence[Path], label: Label, voters: Voters, basis: Ba
     most = LEARNED_MOST_MULTI if label.multi else LEARNED_MOST
     rows = sum(pq.read_metadata(part).num_rows for part in parts)
     limit = min(1.0, most / rows) * 2.0**64 if rows else 0.0
-    found = [one for part in parts for table in _batches(part) if (one := _learnt(table, label, voters, basis, limit))]
+    found = [
+        one
+        for part in parts
+        for table in _batches(part)
+        if (one := _learnt(table, label, voters, basis=basis, limit=limit))
+    ]
     return LearnedRows.of(found) if found else None
 
 
@@ -66,7 +71,7 @@ def _batches(part: Path) -> Iterator[pa.Table]:
             yield pa.Table.from_batches([batch])
 
 
-def _learnt(table: pa.Table, label: Label, voters: Voters, basis: Basis, limit: float) -> LearnedRows | None:
+def _learnt(table: pa.Table, label: Label, voters: Voters, *, basis: Basis, limit: float) -> LearnedRows | None:
     has_votes = pc.greater(pc.list_value_length(table["votes"]), 0)
     table = table.filter(pc.and_(has_votes, pc.is_valid(table["request_key"])))
     request = _requests(table)
@@ -94,7 +99,7 @@ def _has_sound_gold(table: pa.Table, label: Label, basis: Basis) -> npt.NDArray[
 
 
 def weigh_parts(
-    parts: Iterable[Path], weighing: Weighing, label: Label, voters: Voters, basis: Basis, corrections: Corrections
+    parts: Iterable[Path], weighing: Weighing, label: Label, *, voters: Voters, basis: Basis, corrections: Corrections
 ) -> tuple[list[Path], Weighed]:
     """Label the rows of parts by what their votes count; where nothing was learned, by one count each.
 
@@ -102,13 +107,20 @@ def weigh_parts(
     """
     changed, found = [], Weighed()
     for part in parts:
-        if _weigh_part(part, weighing, label, voters, basis, corrections, found):
+        if _weigh_part(part, weighing, label, voters=voters, basis=basis, corrections=corrections, found=found):
             changed.append(part)
     return changed, found
 
 
 def _weigh_part(
-    part: Path, weighing: Weighing, label: Label, voters: Voters, basis: Basis, corrections: Corrections, found: Weighed
+    part: Path,
+    weighing: Weighing,
+    label: Label,
+    *,
+    voters: Voters,
+    basis: Basis,
+    corrections: Corrections,
+    found: Weighed,
 ) -> bool:
     has_columns = PROBABILITY in pq.read_schema(part).names
     table = pq.read_table(part, columns=[*COLUMNS, *([PROBABILITY, PROBABILITIES] if has_columns else [])])
@@ -119,7 +131,7 @@ def _weigh_part(
     if weighing.by is not None:
         sound = _has_sound_gold(some, label, basis) if weighing.folds else np.zeros(len(asked), bool)
         fold = np.where(sound, fold_of(_requests(some)), NOBODY) if sound.any() else np.full(len(asked), NOBODY)
-        shares = weighing.posteriors(votes, fold, len(label.names), voters.count)
+        shares = weighing.posteriors(votes, fold, len(label.names), voters=voters.count)
         for place in np.flatnonzero(votes.any_cast).tolist():
             rows.weigh(place, shares[place])
     rows.count(found)

@@ -67,7 +67,7 @@ class Weighing:
     rows: int = 0
     gold_rows: int = 0
 
-    def posteriors(self, votes: CastVotes, fold: npt.NDArray[np.int64], labels: int, voters: int) -> Shares:
+    def posteriors(self, votes: CastVotes, fold: npt.NDArray[np.int64], labels: int, *, voters: int) -> Shares:
         """`[row, label]`: the probability of each label; of rows that may have several, that it applies.
 
         `fold` is the tenth of gold that a row belongs to, NOBODY for rows that nothing was learned from.
@@ -91,7 +91,7 @@ def fold_of(request: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
     return (request % FOLDS).astype(np.int64)
 
 
-def learned(asked: str, rows: LearnedRows | None, label: Label, voters: Voters) -> Weighing:
+def learned(asked: str, rows: LearnedRows | None, label: Label, *, voters: Voters) -> Weighing:
     """What the votes of these rows count, by `gold` or by `agreement`; by gold that is too little, by agreement."""
     if rows is None:
         return Weighing(why="no row has a vote that names a label")
@@ -107,8 +107,8 @@ def learned(asked: str, rows: LearnedRows | None, label: Label, voters: Voters) 
             return Weighing(
                 GOLD,
                 None,
-                _from_gold(gold, every, label, count),
-                tuple(_from_gold(gold.take(fold != one), every, label, count) for one in range(FOLDS)),
+                _from_gold(gold, every, label, voters=count),
+                tuple(_from_gold(gold.take(fold != one), every, label, voters=count) for one in range(FOLDS)),
                 len(rows.request),
                 len(gold.request),
             )
@@ -133,18 +133,19 @@ def _kinds(cells: Cells) -> tuple[Cells, npt.NDArray[np.int64]]:
 
 
 def _from_gold(
-    gold: LearnedRows, every: Sequence[tuple[Cells, npt.NDArray[np.int64]]], label: Label, voters: int
+    gold: LearnedRows, every: Sequence[tuple[Cells, npt.NDArray[np.int64]]], label: Label, *, voters: int
 ) -> tuple[VoteModel, ...]:
     names = len(label.names)
     return tuple(
         from_gold(
             cells,
             (gold.truth[:, number] if label.multi else gold.truth).astype(np.int64),
-            *every[number],
-            2 if label.multi else names,
-            voters,
+            firsts,
+            rows=rows,
+            labels=2 if label.multi else names,
+            voters=voters,
         )
-        for number, cells in enumerate(gold.votes.questions(names, voters))
+        for number, (cells, (firsts, rows)) in enumerate(zip(gold.votes.questions(names, voters), every, strict=True))
     )
 
 
@@ -154,7 +155,9 @@ def _by_agreement(rows: LearnedRows, label: Label, voters: Voters) -> Weighing:
     patterns = [_kinds(cells) for cells in rows.votes.questions(names, voters.count)]
     why = _too_little_agreement(patterns, kinds, voters.count)
     if why is None:
-        models = tuple(from_agreement(*one, kinds, voters.count)[0] for one in patterns)
+        models = tuple(
+            from_agreement(cells, rows_of_kind, kinds, voters=voters.count)[0] for cells, rows_of_kind in patterns
+        )
         if all(map(_is_plain, models)):
             return Weighing(AGREEMENT, None, models, (), len(rows.request))
         why = (

@@ -40,7 +40,7 @@ def kept_names(job: Job) -> list[str]:
 
 
 def columns_of(
-    job: Job, shape: Shape, survey: Survey, files: Sequence[InputFile]
+    job: Job, shape: Shape, survey: Survey, *, files: Sequence[InputFile]
 ) -> tuple[pa.Schema, Mapping[str, pa.DataType]]:
     """The schema, and the types of the columns that are read again from the input: those that are kept, and gold.
 
@@ -64,7 +64,7 @@ def columns_of(
     if job.gold is not None:
         optional.append((FIELD_CORRECT, field_tree(shape).struct(pa.bool_())))
         metadata |= {GOLD: job.gold.model_dump_json(exclude_defaults=True)}
-    return results_schema(keep, shape.type, optional, metadata), {**_gold_type(job, files), **keep}
+    return results_schema(keep, shape.type, optional, metadata=metadata), {**_gold_type(job, files), **keep}
 
 
 def _gold_type(job: Job, files: Sequence[InputFile]) -> Mapping[str, pa.DataType]:

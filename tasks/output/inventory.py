@@ -35,9 +35,9 @@ def take_inventory(
     output: Output,
     parts: Mapping[int, Footer],
     digests: Mapping[int, str],
+    *,
     cache: AnswerCache,
     ledger: Ledger,
-    *,
     fingerprint: str,
     reopen: bool,
 ) -> Inventory:

@@ -62,7 +62,7 @@ class PartGrades:
             self.sums.blank += outcome.status is not Status.UNREADABLE
             return None
         answer = outcome.output_text if outcome.status is Status.OK else None
-        return self._grader.grade(outcome.row_id, answer, gold, self.sums)
+        return self._grader.grade(outcome.row_id, answer, gold, sums=self.sums)
 
     def metadata(self) -> dict[bytes, bytes]:
         """What the file's metadata tells."""

@@ -150,7 +150,7 @@ class PartReader:
         votes = tuple(map(vote_in, told))
         texts = [self._accepted_text(vote) for vote in votes]
         tree, meets = field_tree(self._validator.shape), self._validator.meets
-        found = decision([vote.model for vote in votes], texts, tree, meets)
+        found = decision([vote.model for vote in votes], texts, tree, meets=meets)
         if found is None or outcome.status is not Status.OK:
             return msgspec.structs.replace(outcome, voting=FieldVoting(votes))
         return msgspec.structs.replace(outcome, output_text=found.text, voting=FieldVoting(votes, found.agreement))

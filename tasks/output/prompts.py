@@ -89,7 +89,7 @@ class Prompts:
             return []
         sought = text.casefold()
         try:
-            rows = (judge(line, index, file, self._job.id) for index, line, file in self._lines(part))
+            rows = (judge(line, index, file, id_column=self._job.id) for index, line, file in self._lines(part))
             return [row.index for row in rows if isinstance(row, Row) and _holds(row.columns, sought)]
         except (RowmillError, OSError, ValueError):
             return []
@@ -98,7 +98,7 @@ class Prompts:
         found: dict[int, Row] = {}
         for index, line, file in self._lines(part, max(wanted)):
             if index in wanted:
-                row = judge(line, index, file, self._job.id)
+                row = judge(line, index, file, id_column=self._job.id)
                 if isinstance(row, Row):
                     found[index] = row
         return found

@@ -30,7 +30,7 @@ def own_request(columns: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]
     raise ValueError("the job has no `prompt`, and the row has no prompt, messages, contents, body or request")
 
 
-def own_body(request: dict[str, Any], protocol: str, ask: AskOptions, model: Model) -> dict[str, Any]:
+def own_body(request: dict[str, Any], protocol: str, ask: AskOptions, *, model: Model) -> dict[str, Any]:
     """The wire body of a row's own request, in its own protocol or turned into the model's.
 
     Raises ValueError for what the model's protocol cannot say.

@@ -72,7 +72,7 @@ class Planner:
             for name, type_ in self.keep_types.items():
                 kept(row.columns.get(name), type_)
         except ValueError as error:
-            return self._never_asked(row, Status.UNREADABLE, "kept_column", str(error))
+            return self._never_asked(row, Status.UNREADABLE, "kept_column", message=str(error))
         columns = without_gold(row.columns, self._job.gold_column)
         try:
             media = self._media(columns)
@@ -80,12 +80,12 @@ class Planner:
             body = self._body(columns, text, media)
             key = request_key(self._salt, body)
         except TemplateError as error:
-            return self._never_asked(row, Status.FAILED, "template", str(error))
+            return self._never_asked(row, Status.FAILED, "template", message=str(error))
         except MediaError as error:
-            return self._never_asked(row, Status.FAILED, "media", str(error))
+            return self._never_asked(row, Status.FAILED, "media", message=str(error))
         except (JsonTextError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             message = f"the row's own request cannot be sent: {error}"
-            return self._never_asked(row, Status.FAILED, FailureKind.INVALID_REQUEST.value, message)
+            return self._never_asked(row, Status.FAILED, FailureKind.INVALID_REQUEST.value, message=message)
         media = media or self._own_media(body, text)
         counted = count_media(media, self._model, self._protocol.media_resolution(body))
         return Request(
@@ -193,7 +193,7 @@ class Planner:
             return self._from_text(request["prompt"], media)
         if media:
             raise ValueError("attachments go with a prompt; this row brings its own turns, which can hold its media")
-        body = own_body(request, protocol, self._ask, self._model)
+        body = own_body(request, protocol, self._ask, model=self._model)
         # What the job itself adds to a body is checked once, before the first row.
         if (reason := refusal(self._model, body, capped=self._job.is_capped)) is not None:
             raise ValueError(reason)
@@ -214,9 +214,9 @@ class Planner:
     def stands_twice(self, row: Row, first: int) -> Outcome:
         """The outcome of a row whose id an earlier row has."""
         message = f"{row.place}: the id {row.row_id!r} stands in row {first} too"
-        return self._never_asked(row, Status.UNREADABLE, "duplicate_id", message, row_id=f"#{row.index}")
+        return self._never_asked(row, Status.UNREADABLE, "duplicate_id", message=message, row_id=f"#{row.index}")
 
-    def _never_asked(self, row: Row, status: Status, kind: str, message: str, row_id: str | None = None) -> Outcome:
+    def _never_asked(self, row: Row, status: Status, kind: str, *, message: str, row_id: str | None = None) -> Outcome:
         return Outcome(
             row_id or row.row_id,
             row.index,

@@ -25,6 +25,7 @@ from rowmill.tasks.plan.template_costs import (
     NULL_IS_EMPTY,
     VALUE_BYTES,
     VIEWS,
+    Arguments,
     Budget,
     TemplateError,
     filter_cost,
@@ -152,11 +153,11 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         budget = _budget(__context)
         budget.step(CALL_STEPS)
         if isinstance(__obj, BoundedFormat):
-            return __self._formatted(budget, __obj, args, kwargs)
+            return __self._formatted(budget, __obj, args, kwargs=kwargs)
         owner = getattr(__obj, "__self__", None)
         if isinstance(__obj, (BuiltinMethodType, MethodType)) and not isinstance(owner, LoopContext):
             named = {name: value for name, value in kwargs.items() if name not in ("_loop_vars", "_block_vars")}
-            budget.make(method_cost(owner, __obj.__name__, args, named, budget))
+            budget.make(method_cost(owner, __obj.__name__, Arguments(args, named), budget=budget))
         elif isinstance(__obj, (Macro, LoopContext, BlockReference)):
             budget.step(BLOCK_STEPS)
         elif __obj is dict:
@@ -165,7 +166,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
             raise TypeError(f"{type(__obj).__name__} cannot be called")
         return super().call(__context, __obj, *args, **kwargs)
 
-    def _formatted(self, budget: Budget, form: BoundedFormat, args: Any, kwargs: dict[str, Any]) -> str:
+    def _formatted(self, budget: Budget, form: BoundedFormat, args: Any, *, kwargs: dict[str, Any]) -> str:
         named = {name: value for name, value in kwargs.items() if name not in ("_loop_vars", "_block_vars")}
         if form.is_map:
             args, named = (), args[0]
@@ -273,7 +274,7 @@ def _bounded_filter(name: str, function: Any) -> Any:
         if isinstance(value, Iterator) and name not in LAZY_FILTERS:
             value = list(_counted(budget, value))
         if name not in FREE_FILTERS and not isinstance(value, Undefined):
-            value = filter_cost(context, name, value, args, kwargs, budget)
+            value = filter_cost(context, name, value, given=Arguments(args, kwargs), budget=budget)
         made = function(*passed(context), value, *args, **kwargs)
         return _counted(budget, made) if isinstance(made, Iterator) else made
 

@@ -10,7 +10,7 @@ import string
 from collections.abc import Callable, ItemsView, KeysView, ValuesView
 from datetime import date, time, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from jinja2.filters import make_attrgetter
@@ -164,15 +164,19 @@ NULL_IS_EMPTY = frozenset(
 GROWTH = {"join": 1, "e": 6, "escape": 6, "forceescape": 6, "tojson": 8, "urlencode": 12}
 SLOW_FILTERS = frozenset({"pprint", "urlize", "wordwrap", "xmlattr"})
 
-Args = tuple[Any, ...]
-Named = dict[str, Any]
+
+class Arguments(NamedTuple):
+    """What a filter or a method of a value is called with."""
+
+    args: tuple[Any, ...]
+    named: dict[str, Any]
+
+    def at(self, place: int, name: str, default: Any = None) -> Any:
+        """The argument that stands at a place, or is given by its name."""
+        return self.args[place] if len(self.args) > place else self.named.get(name, default)
 
 
-def _argument(args: Args, named: Named, at: int, name: str, default: Any = None) -> Any:
-    return args[at] if len(args) > at else named.get(name, default)
-
-
-def filter_cost(context: Context, name: str, value: Any, args: Args, named: Named, budget: Budget) -> Any:
+def filter_cost(context: Context, name: str, value: Any, *, given: Arguments, budget: Budget) -> Any:
     """Pay for a filter. Returns the value that it is to be given."""
     whole = weight(value, budget, text=name not in ("list", "reverse", "sort", "unique", "groupby"))
     if name in SLOW_FILTERS and whole > SLOW_MOST:
@@ -180,19 +184,19 @@ def filter_cost(context: Context, name: str, value: Any, args: Args, named: Name
     if name == "join":
         value = ["" if one is None else one for one in value] if isinstance(value, (list, tuple)) else value
     rule = FILTER_COSTS.get(name)
-    cost = rule(value, args, named, budget) if rule else 0
-    budget.make(cost + GROWTH.get(name, 2) * whole + weight((args, named), budget))
+    cost = rule(value, given, budget) if rule else 0
+    budget.make(cost + GROWTH.get(name, 2) * whole + weight(tuple(given), budget))
     budget.step(whole >> 7)
     if name == "sum":
-        _must_be_numbers(context, value, args, named)
+        _must_be_numbers(context, value, given)
     return value
 
 
-def _must_be_numbers(context: Context, value: Any, args: Args, named: Named) -> None:
+def _must_be_numbers(context: Context, value: Any, given: Arguments) -> None:
     """Raises TemplateError where `sum` is to add up other values, whose sum would grow at each step."""
-    attribute = _argument(args, named, 0, "attribute")
+    attribute = given.at(0, "attribute")
     read = make_attrgetter(context.environment, attribute) if attribute is not None else None
-    for one in (*(map(read, value) if read else value), _argument(args, named, 1, "start", 0)):
+    for one in (*(map(read, value) if read else value), given.at(1, "start", 0)):
         if not isinstance(one, (int, float, Decimal, timedelta, Undefined)):
             raise TemplateError(f"`sum` adds numbers, not {type(one).__name__}; `join` puts texts together")
 
@@ -201,18 +205,18 @@ def _lines(text: Any) -> int:
     return sum(text.count(end) for end in LINE_ENDS) + 1 if isinstance(text, str) else 1
 
 
-def _center(value: Any, args: Args, named: Named, budget: Budget) -> int:
-    return 4 * _bounded(_argument(args, named, 0, "width", 80), WIDTH_MOST, "a width")
+def _center(value: Any, given: Arguments, budget: Budget) -> int:
+    return 4 * _bounded(given.at(0, "width", 80), WIDTH_MOST, "a width")
 
 
-def _indent(value: Any, args: Args, named: Named, budget: Budget) -> int:
-    width = _argument(args, named, 0, "width", 4)
+def _indent(value: Any, given: Arguments, budget: Budget) -> int:
+    width = given.at(0, "width", 4)
     one = shallow(width) if isinstance(width, str) else _bounded(width, WIDTH_MOST, "an indentation")
     return one * _lines(value)
 
 
-def _replace(value: Any, args: Args, named: Named, budget: Budget) -> int:
-    return _replaced(str(value), _argument(args, named, 0, "old", ""), _argument(args, named, 1, "new", ""))
+def _replace(value: Any, given: Arguments, budget: Budget) -> int:
+    return _replaced(str(value), given.at(0, "old", ""), given.at(1, "new", ""))
 
 
 def _replaced(text: str, old: Any, new: Any) -> int:
@@ -220,26 +224,26 @@ def _replaced(text: str, old: Any, new: Any) -> int:
     return times * shallow(new)
 
 
-def _join(value: Any, args: Args, named: Named, budget: Budget) -> int:
-    between = _argument(args, named, 0, "d", "")
+def _join(value: Any, given: Arguments, budget: Budget) -> int:
+    between = given.at(0, "d", "")
     return shallow(between) * len(value) if isinstance(value, (*CONTAINERS, str)) else 0
 
 
-def _percent(value: Any, args: Args, named: Named, budget: Budget) -> int:
-    return percent_cost(str(value), named or args, budget)
+def _percent(value: Any, given: Arguments, budget: Budget) -> int:
+    return percent_cost(str(value), given.named or given.args, budget)
 
 
-def _groups(value: Any, args: Args, named: Named, budget: Budget) -> int:
-    number = _argument(args, named, 0, "linecount", _argument(args, named, 0, "slices", 0))
+def _groups(value: Any, given: Arguments, budget: Budget) -> int:
+    number = given.at(0, "linecount", given.at(0, "slices", 0))
     return NEW_TEXT_BYTES * abs(_bounded(number, SLOW_MOST, "a number"))
 
 
-def _round(value: Any, args: Args, named: Named, budget: Budget) -> int:
-    return abs(_bounded(_argument(args, named, 0, "precision", 0), PRECISION_MOST, "a precision"))
+def _round(value: Any, given: Arguments, budget: Budget) -> int:
+    return abs(_bounded(given.at(0, "precision", 0), PRECISION_MOST, "a precision"))
 
 
-def _json(value: Any, args: Args, named: Named, budget: Budget) -> int:
-    indent = _bounded(_argument(args, named, 0, "indent", 0), INDENT_MOST, "an indentation")
+def _json(value: Any, given: Arguments, budget: Budget) -> int:
+    indent = _bounded(given.at(0, "indent", 0), INDENT_MOST, "an indentation")
     if indent and (deep := _depth(value)) > PRECISION_MOST:
         raise TemplateError(f"`tojson(indent)` of {deep} levels; at most {PRECISION_MOST} are indented")
     return indent * PRECISION_MOST * _items(value) if indent else 0
@@ -266,23 +270,23 @@ def _inside(value: Any) -> Any:
     return value if isinstance(value, (list, tuple)) else ()
 
 
-def _trim(value: Any, args: Args, named: Named, budget: Budget) -> int:
-    return _stripped(_argument(args, named, 0, "chars"))
+def _trim(value: Any, given: Arguments, budget: Budget) -> int:
+    return _stripped(given.at(0, "chars"))
 
 
 def _stripped(chars: Any) -> int:
     return _bounded(len(chars), STRIPPED_MOST, "a set of characters") if isinstance(chars, str) else 0
 
 
-def _as_list(value: Any, args: Args, named: Named, budget: Budget) -> int:
+def _as_list(value: Any, given: Arguments, budget: Budget) -> int:
     return NEW_TEXT_BYTES * len(value) if isinstance(value, str) else 0
 
 
-def _to_number(value: Any, args: Args, named: Named, budget: Budget) -> int:
+def _to_number(value: Any, given: Arguments, budget: Budget) -> int:
     return _bounded(len(value), WIDTH_MOST, "a number's text") if isinstance(value, str) else 0
 
 
-FILTER_COSTS: dict[str, Callable[[Any, Args, Named, Budget], int]] = {
+FILTER_COSTS: dict[str, Callable[[Any, Arguments, Budget], int]] = {
     "center": _center,
     "indent": _indent,
     "replace": _replace,
@@ -299,53 +303,53 @@ FILTER_COSTS: dict[str, Callable[[Any, Args, Named, Budget], int]] = {
 }
 
 
-def method_cost(owner: Any, name: str, args: Args, named: Named, budget: Budget) -> int:
+def method_cost(owner: Any, name: str, given: Arguments, *, budget: Budget) -> int:
     """What a method of a row's value makes. Raises TypeError for one that a template may not call."""
-    given = weight((args, named), budget)
+    passed = weight(tuple(given), budget)
     for kinds, methods in METHODS:
         if isinstance(owner, kinds):
             rule = methods.get(name)
             if rule is None:
                 break
             budget.step(reading_steps(owner))
-            return given + rule(owner, args, named)
+            return passed + rule(owner, given)
     else:
         if isinstance(owner, DATA):
-            return given + _bounded(given, SLOW_MOST, "an argument")
+            return passed + _bounded(passed, SLOW_MOST, "an argument")
     raise TypeError(f"a template may not call {name!r} of {type(owner).__name__}")
 
 
-Rule = Callable[[Any, Args, Named], int]
+Rule = Callable[[Any, Arguments], int]
 
 
-def _nothing(owner: Any, args: Args, named: Named) -> int:
+def _nothing(owner: Any, given: Arguments) -> int:
     return 0
 
 
-def _same(owner: Any, args: Args, named: Named) -> int:
+def _same(owner: Any, given: Arguments) -> int:
     return 2 * shallow(owner)
 
 
-def _strip(owner: str, args: Args, named: Named) -> int:
-    _stripped(_argument(args, named, 0, "chars"))
+def _strip(owner: str, given: Arguments) -> int:
+    _stripped(given.at(0, "chars"))
     return shallow(owner)
 
 
-def _padded(owner: str, args: Args, named: Named) -> int:
-    return shallow(owner) + 4 * _bounded(_argument(args, named, 0, "width", 0), WIDTH_MOST, "a width")
+def _padded(owner: str, given: Arguments) -> int:
+    return shallow(owner) + 4 * _bounded(given.at(0, "width", 0), WIDTH_MOST, "a width")
 
 
-def _tabs(owner: str, args: Args, named: Named) -> int:
-    size = _bounded(_argument(args, named, 0, "tabsize", 8), WIDTH_MOST, "a tab")
+def _tabs(owner: str, given: Arguments) -> int:
+    size = _bounded(given.at(0, "tabsize", 8), WIDTH_MOST, "a tab")
     return shallow(owner) + owner.count("\t") * 4 * size
 
 
-def _replace_all(owner: str, args: Args, named: Named) -> int:
-    return shallow(owner) + _replaced(owner, _argument(args, named, 0, "old", ""), _argument(args, named, 1, "new", ""))
+def _replace_all(owner: str, given: Arguments) -> int:
+    return shallow(owner) + _replaced(owner, given.at(0, "old", ""), given.at(1, "new", ""))
 
 
-def _split(owner: str, args: Args, named: Named) -> int:
-    separator, most = _argument(args, named, 0, "sep"), _argument(args, named, 1, "maxsplit", -1)
+def _split(owner: str, given: Arguments) -> int:
+    separator, most = given.at(0, "sep"), given.at(1, "maxsplit", -1)
     if isinstance(separator, str):
         pieces = owner.count(separator) if separator else 0
     else:
@@ -355,12 +359,12 @@ def _split(owner: str, args: Args, named: Named) -> int:
     return shallow(owner) + NEW_TEXT_BYTES * (pieces + 1)
 
 
-def _split_lines(owner: str, args: Args, named: Named) -> int:
+def _split_lines(owner: str, given: Arguments) -> int:
     return shallow(owner) + NEW_TEXT_BYTES * _lines(owner)
 
 
-def _join_all(owner: str, args: Args, named: Named) -> int:
-    parts = args[0] if args else ()
+def _join_all(owner: str, given: Arguments) -> int:
+    parts = given.args[0] if given.args else ()
     if not isinstance(parts, (*CONTAINERS, str)):
         raise TypeError("join takes a list")
     return shallow(owner) * len(parts)

@@ -23,7 +23,7 @@ def planned_votes(job: Job, model: Model, catalogue: Mapping[str, Model], *, san
         return {}
     voters = [(model, job.most_votes)]
     if (escalate := job.escalate) is not None:
-        voters.append((_stronger(escalate.model, model, catalogue, job), escalate.votes))
+        voters.append((_stronger(escalate.model, model, catalogue, job=job), escalate.votes))
     found: Votes = {}
     for voter, votes in voters:
         its_job = job.model_copy(update={"model": voter.name})
@@ -35,7 +35,7 @@ def planned_votes(job: Job, model: Model, catalogue: Mapping[str, Model], *, san
     return found
 
 
-def _stronger(name: str, model: Model, catalogue: Mapping[str, Model], job: Job) -> Model:
+def _stronger(name: str, model: Model, catalogue: Mapping[str, Model], *, job: Job) -> Model:
     if name == model.name:
         raise JobError(
             f"the rows on which {name} disagrees cannot be escalated to {name} itself",

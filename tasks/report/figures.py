@@ -85,7 +85,7 @@ def figures(results: Path, prompts: Prompts | None = None) -> Figures:
     found.failures = _failures(rows)
     found.fields = _fields(rows)
     found.evidence = evidence_figures(results, rows, prompts)
-    found.samples = _samples(results, rows, found, prompts)
+    found.samples = _samples(results, rows, found, prompts=prompts)
     return found
 
 
@@ -187,7 +187,7 @@ def _says_something(kind: Any) -> pl.Expr:
     return (value.list.len() > 0).fill_null(False) if isinstance(kind, pl.List) else value.is_not_null()
 
 
-def _samples(results: Path, rows: pl.LazyFrame, found: Figures, prompts: Prompts | None) -> list[dict[str, Any]]:
+def _samples(results: Path, rows: pl.LazyFrame, found: Figures, *, prompts: Prompts | None) -> list[dict[str, Any]]:
     """Some rows from everywhere: what was asked and kept of them, beside what came out."""
     every = max(1, found.rows // SAMPLES)
     told = ["status", "response_text", "error_message", "cost_usd"]

@@ -67,7 +67,7 @@ def _rows(root: Path, manifest: Manifest) -> list[tuple[str, dict[str, int]]]:
 
     def every() -> Iterator[Row]:
         for part in result_parts(root / "results"):
-            for row in shard_rows(read_footer(part).shard, files, job.id, job.limits.max_line_bytes):
+            for row in shard_rows(read_footer(part).shard, files, job.id, max_line_bytes=job.limits.max_line_bytes):
                 if isinstance(row, Row):
                     yield row
 

@@ -108,7 +108,7 @@ def _corrected(found: Sequence[Compared]) -> list[Compared]:
     return told
 
 
-def two_proportions(one: Counts, other: Counts, spread: float | None = None, freedom: int = 0) -> float:
+def two_proportions(one: Counts, other: Counts, spread: float | None = None, *, freedom: int = 0) -> float:
     """Two-sided p of shares that differ as much by chance. `spread` is the variance between nights in place of the
     binomial one (never less than that), learned with so many degrees of freedom.
     """

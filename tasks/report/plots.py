@@ -45,14 +45,14 @@ def bars(histogram: Histogram, *, across: str, words: str) -> str:
     drawn = []
     for left, right, count in zip(histogram.edges, histogram.edges[1:], histogram.counts, strict=False):
         if count:
-            box = _box(frame.x(left), frame.y(count), frame.x(right), frame.y(0))
+            box = _box(frame.x(left), frame.y(count), frame.x(right), bottom=frame.y(0))
             drawn.append(f'<path d="{box}" fill="var(--line)" opacity="0.8"/>')
     marks = [("p50", histogram.middle), ("p95", histogram.p95)]
     if histogram.p95 - histogram.middle < CLOSE * histogram.edges[-1]:
         marks = [("p50, p95", histogram.p95)]
     for name, at in marks:
         drawn.append(f'<path d="M{frame.x(at):.1f} {frame.y(0):.1f} V{TOP:.1f}" {DOTTED}/>')
-        drawn.append(_text(frame.x(at), TOP - 5, name, "middle"))
+        drawn.append(_text(frame.x(at), TOP - 5, name, anchor="middle"))
     return _svg([*drawn, *frame.axes(across, "rows", whole=True)], words)
 
 
@@ -64,10 +64,10 @@ def lying_bars(counts: Sequence[tuple[str, int]], *, across: str, words: str) ->
     drawn = []
     for number, (name, count) in enumerate(counts):
         top = TOP + number * (BAR + GAP)
-        box = _box(left, top, frame.x(count), top + BAR)
+        box = _box(left, top, frame.x(count), bottom=top + BAR)
         drawn.append(f'<path d="{box}" fill="var(--line)" opacity="0.8"/>')
-        drawn.append(_text(left - 6, top + BAR - 6, name, "end"))
-        drawn.append(_text(frame.x(count) + 5, top + BAR - 6, f"{count:,}", "start"))
+        drawn.append(_text(left - 6, top + BAR - 6, name, anchor="end"))
+        drawn.append(_text(frame.x(count) + 5, top + BAR - 6, f"{count:,}", anchor="start"))
     return _svg([*drawn, *frame.across(across, whole=True)], words, height)
 
 
@@ -102,7 +102,7 @@ def scatter(
         drawn.append(f'<path d="{ranges}" {AXIS} opacity="{0.7 if point.name else 0.15}"/>')
         fill = "var(--line)" if point.strong else "var(--paper)"
         drawn.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="{fill}" stroke="var(--line)"/>')
-        drawn.append(_text(x + 8, y - 6, point.name, "start"))
+        drawn.append(_text(x + 8, y - 6, point.name, anchor="start"))
     return _svg([*drawn, *frame.axes(across, up)], words, TALL)
 
 
@@ -126,17 +126,17 @@ class _Frame:
         for value in ticks(self._most_y, whole=whole):
             at = self.y(value)
             yield f'<path d="M{self._left - 4:.1f} {at:.1f} h4" {AXIS}/>'
-            yield _text(self._left - 7, at + 4, _number(value), "end")
+            yield _text(self._left - 7, at + 4, _number(value), anchor="end")
         middle = (self._bottom + TOP) / 2
-        yield _text(12, middle, up, "middle", f' transform="rotate(-90 12 {middle:.1f})"')
+        yield _text(12, middle, up, anchor="middle", more=f' transform="rotate(-90 12 {middle:.1f})"')
 
     def across(self, name: str, *, whole: bool = False) -> Iterator[str]:
         yield f'<path d="M{self._left:.1f} {self._bottom:.1f} H{WIDTH - RIGHT:.1f}" {AXIS}/>'
         for value in ticks(self._most_x, whole=whole):
             at = self.x(value)
             yield f'<path d="M{at:.1f} {self._bottom:.1f} v4" {AXIS}/>'
-            yield _text(at, self._bottom + 16, _number(value), "middle")
-        yield _text((self._left + WIDTH - RIGHT) / 2, self._bottom + 34, name, "middle")
+            yield _text(at, self._bottom + 16, _number(value), anchor="middle")
+        yield _text((self._left + WIDTH - RIGHT) / 2, self._bottom + 34, name, anchor="middle")
 
 
 def ticks(most: float, *, whole: bool = False) -> list[float]:
@@ -158,11 +158,11 @@ def _steps(frame: _Frame, x: Sequence[float], y: Sequence[float]) -> str:
     return path + "".join(f" H{frame.x(at):.1f} V{frame.y(value):.1f}" for at, value in zip(x[1:], y[1:], strict=False))
 
 
-def _box(left: float, top: float, right: float, bottom: float) -> str:
+def _box(left: float, top: float, right: float, *, bottom: float) -> str:
     return f"M{left:.1f} {bottom:.1f} V{top:.1f} H{right:.1f} V{bottom:.1f} Z"
 
 
-def _text(x: float, y: float, text: str, anchor: str, more: str = "") -> str:
+def _text(x: float, y: float, text: str, *, anchor: str, more: str = "") -> str:
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{more}>{escape(text)}</text>'
 
 

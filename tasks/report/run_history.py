@@ -59,7 +59,7 @@ def records_of(root: Path, manifest: Manifest) -> list[RunRecord]:
     for record in _of_manifest(manifest):
         known.setdefault(record.run_id, record)
     if manifest.run_id not in {record.run_id for record in history} and manifest.state == "running":
-        record = unended_record(root, manifest, history, RUNNING if is_locked(root) else KILLED)
+        record = unended_record(root, manifest, history, kind=RUNNING if is_locked(root) else KILLED)
         known[record.run_id] = record
     if missing := [run_id for run_id, record in known.items() if record.shares is None]:
         for run_id, counts in _counted(root, missing).items():
@@ -67,7 +67,7 @@ def records_of(root: Path, manifest: Manifest) -> list[RunRecord]:
     return list(known.values())
 
 
-def unended_record(root: Path, manifest: Manifest, history: Sequence[RunRecord], kind: str) -> RunRecord:
+def unended_record(root: Path, manifest: Manifest, history: Sequence[RunRecord], *, kind: str) -> RunRecord:
     """The run of a manifest that has not ended in order: it is at work, or was killed. Raises DamageError."""
     record = _record(manifest, kind)
     before = [one.run_id for one in manifest.sessions if one.run_id != record.run_id]

@@ -39,7 +39,7 @@ class RunCounts:
         self._counts: dict[str, dict[str, list[int]]] = {}
         self._ok = 0
 
-    def note(self, kind: str, name: str, count: int, of: int) -> None:
+    def note(self, kind: str, name: str, count: int, *, of: int) -> None:
         told = self._counts.setdefault(kind, {}).setdefault(name, [0, 0])
         told[0] += count
         told[1] += of
@@ -49,7 +49,7 @@ class RunCounts:
         rows = batch.num_rows
         counted = dict(_value_counts(batch.column("status")))
         for status in Status:
-            self.note(STATUS, status.value, counted.get(status.value, 0), rows)
+            self.note(STATUS, status.value, counted.get(status.value, 0), of=rows)
         cost = pc.sum(batch.column("cost_usd")).as_py()
         self.cost_usd += parse_amount(str(cost)) if cost is not None else 0
         ok = batch.filter(pc.equal(batch.column("status"), Status.OK.value))
@@ -58,7 +58,7 @@ class RunCounts:
         names = batch.schema.names
         if LABEL in names:
             for label, count in _labels(ok.column(LABEL)):
-                self.note(LABEL, label, count, 0)
+                self.note(LABEL, label, count, of=0)
         if "agreement" in names:
             self._add_agreement("label", ok.column("agreement"))
         if "field_agreement" in names:
@@ -76,20 +76,20 @@ class RunCounts:
         if not pa.types.is_struct(ok.schema.field("output").type):
             return
         for name, values, path, type_ in _leaves(ok.column("output")):
-            self.note(FILLED, name, _filled(values), ok.num_rows)
+            self.note(FILLED, name, _filled(values), of=ok.num_rows)
             if pa.types.is_boolean(type_):
-                self.note(VALUE, f"{name} = true", pc.sum(values).as_py() or 0, ok.num_rows)
+                self.note(VALUE, f"{name} = true", pc.sum(values).as_py() or 0, of=ok.num_rows)
             elif path in choices:
                 counted = dict(_value_counts(values))
                 for choice in choices[path]:
-                    self.note(VALUE, f"{name} = {choice}", counted.get(choice, 0), ok.num_rows)
+                    self.note(VALUE, f"{name} = {choice}", counted.get(choice, 0), of=ok.num_rows)
 
     def _add_agreement(self, name: str, values: pa.Array) -> None:
         of = len(values) - values.null_count
-        self.note(UNANIMOUS, name, pc.sum(pc.greater_equal(values, SURE)).as_py() or 0, of)
+        self.note(UNANIMOUS, name, pc.sum(pc.greater_equal(values, SURE)).as_py() or 0, of=of)
 
     def _add_correct(self, name: str, values: pa.Array) -> None:
-        self.note(CORRECT, name, pc.sum(values).as_py() or 0, len(values) - values.null_count)
+        self.note(CORRECT, name, pc.sum(values).as_py() or 0, of=len(values) - values.null_count)
 
     def _add_evidence(self, evidence: pa.Array) -> None:
         """Rows that have a field, and those of them in which each of its values has support."""
@@ -103,7 +103,7 @@ class RunCounts:
         table = pa.table({"row": pc.list_parent_indices(evidence), "name": name, "supported": supported})
         rows = table.group_by(["row", "name"]).aggregate([("supported", "all")])
         for told in rows.group_by("name").aggregate([("supported_all", "sum"), ("supported_all", "count")]).to_pylist():
-            self.note(SUPPORTED, _dotted(told["name"]), told["supported_all_sum"], told["supported_all_count"])
+            self.note(SUPPORTED, _dotted(told["name"]), told["supported_all_sum"], of=told["supported_all_count"])
 
     @property
     def shares(self) -> Shares:
@@ -140,7 +140,7 @@ def run_counts(parts: Sequence[Path], run_ids: Collection[str]) -> dict[str, Run
             for group, ids in enumerate(wanted):
                 if ids:
                     for batch in parquet.iter_batches(BATCH_ROWS, [group], columns, use_threads=False):
-                        _count(batch, ids, found, choices)
+                        _count(batch, ids, found, choices=choices)
     return found
 
 
@@ -148,6 +148,7 @@ def _count(
     batch: pa.RecordBatch,
     ids: Collection[str],
     found: Mapping[str, RunCounts],
+    *,
     choices: Mapping[tuple[str, ...], Sequence[str]],
 ) -> None:
     for run_id in ids:

@@ -71,7 +71,7 @@ def _expected_keys(part: Path, manifest: Manifest) -> dict[int, str]:
         if digest_of(shard, files, job.limits.max_line_bytes) != shard.digest:
             return {}
         planner = Planner(as_asked(job), model, sandbox=manifest.is_sandbox)
-        rows = shard_rows(shard, files, job.id, job.limits.max_line_bytes)
+        rows = shard_rows(shard, files, job.id, max_line_bytes=job.limits.max_line_bytes)
         planned = (planner.plan(row) for row in rows if isinstance(row, Row))
         return {told.row.index: told.key.hex() for told in planned if isinstance(told, Request)}
     except (RowmillError, OSError, ValueError):

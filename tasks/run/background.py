@@ -23,7 +23,7 @@ DEADLINE_LOOK_S = 60.0
 class Background:
     """One run's dealings with other machines. A run that has none of them asks here and is told so."""
 
-    def __init__(self, gate: Gate, runner: Runner, mirror: Mirror | None, clock: Clock) -> None:
+    def __init__(self, gate: Gate, runner: Runner, mirror: Mirror | None, *, clock: Clock) -> None:
         self._gate, self._runner, self._mirror, self._clock = gate, runner, mirror, clock
         self._membership: Membership | None = None
         # An answer that is paid for must not be lost with this machine.
@@ -35,7 +35,9 @@ class Background:
         if limits.shared and plan.options.sandbox and gateway.redis_url is None:
             log.warning("ROWMILL_REDIS_URL is not set: against the sandbox this run goes by its limits alone")
         elif limits.shared:
-            self._membership = await join_fleet(limits, gateway, plan.model, self._gate, self.traffic, self._take_share)
+            self._membership = await join_fleet(
+                limits, gateway, plan.model, gate=self._gate, traffic=self.traffic, take_share=self._take_share
+            )
 
     def _take_share(self, rpm: float, tpm: float) -> None:
         self._runner.take_share(rpm, tpm)

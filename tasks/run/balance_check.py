@@ -28,13 +28,13 @@ BYTES_A_TOKEN = 4
 
 
 async def preflight(
-    client: Client, model: Model, planner: Planner, sample: Sequence[Row], calls: int, *, rows_per_call: int = 1
+    client: Client, model: Model, planner: Planner, *, sample: Sequence[Row], calls: int, rows_per_call: int = 1
 ) -> Termination | str | None:
     """A stop, a warning or nothing, by the balance that the gateway tells. `calls` are the fewest still to be made."""
     left = await balance(client)
     planned = [planner.plan(row) for row in sample[:SAMPLE_ROWS]]
     requests = [one for one in planned if isinstance(one, Request)]
-    return None if left is None else judge_balance(left, model, requests, calls, rows_per_call=rows_per_call)
+    return None if left is None else judge_balance(left, model, requests, rows=calls, rows_per_call=rows_per_call)
 
 
 async def balance(client: Client) -> int | None:
@@ -58,7 +58,7 @@ def _amount(told: Any) -> int | None:
 
 
 def judge_balance(
-    left: int, model: Model, requests: Sequence[Request], rows: int, *, rows_per_call: int = 1
+    left: int, model: Model, requests: Sequence[Request], *, rows: int, rows_per_call: int = 1
 ) -> Termination | str | None:
     """A stop where the first call's worst case is not covered, a warning where a rough forecast is not.
 

@@ -21,7 +21,7 @@ log = logging.getLogger("rowmill")
 FILE = "budget.json"
 
 
-async def join_budget(plan: RunPlan, output: Output, gate: Gate, clock: Clock) -> DailyBudget | None:
+async def join_budget(plan: RunPlan, output: Output, gate: Gate, *, clock: Clock) -> DailyBudget | None:
     """The run's part of the budget that its job names; None where it names none. What a run of this output that was
     killed has not spent of its part is given back.
 
@@ -50,7 +50,7 @@ async def join_budget(plan: RunPlan, output: Output, gate: Gate, clock: Clock) -
     return daily
 
 
-async def join_cap(plan: RunPlan, output: Output, gate: Gate, clock: Clock) -> SharedCap | None:
+async def join_cap(plan: RunPlan, output: Output, gate: Gate, *, clock: Clock) -> SharedCap | None:
     """The share of a cap that holds for all parts of a job; None where the job is no part, or has no cap.
 
     Raises JobError where the store of the cap cannot be used.
@@ -68,7 +68,7 @@ async def join_cap(plan: RunPlan, output: Output, gate: Gate, clock: Clock) -> S
         ),
         part,
         parse_amount(str(cap)),
-        gate.budget,
+        budget=gate.budget,
         name=name,
         clock=clock,
         wake=gate.look_again,

@@ -202,7 +202,7 @@ class CanaryRun:
         context = self._context
         head = Head(VERSION, context.job_fingerprint, NO_SHARD, secrets.token_hex(8))
         room = (context.concurrency + 1) * ANSWER_ROOM
-        return Segment(context.output.journal / CANARY, head, context.syncer, room)
+        return Segment(context.output.journal / CANARY, head, context.syncer, room=room)
 
     def _close(self, segment: Segment) -> None:
         """What was sent is in the ledger before its journal goes. Raises StorageError."""

@@ -53,8 +53,8 @@ def conclude_fields(
     plan: RunPlan,
     context: ShardContext,
     shards: Mapping[int, Shard],
-    manifest_builder: ManifestBuilder,
     *,
+    manifest_builder: ManifestBuilder,
     in_haste: bool,
 ) -> None:
     """How good the fields are; and, where nobody waits for our end, review.jsonl. Raises StorageError."""
@@ -66,9 +66,9 @@ def conclude_fields(
     if job.has_votes and job.votes is not None and not in_haste:
         # What the schema and the quotes add to each prompt is nothing to read.
         plain = job.model_copy(update={"output_schema": None, "evidence": False})
-        texts = texts_of(plain, plan.model, shards, context.rows_of)
+        texts = texts_of(plain, plan.model, shards, rows_of=context.rows_of)
         path = context.output.results.parent / REVIEW
-        write_field_review(path, job.votes, parts, texts, plan.validator, tree)
+        write_field_review(path, job.votes, parts, texts=texts, validator=plan.validator, tree=tree)
     if (gold := quality.rows.gold) is not None and gold.malformed:
         first = gold.malformed_rows[0]
         log.warning(
@@ -81,8 +81,8 @@ def conclude_labelling(
     plan: RunPlan,
     context: ShardContext,
     shards: Mapping[int, Shard],
-    manifest_builder: ManifestBuilder,
     *,
+    manifest_builder: ManifestBuilder,
     in_haste: bool,
 ) -> None:
     """People's labels into the parts, and, where nobody waits for our end, review.jsonl and the scores."""
@@ -94,8 +94,8 @@ def conclude_labelling(
     if not in_haste:
         changed, weights = weigh(labelling, results)
         manifest_builder.digests |= {part.name: part_digest(part) for part in changed}
-        texts = texts_of(plan.job, plan.model, shards, context.rows_of)
-        manifest_builder.label = conclude(labelling, results, texts, weights)
+        texts = texts_of(plan.job, plan.model, shards, rows_of=context.rows_of)
+        manifest_builder.label = conclude(labelling, results, texts, weights=weights)
 
 
 def conclude_quote(plan: RunPlan, context: ShardContext, manifest_builder: ManifestBuilder) -> None:

@@ -160,7 +160,7 @@ class ManifestBuilder:
             self.forecast = measure_accuracy(told, sent, results)
 
     def manifest(
-        self, tallies: Mapping[int, Tally], survey: Survey, termination: Termination | None, sent: Spent
+        self, tallies: Mapping[int, Tally], survey: Survey, termination: Termination | None, *, sent: Spent
     ) -> Manifest:
         """run.json. While the run lives its termination is null and its state `running`.
 

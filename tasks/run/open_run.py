@@ -67,7 +67,7 @@ async def open_run(
     Raises OutputError, InputError, JobError, DamageError, StorageError for what is refused.
     """
     async with AsyncExitStack() as stack:
-        opening = _Opening(plan, runner, mirror, clock or Clock(), random.Random(seed), stack)
+        opening = _Opening(plan, runner, mirror, clock=clock or Clock(), rng=random.Random(seed), stack=stack)
         yield await opening.run()
 
 
@@ -79,6 +79,7 @@ class _Opening:
         plan: RunPlan,
         runner: Runner,
         mirror: Mirror | None,
+        *,
         clock: Clock,
         rng: random.Random,
         stack: AsyncExitStack,
@@ -124,10 +125,10 @@ class _Opening:
         if is_same and builder.was_complete(standing_rows) and part_in(output.root) is None:
             record_idle(output, plan, builder)
             return FinishedRun(plan, self._clock, builder)
-        return await self._opened(output, parts, builder, ledger)
+        return await self._opened(output, parts, builder, ledger=ledger)
 
     async def _opened(
-        self, output: Output, parts: Mapping[int, Footer], builder: ManifestBuilder, ledger: Ledger
+        self, output: Output, parts: Mapping[int, Footer], builder: ManifestBuilder, *, ledger: Ledger
     ) -> Run:
         plan, job = self._plan, self._plan.job
         keys = self._stack.enter_context(KeyIndex(output.journal / "keys.sqlite"))
@@ -145,7 +146,7 @@ class _Opening:
         )
         survey = await asyncio.to_thread(surveyor.run_checked)
         refuse_emptied(survey, job, sum(footer.shard.rows for footer in parts.values()))
-        schema, types = columns_of(job, plan.validator.shape, survey, plan.files)
+        schema, types = columns_of(job, plan.validator.shape, survey, files=plan.files)
         if not is_typed(plan.files):
             plan.planner.keep_types = {name: types[name] for name in job.keep}
         kept = KeptColumns(
@@ -165,8 +166,8 @@ class _Opening:
             output,
             parts,
             {shard.number: shard.digest for shard in survey.shards},
-            cache,
-            ledger,
+            cache=cache,
+            ledger=ledger,
             fingerprint=plan.fingerprint,
             reopen=plan.options.retry_failed is not None,
         )
@@ -192,7 +193,7 @@ class _Opening:
             job,
             plan.model,
             plan.votes,
-            plan.gateway,
+            gateway=plan.gateway,
             validator=plan.validator,
             spent_usd=bound_usd(sum(inventory.sent.values(), ledger.spent)),
             clock=self._clock,
@@ -200,11 +201,11 @@ class _Opening:
             run_id=plan.run_id,
         )
         self._stack.push_async_callback(callers.aclose)
-        daily = callers.gate.daily = await join_budget(plan, output, callers.gate, self._clock)
+        daily = callers.gate.daily = await join_budget(plan, output, callers.gate, clock=self._clock)
         if daily is not None:
             builder.budget = daily.spending
             self._stack.push_async_callback(daily.aclose)
-        shared_cap = callers.gate.shared_cap = await join_cap(plan, output, callers.gate, self._clock)
+        shared_cap = callers.gate.shared_cap = await join_cap(plan, output, callers.gate, clock=self._clock)
         if shared_cap is not None:
             self._stack.push_async_callback(shared_cap.aclose)
         told = builder.deadline_before if plan.options.resumes else None
@@ -215,10 +216,10 @@ class _Opening:
             job.stop_when,
             plan.run_id,
             callers.gate.halt,
-            lambda: progress.total - progress.done if progress.total_is_exact else None,
+            rows_left=lambda: progress.total - progress.done if progress.total_is_exact else None,
             suspicious=builder.stopped_for_quality,
         )
-        background = Background(callers.gate, self._runner, self._mirror, self._clock)
+        background = Background(callers.gate, self._runner, self._mirror, clock=self._clock)
         self._stack.push_async_callback(background.aclose)
         context = ShardContext(
             output=output,
@@ -243,7 +244,7 @@ class _Opening:
             watch=watch,
         )
         shard_run = ShardRun(context, asks=self._runner.asks_here)
-        _stand(inventory, output, shard_run, keys, progress)
+        _stand(inventory, output, shard_run, keys=keys, progress=progress)
         progress.total, progress.total_is_exact = survey.rows, survey.complete
         if survey.complete and plan.options.rows is None:
             progress.expectation = expectation_of(
@@ -298,7 +299,7 @@ class _Opening:
         calls = left * plan.job.fewest_votes
         client = callers.clients[plan.model.name]
         found = await preflight(
-            client, plan.model, plan.planner, survey.sample, calls, rows_per_call=plan.job.pack_size
+            client, plan.model, plan.planner, sample=survey.sample, calls=calls, rows_per_call=plan.job.pack_size
         )
         if isinstance(found, Termination):
             callers.gate.halt(found)
@@ -306,7 +307,7 @@ class _Opening:
             log.warning("%s", found)
 
 
-def _stand(inventory: Inventory, output: Output, shard_run: ShardRun, keys: KeyIndex, progress: Progress) -> None:
+def _stand(inventory: Inventory, output: Output, shard_run: ShardRun, *, keys: KeyIndex, progress: Progress) -> None:
     """What of the output holds: its parts need no call, and what they asked is not asked again."""
     shard_run.sent_before(inventory.sent)
     shard_run.tallies.update(inventory.tallies)
@@ -317,7 +318,7 @@ def _stand(inventory: Inventory, output: Output, shard_run: ShardRun, keys: KeyI
 
 
 def _rows_of(plan: RunPlan, shard: Shard) -> Iterator[Row | Unreadable]:
-    return shard_rows(shard, list(plan.files), plan.job.id, plan.job.limits.max_line_bytes)
+    return shard_rows(shard, list(plan.files), plan.job.id, max_line_bytes=plan.job.limits.max_line_bytes)
 
 
 def _spent_before_the_ledger(before: Manifest, parts: Mapping[int, Footer]) -> Spent:

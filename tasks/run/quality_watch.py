@@ -43,8 +43,8 @@ class QualityWatch:
         rule: StopWhen | None,
         run_id: str,
         halt: Callable[[Termination], None],
-        rows_left: Callable[[], int | None],
         *,
+        rows_left: Callable[[], int | None],
         suspicious: bool = False,
     ) -> None:
         """`rows_left` tells how many rows are not settled, None where that is not known yet. `suspicious`: the run
@@ -121,6 +121,7 @@ class QualityWatch:
         rng: random.Random,
         shards: Sequence[Shard],
         among: frozenset[int] | None,
+        *,
         is_settled: Callable[[int], bool],
     ) -> frozenset[int]:
         """Rows to ask next, drawn at random over these shards, or `among` the rows that alone are to be settled now.
@@ -132,7 +133,7 @@ class QualityWatch:
         if missing <= 0 or self._trial_is_lost or self._draws >= DRAWS or self._is_certain:
             return frozenset()
         self._draws += 1
-        rows = drawn(rng, shards, among, missing, lambda row: row in self._drawn or is_settled(row))
+        rows = drawn(rng, shards, among, rows=missing, is_out=lambda row: row in self._drawn or is_settled(row))
         self._drawn |= rows
         return rows
 
@@ -170,6 +171,7 @@ def drawn(
     rng: random.Random,
     shards: Sequence[Shard],
     among: frozenset[int] | None,
+    *,
     rows: int,
     is_out: Callable[[int], bool],
 ) -> frozenset[int]:

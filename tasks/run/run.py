@@ -213,7 +213,7 @@ class OpenRun:
     def draw(self) -> frozenset[int]:
         """Rows to ask next, drawn over all that are not settled; none where it is decided."""
         open_shards = [shard for shard in self._survey.shards if shard.number not in self._standing]
-        return self._watch.draw(self._rng, open_shards, self._only, self._shard_run.is_settled)
+        return self._watch.draw(self._rng, open_shards, self._only, is_settled=self._shard_run.is_settled)
 
     async def hear_workers(self) -> None:
         """Judge what workers elsewhere have settled while they are at it."""
@@ -337,7 +337,7 @@ class OpenRun:
                 in_haste=in_haste,
             )
         except StorageError as error:
-            self.manifest = builder.manifest(tallies, self._survey, refused_storage(error), self.sent)
+            self.manifest = builder.manifest(tallies, self._survey, refused_storage(error), sent=self.sent)
         return self.manifest
 
     def _conclude(self, *, in_haste: bool) -> None:
@@ -345,8 +345,8 @@ class OpenRun:
         plan, context, builder = self.plan, self._context, self.manifest_builder
         shards = {shard.number: shard for shard in self._survey.shards}
         if plan.labelling is not None:
-            conclude_labelling(plan, context, shards, builder, in_haste=in_haste)
-        conclude_fields(plan, context, shards, builder, in_haste=in_haste)
+            conclude_labelling(plan, context, shards, manifest_builder=builder, in_haste=in_haste)
+        conclude_fields(plan, context, shards, manifest_builder=builder, in_haste=in_haste)
         conclude_quote(plan, context, builder)
 
     def _is_complete(self) -> bool:
@@ -357,7 +357,7 @@ class OpenRun:
 
     def write_manifest(self, termination: Termination | None) -> Manifest:
         """Write run.json as it is now; without a termination the run lives. Raises StorageError."""
-        manifest = self.manifest_builder.manifest(self._shard_run.tallies, self._survey, termination, self.sent)
+        manifest = self.manifest_builder.manifest(self._shard_run.tallies, self._survey, termination, sent=self.sent)
         self._output.write_manifest(manifest)
         return manifest
 

@@ -121,7 +121,7 @@ def plan_run(job: Job, options: Options, gateway: Gateway, *, clock: Clock, addr
     for note in reading_notes(files):
         log.warning("%s", note)
     labelling = label_run(
-        job, files, model, options.gold, fresh=options.fresh, limit=options.limit, gold_by=options.gold_by
+        job, files, model, gold_file=options.gold, fresh=options.fresh, limit=options.limit, gold_by=options.gold_by
     )
     job = labelling.job if labelling else job
     asked = as_asked(job)

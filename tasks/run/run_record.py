@@ -111,7 +111,7 @@ def record_killed(output: Output) -> None:
         manifest, history = output.manifest(), read_history(output.root / HISTORY)
         if manifest is None or manifest.state != "running" or manifest.run_id in {one.run_id for one in history}:
             return
-        record = unended_record(output.root, manifest, history, KILLED)
+        record = unended_record(output.root, manifest, history, kind=KILLED)
     except (RowmillError, ValueError) as error:
         log.warning("the run before this one could not be entered in the history: %s", error)
         return

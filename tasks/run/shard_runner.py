@@ -176,7 +176,7 @@ class ShardRun:
             complete = await self._settle_rows(shard, segment, tally)
             if not complete:
                 await self._keep_moved(shard, segment)
-            digest = await asyncio.to_thread(self._write_part, shard, segment, tally, complete)
+            digest = await asyncio.to_thread(self._write_part, shard, segment, tally, complete=complete)
             if complete:
                 self._parts[shard.number] = shard
                 self._moved.pop(shard.number, None)
@@ -215,7 +215,7 @@ class ShardRun:
         context = self._context
         head = Head(VERSION, context.job_fingerprint, shard, secrets.token_hex(8))
         room = (context.concurrency * context.rows_per_call + 1) * ANSWER_ROOM
-        segment = Segment(context.output.segment_path(shard.number), head, context.syncer, room)
+        segment = Segment(context.output.segment_path(shard.number), head, context.syncer, room=room)
         known = self._known.get(shard.number)
         for place, row in enumerate(segment.settled):
             if place % PLANNED_AT_ONCE == 0:
@@ -291,7 +291,7 @@ class ShardRun:
                 if not self._context.answer_cache.is_indexed and len(self._moved_rows(shard)) < shard.rows:
                     await asyncio.to_thread(self._context.answer_cache.indexed)
                 while few := list(islice(rows, 1 if self._context.reads_media else PLANNED_AT_ONCE)):
-                    await self._take_up(few, segment, tally, tasks)
+                    await self._take_up(few, segment, tally, tasks=tasks)
         except Halted:
             await self._take_over(shard, segment, tally)
         except StorageError as error:
@@ -325,7 +325,7 @@ class ShardRun:
                 elif (owner := next(owners)) == told.row.index and (known := self._known_answer(told, segment)):
                     self._note(known, segment, tally)
                 else:
-                    self._leave(told, owner, segment, tally)
+                    self._leave(told, owner, segment, tally=tally)
             await asyncio.sleep(0)
 
     def _rows(self, shard: Shard, segment: Segment) -> Iterator[Row | Unreadable]:
@@ -338,7 +338,7 @@ class ShardRun:
                 yield row
 
     async def _take_up(
-        self, rows: list[Row | Unreadable], segment: Segment, tally: Tally, tasks: list[asyncio.Task[None]]
+        self, rows: list[Row | Unreadable], segment: Segment, tally: Tally, *, tasks: list[asyncio.Task[None]]
     ) -> None:
         """Settle rows that need no call at once; give each other one a task of its own."""
         context = self._context
@@ -357,14 +357,14 @@ class ShardRun:
             elif (owner := next(owners)) == row and (known := self._known_answer(told, segment)) is not None:
                 self._note(known, segment, tally)
             elif self.asks:
-                await self._begin(told, owner, segment, tally, tasks)
+                await self._begin(told, owner, segment, tally=tally, tasks=tasks)
             else:
-                self._leave(told, owner, segment, tally)
+                self._leave(told, owner, segment, tally=tally)
         # A breath for the calls in flight.
         await asyncio.sleep(0)
 
     async def _begin(
-        self, request: Request, owner: int, segment: Segment, tally: Tally, tasks: list[asyncio.Task[None]]
+        self, request: Request, owner: int, segment: Segment, *, tally: Tally, tasks: list[asyncio.Task[None]]
     ) -> None:
         """A row whose answer is not known yet: ask, or wait for the row that asks the same."""
         if owner != request.row.index and not self._will_tell(owner):
@@ -375,7 +375,7 @@ class ShardRun:
             self._waiting_rows[owner] = asyncio.get_running_loop().create_future()
             work = self._ask(request, segment, tally)
         else:
-            work = self._copy(request, owner, segment, tally)
+            work = self._copy(request, owner, segment, tally=tally)
         task = asyncio.create_task(work)
         self._tasks[request.row.index] = task
         self._media_held += request.media_chars
@@ -390,7 +390,7 @@ class ShardRun:
             return True
         return self._settled_outcome(owner) is not None
 
-    def _leave(self, request: Request, owner: int, segment: Segment, tally: Tally) -> None:
+    def _leave(self, request: Request, owner: int, segment: Segment, *, tally: Tally) -> None:
         """A row that nobody asks here, unless the row that asks the same is settled already."""
         row = request.row.index
         if owner != row and (found := self._settled_outcome(owner)) is not None:
@@ -469,7 +469,7 @@ class ShardRun:
                 waiting.cancel()
             del self._waiting_rows[row]
 
-    async def _copy(self, request: Request, owner: int, segment: Segment, tally: Tally) -> None:
+    async def _copy(self, request: Request, owner: int, segment: Segment, *, tally: Tally) -> None:
         """A row whose identical request another row pays for."""
         if (waiting := self._waiting_rows.get(owner)) is not None:
             await asyncio.wait([waiting])
@@ -482,7 +482,7 @@ class ShardRun:
         self._note(self._copy_of(found, request), segment, tally)
 
     def _copy_of(self, owner: Outcome, request: Request) -> Outcome:
-        return copy_of(owner, request, self._context.run_id, self._context.validator)
+        return copy_of(owner, request, self._context.run_id, validator=self._context.validator)
 
     def _settled_outcome(self, row: int) -> Outcome | None:
         for _, segment in self._open.values():
@@ -542,7 +542,7 @@ class ShardRun:
         if self._context.watch is not None:
             self._context.watch.note(outcome)
 
-    def _write_part(self, shard: Shard, segment: Segment, tally: Tally, complete: bool) -> dict[str, Any]:
+    def _write_part(self, shard: Shard, segment: Segment, tally: Tally, *, complete: bool) -> dict[str, Any]:
         context = self._context
         moved = self._moved.get(shard.number)
         rows = sorted(segment.settled)
@@ -555,7 +555,7 @@ class ShardRun:
         lines = context.lines.of(shard) if context.lines is not None and complete else None
         columns = PartColumns(projection.schema, shape, projection.kept.of(shard), projection.grader)
         if moved is not None and lines is not None:
-            groups = _mixed(shard, segment, rows, moved)
+            groups = _mixed(shard, segment, rows, moved=moved)
             write_mixed_part(path, columns, groups, footer=footer, lines=lines)
         else:
             batches = (list(segment.outcomes(rows[at : at + BATCH_ROWS])) for at in range(0, len(rows), BATCH_ROWS))
@@ -572,7 +572,7 @@ class ShardRun:
         cancel(self._tasks)
 
 
-def _mixed(shard: Shard, segment: Segment, settled: Sequence[int], moved: MovedShard) -> Iterator[Mixed]:
+def _mixed(shard: Shard, segment: Segment, settled: Sequence[int], *, moved: MovedShard) -> Iterator[Mixed]:
     """The rows of a shard, GROUP_ROWS at a time: those that are moved, and those that were settled here."""
     for first in range(shard.first_row, shard.first_row + shard.rows, GROUP_ROWS):
         rows = settled[bisect_left(settled, first) : bisect_left(settled, first + GROUP_ROWS)]
@@ -624,7 +624,7 @@ def _with_evidence(outcome: Outcome, request: Request, validator: Validator) -> 
     )
 
 
-def copy_of(owner: Outcome, request: Request, run_id: str, validator: Validator) -> Outcome:
+def copy_of(owner: Outcome, request: Request, run_id: str, *, validator: Validator) -> Outcome:
     """The outcome of a row whose identical request was paid for by another: same answer, no cost."""
     same = carried(owner, request, validator)
     if same.labelling is not None:

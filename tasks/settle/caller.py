@@ -99,7 +99,7 @@ class Caller:
         )
         worst = worst_case(self.model, body, len(content), media_most=most)
         size = len(content) - chars
-        tokens = self._estimate.tokens(size, worst.output_tokens, self.gate.in_flight, rows)
+        tokens = self._estimate.tokens(size, worst.output_tokens, self.gate.in_flight, rows=rows)
         return Prepared(content, size, media, tokens + expected, worst, rows)
 
     async def enter(self, prepared: Prepared, rows: Sequence[int], *, divisible: bool = False) -> Permit:
@@ -109,7 +109,7 @@ class Caller:
         self.sending.update(rows)
         return permit
 
-    async def send(self, prepared: Prepared, permit: Permit, segment: Segment, billing: Billing) -> Exchange:
+    async def send(self, prepared: Prepared, permit: Permit, segment: Segment, *, billing: Billing) -> Exchange:
         """Write the intent, and send. Raises Halted where it cannot be written, or it is too late."""
         if self.gate.end_if_late():
             self.gate.abandon(permit)
@@ -133,7 +133,7 @@ class Caller:
             segment.bill(billing.bill(FailureKind.INTERRUPTED.value, lost))
             raise
 
-    def end(self, prepared: Prepared, permit: Permit, exchange: Exchange, failure: Failure | None) -> Spent:
+    def end(self, prepared: Prepared, permit: Permit, exchange: Exchange, *, failure: Failure | None) -> Spent:
         """Give back what the call held, and say what it cost."""
         spent = self._spent(exchange, failure, permit.worst_usd)
         used = spent.usage.total if exchange.answer and exchange.answer.usage else None

@@ -46,7 +46,7 @@ class FieldBallot:
         if escalate is None or not self._is_in_doubt(first, escalate.below):
             return None
         left = escalate.votes - len(second)
-        if not is_settled(second, left, self._tree, self._meets):
+        if not is_settled(second, left, self._tree, meets=self._meets):
             return escalate.model
         # Where the stronger model brought no answer, the first one's votes decide after all.
         has_answered = any(one is not NO_ANSWER for one in second)
@@ -63,7 +63,7 @@ class FieldBallot:
 
     def _stands(self, said: Sequence[Any], left: int) -> bool:
         """Whether the output and the side of each threshold on which its fields are stand whatever more votes say."""
-        if not is_settled(said, left, self._tree, self._meets):
+        if not is_settled(said, left, self._tree, meets=self._meets):
             return False
         escalate = self._votes.escalate
         limits = [self._votes.review_below, *([escalate.below] if escalate is not None else [])]
@@ -81,7 +81,7 @@ class FieldBallot:
         """
         votes = tuple(map(vote_of, cast))
         texts = [one.outcome.output_text for one in cast]
-        found = decision([one.model for one in cast], texts, self._tree, self._meets)
+        found = decision([one.model for one in cast], texts, self._tree, meets=self._meets)
         if found is None:
             return msgspec.structs.replace(cast[-1].outcome, voting=FieldVoting(votes))
         nearest = cast[found.nearest].outcome

@@ -62,7 +62,7 @@ class PackFormer:
     """Gathers rows of one model. Rows of different shards never share a call: each shard has a journal of its own."""
 
     def __init__(
-        self, model: Model, rows_per_call: int, gate: Gate, clock: Clock, leave: Callable[[tuple[Seat, ...]], None]
+        self, model: Model, rows_per_call: int, gate: Gate, *, clock: Clock, leave: Callable[[tuple[Seat, ...]], None]
     ) -> None:
         """`leave` takes the rows of a pack that goes."""
         self._model, self._wanted, self._gate, self._clock, self._leave = model, rows_per_call, gate, clock, leave

@@ -117,7 +117,7 @@ class PackSettler:
         self.gate, self.sending = single.gate, single.sending
         self._single, self._caller, self._budget = single, single.caller, single.budget
         self._model, self._clock, self._rng = single.caller.model, single.caller.clock, rng
-        self._former = PackFormer(self._model, rows_per_call, self.gate, self._clock, self._leave)
+        self._former = PackFormer(self._model, rows_per_call, self.gate, clock=self._clock, leave=self._leave)
 
     def landed(self, row: int) -> None:
         """This row's call has ended and what it cost is written down: its task may be cancelled from here on."""
@@ -260,16 +260,16 @@ class PackCall:
         permit = await caller.enter(prepared, billing.rows, divisible=True)
         self._budget.sent(state)
         state.started_at = state.started_at or int(self._clock.wall() * 1e6)
-        exchange = await caller.send(prepared, permit, self._segment, billing)
+        exchange = await caller.send(prepared, permit, self._segment, billing=billing)
         read = exchange.failure or self._read_safely(exchange.answer, pack)
         failure = read if isinstance(read, Failure) else None
-        spent = caller.end(prepared, permit, exchange, failure)
+        spent = caller.end(prepared, permit, exchange, failure=failure)
         if exchange.answer is not None:
             self._budget.evidence.answered()
         if isinstance(read, Failure):
-            await self._note(state, billing, read, spent)
+            await self._note(state, billing, read, spent=spent)
             raise RetryableFailure(_whole(read))
-        await self._tell(billing, read, exchange, spent, state.started_at)
+        await self._tell(billing, read, exchange, spent=spent, started_at=state.started_at)
 
     def _read_safely(self, answer: Answer | None, pack: Pack) -> Entries | Failure:
         """What a 200's answer holds; a defect of ours costs no more than the call."""
@@ -297,7 +297,7 @@ class PackCall:
             return Failure(FailureKind.INCOMPLETE, "nothing says that the answer is whole: it has no finish reason")
         return entries
 
-    async def _note(self, state: RowState, billing: PackBilling, failure: Failure, spent: Spent) -> None:
+    async def _note(self, state: RowState, billing: PackBilling, failure: Failure, *, spent: Spent) -> None:
         """Write down a call that brought nothing, and count it against the run where it may be every row's."""
         kind = _whole(failure).kind
         shares = Shares(billing.weights, billing.weights).of(spent, self._model.price)
@@ -312,7 +312,7 @@ class PackCall:
                 self._gate.on_retry(row)
 
     async def _tell(
-        self, billing: PackBilling, entries: Entries, exchange: Exchange, spent: Spent, started_at: int | None
+        self, billing: PackBilling, entries: Entries, exchange: Exchange, *, spent: Spent, started_at: int | None
     ) -> None:
         """Each row's part of the answer. What is accepted is durable before the others are asked again."""
         assert exchange.answer is not None

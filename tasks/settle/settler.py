@@ -172,11 +172,11 @@ class Settler:
         permit = await caller.enter(prepared, billing.rows)
         self.budget.sent(state)
         state.started_at = state.started_at or int(self._clock.wall() * 1e6)
-        exchange = await caller.send(prepared, permit, segment, billing)
+        exchange = await caller.send(prepared, permit, segment, billing=billing)
         state.seconds = exchange.seconds
         verdict: Read | Failure = exchange.failure or self._read_safely(state, exchange.answer)
         failure = verdict if isinstance(verdict, Failure) else None
-        spent = caller.end(prepared, permit, exchange, failure)
+        spent = caller.end(prepared, permit, exchange, failure=failure)
         state.spent = state.spent + spent
         segment.bill(billing.bill(failure.kind.value if failure else None, spent))
         if exchange.answer is not None:
@@ -186,7 +186,7 @@ class Settler:
                 state, Status.OK, accepted=verdict.accepted, evidence=verdict.evidence, bought=spent.cost
             )
         state.offer(spent.cost)
-        await self._note(state, segment, verdict, spent)
+        await self._note(state, segment, verdict, spent=spent)
         self.landed(request.row.index)
         raise RetryableFailure(verdict)
 
@@ -240,7 +240,7 @@ class Settler:
         where = f"{limit} output tokens" if limit else "the model's output limit"
         return Failure(FailureKind.CUT, f"the answer was cut at {where}")
 
-    async def _note(self, state: RowState, segment: Segment, failure: Failure, spent: Spent) -> None:
+    async def _note(self, state: RowState, segment: Segment, failure: Failure, *, spent: Spent) -> None:
         """Write down a failed attempt, count it against the row, and end the run where its verdict says so."""
         state.last = failure
         state.failures[failure.kind.value] += 1

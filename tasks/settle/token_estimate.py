@@ -24,7 +24,7 @@ class TokenEstimate:
     variance: float = 0.0
     seen: int = 0
 
-    def tokens(self, size: int, bound: int, in_flight: int, rows: int = 1) -> float:
+    def tokens(self, size: int, bound: int, in_flight: int, *, rows: int = 1) -> float:
         """What to reserve for a call of so many rows: the mean, and a share of how far all that are in flight may stray
         from it together.
         """

@@ -62,7 +62,7 @@ class Voter:
         cast = list(account.votes)
         while (model := self._ballot.next_model(cast)) is not None:
             number = sum(vote.model == model for vote in cast)
-            outcome = await self._ask(request, model, number, segment, account)
+            outcome = await self._ask(request, model, number, segment=segment, account=account)
             account = Account()
             voted = Voted(row, model, outcome)
             # Its end is known: a halt that comes while it is made durable does not undo it.
@@ -72,7 +72,7 @@ class Voter:
             cast.append(voted)
         return self._verdict(request, cast, account)
 
-    async def _ask(self, request: Request, model: str, number: int, segment: Segment, account: Account) -> Outcome:
+    async def _ask(self, request: Request, model: str, number: int, *, segment: Segment, account: Account) -> Outcome:
         panel = self._panels[model]
         planned: Request | Outcome = request
         if number or model != self._model:

@@ -67,12 +67,12 @@ class Merger:
         for path in result_parts(root / "results"):
             footer = read_footer(path)
             if footer.shard.rows:
-                self._write(path, footer, first, number)
+                self._write(path, footer, first, number=number)
                 self.merged.rows += footer.shard.rows
                 self._number += 1
         self._ledger.add(f"part {number}", spent_in(root))
 
-    def _write(self, path: Path, footer: Footer, first: int, number: int) -> None:
+    def _write(self, path: Path, footer: Footer, first: int, *, number: int) -> None:
         """One part of the results; `first` is the place in the whole of the part job's first row."""
         shard = replace(footer.shard, number=self._number, first_row=footer.shard.first_row + first)
         ids = self._own_ids(replace(footer, shard=shard)) if first else None
@@ -94,7 +94,7 @@ class Merger:
         job = self._job
         if job.id is not None or job.prompt is not None:
             return None
-        rows = shard_rows(footer.shard, job_files(job), None, job.limits.max_line_bytes)
+        rows = shard_rows(footer.shard, job_files(job), None, max_line_bytes=job.limits.max_line_bytes)
         return (row.row_id for row in rows)
 
     def _moved(self, table: pa.Table, first: int, ids: Iterator[str] | None) -> pa.Table:

@@ -53,7 +53,7 @@ def _with_gold(job: Job, column: str, limit: int | None) -> Iterator[int]:
         for line in lines(file, file.start, job.limits.max_line_bytes):
             if limit is not None and index >= limit:
                 return
-            row = judge(line, index, name_of(file), job.id)
+            row = judge(line, index, name_of(file), id_column=job.id)
             if isinstance(row, Row) and not is_missing(row.columns.get(column), labels):
                 yield index
             index += 1

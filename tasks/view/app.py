@@ -69,6 +69,7 @@ def view_app(outputs: Sequence[Path], *, writable: bool = True) -> Any:
         search: str = "",
         filter: Texts = [],  # noqa: B006  FastAPI copies it
         contains: Texts = [],  # noqa: B006
+        *,
         sort: str = "",
         offset: Annotated[int, Query(ge=0)] = 0,
         limit: Annotated[int, Query(ge=0, le=ROWS_MOST)] = 50,

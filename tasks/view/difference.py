@@ -38,7 +38,7 @@ class Difference:
         self, *, search: str, filters: Sequence[str], contains: Sequence[str], sort: str, offset: int, limit: int
     ) -> tuple[int, list[dict[str, Any]]]:
         """How many rows a query finds in either output, and some of them."""
-        chosen = self._rows(search, tuple(filters), tuple(contains), sort)
+        chosen = self._rows(search, tuple(filters), tuple(contains), sort=sort)
         some = chosen.slice(offset, limit)
         a, b = (self._side(some, name, output) for name, output in (("a", self.first), ("b", self.second)))
         changed = [[name for name in self._join()[1] if row[f"{CHANGED}.{name}"]] for row in some.iter_rows(named=True)]
@@ -66,13 +66,13 @@ class Difference:
             "changed": int(joined[CHANGED].sum()),
         }  # fmt: skip
 
-    def _rows(self, search: str, filters: tuple[str, ...], contains: tuple[str, ...], sort: str) -> pl.DataFrame:
+    def _rows(self, search: str, filters: tuple[str, ...], contains: tuple[str, ...], *, sort: str) -> pl.DataFrame:
         joined, names = self._join()
         key = (id(joined), search, filters, contains, sort)
         with self._lock:
             if key in self._chosen:
                 return self._chosen[key]
-        chosen = self._filtered(joined, names, search, filters, contains, sort)
+        chosen = self._filtered(joined, names, search, filters=filters, contains=contains, sort=sort)
         with self._lock:
             self._chosen[key] = chosen
             while len(self._chosen) > QUERIES_HELD:
@@ -80,7 +80,7 @@ class Difference:
         return chosen
 
     def _filtered(
-        self, joined: pl.DataFrame, names: list[str], search: str, filters: tuple[str, ...],
+        self, joined: pl.DataFrame, names: list[str], search: str, *, filters: tuple[str, ...],
         contains: tuple[str, ...], sort: str,
     ) -> pl.DataFrame:  # fmt: skip
         own, rest = _on_change(filters, names)

@@ -38,7 +38,7 @@ def grader(schema: Any = INVOICE, **told: Any) -> Grader:
 def graded(said: Any, gold: Any, schema: Any = INVOICE, **told: Any) -> tuple[dict[str, Any], GoldSums]:
     """The verdict of each leaf by name, and the sums."""
     one, sums = grader(schema, **told), GoldSums()
-    found = one.grade("r", None if said is None else json.dumps(said), one.read(gold), sums)
+    found = one.grade("r", None if said is None else json.dumps(said), one.read(gold), sums=sums)
     assert found is not None
     return dict(zip([leaf.name for leaf in one.tree.leaves], found, strict=True)), sums
 
@@ -181,7 +181,7 @@ def test_sums_of_parts_add_up():
     one, whole, merged = grader(), GoldSums(), GoldSums()
     for said, gold in rows:
         text, apart = None if said is None else json.dumps(said), GoldSums()
-        one.grade("r", text, gold, whole)
-        one.grade("r", text, gold, apart)
+        one.grade("r", text, gold, sums=whole)
+        one.grade("r", text, gold, sums=apart)
         merged.merge(msgspec.json.decode(msgspec.json.encode(apart), type=GoldSums))
     assert merged == whole

@@ -71,7 +71,7 @@ def test_what_is_settled_stays_whatever_the_other_votes_say(votes, meets):
     whole = majority(votes, TREE, meets)
     for asked in range(1, len(votes)):
         said, left = votes[:asked], len(votes) - asked
-        if not is_settled(said, left, TREE, meets):
+        if not is_settled(said, left, TREE, meets=meets):
             continue
         early = majority(said, TREE, meets)
         assert early is not None
@@ -148,18 +148,18 @@ def test_majorities_that_break_the_schema_give_way_to_the_nearest_vote():
     assert not found.is_composed
     # The first two are as near to it: the one that was said first.
     assert found.value == votes[0]
-    assert not is_settled(votes[:2], 1, tree, validator.meets)
+    assert not is_settled(votes[:2], 1, tree, meets=validator.meets)
 
 
 def test_the_stronger_model_decides_where_it_answered():
     """Its votes are the output, whatever the first model said; the agreement is that of all."""
     texts = [json.dumps(told) for told in ({"n": 1}, {"n": 1}, {"n": 2})]
-    found = decision(["weak", "weak", "strong"], texts, TREE, any_value)
+    found = decision(["weak", "weak", "strong"], texts, TREE, meets=any_value)
     assert json.loads(found.text) == {"n": 2}
     assert found.nearest == 2
     assert dict(zip([leaf.name for leaf in TREE.leaves], found.agreement, strict=True))["n"] == pytest.approx(1 / 3)
-    assert json.loads(decision(["weak", "weak", "strong"], [*texts[:2], None], TREE, any_value).text) == {"n": 1}
-    assert decision(["weak"], [None], TREE, any_value) is None
+    assert json.loads(decision(["weak", "weak", "strong"], [*texts[:2], None], TREE, meets=any_value).text) == {"n": 1}
+    assert decision(["weak"], [None], TREE, meets=any_value) is None
 
 
 def test_votes_recover_the_truth_from_noise():
@@ -173,7 +173,7 @@ def test_votes_recover_the_truth_from_noise():
     rows, wrong, calls = 2_000, 0, 0
     for _ in range(rows):
         said = []
-        while len(said) < 5 and not is_settled(said, 5 - len(said), tree, any_value):
+        while len(said) < 5 and not is_settled(said, 5 - len(said), tree, meets=any_value):
             said.append({name: 0 if rng.random() < 0.8 else rng.randint(1, 9) for name in names})
         calls += len(said)
         wrong += sum(value != 0 for value in majority(said, tree, any_value).value.values())
@@ -194,5 +194,5 @@ def test_an_output_that_is_no_object_is_one_field():
 def test_an_output_without_answers_has_no_majority():
     """Where no vote was accepted there is nothing to put together, and nothing is settled before the last."""
     assert majority([NO_ANSWER, NO_ANSWER], TREE, any_value) is None
-    assert not is_settled([NO_ANSWER, NO_ANSWER], 1, TREE, any_value)
-    assert is_settled([NO_ANSWER], 0, TREE, any_value)
+    assert not is_settled([NO_ANSWER, NO_ANSWER], 1, TREE, meets=any_value)
+    assert is_settled([NO_ANSWER], 0, TREE, meets=any_value)

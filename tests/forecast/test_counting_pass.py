@@ -39,7 +39,7 @@ def test_what_is_counted_is_what_is_sent(keys):
         counted.append(text)
         return float(len(text))
 
-    dry_run = DryRun(job, model, {}, None, count, sandbox=False)
+    dry_run = DryRun(job, model, {}, settled=None, count=count, sandbox=False)
     request = Planner(job, model, sandbox=False).plan(Row(0, "0", {"a": "x"}, "f", 1))
     assert isinstance(request, Request)
     assert dry_run.tokens(request) == sum(map(len, counted))
@@ -54,7 +54,9 @@ def walked(folder: Path, texts: list[str], *, draws: bool) -> Tally:
     told = {"input": str(folder / "rows.jsonl"), "output": str(folder / "out"), "prompt": "Hi {{ a }}"}
     job = Job(model="gemini-3-pro", **told)
     model = builtin_catalogue()[job.model]
-    return DryRun(job, model, {}, SettledRows(), lambda text: len(text) / 4, sandbox=False, draws=draws).walk()
+    return DryRun(
+        job, model, {}, settled=SettledRows(), count=lambda text: len(text) / 4, sandbox=False, draws=draws
+    ).walk()
 
 
 def test_a_large_input_is_told_from_drawn_rows(tmp_path, monkeypatch):

@@ -50,7 +50,7 @@ def test_intervals_hold_as_often_as_they_say(name: str, count: int) -> None:
             1 / sizes[others],
             costs[others] / sizes[others],
             Rest(len(rest), float(sizes[rest].sum()), len(rest) / float(sizes[rest].sum())),
-            seed,
+            seed=seed,
         ).interval
         total = costs[rest].sum()
         held += told.low <= total <= told.high
@@ -71,7 +71,9 @@ def test_a_draw_by_size_needs_no_wider_interval_where_few_rows_hold_the_money() 
             units = float(sizes[rest].sum())
             covariate = 1 / sizes if name == "by size" else inputs
             at = len(rest) / units if name == "by size" else float(inputs[rest].mean())
-            told = project(covariate[sample], costs[sample] / sizes[sample], Rest(len(rest), units, at), seed).interval
+            told = project(
+                covariate[sample], costs[sample] / sizes[sample], Rest(len(rest), units, at), seed=seed
+            ).interval
             widths[name].append((told.high - told.low) / costs[rest].sum())
     assert np.median(widths["by size"]) < 1.1 * np.median(widths["plain"])
 

@@ -75,7 +75,7 @@ def test_every_failure_kind_has_one_verdict():
 )  # fmt: skip
 def test_failures_are_told_by_status_code_and_type(status, content, kind):
     """Each answer of the gateway is the one failure that its status, code and type make it."""
-    assert failure_of(status, {}, content, 0.0).kind is kind
+    assert failure_of(status, {}, content, wall=0.0).kind is kind
 
 
 def error(**fields) -> bytes:
@@ -124,7 +124,7 @@ def google(status: str, *reasons: str) -> bytes:
 )  # fmt: skip
 def test_errors_of_other_gateways_are_known_by_their_words(status, content, kind):
     """A word that means the same everywhere decides in every status, spelling and position; the status decides the rest."""
-    assert failure_of(status, {}, content, 0.0).kind is kind
+    assert failure_of(status, {}, content, wall=0.0).kind is kind
 
 
 @pytest.mark.parametrize(
@@ -158,15 +158,15 @@ def test_the_catalogue_may_name_its_gateways_own_errors():
         (403, error(code="blocked"), K.INVALID_REQUEST), (422, error(type="team_month"), K.INVALID_REQUEST),
     ]  # fmt: skip
     for status, content, kind in named:
-        assert failure_of(status, {}, content, 0.0, errors).kind is kind
+        assert failure_of(status, {}, content, wall=0.0, errors=errors).kind is kind
     assert failure_in_answer({"error": {"code": "gone"}}, errors).kind is K.MODEL_NOT_FOUND
 
 
 def test_a_wait_is_read_from_the_body_too():
     """Google's RetryInfo holds for a 429 without Retry-After; the header is the more exact where both are there."""
     body = error(code=429, status="RESOURCE_EXHAUSTED", details=[{"retryDelay": "2.5s"}])
-    assert failure_of(429, {}, body, 0.0).retry_after == 2.5
-    assert failure_of(429, {"retry-after": "7"}, body, 0.0).retry_after == 7
+    assert failure_of(429, {}, body, wall=0.0).retry_after == 2.5
+    assert failure_of(429, {"retry-after": "7"}, body, wall=0.0).retry_after == 7
 
 
 def test_the_table_says_what_the_contract_says():

@@ -163,7 +163,7 @@ def test_an_answer_is_read_for_what_it_says(name):
 )  # fmt: skip
 def test_an_error_is_known_in_other_servers_forms(status, body, kind):
     """Each server's own form of an error is the failure that it means."""
-    assert failure_of(status, {}, json.dumps(body).encode(), 0.0).kind.value == kind
+    assert failure_of(status, {}, json.dumps(body).encode(), wall=0.0).kind.value == kind
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ def file_of(path: Path, content: bytes, **csv_: object) -> InputFile:
 
 
 def read(file: InputFile, start: Cursor | None = None, most: int = LONG) -> list[Row | Unreadable]:
-    return [judge(line, n, "f", None) for n, line in enumerate(lines(file, start or Cursor("", 0, 0), most))]
+    return [judge(line, n, "f", id_column=None) for n, line in enumerate(lines(file, start or Cursor("", 0, 0), most))]
 
 
 def columns(file: InputFile, **kwargs) -> list[dict | None]:

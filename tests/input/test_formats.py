@@ -30,7 +30,7 @@ START = Cursor("", 0, 0)
 
 
 def read(file: InputFile, start: Cursor = START, most: int = LONG) -> list[Row | Unreadable]:
-    return [judge(line, n, "f", None) for n, line in enumerate(lines(file, start, most))]
+    return [judge(line, n, "f", id_column=None) for n, line in enumerate(lines(file, start, most))]
 
 
 def columns(file: InputFile, start: Cursor = START) -> list[dict]:
@@ -179,9 +179,9 @@ def test_folders_of_a_partition_are_columns(tmp_path):
     assert types == {"year": pa.string(), "n": pa.int64()}
     typed = typed_of(files[1])
     assert typed is not None
-    [batch] = typed.columns(files[1], 0, 1, ["n", "year"])
+    [batch] = typed.columns(files[1], 0, 1, names=["n", "year"])
     assert batch.select(["n", "year"]).to_pylist() == [{"n": 2, "year": "2026"}]
-    [batch] = typed.columns(files[1], 0, 1, ["year"])
+    [batch] = typed.columns(files[1], 0, 1, names=["year"])
     assert batch.num_rows == 1
     (tmp_path / "data" / "year=2026" / "n=7").mkdir()
     own = one(tmp_path / "data" / "year=2026" / "n=7" / "r.jsonl", b'{"n": 3}\n[]\n')

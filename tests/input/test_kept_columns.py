@@ -181,7 +181,7 @@ def test_whatever_arrow_can_write_is_kept_as_it_is_or_refused(tmp_path_factory, 
     except (pa.ArrowException, ValueError, OSError):
         return
     survey, files = surveyed(folder, source, ["col"])
-    rows = [row for shard in survey.shards for row in shard_rows(shard, files, None, LONG)]
+    rows = [row for shard in survey.shards for row in shard_rows(shard, files, None, max_line_bytes=LONG)]
     assert [type(row) for row in rows] == [Row] * len(array), (array.type, rows[-1])
     json.dumps([row.columns for row in rows], default=str)
     read = pq.read_table(source).column("col")
@@ -201,7 +201,9 @@ def test_null_structs_that_hold_lists_of_uuids_are_rows(tmp_path):
     outer = pa.ListArray.from_arrays(pa.array([0, 2, 4]), inner)
     column = pa.StructArray.from_arrays([outer], names=["b b"], mask=pa.array([True, True]))
     survey, files = surveyed(tmp_path, write(tmp_path / "in.parquet", column), ["col"])
-    assert [row.columns["col"] for shard in survey.shards for row in shard_rows(shard, files, None, LONG)] == [None] * 2
+    assert [
+        row.columns["col"] for shard in survey.shards for row in shard_rows(shard, files, None, max_line_bytes=LONG)
+    ] == [None] * 2
 
 
 def test_views_are_kept_as_text_and_bytes_anywhere_in_a_column(tmp_path):
@@ -368,7 +370,7 @@ def test_what_an_arrow_file_holds_and_parquet_does_not_is_refused(tmp_path):
         with pytest.raises(InputError, match="'col'"):
             kept_types(input_files(str(path)), ["col"], KeepTypes())
         survey, files = surveyed(tmp_path, path, [])
-        rows = [row for shard in survey.shards for row in shard_rows(shard, files, None, LONG)]
+        rows = [row for shard in survey.shards for row in shard_rows(shard, files, None, max_line_bytes=LONG)]
         assert [type(row) for row in rows] == [Row, Row], column.type
         json.dumps([row.columns for row in rows], default=str)
 
@@ -401,7 +403,9 @@ def test_files_that_no_type_holds_are_refused_by_name(tmp_path, one, other):
         assert "'col'" in str(refused.value)
         assert all(str(pq.read_schema(source / f"{n}.parquet").field("col").type) in str(refused.value) for n in (0, 1))
         survey, files = surveyed(folder, source, [])
-        assert [type(row) for shard in survey.shards for row in shard_rows(shard, files, None, LONG)] == [Row, Row]
+        assert [
+            type(row) for shard in survey.shards for row in shard_rows(shard, files, None, max_line_bytes=LONG)
+        ] == [Row, Row]
 
 
 @pytest.mark.parametrize(
@@ -490,7 +494,7 @@ def test_prompts_read_values_as_people_write_them(tmp_path):
     """What a prompt is given of each wild column has the texts that are told, and never a Python object's."""
     for entry in wild(tmp_path):
         survey, files = surveyed(tmp_path, tmp_path / entry["input"], [])
-        rows = [row for shard in survey.shards for row in shard_rows(shard, files, None, LONG)]
+        rows = [row for shard in survey.shards for row in shard_rows(shard, files, None, max_line_bytes=LONG)]
         assert all(isinstance(row, Row) for row in rows), entry["name"]
         shown = [row.columns.get(entry["column"]) for row in rows]
         assert not any(isinstance(value, bytes) for value in shown), entry["name"]

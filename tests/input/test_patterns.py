@@ -102,6 +102,6 @@ def test_a_file_whose_name_is_no_utf8_is_read_as_any_other(tmp_path, ending):
         survey = Surveyor(
             files, id_column=None, keep=[], keys=keys, sizes={}, limit=None, max_line_bytes=1 << 20
         ).run_checked()
-    rows = [row for shard in survey.shards for row in shard_rows(shard, files, None, 1 << 20)]
+    rows = [row for shard in survey.shards for row in shard_rows(shard, files, None, max_line_bytes=1 << 20)]
     assert sorted(row.columns["n"] for row in rows if isinstance(row, Row)) == [0, 1, 2, 3]
     assert {row.file for row in rows} == set(written)

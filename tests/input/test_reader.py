@@ -26,7 +26,7 @@ START = Cursor("", 0, 0)
 
 def rows_of(path: Path, id_column: str | None = None, most: int = 1 << 20) -> list[Row | Unreadable]:
     file = InputFile(path, format_of_ending(path.name) or "")
-    return [judge(line, n, str(path), id_column) for n, line in enumerate(lines(file, START, most))]
+    return [judge(line, n, str(path), id_column=id_column) for n, line in enumerate(lines(file, START, most))]
 
 
 def write(path: Path, content: bytes) -> Path:

@@ -45,7 +45,7 @@ def test_shards_cover_every_row_once(tmp_path, counts, sizes, limit):
             files, id_column="v", keep=["v"], keys=keys, sizes=dict(enumerate(sizes)), limit=limit, max_line_bytes=1_000
         )
         survey = surveyor.run_checked()
-    found = [row.row_id for shard in survey.shards for row in shard_rows(shard, files, "v", 1_000)]
+    found = [row.row_id for shard in survey.shards for row in shard_rows(shard, files, "v", max_line_bytes=1_000)]
     assert found == everything
     assert survey.rows == len(everything)
     starts = [shard.first_row for shard in survey.shards]

@@ -25,7 +25,7 @@ HEAD = Head(VERSION, "job", Shard(0, 0, 100, Cursor("rows.jsonl", 0, 0), "digest
 
 
 def shard_segment(path: Path, syncer: Syncer) -> Segment:
-    return Segment(path, HEAD, syncer, 1 << 16)
+    return Segment(path, HEAD, syncer, room=1 << 16)
 
 
 def outcome(row: int) -> Outcome:

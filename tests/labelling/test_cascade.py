@@ -58,10 +58,19 @@ def test_the_notes_say_what_does_not_pay():
     catalogue = catalogue_of(Job(model=FIRST, input="i", output="o"), None)
     first, strong = find_model(FIRST, catalogue), find_model(STRONG, catalogue)
     usage = Usage(400, 20)
-    assert "no row can be escalated" in cascade_notes(label(2, 3, 0.66), first, strong, usage, Manifest())[0]
-    dear = cascade_notes(label(4, 15, 0.67), first, strong, usage, Manifest())
+    assert (
+        "no row can be escalated" in cascade_notes(label(2, 3, 0.66), first, strong, usage=usage, before=Manifest())[0]
+    )
+    dear = cascade_notes(label(4, 15, 0.67), first, strong, usage=usage, before=Manifest())
     assert "costs more than gemini-3-pro alone, however few" in dear[0]
-    assert "once more than" in cascade_notes(label(4, 3, 0.67, second=3), first, strong, usage, Manifest())[0]
+    assert (
+        "once more than" in cascade_notes(label(4, 3, 0.67, second=3), first, strong, usage=usage, before=Manifest())[0]
+    )
     before = convert({"label": {"escalation": {"stronger_alone_usd": 1.0, "saved_usd": -0.71, "rows": 40}}}, Manifest)
-    assert "cost 71% more than gemini-3-pro alone" in cascade_notes(label(4, 3, 0.67), first, strong, usage, before)[0]
-    assert cascade_notes(Label.model_validate({"labels": ["a", "b"]}), first, strong, usage, Manifest()) == []
+    assert (
+        "cost 71% more than gemini-3-pro alone"
+        in cascade_notes(label(4, 3, 0.67), first, strong, usage=usage, before=before)[0]
+    )
+    assert (
+        cascade_notes(Label.model_validate({"labels": ["a", "b"]}), first, strong, usage=usage, before=Manifest()) == []
+    )

@@ -25,9 +25,9 @@ def test_rows_without_an_answer_are_left_out(tmp_path):
         agreement = pa.array([shares[row] for row in rows], TREE.struct(pa.float64()))
         parts.append(tmp_path / f"part-{number:06d}.parquet")
         pq.write_table(pa.table({"votes": votes, "field_agreement": agreement}), parts[-1])
-    found = agreement_sums(parts, FieldVotes(most=2, review_below=0.51), "weak", TREE)
+    found = agreement_sums(parts, FieldVotes(most=2, review_below=0.51), "weak", tree=TREE)
     assert (found.rows, found.votes, found.escalated, found.to_review) == (2, 6, 1, 2)
     assert found.doubtful == {"a": 1, "b": 2}
     assert found.mean("a") == pytest.approx(0.7)
     assert found.voted_rows().agreement == pytest.approx((0.7 + 0.45) / 2)
-    assert agreement_sums(parts[1:], FieldVotes(most=2), "weak", TREE).voted_rows().agreement is None
+    assert agreement_sums(parts[1:], FieldVotes(most=2), "weak", tree=TREE).voted_rows().agreement is None

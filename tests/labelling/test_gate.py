@@ -33,7 +33,9 @@ def exact_rates(rows: int, true: float, wanted: float) -> tuple[float, float, fl
         step = size - (looks[number - 1] if number else 0)
         chances = np.array([tail(k, step, true) - tail(k + 1, step, true) for k in range(step + 1)])
         alive = np.convolve(alive, chances)
-        verdicts = [judge_share(right, size, wanted, error_share(number, len(looks))) for right in range(size + 1)]
+        verdicts = [
+            judge_share(right, size, wanted, share=error_share(number, len(looks))) for right in range(size + 1)
+        ]
         ends = np.array([verdict is not Verdict.UNDECIDED for verdict in verdicts])
         passed += float(alive[[verdict is Verdict.PASS for verdict in verdicts]].sum())
         stopped += float(alive[[verdict is Verdict.STOP for verdict in verdicts]].sum())
@@ -62,7 +64,7 @@ def test_simulated_runs_agree():
         rows = [(("a",), ("a",) if rng.random() < 0.88 else ("b",)) for _ in range(150)]
         looks = look_sizes(150)
         for number, size in enumerate(looks):
-            verdict = judge(label, rows[:size], {}, number, len(looks)).verdict
+            verdict = judge(label, rows[:size], {}, look=number, looks=len(looks)).verdict
             if verdict is not Verdict.UNDECIDED:
                 break
         passed += verdict is Verdict.PASS
@@ -82,20 +84,20 @@ def test_a_label_that_is_never_found_does_not_pass():
     """min_recall looks at one label alone: an accuracy of .97 does not hide that no fraud is found."""
     label = Label.model_validate({"labels": ["fraud", "fine"], "min_accuracy": 0.9, "min_recall": {"fraud": 0.8}})
     sample = [(("fine",), ("fine",))] * 290 + [(("fraud",), ("fine",))] * 10
-    judged = judge(label, sample, {"fraud": [(("fraud",), ("fine",))] * 40}, 0, 1)
+    judged = judge(label, sample, {"fraud": [(("fraud",), ("fine",))] * 40}, look=0, looks=1)
     assert judged.verdict is Verdict.STOP
     assert "0 of 40 gold rows of 'fraud' were found" in judged.words
     found = [(("fraud",), ("fraud",))] * 39 + [(("fraud",), None)]
-    assert judge(label, sample, {"fraud": found}, 0, 1).verdict is Verdict.PASS
+    assert judge(label, sample, {"fraud": found}, look=0, looks=1).verdict is Verdict.PASS
 
 
 def test_kappa_is_judged_with_its_error():
     """κ must be shown too; the standard error is that of many simulated tables."""
     label = Label.model_validate({"labels": ["a", "b"], "min_kappa": 0.6})
     alike = [(("a",), ("a",))] * 450 + [(("b",), ("b",))] * 450
-    assert judge(label, alike + [(("a",), ("b",))] * 50, {}, 0, 1).verdict is Verdict.PASS
-    assert judge(label, alike + [(("a",), ("b",))] * 900, {}, 0, 1).verdict is Verdict.STOP
-    assert judge(label, alike[445:455], {}, 0, 1).verdict is Verdict.UNDECIDED
+    assert judge(label, alike + [(("a",), ("b",))] * 50, {}, look=0, looks=1).verdict is Verdict.PASS
+    assert judge(label, alike + [(("a",), ("b",))] * 900, {}, look=0, looks=1).verdict is Verdict.STOP
+    assert judge(label, alike[445:455], {}, look=0, looks=1).verdict is Verdict.UNDECIDED
     shares = np.array([[0.4, 0.1], [0.05, 0.45]])
     rng = np.random.default_rng(5)
     kappas = [cohen_kappa(rng.multinomial(400, shares.ravel()).reshape(2, 2)) for _ in range(2_000)]

@@ -94,7 +94,7 @@ def test_gold_rows_are_not_scored_by_weights_learned_from_themselves(tmp_path):
     rng, names = np.random.default_rng(3), [f"label {n}" for n in range(40)]
     of = job(labels=names)
     rows = drawn(rng, 400, 1 / 40, names)
-    _, told = relabel(of, [write(tmp_path / "part-0.parquet", rows, of)], Basis(), {})
+    _, told = relabel(of, [write(tmp_path / "part-0.parquet", rows, of)], Basis(), corrections={})
     assert told is not None
     assert told.by == "gold"
     assert told.right_weighed < 400 * 0.06
@@ -106,7 +106,7 @@ def test_rows_that_share_a_request_are_one_row_to_learn_from(tmp_path):
     of = job(labels=names)
     rows = drawn(rng, 200, 1 / 40, names)
     copies = [{**row, "row_id": f"copy of {row['row_id']}"} for row in rows for _ in range(3)]
-    _, told = relabel(of, [write(tmp_path / "part-0.parquet", rows + copies, of)], Basis(), {})
+    _, told = relabel(of, [write(tmp_path / "part-0.parquet", rows + copies, of)], Basis(), corrections={})
     assert told is not None
     assert told.gold_rows_learned_from == 200
     assert told.right_weighed < 800 * 0.06
@@ -134,7 +134,7 @@ def test_what_cannot_be_learned_counts_one_and_says_why(tmp_path, label, rows, b
         rows = [{**row, "gold": None} for row in rows]
     part = write(tmp_path / "part-0.parquet", rows, of)
     before = pq.read_table(part)
-    changed, told = relabel(of, [part], Basis(), {})
+    changed, told = relabel(of, [part], Basis(), corrections={})
     assert told is not None
     assert told.by == by
     assert told.why is None if why is None else why in told.why
@@ -151,8 +151,8 @@ def test_only_a_sample_teaches(tmp_path):
     rows = drawn(np.random.default_rng(2), 400, 0.7)
     part = write(tmp_path / "part-0.parquet", rows, of)
     people = frozenset(row["row_id"] for row in rows)
-    _, chosen = relabel(of, [part], Basis(people, 0.0), {})
-    _, audited = relabel(of, [part], Basis(people, 0.5), {})
+    _, chosen = relabel(of, [part], Basis(people, 0.0), corrections={})
+    _, audited = relabel(of, [part], Basis(people, 0.5), corrections={})
     assert chosen is not None
     assert audited is not None
     assert (chosen.by, chosen.gold_rows) == ("agreement", 400)
@@ -172,7 +172,7 @@ def test_a_stronger_model_outvotes_two_weak_votes_and_people_outvote_all(tmp_pat
         rows.append(voted(number, said, gold, models=[CHEAP, CHEAP, STRONG]))
     rows.append(voted(400, ["billing", "billing", "praise"], models=[CHEAP, CHEAP, STRONG]))
     part = write(tmp_path / "part-0.parquet", rows, of)
-    _, told = relabel(of, [part], Basis(), {"r3": ("billing",)})
+    _, told = relabel(of, [part], Basis(), corrections={"r3": ("billing",)})
     assert told is not None
     assert [one.model for one in told.voters] == [CHEAP, STRONG]
     assert told.voters[1].accuracy > told.voters[0].accuracy + 0.3
@@ -186,7 +186,7 @@ def test_orders_fixed_by_vote_make_each_vote_a_voter(tmp_path):
     """With one order for all rows of a vote, a favour for the first place is the vote's own."""
     of = job(order="vote", votes=2)
     rows = [voted(n, [NAMES[n % 4], "billing"], NAMES[n % 4]) for n in range(200)]
-    _, told = relabel(of, [write(tmp_path / "part-0.parquet", rows, of)], Basis(), {})
+    _, told = relabel(of, [write(tmp_path / "part-0.parquet", rows, of)], Basis(), corrections={})
     assert told is not None
     assert [one.vote for one in told.voters] == [0, 1]
     assert told.voters[0].accuracy > 0.95
@@ -206,7 +206,7 @@ def test_ties_that_go_to_people_stay_ties_only_where_weights_tie(tmp_path):
         rows.append(voted(number, said, gold))
     part = write(tmp_path / "part-0.parquet", rows, of)
     ties = sum(one["voted_label"] is None for one in pq.read_table(part).to_pylist())
-    _, told = relabel(of, [part], Basis(), {})
+    _, told = relabel(of, [part], Basis(), corrections={})
     assert told is not None
     assert ties > 50
     assert told.changed >= ties
@@ -224,13 +224,13 @@ def test_weighing_again_changes_nothing_and_none_takes_it_back(tmp_path):
     ]
     part = write(tmp_path / "part-0.parquet", rows, of)
     before = pq.read_table(part)
-    changed, told = relabel(of, [part], Basis(), {})
+    changed, told = relabel(of, [part], Basis(), corrections={})
     assert changed == [part]
-    assert relabel(of, [part], Basis(), {}) == ([], told)
+    assert relabel(of, [part], Basis(), corrections={}) == ([], told)
     shares = pq.read_table(part)["label_probabilities"].to_pylist()
     labels = pq.read_table(part)["voted_label"].to_pylist()
     for each, chosen in zip(shares, labels, strict=True):
         assert {one["label"] for one in each if one["probability"] > 0.5} == set(chosen)
-    _, nothing = relabel(job(multi=True, weigh="none"), [part], Basis(), {})
+    _, nothing = relabel(job(multi=True, weigh="none"), [part], Basis(), corrections={})
     assert nothing is None
     assert pq.read_table(part).equals(before)

@@ -85,7 +85,8 @@ def kinds(cells):
 
 
 def learned(truth, said, every, labels):
-    return from_gold(np.sort(said, axis=1), truth, *kinds(every[:, :1]), labels, 1)
+    firsts, rows = kinds(every[:, :1])
+    return from_gold(np.sort(said, axis=1), truth, firsts, rows=rows, labels=labels, voters=1)
 
 
 def test_asymmetric_noise_is_undone_where_a_majority_is_not():
@@ -108,7 +109,8 @@ def test_probabilities_are_held_by_rows_that_were_not_learned_from(alike):
     rng = np.random.default_rng(4)
     truth, said = drawn(rng, FOUR, [0.4, 0.2, 0.1, 0.3], 20_000, 3, alike)
     gold_truth, gold_said = drawn(rng, FOUR, [0.25] * 4, 800, 3, alike)
-    model = from_gold(np.sort(gold_said, axis=1), gold_truth, *kinds(said[:, :1]), 4, 1)
+    firsts, rows = kinds(said[:, :1])
+    model = from_gold(np.sort(gold_said, axis=1), gold_truth, firsts, rows=rows, labels=4, voters=1)
     post = model.posterior(said)
     right = post.argmax(1) == truth
     assert post.max(1).mean() == pytest.approx(right.mean(), abs=0.04)
@@ -132,7 +134,7 @@ def test_few_gold_rows_of_a_fair_voter_leave_the_majority_as_it_is():
 def test_the_published_example_of_dawid_and_skene_is_reached():
     """Shares of the classes, and the error rates of the first observer, as in their paper."""
     cells = np.array([[4 * who + int(one) - 1 for who, one in zip(SEEN_BY, row, strict=True)] for row in PATIENTS])
-    model, post = from_agreement(cells.astype(np.int32), np.ones(45, np.int64), 4, 5, strength=0)
+    model, post = from_agreement(cells.astype(np.int32), np.ones(45, np.int64), 4, voters=5, strength=0)
     assert model.prior == pytest.approx([0.40, 0.42, 0.11, 0.07], abs=0.005)
     rates = [[0.89, 0.11, 0, 0], [0.07, 0.88, 0.05, 0], [0, 0.34, 0.66, 0], [0, 0, 0.56, 0.44]]
     assert model.confusion[0] == pytest.approx(np.array(rates), abs=0.005)
@@ -148,7 +150,7 @@ def test_agreement_alone_tells_good_voters_from_bad_ones():
         np.where(rng.random(6_000) < rate, truth, (truth + rng.integers(1, 3, 6_000)) % 3) for rate in rates
     ], axis=1).astype(np.int32)  # fmt: skip
     patterns, rows = kinds(said + 3 * np.arange(4, dtype=np.int32))
-    model, _ = from_agreement(patterns, rows, 3, 4)
+    model, _ = from_agreement(patterns, rows, 3, voters=4)
     assert [model.accuracy(voter) for voter in range(4)] == pytest.approx(rates, abs=0.03)
     weighed = (model.posterior(said + 3 * np.arange(4, dtype=np.int32)).argmax(1) == truth).mean()
     assert weighed > (majority(said, 3) == truth).mean() + 0.05

@@ -28,7 +28,7 @@ class Night:
         self.ok, self.settled = ok, set[int]()
         self.halted: Termination | None = None
         self.watch = QualityWatch(
-            rule, "now", self.halt, lambda: len(ok) - len(self.settled), suspicious=suspicious
+            rule, "now", self.halt, rows_left=lambda: len(ok) - len(self.settled), suspicious=suspicious
         )  # fmt: skip
 
     def halt(self, termination: Termination) -> None:
@@ -46,7 +46,7 @@ class Night:
         if not self.watch.is_suspicious:
             self.ask(every)
         while self.watch.is_suspicious:
-            while rows := self.watch.draw(rng, [shard], None, self.settled.__contains__):
+            while rows := self.watch.draw(rng, [shard], None, is_settled=self.settled.__contains__):
                 self.halted = None
                 self.ask(sorted(rows))
             self.halted = self.watch.judge()
@@ -118,7 +118,7 @@ def test_a_run_after_one_that_was_stopped_begins_with_a_trial():
 def test_rows_that_cost_nothing_do_not_count(row):
     """A line that cannot be read, a row that was never asked, and what an earlier run settled say nothing of this one."""
     halts: list[Termination] = []
-    watch = QualityWatch(StopWhen(after=1), "now", halts.append, lambda: 100)
+    watch = QualityWatch(StopWhen(after=1), "now", halts.append, rows_left=lambda: 100)
     watch.note(row)
     assert not halts
     assert watch.rows == 0
@@ -128,7 +128,7 @@ def test_rows_that_cost_nothing_do_not_count(row):
 def test_rows_that_were_asked_count_whatever_became_of_them(status):
     """Refused and failed rows are as little worth as invalid ones."""
     halts: list[Termination] = []
-    watch = QualityWatch(StopWhen(after=1), "now", halts.append, lambda: 100)
+    watch = QualityWatch(StopWhen(after=1), "now", halts.append, rows_left=lambda: 100)
     watch.note(outcome(0, ok=False, status=status))
     assert halts == [SUSPICION]
 
@@ -143,7 +143,7 @@ def test_null_turns_it_off():
 def test_what_workers_elsewhere_have_settled_counts_before_it_is_handed_over():
     """A cluster's run is suspected from what its workers say, not only when a shard is done."""
     halts: list[Termination] = []
-    watch = QualityWatch(StopWhen(), "now", halts.append, lambda: 10_000)
+    watch = QualityWatch(StopWhen(), "now", halts.append, rows_left=lambda: 10_000)
     watch.heard(49, 49)
     assert not halts
     watch.heard(60, 60)
@@ -154,6 +154,6 @@ def test_what_workers_elsewhere_have_settled_counts_before_it_is_handed_over():
 def test_drawn_rows_are_of_the_shards_and_not_settled(wanted, size, seed):
     """Whatever is left of the input, rows are drawn from it alone, and as many as are wanted where there are."""
     shards = [Shard(n, n * size, size, Cursor("", 0, 0), "") for n in range(3)]
-    rows = drawn(random.Random(seed), shards, None, wanted, lambda row: row % 2 == 0)
+    rows = drawn(random.Random(seed), shards, None, rows=wanted, is_out=lambda row: row % 2 == 0)
     assert all(row % 2 and 0 <= row < 3 * size for row in rows)
     assert len(rows) == min(wanted, sum(row % 2 for row in range(3 * size)))

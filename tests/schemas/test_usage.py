@@ -26,7 +26,7 @@ from rowmill.tasks.gateway.protocols.generated_answers import usage as generated
 )
 def test_thoughts_inside_or_beside_the_completion(prompt, completion, thoughts, total, inside, expected):
     """Thoughts are counted once, wherever the provider's usage puts them."""
-    assert split_usage(prompt, completion, thoughts, total, inside=inside) == expected
+    assert split_usage(prompt, completion, thoughts, total=total, inside=inside) == expected
 
 
 @pytest.mark.parametrize(

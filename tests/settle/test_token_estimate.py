@@ -14,7 +14,7 @@ def test_calls_of_ten_rows_teach_what_one_row_takes() -> None:
     estimate = TokenEstimate()
     for _ in range(50):
         estimate.learn(4_000, Usage(1_000, 400, 100), rows=10)
-    alone, packed = estimate.tokens(4_000, 10_000, 9), estimate.tokens(4_000, 10_000, 9, 10)
+    alone, packed = estimate.tokens(4_000, 10_000, 9), estimate.tokens(4_000, 10_000, 9, rows=10)
     assert 1_050 <= alone <= 1_060
     assert 1_500 <= packed <= 1_510
 
@@ -26,4 +26,4 @@ def test_whatever_was_seen_there_is_an_estimate(calls: list[tuple[int, int]]) ->
     for output, rows in calls * 2:
         estimate.learn(400, Usage(100, output), rows)
         assert estimate.variance >= 0
-        assert 0 <= estimate.tokens(400, 10**7, 3, rows) < 10**8
+        assert 0 <= estimate.tokens(400, 10**7, 3, rows=rows) < 10**8

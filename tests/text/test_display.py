@@ -26,7 +26,7 @@ def progress(**told) -> Progress:
 
 def test_it_says_how_fast_how_dear_and_why_it_waits():
     """Rows, speed, time left, money of the cap, calls in flight, limits used, retries, the wait with its end, failures."""
-    told = " · ".join(parts(progress(not_ok=7), BUSY, LIMITS, 100.0))
+    told = " · ".join(parts(progress(not_ok=7), BUSY, LIMITS, now=100.0))
     for words in (
         "250/1,000 rows", "25 %", "2.5 rows/s", "1:40 min", "5:00 min left", "$0.5000 of $5.00", "7 not ok",
         "64 in flight of 80", "580 calls a minute of 600", "1,200,000 tokens a minute of 2,000,000", "3 retrying",
@@ -38,7 +38,7 @@ def test_it_says_how_fast_how_dear_and_why_it_waits():
 def test_what_is_not_known_is_not_said():
     """Without limits, a cap or a failure there is no word of them; a full house of calls is no wait."""
     full = Traffic(in_flight=32, limit=32, waiting_for="concurrency")
-    told = " · ".join(parts(progress(cap_usd=None), full, NONE, 100.0))
+    told = " · ".join(parts(progress(cap_usd=None), full, NONE, now=100.0))
     assert "of $" not in told
     assert "minute" not in told.replace("min left", "").replace("min ·", "")
     assert "waiting" not in told
@@ -51,8 +51,8 @@ def test_what_is_not_known_is_not_said():
 )  # fmt: skip
 def test_lines_break_between_parts_at_any_width(width, total, share, usd, elapsed):
     """No line is wider than the terminal, unless one part alone is; the bar never is."""
-    told = lines(Progress(total=total, settled=int(total * share), usd=usd), BUSY, LIMITS, elapsed, width)
-    whole = parts(Progress(total=total, settled=int(total * share), usd=usd), BUSY, LIMITS, elapsed)
+    told = lines(Progress(total=total, settled=int(total * share), usd=usd), BUSY, LIMITS, now=elapsed, width=width)
+    whole = parts(Progress(total=total, settled=int(total * share), usd=usd), BUSY, LIMITS, now=elapsed)
     if total:
         assert len(told[0]) <= width
     for line in told[1 if total else 0 :]:
@@ -62,4 +62,4 @@ def test_lines_break_between_parts_at_any_width(width, total, share, usd, elapse
 
 def test_an_empty_input_has_no_bar_and_no_division():
     """Nothing to do is 100 %."""
-    assert "0/0 rows · 100 %" in " · ".join(lines(Progress(), Traffic(), NONE, 0.0, 100))
+    assert "0/0 rows · 100 %" in " · ".join(lines(Progress(), Traffic(), NONE, now=0.0, width=100))

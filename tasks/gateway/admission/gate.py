@@ -276,7 +276,7 @@ class Gate:
             self.halt(bill_too_high(permit.row, cost_usd, permit.worst_usd))
         if used_tokens is not None:
             self.limiter.settle(permit.taking, used_tokens, now)
-        self._learn(permit, failure, used_tokens or 0, now)
+        self._learn(permit, failure, used_tokens or 0, now=now)
         self._let_in()
 
     def stored(self, row: int) -> None:
@@ -348,7 +348,7 @@ class Gate:
             return True
         return self._answered_at > since and self._refused_rows.by_chance(times)
 
-    def _learn(self, permit: Permit, failure: Failure | None, tokens: int, now: float) -> None:
+    def _learn(self, permit: Permit, failure: Failure | None, tokens: int, *, now: float) -> None:
         policy = FAILURE_POLICIES[failure.kind] if failure else None
         verdict = ANSWERED if failure is None else failure.kind.value
         self.verdicts[verdict] = self.verdicts.get(verdict, 0) + 1

@@ -26,6 +26,7 @@ class Membership:
         url: str,
         group: str,
         limits: Limits,
+        *,
         gate: Gate,
         traffic: Callable[[], Traffic],
         take_share: Callable[[float, float], None],
@@ -35,7 +36,12 @@ class Membership:
         self._whole = Share(limits.rpm or 0.0, limits.tpm or 0.0)
         self._gate = gate
         self._seat = Seat(
-            open_store(url, group), self._whole, address_of(url), self._wanted, self._apply, self._on_halt
+            open_store(url, group),
+            self._whole,
+            address_of(url),
+            wants=self._wanted,
+            apply=self._apply,
+            on_halt=self._on_halt,
         )
         self._halted_by_another = False
         self._telling: asyncio.Task[None] | None = None
@@ -87,6 +93,7 @@ async def join_fleet(
     limits: Limits,
     gateway: Gateway,
     model: Model,
+    *,
     gate: Gate,
     traffic: Callable[[], Traffic],
     take_share: Callable[[float, float], None],
@@ -99,6 +106,6 @@ async def join_fleet(
             hint="set it to redis://host:6379, or take limits.shared out: each run then goes by rpm and tpm alone",
         )
     group = group_of(model.base_url or gateway.base_url, gateway.api_key)
-    run = Membership(gateway.redis_url, group, limits, gate, traffic, take_share)
+    run = Membership(gateway.redis_url, group, limits, gate=gate, traffic=traffic, take_share=take_share)
     await run.join()
     return run

@@ -140,7 +140,7 @@ class Pace:
         if finding is Finding.EARLY:
             self._stop = _Stop(now, now)
         elif finding is Finding.EXCESS or finding is Finding.STOP:
-            self._slow_down(finding, retry_after, now, allowed)
+            self._slow_down(finding, retry_after, now, allowed=allowed)
         elif finding is Finding.PACE and self._trial is not None:
             failing = max(self._evidence.failing, self._curve.failing if self._curve is not None else 0.0)
             trial = self._trial
@@ -162,7 +162,7 @@ class Pace:
                 self._curve = self._curve.delayed(until - max(self._goes_on_at, self._curve.since))
             self._goes_on_at = until
 
-    def _slow_down(self, finding: Finding, retry_after: float, now: float, allowed: float) -> None:
+    def _slow_down(self, finding: Finding, retry_after: float, now: float, *, allowed: float) -> None:
         """Begin a trial: what went in so far, and a little less."""
         sent = self._sent_at(now, allowed)
         highest = max(LEAST, sent * (1 - self._evidence.excess))

@@ -69,7 +69,7 @@ class Store:
         self._client, self._members, self._halt = client, f"rowmill:{{{group}}}:runs", f"rowmill:{{{group}}}:halt"
         self._script = client.register_script(_SCRIPT)
 
-    async def beat(self, seat: str, limit: Share, wanted: Share, held: Share, now_ms: float | None = None) -> Told:
+    async def beat(self, seat: str, limit: Share, wanted: Share, *, held: Share, now_ms: float | None = None) -> Told:
         """Tell what is wanted and held, and be told the share. Raises what the client raises."""
         arguments = [seat, "" if now_ms is None else now_ms, GONE_S * 1_000]
         for name in ("rpm", "tpm"):
@@ -117,6 +117,7 @@ class Seat:
         store: Store,
         limit: Share,
         address: str,
+        *,
         wants: Callable[[], Share],
         apply: Callable[[Share], None],
         on_halt: Callable[[Termination], None],
@@ -164,7 +165,7 @@ class Seat:
             self._on_halt(Termination(TerminationKind(halt["kind"]), halt["code"], halt["message"], halt["next"]))
 
     async def _beat(self) -> Told:
-        told = await self._store.beat(self._id, self._limit, self._wants(), self._held)
+        told = await self._store.beat(self._id, self._limit, self._wants(), held=self._held)
         self._now_ms = told.now_ms
         if told.share != self._held:
             self._held = told.share

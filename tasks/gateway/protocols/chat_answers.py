@@ -103,7 +103,7 @@ def assemble(events: list[Any], *, ended: bool) -> Any:
                 raise ErrorInAnswer(choice)
             delta = choice.get("delta") or (choice.get("message") if not _repeats(choice, pieces) else None)
             if isinstance(delta, dict):
-                _add_delta(pieces, calls, last, delta)
+                _add_delta(pieces, calls, last, delta=delta)
             elif delta is not None:
                 pieces["content"].append({"type": "text", "text": delta})
             finish = choice.get("finish_reason") or finish
@@ -128,7 +128,7 @@ PIECED = frozenset({"content", "reasoning_content", "reasoning", "refusal"})
 
 
 def _add_delta(
-    pieces: dict[str, list[Any]], calls: list[dict[str, Any]], last: dict[str, Any], delta: dict[str, Any]
+    pieces: dict[str, list[Any]], calls: list[dict[str, Any]], last: dict[str, Any], *, delta: dict[str, Any]
 ) -> None:
     """Add a delta: texts come in pieces, other fields whole."""
     for name, piece in delta.items():
@@ -168,7 +168,7 @@ def _add_call(calls: list[dict[str, Any]], piece: Any, beside: int) -> None:
         return
     fields = function or {}
     call_id, name, index = word(piece.get("id")), word(fields.get("name")), word(piece.get("index"))
-    call = _call_of(calls, call_id, name, index)
+    call = _call_of(calls, call_id, name, index=index)
     more = fields.get("arguments")
     if call is not None and name is not None and name == call["function"]["name"] and _is_whole(call):
         if call_id is not None and more == call["function"]["arguments"]:
@@ -199,7 +199,7 @@ def _new_call(call_id: str | None, index: str | None) -> dict[str, Any]:
 
 
 def _call_of(
-    calls: list[dict[str, Any]], call_id: str | None, name: str | None, index: str | None
+    calls: list[dict[str, Any]], call_id: str | None, name: str | None, *, index: str | None
 ) -> dict[str, Any] | None:
     """The call that a piece goes on with; None where it begins another.
 
@@ -270,7 +270,7 @@ def usage(counts: Any) -> Usage | None:
             count(prompt),
             count(completion),
             count(details.get("reasoning_tokens")) if isinstance(details, dict) else 0,
-            None if total is None else count(total),
+            total=None if total is None else count(total),
             inside=True,
             cached=count(prompt_details.get("cached_tokens")) if isinstance(prompt_details, dict) else 0,
         )

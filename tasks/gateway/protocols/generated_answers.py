@@ -174,7 +174,7 @@ def usage(counts: Any) -> Usage | None:
             count(counts["promptTokenCount"]) + count(counts.get("toolUsePromptTokenCount")),
             count(counts.get("candidatesTokenCount")),
             count(counts.get("thoughtsTokenCount")),
-            None if total is None else count(total),
+            total=None if total is None else count(total),
             inside=False,
             cached=count(counts.get("cachedContentTokenCount")),
         )

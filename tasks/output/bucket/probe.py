@@ -29,9 +29,9 @@ def probe(objects: Objects) -> Found:
     try:
         tag = objects.put(name, b"first", over=None)
         ignored = None
-        if not _refused(objects, name, b"second", None):
+        if not _refused(objects, name, b"second", over=None):
             ignored = "If-None-Match"
-        elif not _refused(objects, name, b"third", NO_TAG):
+        elif not _refused(objects, name, b"third", over=NO_TAG):
             ignored = "If-Match"
         else:
             # One that refuses every condition is as little use.
@@ -46,7 +46,7 @@ def probe(objects: Objects) -> Found:
             objects.delete([name])
 
 
-def _refused(objects: Objects, name: str, content: bytes, over: str | None) -> bool:
+def _refused(objects: Objects, name: str, content: bytes, *, over: str | None) -> bool:
     try:
         objects.put(name, content, over=over)
     except Conflict:

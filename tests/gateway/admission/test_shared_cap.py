@@ -39,7 +39,7 @@ class PartOutput:
             outage_s=60,
         )  # fmt: skip
         gate.verify()
-        cap = SharedCap(store, self.of, CAP, budget, name="t", clock=clock, wake=gate.look_again)
+        cap = SharedCap(store, self.of, CAP, budget=budget, name="t", clock=clock, wake=gate.look_again)
         await cap.open()
         gate.shared_cap = cap
         return gate

@@ -30,7 +30,7 @@ class Fleet:
 
     async def beat(self, seat: str, wants: float = 1.0, limit: Share = LIMIT) -> Share:
         wanted = Share(limit.rpm * wants, limit.tpm * wants)
-        told = await self.store.beat(seat, limit, wanted, self.held.get(seat, Share()), self.now)
+        told = await self.store.beat(seat, limit, wanted, held=self.held.get(seat, Share()), now_ms=self.now)
         self.held[seat] = told.share
         return told.share
 
