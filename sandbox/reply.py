@@ -8,6 +8,7 @@ from typing import Any
 
 from rowmill.sandbox.answers import Muse, instance
 from rowmill.sandbox.chance import between, fraction
+from rowmill.sandbox.listed_labels import with_listed_labels
 from rowmill.sandbox.packs import packed_text
 from rowmill.sandbox.prompt import Prompt, schema_in_text, without_json
 from rowmill.sandbox.quotes import in_two_parts, is_in_two_parts, quotes_asked
@@ -92,7 +93,7 @@ def _muse(prompt: Prompt) -> Muse:
 
 
 def _text(prompt: Prompt, muse: Muse, settings: Settings) -> str:
-    schema = lowered(prompt.schema) or schema_in_text(prompt.text)
+    schema = with_listed_labels(lowered(prompt.schema) or schema_in_text(prompt.text), prompt.text)
     if schema is None:
         return f"In short: {' '.join(muse.words[:24])}." if muse.words else "There is little to say."
     known = next((answer for text, answer in settings.answers.items() if text in prompt.first), _UNKNOWN)

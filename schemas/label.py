@@ -15,6 +15,8 @@ VOTES_MOST = 99
 # A stronger model where two of three votes agree or fewer; people where there is no majority.
 ESCALATED_BELOW, REVIEWED_BELOW = 0.67, 0.51
 REVIEWED_MOST = 10_000
+# Labels that the schema repeats in any case, and where the gateway holds answers to it.
+NAMED_TWICE_MOST, ENFORCED_MOST = 12, 40
 # Labels of one row, in the order of the list; one alone unless the job is multi-label.
 Labels = tuple[str, ...]
 
@@ -84,6 +86,11 @@ class Label(Part):
         None,
         description="row: shuffle for each row and vote, each label as often in each place; vote: one order for all "
         "rows of a vote. Unset: row, and in an output that was begun with one order that one",
+    )
+    enum: Later[ForNothing[Literal["few", "always"] | None]] = Field(
+        None,
+        description="Whether the schema that is sent repeats the labels that the prompt lists. few: only where there "
+        "are few; always. Unset: few, and in an output that was begun with every name twice that",
     )
     ties: ForAnswers[Literal["first", "review"]] = Field(
         "first", description="first: of tied labels the one voted for first; review: no label, people decide"
@@ -195,7 +202,20 @@ class Label(Part):
     def identity(self) -> dict[str, Any]:
         """What the answers depend on. A key that came later is left out where it changes nothing: outputs go on."""
         told = identity(self, {Affects.ANSWERS})
-        return told | {"order": "row"} if self.orders_by_row else told
+        if self.orders_by_row:
+            told |= {"order": "row"}
+        return told | {"enum": "few"} if self.may_be_named_once else told
+
+    @property
+    def may_be_named_once(self) -> bool:
+        """Whether many labels stand in the prompt's list alone."""
+        return self.enum != "always" and len(self.labels or ()) > NAMED_TWICE_MOST
+
+    def is_named_once(self, *, native: bool) -> bool:
+        """Whether the labels stand in the prompt's list alone, and not in the schema too. `native`: the gateway holds
+        answers to the schema, which is worth a second list of some more labels.
+        """
+        return self.may_be_named_once and (not native or len(self.names) > ENFORCED_MOST)
 
     @property
     def orders_by_row(self) -> bool:

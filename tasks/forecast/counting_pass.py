@@ -156,7 +156,7 @@ class DryRun:
         tools = sum(
             self._count(encode_json(tool.model_dump(exclude_defaults=True)).decode()) for tool in self._job.tools
         )
-        schema = sent_schema(self._job)
+        schema = sent_schema(self._job, native=True)
         return tools + (self._count(encode_json(schema).decode()) if self._planner.native and schema is not None else 0)
 
     def walk(self, see: Callable[[Asked], None] | None = None) -> Tally:

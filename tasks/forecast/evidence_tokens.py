@@ -32,7 +32,7 @@ def evidence_output(job: Job) -> float:
 
 def evidence_input(job: Job) -> float:
     """Input tokens that asking for quotes takes in each call, roughly."""
-    sent, own = schema_text(sent_schema(job)), schema_text(job.output_schema)
+    sent, own = schema_text(sent_schema(job, native=False)), schema_text(job.output_schema)
     return by_script(sent) - by_script(own) + by_script(added_instruction(job) or "")
 
 

@@ -41,6 +41,7 @@ from rowmill.tasks.labelling.judgements import (
 from rowmill.tasks.labelling.review import GOLD, Texts, write_review
 from rowmill.tasks.output.folder import number_of, read_manifest
 from rowmill.tasks.output.label_columns import labels_of
+from rowmill.tasks.plan.begun_labels import in_begun_order
 from rowmill.tasks.plan.label_prompt import as_asked
 from rowmill.tasks.plan.planner import Planner, shown_text
 
@@ -149,18 +150,6 @@ def label_run(
     known = (before.label or LabelQuality()).corrections_digest or digest_of(Judgements())
     was_weighed = before.label is not None and before.label.weighing is not UNSET
     return LabelRun(gold, people, digest_of(people) != known, was_weighed)
-
-
-def in_begun_order(job: Job, before: Manifest) -> Job:
-    """The job with the order of labels decided: that of the output it goes on with, whose answers were given to it.
-
-    `before` is that output's manifest. One without the key is of a version that had one order for all rows of a vote.
-    """
-    if job.label is None or job.label.order is not None:
-        return job
-    begun = before.job.get("label")
-    order = "row" if not isinstance(begun, dict) else begun.get("order", "vote")
-    return job.model_copy(update={"label": job.label.model_copy(update={"order": order or "row"})})
 
 
 def _look_at_gate(gold: Gold, limit: int | None) -> None:

@@ -20,6 +20,7 @@ from rowmill.tasks.input.files import size_of
 from rowmill.tasks.input.reader import job_files, judge, shard_lines
 from rowmill.tasks.job.job_file import catalogue_of, job_of
 from rowmill.tasks.output.part_writer import read_footer
+from rowmill.tasks.plan.begun_labels import in_begun_order
 from rowmill.tasks.plan.evidence_plan import evidence_sources
 from rowmill.tasks.plan.label_prompt import as_asked
 from rowmill.tasks.plan.planner import Planner
@@ -55,7 +56,7 @@ class Prompts:
         """
         self._why: str | None = None
         try:
-            self._job: Job = job_of(manifest.job, "run.json")
+            self._job: Job = in_begun_order(job_of(manifest.job, "run.json"), manifest)
             self._model: Model = find_model(
                 self._job.model, catalogue_of(self._job, os.environ.get("ROWMILL_CATALOGUE"))
             )

@@ -11,11 +11,18 @@ from rowmill.schemas.json_text import encode_json
 from rowmill.tasks.answers.evidence_answer import EvidenceValidator, Sources
 from rowmill.tasks.answers.evidence_fields import evidence_fields
 from rowmill.tasks.answers.evidence_schema import evidence_instruction, schema_with_evidence
+from rowmill.tasks.plan.label_prompt import sent_label_schema
 from rowmill.tasks.plan.named_columns import columns_named
 
 
-def sent_schema(job: Job) -> Any:
-    """The schema as it reaches the model. Raises JobError where `evidence` names fields that it lacks."""
+def sent_schema(job: Job, *, native: bool) -> Any:
+    """The schema as it reaches the model, in the protocol's own field (`native`) or in the prompt.
+
+    Raises JobError where `evidence` names fields that it lacks.
+    """
+    if job.label is not None and job.output_schema is not None and job.label.is_named_once(native=native):
+        assert isinstance(job.output_schema, dict)
+        return sent_label_schema(job.label, job.output_schema)
     if not job.evidence:
         return job.output_schema
     return schema_with_evidence(evidence_fields(job.output_schema, job.evidence))

@@ -112,6 +112,14 @@ def label_schema(label: Label, choices: Sequence[Choice]) -> dict[str, Any]:
     }
 
 
+def sent_label_schema(label: Label, schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema of an answer without the labels: the prompt lists them, and answers are held to them as they come."""
+    name = "labels" if label.multi else "label"
+    one = {"type": "string", "description": "A label of the list, as it is written there"}
+    field = {**schema["properties"][name], "items": one} if label.multi else one
+    return {**schema, "properties": {**schema["properties"], name: field}}
+
+
 def labels_in(output_text: str, label: Label) -> Labels:
     """The labels that an accepted answer names, in the order of the job's list."""
     value = decode_json(output_text)

@@ -43,8 +43,8 @@ class Planner:
         self._at_turn: dict[int, Planner] = {}
         self._protocol = PROTOCOLS[model.protocol]
         self._prompt = Template(job.prompt, "prompt") if job.prompt is not None else None
-        schema: Any = sent_schema(job)
         self.native = goes_native(job, model)
+        schema: Any = sent_schema(job, native=self.native)
         self._instruction = None
         if schema is not None and not self.native:
             self._instruction = f"{SCHEMA_INSTRUCTION}\n{schema_text(schema)}"

@@ -17,8 +17,8 @@ from rowmill.tasks.input.divide import Extent, divide
 from rowmill.tasks.input.listing import job_files
 from rowmill.tasks.input.stored import is_stored
 from rowmill.tasks.job.fingerprint import job_fingerprint
-from rowmill.tasks.labelling.label_run import in_begun_order
 from rowmill.tasks.output.location import in_bucket
+from rowmill.tasks.plan.begun_labels import in_begun_order
 from rowmill.tasks.split.place import Split, part_manifest, part_output, read_split
 
 NAME_MOST = 40

@@ -117,4 +117,5 @@ def test_what_only_the_scores_need_is_not_part_of_a_request():
     assert label.identity() == identity(label, {Affects.ANSWERS}) | {"order": "row"}
     assert set(Label.model_fields) - set(label.identity()) == {
         "column", "gold", "min_accuracy", "min_recall", "min_kappa", "hierarchy", "review_below", "review", "weigh",
+            "enum",
     }  # fmt: skip

@@ -20,8 +20,8 @@ from rowmill.schemas.request import Request
 from rowmill.schemas.row import Row
 from rowmill.tasks.job.fingerprint import job_fingerprint
 from rowmill.tasks.job.job_file import catalogue_of
-from rowmill.tasks.labelling.label_run import in_begun_order
 from rowmill.tasks.labelling.position import position_effect
+from rowmill.tasks.plan.begun_labels import in_begun_order
 from rowmill.tasks.plan.label_prompt import as_asked, shown_order
 from rowmill.tasks.plan.planner import Planner
 
