@@ -91,11 +91,11 @@ def slow_kinds(count: Callable[[list[str]], list[int]]) -> None:
     print("| --- | --- |" + " --- |" * (len(MORE_OBSERVED) + 1))
     rng = np.random.default_rng(SEED)
     for name, sources in _by_kind(count).items():
-        if np.mean([near for rows in sources for near in _draws(rng, rows, OBSERVED, _by_ratio)]) >= SURE:
+        if np.mean([near for rows in sources for near in _draws(rng, rows, OBSERVED, foretell=_by_ratio)]) >= SURE:
             continue
         strays = np.mean([np.std(rows.real / rows.estimated) / np.mean(rows.real / rows.estimated) for rows in sources])
         shares = [
-            np.mean([near for rows in sources for near in _draws(rng, rows, observed, foretell)])
+            np.mean([near for rows in sources for near in _draws(rng, rows, observed, foretell=foretell)])
             for observed, foretell in (*((rows, _by_ratio) for rows in MORE_OBSERVED), (OBSERVED, _by_class))
         ]
         print(f"| {name} | {strays:.0%} | " + " | ".join(f"{share:.0%}" for share in shares) + " |")
@@ -128,7 +128,9 @@ def _groups(text: str) -> Numbers:
     return np.bincount(np.array(sides)[classes[1:]], weights=costs, minlength=len(GROUPS))
 
 
-def _draws(rng: np.random.Generator, rows: Rows, observed: int, foretell: Callable[[Rows, Rows], float]) -> list[bool]:
+def _draws(
+    rng: np.random.Generator, rows: Rows, observed: int, *, foretell: Callable[[Rows, Rows], float]
+) -> list[bool]:
     """Whether the rest was foretold within 5 % from so many observed rows, draw by draw."""
     found = []
     for _ in range(MORE_DRAWS):

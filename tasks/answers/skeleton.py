@@ -73,7 +73,7 @@ def skeleton(text: str) -> str:
 class _Clusters:
     """Characters that become others, each with those that become one with it."""
 
-    def __init__(self, members: Places, sizes: Places, letters: Points, lengths: Places) -> None:
+    def __init__(self, members: Places, sizes: Places, letters: Points, *, lengths: Places) -> None:
         """`members` of all clusters are places among the characters left, `sizes` their numbers in each. They become
         `letters`, `lengths` of each.
         """
@@ -105,11 +105,14 @@ class _Clusters:
         made = made[made != _BLANK]
         lengths = np.diff(np.append(np.flatnonzero(made == _NEW_LINE), len(made))) - 1
         made = made[made != _NEW_LINE]
-        changed = _changed(points, sizes, made, lengths)
+        changed = _changed(points, sizes, made, lengths=lengths)
         if not changed.any():
             return None
         return cls(
-            members[np.repeat(changed, sizes)], sizes[changed], made[np.repeat(changed, lengths)], lengths[changed]
+            members[np.repeat(changed, sizes)],
+            sizes[changed],
+            made[np.repeat(changed, lengths)],
+            lengths=lengths[changed],
         )
 
     def text(self, points: Points) -> str:
@@ -142,7 +145,7 @@ class _Clusters:
         return int(self._members[end - 1])
 
 
-def _changed(points: Points, sizes: Places, made: Points, lengths: Places) -> npt.NDArray[np.bool_]:
+def _changed(points: Points, sizes: Places, made: Points, *, lengths: Places) -> npt.NDArray[np.bool_]:
     """Of each cluster, whether its form is another than its characters."""
     changed: npt.NDArray[np.bool_] = sizes != lengths
     same = ~changed
