@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from rowmill.schemas.evidence import Match
+from rowmill.schemas.output_schema import EXTRA
 from rowmill.tasks.output.evidence_marks import Piece, marked, unsupported_first
 from rowmill.tasks.output.part_writer import read_footer
 from rowmill.tasks.output.prompts import Prompts
@@ -50,10 +52,10 @@ class Excerpt:
 
 @dataclass(frozen=True, slots=True)
 class EvidenceFigures:
-    """What the page shows of evidence. `lacking` are values without support: row, field and what was quoted."""
+    """What the page shows of evidence. `lacking` are values without support: row, field, value and what was quoted."""
 
     fields: Sequence[FieldSupport] = ()
-    lacking: Sequence[tuple[str, str, str]] = ()
+    lacking: Sequence[tuple[str, str, str, str]] = ()
     excerpts: Sequence[Excerpt] = ()
     # The part of the visible output tokens that quotes took, by characters.
     share: float = 0.0
@@ -67,7 +69,7 @@ def evidence_figures(results: Path, rows: pl.LazyFrame, prompts: Prompts | None)
     ok = rows.filter(pl.col("evidence").is_not_null())
     of = ok.select(pl.len()).collect().item()
     entries = (
-        ok.select("row_id", "row_index", "evidence", "value_in_quote")
+        ok.select("row_id", "row_index", "output", "evidence", "value_in_quote")
         .filter(pl.col("evidence").list.len() > 0)
         .explode("evidence", "value_in_quote")
         .unnest("evidence")
@@ -100,9 +102,37 @@ def _fields(entries: pl.LazyFrame, of: int) -> list[FieldSupport]:
     return [FieldSupport(of=of, **row) for row in told.iter_rows(named=True)]
 
 
-def _lacking(entries: pl.LazyFrame) -> list[tuple[str, str, str]]:
-    found = entries.filter(pl.col("match") == Match.NONE.value).select("row_id", "field", "quote").head(LACKING_SHOWN)
-    return [(row, name, (quote or "")[:QUOTE_CHARS]) for row, name, quote in found.collect().iter_rows()]
+def _lacking(entries: pl.LazyFrame) -> list[tuple[str, str, str, str]]:
+    wanted = entries.filter(pl.col("match") == Match.NONE.value)
+    found = wanted.select("row_id", "field", "output", "quote").head(LACKING_SHOWN).collect()
+    return [
+        (row, name, shown_value(output, name)[:QUOTE_CHARS], (quote or "")[:QUOTE_CHARS])
+        for row, name, output, quote in found.iter_rows()
+    ]
+
+
+def shown_value(output: Any, pointer: str) -> str:
+    """What a JSON pointer leads to in an answer as its column holds it, as text, empty where there is none."""
+    for step in pointer.split("/")[1:]:
+        output = _part(output, step.replace("~1", "/").replace("~0", "~"))
+    return output if isinstance(output, str) else "" if output is None else json.dumps(output, ensure_ascii=False)
+
+
+def _part(whole: Any, step: str) -> Any:
+    """A part of a value: of an object, a list, a map (pairs of key and value), or of the JSON text of one."""
+    if isinstance(whole, str):
+        try:
+            whole = json.loads(whole)
+        except ValueError:
+            return None
+    if isinstance(whole, dict):
+        return whole[step] if step in whole else _part(whole.get(EXTRA), step) if whole.get(EXTRA) else None
+    if not isinstance(whole, list):
+        return None
+    pairs = {one["key"]: one["value"] for one in whole if isinstance(one, dict) and one.keys() == {"key", "value"}}
+    if step in pairs:
+        return pairs[step]
+    return whole[int(step)] if step.isdecimal() and int(step) < len(whole) else None
 
 
 def _share(ok: pl.LazyFrame) -> tuple[float, int]:

@@ -17,6 +17,7 @@ import rowmill
 from rowmill.flows.commands.report import write_report
 from rowmill.schemas.pack import read_pack
 from rowmill.tasks.output.evidence_marks import marked
+from tests.acceptance.browser import Page
 from tests.acceptance.test_run import MODELS, direct
 from tests.acceptance.test_view import CHROMIUM, HOSTILE, assert_harmless, browse, get, rows, texts, viewing
 from tests.conftest import KEY, assert_balanced
@@ -253,7 +254,7 @@ def test_the_report_tells_the_support_of_each_field(seen):
     assert fields[:2] == ["/who", "/lines/*/name"]
     assert set(fields[:5]) == {"/who", "/total", "/lines/*/name", "/lines/*/qty", "r1"}
     assert "33.3 %" in section
-    assert '<mark class="none">Ada King of Lovelace</mark>' in section
+    assert '<td>/who</td><td>Ada Lovelace</td><td><mark class="none">Ada King of Lovelace</mark></td>' in section
     assert '<mark class="normalized" title="/who">Ada\xa0 Lovelace</mark>' in section.replace("&#160;", "\xa0")
     assert '<mark class="exact" title="/total">1.234,50 EUR</mark>' in section
     assert html.escape("<script>") in section
@@ -279,13 +280,36 @@ def test_a_browser_shows_quotes_in_the_text(seen, tmp_path):
         assert marks.count(("exact", "2")) == 4
         source = next(text for text in texts(dom, "pre") if text.startswith("😀"))
         assert source == said[1]["body"]
-        dom, console = browse(f"{address}?row=r0", tmp_path)
+        # The value that wants a look is chosen, and stands in the text though it was not quoted.
+        assert '<tr class="chosen" aria-current="true"><td><button type="button" class="pick" data-field="/who">' in dom
+        assert ("said chosen", "Ada Lovelace") in re.findall(r'<mark class="([\w ]+)"[^>]*>(.*?)</mark>', dom)
+        dom, console = browse(f"{address}?row=r0&field=/total", tmp_path)
         assert_harmless(dom, console)
+        assert re.findall(r'<mark class="exact chosen"[^>]*>(.*?)</mark>', dom) == ["1.234,50 EUR"]
         assert ("normalized", "Ada&nbsp; Lovelace") in re.findall(r'<mark class="(\w+)"[^>]*>(.*?)</mark>', dom)
         bench.rows([{**row, "body": "another text"} for row in said])
         dom, console = browse(f"{address}?row=r0", tmp_path)
         assert "has changed since" in dom
         assert_harmless(dom, console)
+
+
+@pytest.mark.nightly
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium")
+def test_keys_lead_from_each_value_that_wants_a_look_to_the_next(seen, tmp_path):
+    """`u` goes through all values without support, over rows, and says where there is none left; `U` goes back, `f` and
+    `F` through every value. The address is the place.
+    """
+    bench, _ = seen
+    with viewing(bench.folder / "out") as address, Page(address, tmp_path) as page:
+        lacking = [("r1", "/who"), *(("r2", field) for field in page.fields("r2"))]
+        assert [page.press("u") for _ in lacking] == lacking
+        assert page.press("u") == lacking[-1]
+        assert "no further value that wants a look" in page.run("document.getElementById('where').textContent")
+        assert [page.press("U") for _ in lacking[1:]] == lacking[-2::-1]
+        assert page.press("f") == ("r1", "/total")
+        assert page.press("F") == ("r1", "/who")
+        assert page.press("F")[0] == "r0"
+        assert page.run("document.querySelector('.texts mark.chosen').textContent") == "2"
 
 
 def test_marks_put_a_text_together_again():

@@ -20,7 +20,7 @@ function go(change, { replace = false } = {}) {
   if (replace) history.replaceState(null, "", address); else history.pushState(null, "", address);
   show();
 }
-const afresh = (change) => go((next) => { change(next); next.delete("offset"); next.delete("row"); });
+const afresh = (change) => go((next) => { change(next); next.delete("offset"); next.delete("row"); next.delete("field"); });
 
 function make(tag, text = "", attributes = {}) {
   const made = document.createElement(tag);
@@ -203,7 +203,7 @@ function drawRows() {
 function openable(line, row) {
   line.dataset.row = row.row_id;
   if (view().get("row") === row.row_id) line.className = "chosen";
-  line.onclick = () => go((next) => next.set("row", row.row_id));
+  line.onclick = () => go((next) => { next.set("row", row.row_id); next.delete("field"); });
   return line;
 }
 
@@ -234,6 +234,7 @@ async function drawDetail() {
   const id = view().get("row"), detail = $("detail");
   for (const line of $("rows").tBodies[0].rows) line.classList.toggle("chosen", line.dataset.row === id);
   detail.hidden = id === null;
+  checking = null;
   if (id === null) return;
   let told;
   try {
@@ -244,13 +245,14 @@ async function drawDetail() {
   }
   if (view().get("row") !== id) return;
   const head = make("header"), close = make("button", "Close", { type: "button" });
-  close.onclick = () => go((next) => next.delete("row"));
+  close.onclick = () => go((next) => { next.delete("row"); next.delete("field"); });
   head.append(make("h1", id), close);
   detail.replaceChildren(head);
   if (about.outputs.length === 2) drawBoth(detail, told.a, told.b);
   else if (told === null) detail.append(make("p", "No row has this id."));
   else drawSections(detail, told);
   detail.scrollTop = 0;
+  if (checking) checking.choose(Math.max(0, checking.entries.findIndex((one) => one.field === view().get("field"))));
 }
 
 function section(into, title, ...parts) {
@@ -323,41 +325,121 @@ function judgedFields(row) {
   }));
 }
 
-// Each value beside its quote, those without support first; a click shows where it stands.
+// Each value beside its quote, what wants a look first, and beside them the texts: the chosen quote is marked and in view.
 const ORDER = { none: 0, normalized: 2, exact: 3 };
+const wantsLook = (one, holds) => one.match === "none" || holds === false;
+const isDoubtful = (row) => (row.evidence ?? []).some((one, at) => wantsLook(one, row.value_in_quote?.[at]));
+let checking = null;
+
 function drawEvidence(into, row) {
-  const held = row.value_in_quote ?? [];
-  const entries = row.evidence.map((one, at) => ({ ...one, holds: held[at] }));
+  const entries = row.evidence.map((one, at) => ({ ...one, holds: row.value_in_quote?.[at] ?? null, value: pointed(row.output, one.field) }));
   const rank = (one) => one.match !== "none" && one.holds === false ? 1 : ORDER[one.match];
   const sorted = entries.map((one, at) => [rank(one), at, one]).sort((a, b) => a[0] - b[0] || a[1] - b[1]).map((one) => one[2]);
   const found = make("table"), head = make("tr");
   head.append(...["field", "value", "quote", ""].map((name) => make("th", name, { scope: "col" })));
   found.append(head);
-  for (const one of sorted) {
+  const lines = sorted.map((one, at) => {
     const line = make("tr"), pick = make("button", one.field || "(the answer)", { type: "button", class: "pick", "data-field": one.field });
-    pick.onclick = () => mark(into, one.field);
+    line.onclick = () => checking.choose(at);
     const name = make("td"), quote = make("td");
     name.append(pick);
     quote.append(one.quote === null ? make("span", "no quote", { class: "soft" }) : make("mark", brief(one.quote), { class: one.match }));
     const told = one.match === "none" ? "no support" : one.holds === false ? "says something else" : one.match;
-    line.append(name, make("td", brief(asText(pointed(row.output, one.field)))), quote, make("td", told, { class: told === "exact" || told === "normalized" ? "soft" : "bad" }));
+    line.append(name, make("td", brief(asText(one.value))), quote, make("td", told, { class: told === "exact" || told === "normalized" ? "soft" : "bad" }));
     found.append(line);
-  }
-  const texts = Object.entries(row.sources ?? {}).flatMap(([column, text]) => {
-    const here = entries.filter((one) => one.column === column), marked = here.length ? marks(text, here) : null;
-    return marked ? [make("p", column, { class: "role" }), marked] : [];
+    return line;
   });
-  if (!texts.length && entries.some((one) => one.match !== "none")) texts.push(make("p", row.prompt_note ?? "the source has changed since, so the quotes cannot be shown in it", { class: "soft" }));
-  section(into, "Evidence", found, ...texts);
+  const fields = make("div", "", { class: "fields", tabindex: "0", role: "region", "aria-label": "Values and their quotes" });
+  const texts = make("div", "", { class: "texts", tabindex: "0", role: "region", "aria-label": "The texts" });
+  fields.append(found);
+  section(into, "Evidence", fields, texts);
+  checking = { at: -1, entries: sorted, choose: (at) => {
+    checking.at = at;
+    lines.forEach((line, other) => { line.classList.toggle("chosen", other === at); if (other === at) line.setAttribute("aria-current", "true"); else line.removeAttribute("aria-current"); });
+    lines[at].scrollIntoView({ block: "nearest" });
+    drawTexts(texts, row, entries, sorted[at]);
+    const told = view();
+    told.set("field", sorted[at].field);
+    history.replaceState(null, "", "?" + told);
+  } };
 }
 
-// The value that a JSON pointer leads to.
-function pointed(value, pointer) {
-  for (const step of pointer.split("/").slice(1)) {
-    if (value === null || typeof value !== "object") return undefined;
-    value = value[step.replaceAll("~1", "/").replaceAll("~0", "~")];
+// The texts that have quotes, or all where the chosen value has none: where it stands itself is a help then, no evidence.
+function drawTexts(into, row, entries, chosen) {
+  const value = chosen.match === "none" && (typeof chosen.value === "string" || typeof chosen.value === "number") ? String(chosen.value) : "";
+  const shown = Object.entries(row.sources ?? {}).flatMap(([column, text]) => {
+    const here = entries.filter((one) => one.column === column), said = value ? standing(text, value) : [];
+    const marked = here.length || chosen.match === "none" ? marks(text, [...here, ...said.map((place) => ({ ...place, quote: value, match: "said", field: chosen.field }))]) : null;
+    return marked ? [make("p", column, { class: "role" }), marked] : [];
+  });
+  if (value && shown.length) shown.unshift(make("p", shown.some((one) => one.querySelector("mark.said")) ? "Not quoted, but the value stands where it is dotted." : "Not quoted, and the value stands nowhere as it is.", { class: "soft" }));
+  if (!shown.length && entries.some((one) => one.match !== "none")) shown.push(make("p", row.prompt_note ?? "the source has changed since, so the quotes cannot be shown in it", { class: "soft" }));
+  into.replaceChildren(...shown);
+  let first = null;
+  for (const piece of into.querySelectorAll("pre.source mark")) {
+    const is = JSON.parse(piece.dataset.fields).includes(chosen.field);
+    piece.classList.toggle("chosen", is);
+    if (is && !first) first = piece;
   }
-  return value;
+  into.scrollTop = first ? into.scrollTop + first.getBoundingClientRect().top - into.getBoundingClientRect().top - into.clientHeight / 3 : 0;
+}
+
+// Where a text stands in another, in code points; some places are enough.
+function standing(text, value) {
+  const found = [], size = Array.from(value).length;
+  for (let at = text.indexOf(value), units = 0, points = 0; at >= 0 && found.length < 20; at = text.indexOf(value, at + value.length)) {
+    points += Array.from(text.slice(units, at)).length;
+    units = at;
+    found.push({ start: points, end: points + size });
+  }
+  return found;
+}
+
+// The next value of the open row, of those that want a look if so asked; beyond its last one in the next row that has one.
+async function check(by, doubtful) {
+  const fits = (one) => one !== undefined && (!doubtful || wantsLook(one, one.holds));
+  if (checking) for (let at = checking.at + by; at >= 0 && at < checking.entries.length; at += by) if (fits(checking.entries[at])) return checking.choose(at);
+  let at = page.rows.findIndex((row) => row.row_id === view().get("row"));
+  if (at < 0 && by < 0) at = page.rows.length;
+  for (;;) {
+    for (at += by; at >= 0 && at < page.rows.length; at += by) {
+      const row = page.rows[at];
+      if (doubtful ? isDoubtful(row) : row.evidence?.length) return openRow(at, by > 0 ? "first" : "last", doubtful);
+    }
+    const first = Number(view().get("offset") ?? 0) + by * LIMIT;
+    if (first < 0 || first >= page.total) { $("where").textContent += ` · no ${by > 0 ? "further" : "earlier"} value${doubtful ? " that wants a look" : ""}`; return; }
+    const told = view();
+    if (first) told.set("offset", first); else told.delete("offset");
+    for (const name of ["row", "field"]) told.delete(name);
+    history.replaceState(null, "", "?" + told);
+    await show();
+    at = by > 0 ? -1 : page.rows.length;
+  }
+}
+
+async function openRow(at, which, doubtful) {
+  const told = view();
+  told.set("row", page.rows[at].row_id);
+  told.delete("field");
+  history.replaceState(null, "", "?" + told);
+  $("rows").tBodies[0].rows[at].scrollIntoView({ block: "nearest" });
+  await drawDetail();
+  if (which !== "last" || !checking) return;
+  const all = checking.entries.map((one, place) => place).filter((place) => !doubtful || wantsLook(checking.entries[place], checking.entries[place].holds));
+  if (all.length) checking.choose(all.at(-1));
+}
+
+// The value that a JSON pointer leads to. Columns hold a map as pairs, what a schema does not name as JSON text.
+function pointed(value, pointer) {
+  return pointer.split("/").slice(1).reduce((whole, step) => part(whole, step.replaceAll("~1", "/").replaceAll("~0", "~")), value);
+}
+function part(whole, step) {
+  if (typeof whole === "string") try { whole = JSON.parse(whole); } catch { return undefined; }
+  if (whole === null || typeof whole !== "object") return undefined;
+  const pair = Array.isArray(whole) ? whole.find((one) => one !== null && typeof one === "object" && Object.keys(one).join() === "key,value" && one.key === step) : undefined;
+  if (pair) return pair.value;
+  if (Object.hasOwn(whole, step)) return whole[step];
+  return whole._extra ? part(whole._extra, step) : undefined;
 }
 
 // A text with its quotes marked. Offsets count code points; null where a quote is not what stands there.
@@ -369,21 +451,11 @@ function marks(text, entries) {
   for (let at = 0; at + 1 < edges.length; at++) {
     const [start, end] = [edges[at], edges[at + 1]], here = entries.filter((one) => one.start <= start && end <= one.end);
     if (!here.length) { made.append(cut(start, end)); continue; }
-    const piece = make("mark", cut(start, end), { class: here.every((one) => one.match === "exact") ? "exact" : "normalized", title: here.map((one) => one.field).join(", ") });
+    const piece = make("mark", cut(start, end), { class: ["said", "exact", "normalized"].find((match) => here.every((one) => one.match === match)) ?? "normalized", title: here.map((one) => one.field).join(", ") });
     piece.dataset.fields = JSON.stringify(here.map((one) => one.field));
     made.append(piece);
   }
   return made;
-}
-
-function mark(into, field) {
-  let first = null;
-  for (const piece of into.querySelectorAll("pre.source mark")) {
-    const is = JSON.parse(piece.dataset.fields).includes(field);
-    piece.classList.toggle("chosen", is);
-    if (is && !first) first = piece;
-  }
-  if (first) first.scrollIntoView({ block: "center" });
 }
 
 function columnsTable(pairs) {
@@ -445,7 +517,7 @@ function step(by) {
   const ids = page.rows.map((row) => row.row_id), at = ids.indexOf(view().get("row"));
   const next = at < 0 ? (by > 0 ? 0 : ids.length - 1) : Math.min(ids.length - 1, Math.max(0, at + by));
   if (ids[next] === undefined) return;
-  history.replaceState(null, "", "?" + (() => { const told = view(); told.set("row", ids[next]); return told; })());
+  history.replaceState(null, "", "?" + (() => { const told = view(); told.set("row", ids[next]); told.delete("field"); return told; })());
   drawDetail();
   $("rows").tBodies[0].rows[next].scrollIntoView({ block: "nearest" });
 }
@@ -454,12 +526,13 @@ document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   const typing = event.target.matches("input:not([type=checkbox]), select, textarea");
   if (event.key === "Escape") {
-    if (typing) event.target.blur(); else if (view().get("row") !== null) go((next) => next.delete("row"));
+    if (typing) event.target.blur(); else if (view().get("row") !== null) go((next) => { next.delete("row"); next.delete("field"); });
     $("columns").open = false;
     return;
   }
   if (typing) return;
-  const does = { "/": () => $("search").focus(), j: () => step(1), k: () => step(-1), ArrowDown: () => step(1), ArrowUp: () => step(-1), n: () => turn(LIMIT), p: () => turn(-LIMIT) }[event.key];
+  const does = { "/": () => $("search").focus(), j: () => step(1), k: () => step(-1), ArrowDown: () => step(1), ArrowUp: () => step(-1), n: () => turn(LIMIT), p: () => turn(-LIMIT),
+    f: () => check(1, false), F: () => check(-1, false), u: () => check(1, true), U: () => check(-1, true) }[event.key];
   const picked = /^[1-9]$/.test(event.key) ? $("judging")?.children[Number(event.key) - 1] : undefined;
   if (picked) { event.preventDefault(); picked.click(); }
   if (does && !(event.key.startsWith("Arrow") && event.target.closest("#detail"))) { event.preventDefault(); does(); }
@@ -492,6 +565,7 @@ addEventListener("popstate", show);
   }
   drawHead();
   drawForm();
+  if (about.outputs.length === 1 && about.outputs[0].evidence) document.querySelector(".keys").append(" ", make("kbd", "u"), " ", make("kbd", "U"), " next and previous value that wants a look, ", make("kbd", "f"), " ", make("kbd", "F"), " any value.");
   if (about.judges) document.querySelector(".keys").append(" ", make("kbd", "1"), " to ", make("kbd", "9"), " label the open row.");
   show();
 })();
