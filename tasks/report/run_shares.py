@@ -188,7 +188,10 @@ def _dotted(pointer: str) -> str:
 
 def _filled(values: pa.Array) -> int:
     """Values that say something: null, blank text and an empty list are one answer."""
-    if pa.types.is_list(values.type) or pa.types.is_map(values.type):
+    if pa.types.is_map(values.type):
+        # Arrow counts the entries of lists alone.
+        values = values.cast(pa.list_(pa.struct([values.type.key_field, values.type.item_field])))
+    if pa.types.is_list(values.type):
         says = pc.greater(pc.list_value_length(values), 0)
     elif pa.types.is_string(values.type):
         says = pc.greater(pc.utf8_length(pc.utf8_trim_whitespace(values)), 0)
