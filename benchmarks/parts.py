@@ -24,7 +24,8 @@ from rowmill.tasks.journal.ledger import LEDGER, Ledger
 from rowmill.tasks.journal.segment import Segment
 from rowmill.tasks.output.answer_cache import AnswerCache
 from rowmill.tasks.output.folder import Output
-from rowmill.tasks.output.inventory import claims, take_inventory
+from rowmill.tasks.output.inventory import take_inventory
+from rowmill.tasks.output.part_reader import requests_in
 from rowmill.tasks.output.part_writer import BATCH_ROWS, PART_VERSION, Footer, PartColumns, tally_value, write_part
 
 NOW = 1_763_709_128_000_000
@@ -86,9 +87,10 @@ def stock_of(folder: Path, schema: Any, *, parts: int, rows_each: int) -> tuple[
     found = time.perf_counter() - began
     assert len(standing.parts) == parts
     began = time.perf_counter()
-    with KeyIndex(output.journal / "keys.sqlite") as keys:
+    with KeyIndex(output.journal) as keys:
         for number in footers:
-            keys.claim_all(claims(output.part_path(number)))
+            for asked in requests_in(output.part_path(number)):
+                keys.own(asked.keys, asked.rows, asked.is_shared)
     claimed = time.perf_counter() - began
     output.close()
     return found, claimed

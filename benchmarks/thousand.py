@@ -295,7 +295,7 @@ def a_row(folder: Path, rows: int = 100_000) -> dict[str, float]:
     job = Job(model="gemini-3-flash", input=str(path), output=str(folder / "out"), prompt="Say {{ text }}", id="id")  # type: ignore[call-arg]
     files, found = input_files(str(path)), {}
     start = time.process_time()
-    with KeyIndex(folder / "keys.sqlite") as keys:
+    with KeyIndex(folder) as keys:
         surveyor = Surveyor(files, id_column="id", keep=(), keys=keys, sizes={}, limit=None, max_line_bytes=1 << 20)
         survey = surveyor.run_checked()
         found["survey"] = time.process_time() - start

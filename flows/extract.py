@@ -262,7 +262,7 @@ async def _wait(run: OpenRun, until: float) -> None:
     async with get_client() as client:
         if deployment.id is not None:
             # The run starts from the top then: it goes on from its own files.
-            run.close()
+            await run.close()
             later: State[Any] = Scheduled(name=AWAITING, scheduled_time=at, message=message)
             await client.set_flow_run_state(run_id, later, force=True)
             raise Abort(message)

@@ -141,7 +141,7 @@ class KeepTypes:
 
 
 # A double holds whole numbers up to 2⁵³ alone: beyond, they are kept apart from numbers with a fraction.
-_EXACT_IN_DOUBLE = range(-(2**53), 2**53 + 1)
+EXACT_IN_DOUBLE = range(-(2**53), 2**53 + 1)
 _INT64 = range(-(2**63), 2**63)
 _WIDER = {frozenset(("int", "float")): "float", frozenset(("int", "long")): "long"}
 _ARROW = {
@@ -160,7 +160,7 @@ def _kind(value: Any) -> str:
     if isinstance(value, bool):
         return "bool"
     if isinstance(value, int):
-        return "int" if value in _EXACT_IN_DOUBLE else "long" if value in _INT64 else "text"
+        return "int" if value in EXACT_IN_DOUBLE else "long" if value in _INT64 else "text"
     return "float" if isinstance(value, float) else "text"
 
 

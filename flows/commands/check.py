@@ -235,7 +235,7 @@ def _fields(job: Job, gold: GoldSums) -> Iterator[str]:
 
 
 def _survey(job: Job, files: list[InputFile]) -> Survey:
-    with tempfile.TemporaryDirectory(prefix="rowmill-") as folder, KeyIndex(Path(folder, "keys.sqlite")) as keys:
+    with tempfile.TemporaryDirectory(prefix="rowmill-") as folder, KeyIndex(Path(folder)) as keys:
         return Surveyor(
             files,
             id_column=job.id,

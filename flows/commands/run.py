@@ -76,7 +76,7 @@ async def run_command(args: argparse.Namespace) -> ExitCode:
             if metrics is not None:
                 metrics.follow(run)
             if isinstance(run, FinishedRun):
-                manifest = run.close()
+                manifest = await run.close()
             elif args.direct:
                 manifest = await carry_out(run, watch=watch)
             else:

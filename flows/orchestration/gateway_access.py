@@ -26,10 +26,13 @@ async def open_gateway(job: Job, *, sandbox: bool, known: Gateway | None = None)
         yield known
         return
 
-    with ExitStack() as stack:
-        # A sandbox takes a second to start: others on this event loop go on meanwhile.
+    stack = ExitStack()
+    try:
+        # A sandbox takes a second to start, and half of one to end: others on this event loop go on meanwhile.
         gateway = await asyncio.to_thread(stack.enter_context, gateway_for(job, sandbox=sandbox, settings=None))
         yield gateway or await gateway_of(job)
+    finally:
+        await asyncio.to_thread(stack.close)
 
 
 async def gateway_of(job: Job) -> Gateway:

@@ -24,7 +24,7 @@ from rowmill.tasks.output.location import output_held, output_to_read
 from rowmill.tasks.run.run import OpenRun
 from rowmill.tasks.run.run_plan import Options
 from rowmill.tasks.run.shard_runner import ShardReport
-from rowmill.tasks.split.merge import INDEX, Merged, Merger
+from rowmill.tasks.split.merge import Merged, Merger
 from rowmill.tasks.split.part_jobs import refuse_other_parts
 from rowmill.tasks.split.place import Split, part_manifest, part_output, read_split
 from rowmill.tasks.split.standing import is_complete, standing_of, whole_manifest
@@ -89,7 +89,7 @@ def _place(split: Split, folder: Path, mirror: Mirror | None) -> Merged:
     """Put the results of all parts into the whole's output. Raises DamageError, StorageError, OutputError."""
     output = Output(folder, mirror)
     try:
-        with KeyIndex(output.journal / INDEX) as index:
+        with KeyIndex(output.journal) as index:
             merger = Merger(split.whole, output, index)
             for number in range(1, len(split.extents) + 1):
                 with output_to_read(part_output(split.output, number)) as root:

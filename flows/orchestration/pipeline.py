@@ -57,11 +57,11 @@ async def carry_out(
     A cancellation from outside drains what is in flight, as a signal does, writes the manifest and goes on its way.
     """
     if isinstance(run, FinishedRun):
-        return run.close()
+        return await run.close()
     run.progress.started_at = run.clock.now()
     with tracing() as spans, spans.run(run):
         await _carry_out(run, _traced(spans, settle), watch, wait=wait)
-        return run.close()
+        return await run.close()
 
 
 def _traced(spans: Tracing, settle: SettleShard) -> SettleShard:
@@ -84,7 +84,7 @@ async def _carry_out(run: OpenRun, settle: SettleShard, watch: Watch | None, *, 
             await asyncio.wait([work], timeout=GRACE_S)
             run.interrupt(force=True)
             await asyncio.wait([work])
-            run.close()
+            await run.close()
             raise
 
 

@@ -152,7 +152,7 @@ class _Holder:
         with (
             worker_output(self._work) as output,
             tempfile.TemporaryDirectory(prefix="rowmill-") as scratch,
-            KeyIndex(Path(scratch) / "keys.sqlite") as keys,
+            KeyIndex(Path(scratch)) as keys,
         ):
             return await self._settle(
                 grants, output, keys, answer_cache=AnswerCache(Path(scratch), Validator(None), None)

@@ -12,6 +12,7 @@ from heapq import heappush, heapreplace
 from itertools import islice
 from math import ceil
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -56,6 +57,7 @@ PAID_ALREADY = -1
 SUMS = (
     "tokens", "size", "worst", "ceiling", "media", "media_unmeasured", "media_tokens", "media_low", "media_high",
 )  # fmt: skip
+T = TypeVar("T")
 # The two lines that bear a row's token.
 ROW_TOKENS = 16
 
@@ -165,12 +167,13 @@ class DryRun:
         if self._draws and see is None and (drawn := self._drawn_walk(files)) is not None:
             self.tally = drawn
             return drawn
-        with tempfile.TemporaryDirectory(prefix="rowmill-") as folder, KeyIndex(Path(folder, "keys.sqlite")) as keys:
+        with tempfile.TemporaryDirectory(prefix="rowmill-") as folder, KeyIndex(Path(folder)) as keys:
             survey = self._survey(files, keys)
             threshold = (1 << 64) * CANDIDATES // max(survey.rows, CANDIDATES)
             if any(self._settled.of(shard) is not None for shard in survey.shards):
                 validator = validator_of(self._job)
-                keys.claim_all((key, PAID_ALREADY) for key in self._paid_keys(validator))
+                for few in _batches(self._paid_keys(validator)):
+                    keys.owners([(key, PAID_ALREADY) for key in few])
             for shard in survey.shards:
                 self._walk_shard(shard, survey, files, keys=keys, threshold=threshold, see=see)
         self.tally.total = survey.rows
@@ -179,7 +182,7 @@ class DryRun:
 
     def _drawn_walk(self, files: list[InputFile]) -> Tally | None:
         """The sums of a large input by rows drawn over all of it; None where all rows have to be looked at."""
-        with tempfile.TemporaryDirectory(prefix="rowmill-") as folder, KeyIndex(Path(folder, "keys.sqlite")) as keys:
+        with tempfile.TemporaryDirectory(prefix="rowmill-") as folder, KeyIndex(Path(folder)) as keys:
             survey = self._survey(files, keys, looked_at=0)
         if survey.rows <= EXACT_ROWS:
             return None
@@ -397,8 +400,8 @@ def row_orders(first: int, count: int) -> np.ndarray[tuple[int], np.dtype[np.uin
     return hashed
 
 
-def _batches(rows: Iterator[Row | Unreadable]) -> Iterator[list[Row | Unreadable]]:
-    while few := list(islice(rows, AT_ONCE)):
+def _batches(many: Iterator[T]) -> Iterator[list[T]]:
+    while few := list(islice(many, AT_ONCE)):
         yield few
 
 

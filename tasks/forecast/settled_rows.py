@@ -18,7 +18,7 @@ from rowmill.tasks.answers.validator import Validator
 from rowmill.tasks.journal.replay import replay
 from rowmill.tasks.output.answer_cache import FOLDER, read_outcomes
 from rowmill.tasks.output.folder import segments_in
-from rowmill.tasks.output.inventory import claims
+from rowmill.tasks.output.part_reader import keys_apart, requests_in
 from rowmill.tasks.output.part_writer import Footer, read_footer
 
 COLUMNS = [
@@ -77,7 +77,8 @@ class SettledRows:
         Answers that stand in no part or segment have no shard.
         """
         for number, (path, _) in self.parts.items():
-            yield from ((number, key) for key, _ in claims(path))
+            for asked in requests_in(path):
+                yield from ((number, key) for key in keys_apart(asked.keys.tobytes()))
         for number, (path, _, _) in self.segments.items():
             yield from ((number, key) for key in _keys(read_outcomes(path, validator)))
         for path in self.others:

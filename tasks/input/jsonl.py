@@ -22,7 +22,7 @@ def jsonl_lines(file: InputFile, start: Cursor, max_line_bytes: int) -> Iterator
     """
     blanks: _Blanks | None = None
     for line in _lines(file, start, max_line_bytes):
-        if line.problem is None and not line.raw.strip():
+        if line.problem is None and (line.raw.isspace() or not line.raw):
             blanks = blanks or _Blanks(line.offset, line.number)
             blanks.add(line.raw)
             continue

@@ -6,11 +6,12 @@ import io
 from collections.abc import Callable, Sequence
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import types as of
 
 from rowmill.schemas.errors import InputError
-from rowmill.schemas.results import KeepTypes
+from rowmill.schemas.results import EXACT_IN_DOUBLE, KeepTypes
 from rowmill.tasks.input.arrow_cast import cast, is_list
 from rowmill.tasks.input.files import InputFile, name_of
 from rowmill.tasks.input.formats import Typed, typed_of
@@ -42,6 +43,18 @@ def kept_types(files: Sequence[InputFile], names: Sequence[str], met: KeepTypes)
         return met.arrow(list(names))
     schemas = [(file, _typed(file).schema(file)) for file in files] if names else []
     return {name: _unified(name, schemas) for name in names}
+
+
+def may_widen(met: KeepTypes, name: str, column: pa.ChunkedArray) -> bool:
+    """Whether a value of a JSON column that was kept before may widen its type."""
+    had = met.kinds.get(name, "null")
+    if had == "text" or column.null_count == len(column):
+        return False
+    if had == "int" and of.is_int64(column.type):
+        span = pc.min_max(column)
+        return not all(span[end].as_py() in EXACT_IN_DOUBLE for end in ("min", "max"))
+    # A column of doubles may hold whole numbers, which widen nothing where one with a fraction was met.
+    return had == "null" or not column.type.equals(met.arrow([name])[name])
 
 
 def _typed(file: InputFile) -> Typed:

@@ -1,100 +1,84 @@
-"""Keys: which id and which request was seen first, on disk with bounded memory.
+"""Key index: which id and which request was seen first, on disk with bounded memory.
 
-An embedded SQLite file beside the journal, rebuilt from the input and the parts whenever it is needed: never the truth.
+Made from the input and the parts whenever it is needed: never the truth.
 """
 
 from __future__ import annotations
 
-import os
-import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from hashlib import blake2b
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from rowmill.schemas.errors import StorageError
-from rowmill.tasks.system.durable import PRIVATE_FILE
+import numpy as np
+import pyarrow as pa
 
-CACHE_KIB = 16 * 1024
+from rowmill.tasks.input.key_table import KEY_BYTES, UNKNOWN, Keys, KeyTable, Marks, Numbers, key_array
+
+# Added to the number of a row that shared an answer.
+_SHARED = 1 << 62
+
+
+def id_key(row_id: str) -> bytes:
+    """What an id is known by."""
+    return blake2b(row_id.encode(), digest_size=KEY_BYTES).digest()
+
+
+def id_keys(column: pa.ChunkedArray) -> Keys:
+    """What each id of a results column is known by."""
+    found: list[bytes] = []
+    for chunk in column.chunks:
+        _, offsets, texts = chunk.buffers()
+        ends = np.frombuffer(offsets, np.int32)[chunk.offset : chunk.offset + len(chunk) + 1].tolist()
+        held = memoryview(texts) if texts is not None else b""
+        found += [blake2b(held[at:end], digest_size=KEY_BYTES).digest() for at, end in pairwise(ends)]
+    return key_array(found)
 
 
 class KeyIndex:
-    """Two maps on disk: id → first row, request_key → owning row. About 40 bytes a row and map."""
+    """Two tables: id → first row, request_key → owning row. 24 bytes a row and table. Raises StorageError."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        path.unlink(missing_ok=True)
-        try:
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT, PRIVATE_FILE))
-            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            self._db.execute("PRAGMA journal_mode=OFF")
-            self._db.execute("PRAGMA synchronous=OFF")
-            self._db.execute("PRAGMA locking_mode=EXCLUSIVE")
-            self._db.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
-            self._db.execute("CREATE TABLE ids (key BLOB PRIMARY KEY, row INTEGER) WITHOUT ROWID")
-            self._db.execute("CREATE TABLE requests (key BLOB PRIMARY KEY, row INTEGER) WITHOUT ROWID")
-            self._db.execute("BEGIN")
-        except (sqlite3.Error, OSError) as error:
-            raise StorageError(
-                f"the key index cannot be written: {error}",
-                where=str(path),
-                hint="free disk space and run the same command again",
-            ) from None
+    def __init__(self, folder: Path) -> None:
+        """`folder` is where the tables stand while they are needed."""
+        self._ids, self._requests = KeyTable(folder), KeyTable(folder)
+
+    def add_ids(self, ids: Keys, rows: Numbers) -> None:
+        """Take in what the ids of rows are known by; which stand twice is told by `repeated_ids`."""
+        self._ids.add(ids, rows)
+
+    def repeated_ids(self) -> Iterator[tuple[int, int]]:
+        """Of the ids taken in so far: each row whose id an earlier one has, and the first such row."""
+        return self._ids.repeated()
 
     def firsts_with_id(self, rows: Sequence[tuple[str, int]]) -> list[int]:
         """The row that has each of these ids first: the row itself unless an earlier one was told."""
-        return self._claimed("ids", [(blake2b(row_id.encode(), digest_size=16).digest(), row) for row_id, row in rows])
+        return self._ids.claim([id_key(row_id) for row_id, _ in rows], [row for _, row in rows])
 
     def owner(self, request_key: bytes, row: int) -> int:
         """Row that owns this request: `row` itself unless an earlier one claimed it."""
-        return self._claim("requests", request_key, row)
+        return self.owners([(request_key, row)])[0]
 
     def owners(self, requests: Sequence[tuple[bytes, int]]) -> list[int]:
         """`owner` of many requests at once, in their order."""
-        return self._claimed("requests", requests)
+        owners = self._requests.claim([key for key, _ in requests], [row for _, row in requests])
+        return [owner if owner < _SHARED else owner - _SHARED for owner in owners]
 
-    def has(self, request_key: bytes) -> bool:
-        """Whether a row of the input asks this."""
-        return self._db.execute("SELECT 1 FROM requests WHERE key = ?", (request_key,)).fetchone() is not None
+    def own(self, requests: Keys, rows: Numbers, is_shared: Marks) -> None:
+        """Many settled requests at once. Of rows that asked the same the first owns it, one that paid for it before
+        those that shared its answer (`is_shared`).
+        """
+        self._requests.add(requests, np.where(is_shared, rows + _SHARED, rows))
 
-    def claim_all(self, owners: Iterable[tuple[bytes, int]]) -> None:
-        """Claim many requests at once; the first claim of a key stands."""
-        self._guarded("INSERT OR IGNORE INTO requests VALUES (?, ?)", owners)
-
-    def _claimed(self, table: str, rows: Sequence[tuple[bytes, int]]) -> list[int]:
-        before = self._db.total_changes
-        self._guarded(f"INSERT OR IGNORE INTO {table} VALUES (?, ?)", rows)
-        if self._db.total_changes - before == len(rows):
-            return [row for _, row in rows]
-        return [self._claim(table, key, row) for key, row in rows]
-
-    def _claim(self, table: str, key: bytes, row: int) -> int:
-        try:
-            added = self._db.execute(f"INSERT OR IGNORE INTO {table} VALUES (?, ?)", (key, row))
-            if added.rowcount == 1:
-                return row
-            found = self._db.execute(f"SELECT row FROM {table} WHERE key = ?", (key,)).fetchone()
-        except sqlite3.Error as error:
-            raise self._refused(error) from None
-        return int(found[0])
-
-    def _guarded(self, statement: str, rows: Iterable[tuple[bytes, int]]) -> None:
-        try:
-            self._db.executemany(statement, rows)
-        except sqlite3.Error as error:
-            raise self._refused(error) from None
-
-    def _refused(self, error: sqlite3.Error) -> StorageError:
-        return StorageError(
-            f"the key index cannot be written: {error}",
-            where=str(self._path),
-            hint="free disk space and run the same command again: what was settled stands",
-        )
+    def asks(self, requests: Keys) -> Marks:
+        """Whether a row of the input asks each of these."""
+        found: Marks = self._requests.find(requests) != UNKNOWN
+        return found
 
     def close(self) -> None:
-        self._db.close()
-        self._path.unlink(missing_ok=True)
+        self._ids.close()
+        self._requests.close()
 
     def __enter__(self) -> Self:
         return self

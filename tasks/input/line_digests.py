@@ -55,7 +55,7 @@ class LineDigests:
             raise self._refused(error) from None
 
     def add(self, digest: bytes) -> None:
-        """The next row's. Raises StorageError."""
+        """The next row's, or those of the next rows. Raises StorageError."""
         with self._lock:
             self._held += digest
             if len(self._held) >= HELD_MOST:

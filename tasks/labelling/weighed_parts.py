@@ -21,7 +21,7 @@ from rowmill.tasks.labelling.corrections import is_right, replaced, rewrite_part
 from rowmill.tasks.labelling.judgements import Corrections
 from rowmill.tasks.labelling.weighing import LEARNED_MOST, LEARNED_MOST_MULTI, LearnedRows, Weighing, fold_of
 from rowmill.tasks.output.label_columns import labels_array, labels_of, vote_in
-from rowmill.tasks.output.part_reader import key_bytes
+from rowmill.tasks.output.part_reader import request_keys
 from rowmill.tasks.plan.vote_rules import agreement, labelling
 
 BATCH_ROWS = 8_192
@@ -88,7 +88,7 @@ def _learnt(table: pa.Table, label: Label, voters: Voters, *, basis: Basis, limi
 
 
 def _requests(table: pa.Table) -> npt.NDArray[np.uint64]:
-    return np.frombuffer(b"".join(key[:8] for key in key_bytes(table["request_key"])), ">u8").astype(np.uint64)
+    return np.frombuffer(request_keys(table["request_key"]), ">u8")[::2].astype(np.uint64)
 
 
 def _has_sound_gold(table: pa.Table, label: Label, basis: Basis) -> npt.NDArray[np.bool_]:

@@ -8,38 +8,27 @@ found by request key alone; what no row asks for is kept for a later run.
 from __future__ import annotations
 
 import os
-import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-import msgspec
-
 from rowmill.schemas.account import Account, Voted
-from rowmill.schemas.attempt import FailureKind, Spent
+from rowmill.schemas.attempt import Spent
 from rowmill.schemas.errors import DamageError
 from rowmill.schemas.label import Vote
 from rowmill.schemas.outcome import Outcome, Status
 from rowmill.tasks.answers.validator import Accepted, Validator
-from rowmill.tasks.journal.entries import Entry, Opened, decode_line, encode_line
-from rowmill.tasks.journal.replay import Replay, lost_call, replay
+from rowmill.tasks.input.key_table import Keys, Marks, key_array
+from rowmill.tasks.journal.entries import Opened, decode_line, encode_line
+from rowmill.tasks.journal.replay import replay
+from rowmill.tasks.output.answer_index import AnswerIndex, Place, entries_in
 from rowmill.tasks.output.folder import write_file
-from rowmill.tasks.output.part_reader import OutcomeLookup, PartReader
-from rowmill.tasks.system.durable import PRIVATE_FILE, private_folder
+from rowmill.tasks.output.part_reader import OutcomeLookup, PartReader, keys_apart
+from rowmill.tasks.system.durable import private_folder
 
 FOLDER = "former"
 KEPT = "kept.outcomes"
 ANY = "any"
 REOPENED = "reopened"
-# How good what is known of a request is: an answer that was accepted is never displaced by one that was not, nor the
-# row that paid by one that shared its answer. Among equals the later one stands: it goes on from the earlier.
-ACCEPTED, OWNED = 2, 1
-_INSERT = (
-    "INSERT INTO former VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT(key) DO UPDATE SET file = excluded.file,"
-    " place = excluded.place, length = excluded.length, rank = excluded.rank, account = excluded.account"
-    " WHERE excluded.rank >= former.rank"
-)
-_FIND = "SELECT file, place, length, account FROM former WHERE key = ?"
-Indexed = tuple[bytes, int, int, int, int, bytes | None]
 
 
 class AnswerCache:
@@ -50,8 +39,8 @@ class AnswerCache:
         self.folder = journal / FOLDER
         self._retry, self._validator = retry, validator
         self._lookup = OutcomeLookup(validator)
-        self._index_path = journal / "former.sqlite"
-        self._db: sqlite3.Connection | None = None
+        self._journal = journal
+        self._index: AnswerIndex | None = None
         self._files: list[Path] = []
         self._opened: dict[int, int] = {}
 
@@ -74,87 +63,53 @@ class AnswerCache:
         """The parts among what is set aside, the latest first."""
         return [path for path in reversed(self._files) if path.suffix == ".parquet"]
 
-    def indexed(self) -> sqlite3.Connection:
-        """The index of what is set aside by request, made when it is first needed. Raises DamageError."""
-        if self._db is not None:
-            return self._db
-        self._index_path.unlink(missing_ok=True)
-        os.close(os.open(self._index_path, os.O_RDWR | os.O_CREAT, PRIVATE_FILE))
-        self._db = sqlite3.connect(self._index_path, isolation_level=None, check_same_thread=False)
-        self._db.execute("PRAGMA journal_mode=OFF")
-        self._db.execute("PRAGMA synchronous=OFF")
-        self._db.execute("PRAGMA locking_mode=EXCLUSIVE")
-        self._db.execute(
-            "CREATE TABLE former (key BLOB PRIMARY KEY, file INTEGER, place INTEGER, length INTEGER, rank INTEGER,"
-            " account BLOB) WITHOUT ROWID"
-        )
-        self._db.execute("BEGIN")
-        for number, path in enumerate(self._files):
-            self._db.executemany(_INSERT, self._indexed(number, path))
-        self._db.execute("COMMIT")
-        return self._db
-
-    def _indexed(self, number: int, path: Path) -> Iterator[Indexed]:
-        """The index's rows of a file; a part's place is its row group and the place there, a segment's its bytes."""
-        if path.suffix == ".parquet":
-            for group, place, key, status, reused_from in PartReader(path, self._validator).asked():
-                yield key, number, group, place, _rank(status, reused_from), None
-            return
-        found: list[Indexed] = []
-        accounts: list[Account] = []
-        is_kept = path.suffix == ".outcomes"
-
-        def note(entry: Entry, offset: int, length: int) -> None:
-            if isinstance(entry, Outcome) and entry.request_key:
-                rank = _rank(entry.status.value, entry.reused_from)
-                found.append((bytes.fromhex(entry.request_key), number, offset, length, rank, None))
-            elif isinstance(entry, Opened) and is_kept:
-                accounts.append(entry.account)
-
-        replayed = replay(path, headless=is_kept, on_entry=note)
-        yield from found
-        for account in accounts if is_kept else accounts_of(replayed):
-            yield bytes.fromhex(account.key), number, 0, 0, OWNED, msgspec.json.encode(account)
+    def make_index(self) -> None:
+        """Index what is set aside by request, unless that is done. Raises DamageError, StorageError."""
+        if self._index is None:
+            self._index = AnswerIndex(self._journal, self._files)
 
     @property
     def is_indexed(self) -> bool:
         """Whether a request is found at once."""
-        return self._db is not None or not self._files
+        return self._index is not None or not self._files
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing is set aside."""
         return not self._files
 
-    def find(self, key: bytes) -> Outcome | Account | None:
+    def places(self, keys: Sequence[bytes]) -> list[Place | None]:
+        """Where what is known of each of these requests stands."""
+        if not self._files:
+            return [None] * len(keys)
+        self.make_index()
+        assert self._index is not None
+        return self._index.places(key_array(keys))
+
+    def at(self, place: Place, key: bytes) -> Outcome | Account:
         """What is known of a request: its outcome, or what it has cost without one.
 
         An outcome that is to be tried again comes back as an account that keeps its cost and its good votes.
         """
-        if not self._files:
-            return None
-        row = self.indexed().execute(_FIND, (key,)).fetchone()
-        if row is None:
-            return None
-        number, place, length, account = row
-        if account is not None:
-            return msgspec.json.decode(account, type=Account)
-        outcome = self._outcome(number, place, length)
+        if place.account is not None:
+            return place.account
+        outcome = self._outcome(place)
         if outcome.request_key != key.hex():
             raise DamageError(
                 "an answer does not belong to the request under which it was found",
-                where=str(self._files[number]),
+                where=str(self._files[place.file]),
                 hint="remove this file: what it holds is then asked again",
             )
         return self._reopened(outcome) if self.reopens(outcome) else outcome
 
-    def _outcome(self, number: int, place: int, length: int) -> Outcome:
-        path = self._files[number]
+    def _outcome(self, place: Place) -> Outcome:
+        path = self._files[place.file]
         if path.suffix == ".parquet":
-            return self._lookup.outcome(path, place, length)
-        if number not in self._opened:
-            self._opened[number] = os.open(path, os.O_RDONLY)
-        entry = decode_line(os.pread(self._opened[number], length, place)[:-1])
+            return self._lookup.at(path, place.row)
+        if place.file not in self._opened:
+            self._opened[place.file] = os.open(path, os.O_RDONLY)
+        offset, length = place.span
+        entry = decode_line(os.pread(self._opened[place.file], length, offset)[:-1])
         assert isinstance(entry, Outcome)
         return entry
 
@@ -194,19 +149,21 @@ class AnswerCache:
             ),
         )
 
-    def finish(self, is_owned: Callable[[bytes], bool]) -> None:
-        """After a complete run: keep only what no row asks for. `is_owned` tells whether a row has this key."""
+    def finish(self, is_owned: Callable[[Keys], Marks]) -> None:
+        """After a complete run: keep only what no row asks for. `is_owned` tells whether rows have these keys."""
         kept: list[Path] = []
         for number, path in enumerate(self._files):
-            keys = dict.fromkeys(indexed[0] for indexed in self._indexed(number, path))
-            unowned = [key for key in keys if not is_owned(key)]
+            keys = entries_in(path).keys
+            is_unowned = ~is_owned(keys)
+            if not is_unowned.any():
+                continue
+            unowned = list(dict.fromkeys(keys_apart(keys[is_unowned].tobytes())))
             # Of what is known of a request in several files one entry stands.
-            found = ((key, *self.indexed().execute(_FIND, (key,)).fetchone()) for key in unowned)
-            left = [(key, place, length, account) for key, file, place, length, account in found if file == number]
-            if left and path.name.endswith(KEPT) and len(left) == len(keys):
+            left = [place for place in self.places(unowned) if place is not None and place.file == number]
+            if left and path.name.endswith(KEPT) and len(left) == len(unowned) and is_unowned.all():
                 kept.append(path)
             elif left:
-                lines = (encode_line(self._kept(number, row)) for row in left)
+                lines = (encode_line(self._kept(place)) for place in left)
                 write_file(self._free_name(KEPT), b"".join(lines))
         # All are read before the first goes: an index that was not needed so far is made of all of them.
         for path in self._files:
@@ -215,41 +172,20 @@ class AnswerCache:
         if self._files and not any(self.folder.iterdir()):
             self.folder.rmdir()
 
-    def _kept(self, number: int, row: tuple[bytes, int, int, bytes | None]) -> Outcome | Opened:
-        _, place, length, account = row
-        if account is not None:
-            return Opened(-1, msgspec.json.decode(account, type=Account))
-        return self._outcome(number, place, length)
+    def _kept(self, place: Place) -> Outcome | Opened:
+        return self._outcome(place) if place.account is None else Opened(-1, place.account)
 
     def close(self) -> None:
         self._lookup.close()
         for fd in self._opened.values():
             os.close(fd)
-        if self._db is not None:
-            self._db.close()
-            self._index_path.unlink(missing_ok=True)
-
-
-def _rank(status: str, reused_from: str | None) -> int:
-    return (ACCEPTED if status == Status.OK.value else 0) + (OWNED if reused_from is None else 0)
+        if self._index is not None:
+            self._index.close()
 
 
 def _good_votes(outcome: Outcome) -> list[Vote]:
     votes = outcome.labelling.votes if outcome.labelling is not None else ()
     return [vote for vote in votes if vote.labels is not None]
-
-
-def accounts_of(found: Replay | None) -> Iterator[Account]:
-    """The accounts of a segment's rows without an outcome, calls left in flight at their worst case."""
-    if found is None:
-        return
-    for row in {*found.accounts, *found.in_flight}:
-        account = found.account(row)
-        if (intent := found.in_flight.get(row)) is not None:
-            account = account.billed(FailureKind.INTERRUPTED.value, lost_call(intent))
-            account = msgspec.structs.replace(account, key=account.key or intent.key)
-        if account.key:
-            yield account
 
 
 def bound_usd(spent: Spent) -> int:

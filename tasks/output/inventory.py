@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import pyarrow.parquet as pq
 
 from rowmill.schemas.attempt import Spent
 from rowmill.schemas.errors import OutputError
@@ -98,17 +96,3 @@ def _remove(path: Path, cache: AnswerCache, *, is_in_part: bool) -> None:
         path.unlink()
     else:
         cache.set_aside(path)
-
-
-def claims(path: Path) -> Iterator[tuple[bytes, int]]:
-    """Each request a part has the answer of, with its row: (request_key, row_index). Those it paid for come first."""
-    columns = ["request_key", "row_index", "reused_from"]
-    shared: list[tuple[bytes, int]] = []
-    with pq.ParquetFile(path, pre_buffer=False, page_checksum_verification=True) as part:
-        for batch in part.iter_batches(8_192, columns=columns, use_threads=False):
-            for key, row, owner in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-                if key is not None and owner is None:
-                    yield bytes.fromhex(key), row
-                elif key is not None:
-                    shared.append((bytes.fromhex(key), row))
-    yield from shared

@@ -33,7 +33,7 @@ from rowmill.schemas.tally import Tally
 from rowmill.schemas.usage import Usage
 from rowmill.tasks.answers.validator import Validator
 from rowmill.tasks.output.part_notes import NotedRows, Positions, lines_in, noted_rows
-from rowmill.tasks.output.part_reader import GROUPS_HELD, OutcomeLookup, key_bytes
+from rowmill.tasks.output.part_reader import GROUPS_HELD, OutcomeLookup, keys_apart, request_keys
 from rowmill.tasks.output.part_writer import read_footer
 
 # Rows that are known by their line at a time, at 12 bytes each; those beyond are found by their request.
@@ -276,7 +276,7 @@ class MovedShard:
         """The request keys of the rows, in their order."""
         found: list[bytes] = []
         for table, _ in self._tables():
-            found += key_bytes(table.column("request_key"))
+            found += keys_apart(request_keys(table.column("request_key")))
         return found
 
     def without(self, rows: frozenset[int]) -> MovedShard | None:

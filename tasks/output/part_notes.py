@@ -142,8 +142,14 @@ def digests_in(metadata: Mapping[bytes, bytes], rows: int) -> list[str | None]:
 
 def lines_in(metadata: Mapping[bytes, bytes] | None, rows: int) -> npt.NDArray[np.uint64] | None:
     """What each row of a part is known by, as two numbers; None where the part does not tell."""
+    held = line_bytes_in(metadata, rows)
+    return np.frombuffer(held, "<u8").reshape(rows, 2) if held else None
+
+
+def line_bytes_in(metadata: Mapping[bytes, bytes] | None, rows: int) -> bytes | None:
+    """What each row of a part is known by, one after the other; None where the part does not tell."""
     held = base64.b64decode((metadata or {}).get(LINES, b""))
-    return np.frombuffer(held, "<u8").reshape(rows, 2) if rows and len(held) == rows * LINE_BYTES else None
+    return held if len(held) == rows * LINE_BYTES else None
 
 
 def noted_rows(metadata: Mapping[bytes, bytes] | None, first_row: int, rows: int) -> NotedRows:

@@ -7,10 +7,13 @@ import tempfile
 from array import array
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -25,6 +28,7 @@ from rowmill.schemas.usage import Usage
 from rowmill.tasks.answers.validator import Accepted, Validator
 from rowmill.tasks.fields.majority import decision
 from rowmill.tasks.fields.tree import field_tree
+from rowmill.tasks.input.key_table import KEY_BYTES, Keys, Marks, Numbers, key_array
 from rowmill.tasks.output.label_columns import labelling_in, vote_in
 from rowmill.tasks.output.part_notes import NO_DETAILS, details_in, digests_in, joined_in
 
@@ -33,16 +37,23 @@ GROUPS_HELD = 4
 _MONEY = ("cost_usd", "cost_credits", "wasted_cost_usd")
 _TIMES = ("started_at", "finished_at")
 _LABELS = ("votes", "voted_label", "agreement", "gold")
-KEY_BYTES = 16
 _STATUSES = {status.value: status for status in Status}
 
 
-def key_bytes(column: pa.ChunkedArray) -> list[bytes]:
-    """Request keys, none of them null, as their 16 bytes."""
-    keys = column.to_pylist()
-    held = bytes.fromhex("".join(keys))
-    if len(held) != len(keys) * KEY_BYTES:
-        return [bytes.fromhex(key) for key in keys]
+def request_keys(column: pa.ChunkedArray) -> bytes:
+    """Request keys, none of them null: their bytes, KEY_BYTES each. Raises ValueError for one of another size."""
+    found = b""
+    for chunk in column.chunks:
+        _, offsets, texts = chunk.buffers()
+        ends = np.frombuffer(offsets, np.int32)[chunk.offset : chunk.offset + len(chunk) + 1]
+        if len(chunk) and (np.diff(ends) != 2 * KEY_BYTES).any():
+            raise ValueError(f"a request key is not {KEY_BYTES} bytes")
+        found += bytes.fromhex(str(texts[ends[0] : ends[-1]].to_pybytes(), "ascii")) if len(chunk) else b""
+    return found
+
+
+def keys_apart(held: bytes) -> list[bytes]:
+    """Keys that stand one after the other, each by itself."""
     return [held[at : at + KEY_BYTES] for at in range(0, len(held), KEY_BYTES)]
 
 
@@ -85,6 +96,43 @@ class _Columns(NamedTuple):
 _READ = _Columns._fields
 
 
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """What rows of a part asked, those that asked nothing left out: which rows they are, counted from the part's first;
+    their keys, positions in the input, whether they shared an answer, and whether one was accepted.
+    """
+
+    at: npt.NDArray[np.int64]
+    keys: Keys
+    rows: Numbers
+    is_shared: Marks
+    is_ok: Marks
+
+
+def requests_in(path: Path) -> Iterator[Requests]:
+    """What the rows of a part asked, a row group at a time. Raises OSError, ArrowException, ValueError."""
+    first = 0
+    with pq.ParquetFile(path, pre_buffer=False, page_checksum_verification=True) as part:
+        for group in range(part.num_row_groups):
+            columns = ["request_key", "row_index", "reused_from", "status"]
+            table = part.read_row_group(group, columns=columns, use_threads=False)
+            at = np.flatnonzero(_marks(pc.is_valid(table.column("request_key"))))
+            asked = table.take(at) if len(at) < len(table) else table
+            yield Requests(
+                at + first,
+                key_array(request_keys(asked.column("request_key"))),
+                asked.column("row_index").to_numpy(),
+                _marks(pc.is_valid(asked.column("reused_from"))),
+                _marks(pc.equal(asked.column("status"), Status.OK.value)),
+            )
+            first += len(table)
+
+
+def _marks(column: pa.ChunkedArray) -> Marks:
+    marks: Marks = column.to_numpy()
+    return marks
+
+
 class PartReader:
     """One part, read by row group. Holds nothing but what it is asked for."""
 
@@ -116,19 +164,6 @@ class PartReader:
         with self._open() as part:
             values: list[Any] = part.read_row_group(group, columns=[name], use_threads=False).column(0).to_pylist()
         return values
-
-    def asked(self) -> Iterator[tuple[int, int, bytes, str, str | None]]:
-        """Of each row that asked something: its row group, its place there, request key, status, reused_from."""
-        names = ["request_key", "status", "reused_from"]
-        for group in range(len(self.rows)):
-            with self._open() as part:
-                table = part.read_row_group(group, columns=names, use_threads=False)
-            places: list[int] = pc.indices_nonzero(pc.is_valid(table.column("request_key"))).to_pylist()
-            asked = table.take(places)
-            columns = [asked.column(name).to_pylist() for name in names[1:]]
-            keys = key_bytes(asked.column("request_key"))
-            for place, key, status, reused_from in zip(places, keys, *columns, strict=True):
-                yield group, place, key, status, reused_from
 
     def outcomes(self, group: int) -> list[Outcome]:
         """The outcomes of a row group, in order. A repaired output is read again from the raw answer."""
@@ -270,6 +305,14 @@ class OutcomeLookup:
                 self._held.popitem(last=False)
         self._held.move_to_end(name)
         return self._held[name][place]
+
+    def at(self, path: Path, row: int) -> Outcome:
+        """The outcome of a row of a part, counted from its first."""
+        for group, rows in enumerate(self.reader(path).rows):
+            if row < rows:
+                return self.outcome(path, group, row)
+            row -= rows
+        raise IndexError(f"{path} has no such row")
 
     def of_row(self, path: Path, row: int) -> Outcome | None:
         """The outcome of a row of the input; None where the part does not hold it. Rows of a part stand in order."""

@@ -126,15 +126,7 @@ def bad_input(survey: Survey, job: Job, planner: Planner) -> Iterator[InputError
                 hint="name a column that every row has, or leave `id` out: the row's position is then its id",
             )
         return
-    gold = [job.gold.column] if job.gold is not None else []
-    named = (
-        ("id", [job.id] if job.id else []),
-        ("keep", job.keep),
-        ("attachments", job.attachments),
-        ("evidence_columns", job.evidence_columns),
-        ("gold", gold),
-    )
-    for key, names in named:
+    for key, names in named_columns(job).items():
         for name in names:
             if name not in survey.columns:
                 yield InputError(
@@ -144,6 +136,17 @@ def bad_input(survey: Survey, job: Job, planner: Planner) -> Iterator[InputError
                 )
     if (nothing := _no_row_can_be_asked(survey, planner)) is not None:
         yield nothing
+
+
+def named_columns(job: Job) -> dict[str, list[str]]:
+    """The columns that a job names, by the key that names them."""
+    return {
+        "id": [job.id] if job.id else [],
+        "keep": job.keep,
+        "attachments": job.attachments,
+        "evidence_columns": job.evidence_columns,
+        "gold": [job.gold.column] if job.gold is not None else [],
+    }
 
 
 def refuse_emptied(survey: Survey, job: Job, rows_before: int) -> None:

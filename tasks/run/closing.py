@@ -43,7 +43,7 @@ def close_output(
         if number_of(path) > last:
             # Shown by a stopped run for a shard that the input no longer has.
             path.unlink()
-    context.answer_cache.finish(context.keys.has)
+    context.answer_cache.finish(context.keys.asks)
     if context.ledger is not None:
         context.ledger.compact()
     manifest_builder.look_back(read_forecast(output.root), sent, output.results)

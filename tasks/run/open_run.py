@@ -34,11 +34,13 @@ from rowmill.tasks.output.answer_cache import AnswerCache, bound_usd
 from rowmill.tasks.output.bucket.mirror import Mirror
 from rowmill.tasks.output.columns import columns_of, kept_names
 from rowmill.tasks.output.folder import Output, refuse_split
-from rowmill.tasks.output.inventory import Inventory, claims, take_inventory
+from rowmill.tasks.output.inventory import Inventory, take_inventory
+from rowmill.tasks.output.known_rows import StandingRows
 from rowmill.tasks.output.moved_rows import MovedRows, may_move
+from rowmill.tasks.output.part_reader import requests_in
 from rowmill.tasks.output.part_writer import Footer, tally_of
 from rowmill.tasks.output.reprojection import Projection, keep_anew
-from rowmill.tasks.plan.input_checks import refuse_bad_input, refuse_emptied
+from rowmill.tasks.plan.input_checks import named_columns, refuse_bad_input, refuse_emptied
 from rowmill.tasks.run.background import Background
 from rowmill.tasks.run.balance_check import preflight
 from rowmill.tasks.run.budget_part import forget_part, join_budget, join_cap, part_in
@@ -131,9 +133,13 @@ class _Opening:
         self, output: Output, parts: Mapping[int, Footer], builder: ManifestBuilder, *, ledger: Ledger
     ) -> Run:
         plan, job = self._plan, self._plan.job
-        keys = self._stack.enter_context(KeyIndex(output.journal / "keys.sqlite"))
+        keys = self._stack.enter_context(KeyIndex(output.journal))
         # Where no row may move, nobody looks for a line.
         lines = self._stack.enter_context(closing(LineDigests(output.journal))) if may_move(job) else None
+        keep = () if is_typed(plan.files) else kept_names(job)
+        standing = StandingRows(
+            output, parts, plan.fingerprint, keep=keep, named=job.id is not None, lines=lines is not None
+        )
         surveyor = Surveyor(
             plan.files,
             id_column=job.id,
@@ -143,6 +149,8 @@ class _Opening:
             limit=builder.limit,
             max_line_bytes=job.limits.max_line_bytes,
             digests=lines,
+            standing=standing,
+            named=[name for names in named_columns(job).values() for name in names],
         )
         survey = await asyncio.to_thread(surveyor.run_checked)
         refuse_emptied(survey, job, sum(footer.shard.rows for footer in parts.values()))
@@ -162,7 +170,8 @@ class _Opening:
         cache = self._stack.enter_context(
             closing(AnswerCache(output.journal, plan.validator, plan.options.retry_failed))
         )
-        inventory = take_inventory(
+        inventory = await asyncio.to_thread(
+            take_inventory,
             output,
             parts,
             {shard.number: shard.digest for shard in survey.shards},
@@ -175,17 +184,15 @@ class _Opening:
         projection = Projection(schema, kept, plan.grader, plan.validator)
         moved = None
         if cache.parts and may_move(job):
-            moved = self._stack.enter_context(
-                closing(
-                    MovedRows(
-                        cache.parts,
-                        schema,
-                        plan.validator,
-                        named=job.id is not None,
-                        ok_only=plan.options.retry_failed is not None,
-                    )
-                )
+            moved = await asyncio.to_thread(
+                MovedRows,
+                cache.parts,
+                schema,
+                plan.validator,
+                named=job.id is not None,
+                ok_only=plan.options.retry_failed is not None,
             )
+            self._stack.enter_context(closing(moved))
         builder.digests |= await asyncio.to_thread(keep_anew, survey.shards, output, projection)
         append = self._mirror.append if self._mirror is not None else None
         syncer = self._stack.enter_context(closing(Syncer(asyncio.get_running_loop(), keep=append)))
@@ -244,7 +251,7 @@ class _Opening:
             watch=watch,
         )
         shard_run = ShardRun(context, asks=self._runner.asks_here)
-        _stand(inventory, output, shard_run, keys=keys, progress=progress)
+        await asyncio.to_thread(_stand, inventory, output, shard_run, keys=keys, progress=progress)
         progress.total, progress.total_is_exact = survey.rows, survey.complete
         if survey.complete and plan.options.rows is None:
             progress.expectation = expectation_of(
@@ -314,7 +321,8 @@ def _stand(inventory: Inventory, output: Output, shard_run: ShardRun, *, keys: K
     for number, footer in inventory.parts.items():
         shard_run.standing(footer.shard, inventory.tallies[number])
         progress.begin(inventory.tallies[number])
-        keys.claim_all(claims(output.part_path(number)))
+        for asked in requests_in(output.part_path(number)):
+            keys.own(asked.keys, asked.rows, asked.is_shared)
 
 
 def _rows_of(plan: RunPlan, shard: Shard) -> Iterator[Row | Unreadable]:

@@ -60,7 +60,7 @@ class FinishedRun:
     def model(self) -> Model:
         return self.plan.model
 
-    def close(self) -> Manifest:
+    async def close(self) -> Manifest:
         """The manifest as it stands."""
         self.manifest = self.manifest_builder.before
         return self.manifest
@@ -309,8 +309,12 @@ class OpenRun:
         assert ledger is not None
         return ledger.spent + self._shard_run.sent
 
-    def close(self) -> Manifest:
+    async def close(self) -> Manifest:
         """The manifest of the ended run, written. Never raises for a full disk: the termination tells it."""
+        # Reading all parts, and writing what people look at, is no work for a loop that others may share.
+        return await asyncio.to_thread(self._closed)
+
+    def _closed(self) -> Manifest:
         complete = self._is_complete()
         builder, tallies = self.manifest_builder, self._shard_run.tallies
         try:

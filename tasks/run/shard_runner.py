@@ -37,6 +37,7 @@ from rowmill.tasks.journal.ledger import Ledger
 from rowmill.tasks.journal.replay import lost_call
 from rowmill.tasks.journal.segment import ANSWER_ROOM, Segment, outcome_at
 from rowmill.tasks.output.answer_cache import AnswerCache
+from rowmill.tasks.output.answer_index import Place
 from rowmill.tasks.output.folder import Layout
 from rowmill.tasks.output.moved_rows import MovedRows, MovedShard
 from rowmill.tasks.output.part_reader import OutcomeLookup
@@ -289,7 +290,7 @@ class ShardRun:
             async with self._dispatching:
                 rows = self._rows(shard, segment)
                 if not self._context.answer_cache.is_indexed and len(self._moved_rows(shard)) < shard.rows:
-                    await asyncio.to_thread(self._context.answer_cache.indexed)
+                    await asyncio.to_thread(self._context.answer_cache.make_index)
                 while few := list(islice(rows, 1 if self._context.reads_media else PLANNED_AT_ONCE)):
                     await self._take_up(few, segment, tally, tasks=tasks)
         except Halted:
@@ -300,9 +301,12 @@ class ShardRun:
             self._context.settler.gate.halt(DEFECT)
             await asyncio.gather(*tasks, return_exceptions=True)
             raise
-        for result in await asyncio.gather(*tasks, return_exceptions=True):
-            if isinstance(result, Exception) and not isinstance(result, Halted):
-                raise result
+        # Most have ended long since: to gather those too would hold up the loop for each of them once more.
+        await asyncio.gather(*(task for task in tasks if not task.done()), return_exceptions=True)
+        for task in tasks:
+            failed = None if task.cancelled() else task.exception()
+            if isinstance(failed, Exception) and not isinstance(failed, Halted):
+                raise failed
         try:
             segment.flush()
         except StorageError as error:
@@ -318,11 +322,13 @@ class ShardRun:
         while few := list(islice(rows, PLANNED_AT_ONCE)):
             planned = await asyncio.to_thread(self._plan, few)
             asked = [(told.key, told.row.index) for told in planned if isinstance(told, Request)]
-            owners = iter(self._context.keys.owners(asked))
+            owners, places = self._known_places(asked)
             for told in planned:
                 if isinstance(told, Outcome):
                     self._note(told, segment, tally)
-                elif (owner := next(owners)) == told.row.index and (known := self._known_answer(told, segment)):
+                    continue
+                owner, place = next(owners), next(places)
+                if place is not None and (known := self._known_answer(told, place, segment)) is not None:
                     self._note(known, segment, tally)
                 else:
                     self._leave(told, owner, segment, tally=tally)
@@ -345,7 +351,7 @@ class ShardRun:
         # Media are read from disk: not in the loop that calls in flight need.
         planned = await asyncio.to_thread(self._plan, rows) if context.reads_media else self._plan(rows)
         asked = [(told.key, told.row.index) for told in planned if isinstance(told, Request)]
-        owners = iter(context.keys.owners(asked))
+        owners, places = self._known_places(asked)
         for told in planned:
             if context.settler.gate.termination is not None:
                 raise Halted
@@ -354,7 +360,9 @@ class ShardRun:
                 context.progress.take_up(row)
             if isinstance(told, Outcome):
                 self._note(told, segment, tally)
-            elif (owner := next(owners)) == row and (known := self._known_answer(told, segment)) is not None:
+                continue
+            owner, place = next(owners), next(places)
+            if place is not None and (known := self._known_answer(told, place, segment)) is not None:
                 self._note(known, segment, tally)
             elif self.asks:
                 await self._begin(told, owner, segment, tally=tally, tasks=tasks)
@@ -431,16 +439,24 @@ class ShardRun:
             return context.planner.stands_twice(row, first)
         return plan_row(context.planner, row, context.run_id)
 
-    def _known_answer(self, request: Request, segment: Segment) -> Outcome | None:
+    def _known_places(self, asked: Sequence[tuple[bytes, int]]) -> tuple[Iterator[int], Iterator[Place | None]]:
+        """Of requests and their rows: the row that owns each, and where its answer stands if that is the row itself."""
+        owners = self._context.keys.owners(asked)
+        own = [key for (key, row), owner in zip(asked, owners, strict=True) if owner == row]
+        found = iter(self._context.answer_cache.places(own))
+        places = (next(found) if owner == row else None for (_, row), owner in zip(asked, owners, strict=True))
+        return iter(owners), places
+
+    def _known_answer(self, request: Request, place: Place, segment: Segment) -> Outcome | None:
         """The row's answer from before the input changed, where its request was paid for then.
 
         A request that was paid for and has no answer, or one that is to be tried again, leaves its account.
         """
         row = request.row.index
-        found = self._context.answer_cache.find(request.key)
+        found = self._context.answer_cache.at(place, request.key)
         if isinstance(found, Outcome):
             return carried(found, request, self._context.validator)
-        if found is not None and row not in segment.replayed.accounts:
+        if row not in segment.replayed.accounts:
             segment.open_account(row, found)
         return None
 

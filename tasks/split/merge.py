@@ -28,7 +28,6 @@ from rowmill.tasks.output.part_writer import FOOTER, Footer, read_footer, writin
 from rowmill.tasks.output.results_frame import result_parts
 from rowmill.tasks.output.spending import spent_in
 
-INDEX = "merge.sqlite"
 _OF_ARROW = b"ARROW:schema"
 
 
@@ -55,8 +54,7 @@ class Merger:
         self.merged = Merged()
         self._number = 0
         for path in [*output.results.iterdir(), *output.journal.iterdir()]:
-            if path.name != INDEX:
-                output.drop(path)
+            output.drop(path)
         for name in (MANIFEST, LEDGER):
             output.drop(output.root / name)
         self._ledger = Ledger(output.root / LEDGER, output.keep)

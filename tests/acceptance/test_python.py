@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from typing import Any
 
 import polars as pl
 import pytest
 from pydantic import BaseModel
 
+from rowmill.flows import api
 from rowmill.flows.dataframe import Stopped, extract_frame
+from rowmill.sandbox import process
 from rowmill.schemas.errors import JobError
 from rowmill.tasks.gateway.credentials import Gateway
+from rowmill.tasks.run import open_run, run
 from tests.conftest import KEY
 
 
@@ -50,6 +55,35 @@ async def test_a_run_that_stops_early_raises_with_its_manifest(sandboxes, tmp_pa
         await extract_frame(people(200), tmp_path / "out", gateway=gateway, **JOB)
     assert caught.value.manifest["ledger"]["ok"] > 0
     assert pl.read_parquet(tmp_path / "out/results/*.parquet").height == caught.value.manifest["ledger"]["ok"]
+
+
+async def test_the_loop_of_the_caller_stays_free_while_a_run_is_opened_and_closed(gateways, tmp_path, monkeypatch):
+    """What reads all parts (taking stock, closing, report, frame) runs beside the loop, and so do a sandbox's start and
+    end.
+    """
+    done: dict[str, bool] = {}
+
+    def noted(place: Any, name: str) -> None:
+        whole = getattr(place, name)
+
+        def note(*args: Any, **more: Any) -> Any:
+            done[name] = threading.current_thread() is threading.main_thread()
+            return whole(*args, **more)
+
+        monkeypatch.setattr(place, name, note)
+
+    for place, name in (
+        (open_run, "take_inventory"), (open_run, "MovedRows"), (open_run, "_stand"), (run, "close_output"),
+        (run, "record_run"), (api, "leave_report"), (api.Result, "frame"), (process.subprocess, "Popen"),
+        (process.subprocess.Popen, "wait"),
+    ):  # fmt: skip
+        noted(place, name)
+    gateway = Gateway(gateways().url, KEY, None)
+    await extract_frame(people(3), tmp_path / "out", gateway=gateway, **JOB)
+    await extract_frame(people(3)[::-1], tmp_path / "out", gateway=gateway, **JOB)
+    await extract_frame(people(1), tmp_path / "other", sandbox=True, **JOB)
+    assert done == dict.fromkeys(done, False)
+    assert {"take_inventory", "MovedRows", "_stand", "close_output", "leave_report", "frame", "wait"} <= set(done)
 
 
 async def test_a_wrong_key_is_named(tmp_path):

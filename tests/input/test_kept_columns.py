@@ -35,7 +35,7 @@ LONG = 1 << 20
 
 def surveyed(folder: Path, source: Path, keep: list[str], limit: int | None = None) -> tuple[Survey, list[Path]]:
     files = input_files(str(source))
-    with KeyIndex(folder / "keys.sqlite") as keys:
+    with KeyIndex(folder) as keys:
         made = Surveyor(files, id_column=None, keep=keep, keys=keys, sizes={0: 3}, limit=limit, max_line_bytes=LONG)
         return made.run_checked(), files
 

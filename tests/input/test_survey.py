@@ -40,7 +40,7 @@ def test_shards_cover_every_row_once(tmp_path, counts, sizes, limit):
         content = b"".join(b'{"v": "%d-%d"}\n' % (number, n) for n in range(count))
         files.append(InputFile(write(tmp_path / f"{number}.jsonl", content), "jsonl"))
     everything = [f"{number}-{n}" for number, count in enumerate(counts) for n in range(count)][:limit]
-    with KeyIndex(tmp_path / "keys") as keys:
+    with KeyIndex(tmp_path) as keys:
         surveyor = Surveyor(
             files, id_column="v", keep=["v"], keys=keys, sizes=dict(enumerate(sizes)), limit=limit, max_line_bytes=1_000
         )
@@ -60,7 +60,7 @@ def test_an_edited_row_changes_its_shards_digest_alone(tmp_path):
 
     def digests(content: bytes) -> list[str]:
         path = InputFile(write(tmp_path / "r.jsonl", content), "jsonl")
-        with KeyIndex(tmp_path / "keys") as keys:
+        with KeyIndex(tmp_path) as keys:
             surveyor = Surveyor(
                 [path], id_column=None, keep=[], keys=keys, sizes={0: 2, 1: 2}, limit=None, max_line_bytes=99
             )
