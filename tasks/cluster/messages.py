@@ -17,12 +17,25 @@ from rowmill.tasks.run.manifest_builder import rowmill_version
 
 
 @dataclass(frozen=True, slots=True)
+class StoredInput:
+    """Rows that are stored in an output: their file there, its size and blake2b-128, and the name under which the
+    coordinator knows it.
+    """
+
+    file: str
+    size: int
+    digest: str
+    known_as: str
+
+
+@dataclass(frozen=True, slots=True)
 class ShardWork:
     """Rows of one shard to ask, as `ranges` of positions (both ends inclusive), under the lease `token`.
 
     `models` are all that the job may ask, with their prices; `group` tells that a worker has the same key. Where the
     output stands in a bucket, `address` is its, and the shard's journal so far is in the objects `journal`, of `base`
-    bytes together; `conditional` where that bucket holds to the conditions of a write.
+    bytes together; `conditional` where that bucket holds to the conditions of a write. `stored` are the rows there,
+    where the input cannot be read twice.
     """
 
     run_id: str
@@ -41,6 +54,7 @@ class ShardWork:
     journal: tuple[str, ...] = ()
     base: int = 0
     conditional: bool = True
+    stored: StoredInput | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -11,13 +12,15 @@ import pyarrow as pa
 from rowmill.schemas.job import Job
 from rowmill.schemas.row import NO_SHARD, Shard
 from rowmill.tasks.cluster.coordinator import Coordinator, open_engine, take_over
-from rowmill.tasks.cluster.messages import ShardWork
+from rowmill.tasks.cluster.messages import ShardWork, StoredInput
 from rowmill.tasks.cluster.shared_output import shared_output
 from rowmill.tasks.cluster.worker_pool import WorkerPool
 from rowmill.tasks.gateway.admission.deadline import Deadline
 from rowmill.tasks.gateway.admission.gate import Gate
 from rowmill.tasks.gateway.admission.shared_limits import group_of
 from rowmill.tasks.gateway.admission.traffic import Traffic
+from rowmill.tasks.input.files import name_of
+from rowmill.tasks.input.stored import is_stored, stored_in
 from rowmill.tasks.output.folder import Output
 from rowmill.tasks.output.location import in_bucket
 from rowmill.tasks.run.progress import Progress
@@ -150,4 +153,11 @@ def _work_of(plan: RunPlan, keep_types: Mapping[str, pa.DataType], deadline: Dea
         ranges=(),
         deadline=deadline,
         address=plan.address if in_bucket(plan.address) else None,
+        stored=_stored_of(plan) if in_bucket(plan.address) else None,
     )
+
+
+def _stored_of(plan: RunPlan) -> StoredInput | None:
+    """The rows in the output, where the input cannot be read twice."""
+    found = stored_in(Path(plan.job.output)) if is_stored(plan.job) else None
+    return None if found is None else StoredInput(found.file, found.size, found.digest, name_of(plan.files[0]))

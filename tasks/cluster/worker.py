@@ -19,6 +19,7 @@ from rowmill.schemas.row import Row, Unreadable
 from rowmill.tasks.answers.validator import Validator
 from rowmill.tasks.cluster.mailbox import BEAT_S, GRANTS, Heartbeat, LeaseGrants, Quota
 from rowmill.tasks.cluster.messages import Parcel, Report, ShardWork, unpacked
+from rowmill.tasks.cluster.worker_input import input_of
 from rowmill.tasks.cluster.worker_output import WorkerOutput, mailbox_of, refused_by, worker_output
 from rowmill.tasks.gateway.admission.halts import refused_storage
 from rowmill.tasks.gateway.admission.shared_limits import group_of
@@ -83,12 +84,20 @@ def unfit(parcel: Parcel, environment: Mapping[str, str] = os.environ) -> str | 
 
 
 def files_of(work: ShardWork) -> list[InputFile] | None:
-    """The input's files, where the shard's rows in them are those of the run."""
+    """The input's files, where the shard's rows in them are those of the run.
+
+    Raises InputError, OutputError where the rows that the output stores cannot be had.
+    """
+    if work.stored is not None:
+        return _with_its_rows(work, input_of(work))
     try:
-        files = read.job_files(work.job)
-        return files if digest_of(work.shard, files, work.job.limits.max_line_bytes) == work.shard.digest else None
+        return _with_its_rows(work, input_of(work))
     except (InputError, ValueError, OSError):
         return None
+
+
+def _with_its_rows(work: ShardWork, files: list[InputFile]) -> list[InputFile] | None:
+    return files if digest_of(work.shard, files, work.job.limits.max_line_bytes) == work.shard.digest else None
 
 
 def _key(work: ShardWork, environment: Mapping[str, str]) -> str | None:

@@ -29,7 +29,8 @@ class InputFile:
     """A file, its format by its name in the registry, and the columns that its folders name (`year=2026/`).
 
     `csv` is what the job says of a CSV file; the rest is seen in its beginning. Of a file that several jobs divide its
-    rows are read from `offset` on, before which there are `skipped`, up to the `end`th of the file.
+    rows are read from `offset` on, before which there are `skipped`, up to the `end`th of the file. A copy of a file is
+    `known_as` that one is.
     """
 
     place: Place
@@ -39,6 +40,7 @@ class InputFile:
     offset: int = 0
     skipped: int = 0
     end: int | None = None
+    known_as: str | None = None
 
     def __str__(self) -> str:
         return str(self.place)
@@ -80,7 +82,7 @@ class Line(msgspec.Struct, frozen=True):
 
 def name_of(file: InputFile) -> str:
     """The file's name as it is written down and compared: text, a file URI where the name is none in UTF-8."""
-    name = str(file)
+    name = str(file) if file.known_as is None else file.known_as
     try:
         name.encode()
     except UnicodeEncodeError:

@@ -17,11 +17,16 @@ from rowmill.tasks.output.folder import no_run, read_manifest
 from rowmill.tasks.system.durable import private_folder
 
 
+def work_folder(environment: Mapping[str, str] = os.environ) -> Path:
+    """Where this machine keeps copies of what is in buckets; any of them may be thrown away when no run is on."""
+    root = environment.get("ROWMILL_WORK_DIR") or environment.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(root).expanduser() / "rowmill"
+
+
 def copy_of(url: str, environment: Mapping[str, str] = os.environ) -> Path:
     """Where this machine keeps the copy of an output in a bucket."""
-    root = environment.get("ROWMILL_WORK_DIR") or environment.get("XDG_CACHE_HOME") or "~/.cache"
     name = blake2b(url.rstrip("/").encode(), digest_size=10).hexdigest()
-    return Path(root).expanduser() / "rowmill" / f"{url.rstrip('/').rpartition('/')[2]}-{name}"
+    return work_folder(environment) / f"{url.rstrip('/').rpartition('/')[2]}-{name}"
 
 
 def in_bucket(address: str) -> bool:

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from rowmill.schemas.attempt import Spent
+from rowmill.schemas.job import Job
 from rowmill.schemas.manifest import WITHOUT_LEDGER, Manifest, SplitStanding
 from rowmill.schemas.price import Cost, parse_amount
 from rowmill.schemas.row import Row, Shard, Unreadable
@@ -25,7 +26,7 @@ from rowmill.tasks.input.kept_types import is_typed
 from rowmill.tasks.input.key_index import KeyIndex
 from rowmill.tasks.input.line_digests import LineDigests
 from rowmill.tasks.input.reader import shard_rows
-from rowmill.tasks.input.stored import source_of
+from rowmill.tasks.input.stored import ABOUT, is_stored, source_of, stored_in
 from rowmill.tasks.input.survey import Survey, Surveyor
 from rowmill.tasks.journal.group_commit import Syncer
 from rowmill.tasks.journal.ledger import LEDGER, Ledger
@@ -71,6 +72,21 @@ async def open_run(
     async with AsyncExitStack() as stack:
         opening = _Opening(plan, runner, mirror, clock=clock or Clock(), rng=random.Random(seed), stack=stack)
         yield await opening.run()
+
+
+def _keep_stored(output: Output, job: Job) -> None:
+    """Rows that cannot be read twice are in the bucket before the first call: whoever goes on from elsewhere, and the
+    workers of a cluster, read the same. Raises StorageError.
+    """
+    found = stored_in(output.root) if is_stored(job) else None
+    if found is None or (mirror := output.mirror) is None:
+        return
+    rows, about = output.root / found.file, output.root / ABOUT
+    if not mirror.holds(rows):
+        # What tells of other rows must not stand beside these.
+        mirror.drop(about)
+        mirror.keep(rows)
+    mirror.keep(about)
 
 
 class _Opening:
@@ -133,6 +149,7 @@ class _Opening:
         self, output: Output, parts: Mapping[int, Footer], builder: ManifestBuilder, *, ledger: Ledger
     ) -> Run:
         plan, job = self._plan, self._plan.job
+        await asyncio.to_thread(_keep_stored, output, job)
         keys = self._stack.enter_context(KeyIndex(output.journal))
         # Where no row may move, nobody looks for a line.
         lines = self._stack.enter_context(closing(LineDigests(output.journal))) if may_move(job) else None

@@ -8,6 +8,7 @@ import logging
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import tempfile
 import time
@@ -315,3 +316,72 @@ def test_a_ray_head_that_dies_ends_the_run_resumable(bench, sandboxes, s3):
     bench.job(output=OUT, input=IN, id="id", limits={"concurrency": 32})
     manifest, _ = end(start(bench, sandbox.base_url, machine(bench, s3, "b")))
     assert_each_once(s3, manifest, sandbox, 6_000, 32)
+
+
+def holders_knowing(url: str) -> list[int]:
+    """The processes that write a segment now, of those that know this bucket's server."""
+    found = []
+    for process in Path("/proc").iterdir():
+        with suppress(OSError):
+            if url.encode() not in (process / "environ").read_bytes():
+                continue
+            opened = [os.readlink(one) for one in (process / "fd").iterdir() if one.exists()]
+            if any("/journal/away-" in one for one in opened):
+                found.append(int(process.name))
+    return found
+
+
+def test_killed_ray_workers_and_a_killed_coordinator_lose_nothing(bench, sandboxes, s3):
+    """A worker of Ray's is killed, and the run goes on with what it wrote; then the coordinator, and another machine
+    goes on by the same cluster: every row once, at most what was in flight is paid again, the books equal.
+    """
+    sandbox = sandboxes(latency_ms=100)
+    write_rows(bench, s3, [{"id": f"r{n}", "text": f"row {n}"} for n in range(8_000)])
+    bench.job(output=OUT, input=IN, id="id", runner="ray", limits={"concurrency": 32})
+    environment = {"ROWMILL_API_KEY": KEY, **of_bucket(s3)}
+    with (
+        tempfile.TemporaryDirectory(prefix="ray") as short,
+        ray_cluster.running(2, Path(short), environment) as address,
+    ):
+        process = start(bench, sandbox.base_url, machine(bench, s3, RAY_ADDRESS=address))
+        wait_for_calls(sandbox, 1_200)
+        os.kill(holders_knowing(s3.meta.endpoint_url)[0], signal.SIGKILL)
+        wait_for_calls(sandbox, 3_000)
+        os.killpg(process.pid, signal.SIGKILL)
+        _, err = process.communicate()
+        assert "is lost" in err
+        shutil.rmtree(bench.folder / "machine-a")
+        manifest, err = end(start(bench, sandbox.base_url, machine(bench, s3, "b", RAY_ADDRESS=address)))
+    assert "Traceback" not in err
+    assert_each_once(s3, manifest, sandbox, 8_000, 2 * 32)
+
+
+@pytest.mark.parametrize("runner", ["dask", "ray"])
+def test_a_query_is_read_from_the_bucket_by_workers_elsewhere(bench, sandboxes, s3, clusters, runner):
+    """The machines share the bucket alone: its rows are those that the coordinator's query gave, as in a local run."""
+    sandbox = sandboxes()
+    with sqlite3.connect(bench.folder / "x.db") as database:
+        database.execute("CREATE TABLE t (id TEXT, text TEXT, n INTEGER)")
+        database.executemany("INSERT INTO t VALUES (?, ?, ?)", [(f"r{n}", f"row {n}", n) for n in range(3_000)])
+    told: dict[str, Any] = {
+        "input": {"query": "SELECT * FROM t ORDER BY n", "connection": "sqlite:///x.db"}, "id": "id",
+        "keep": ["text", "n"], "schema": PERSON, "limits": {"concurrency": 32},
+    }  # fmt: skip
+    bench.job("local.yaml", output="local", **told)
+    assert bench.run(sandbox.base_url, "run", "local.yaml", "--direct").code == 0
+    more = {"ROWMILL_WORK_DIR": str(bench.folder / "machine-w")}
+    with ExitStack() as stack:
+        if runner == "dask":
+            address = clusters(sandbox.base_url, **more).address
+        else:
+            short = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ray")))
+            environment = {"ROWMILL_API_KEY": KEY, **of_bucket(s3), **more}
+            address = stack.enter_context(ray_cluster.running(2, short, environment))
+        bench.job(output=OUT, runner=runner, scheduler=address, **told)
+        manifest, err = end(start(bench, sandbox.base_url, machine(bench, s3)))
+    assert "Traceback" not in err
+    here, there = bench.results("local").drop(OF_THE_RUN), results(s3).drop(OF_THE_RUN)
+    assert here.equals(there)
+    assert_balanced(manifest, results(s3))
+    copies = [one.name for one in (bench.folder / "machine-w").rglob("*") if one.is_file()]
+    assert copies == ["stored-input.parquet"]

@@ -7,8 +7,10 @@ import io
 import logging
 import os
 import shutil
+import sqlite3
 import sys
 from collections.abc import Collection, Iterator
+from hashlib import blake2b
 from typing import Any
 
 import boto3
@@ -19,13 +21,16 @@ from moto.server import ThreadedMotoServer
 from benchmarks import redis_server, s3_server
 from rowmill.flows.orchestration.opening import opened
 from rowmill.flows.orchestration.pipeline import carry_out
-from rowmill.schemas.errors import JobError, OutputError
-from rowmill.tasks.cluster import runners
+from rowmill.schemas.errors import InputError, JobError, OutputError
+from rowmill.schemas.job import Job
+from rowmill.schemas.row import NO_SHARD, Cursor, Shard
+from rowmill.tasks.cluster import runners, worker_input
 from rowmill.tasks.cluster.backends.backend import STARTING, WorkerLost
 from rowmill.tasks.cluster.bucket_mailbox import BucketMailbox
-from rowmill.tasks.cluster.messages import Parcel, Report, unpacked
+from rowmill.tasks.cluster.messages import Parcel, Report, ShardWork, StoredInput, unpacked
 from rowmill.tasks.cluster.worker import settle_parcel, unfit
 from rowmill.tasks.gateway.credentials import Gateway
+from rowmill.tasks.input.reader import shard_rows
 from rowmill.tasks.job.job_file import load_job
 from rowmill.tasks.output.bucket.objects import Objects
 from rowmill.tasks.output.location import output_to_write
@@ -170,6 +175,65 @@ async def test_media_come_from_the_bucket(bench, sandboxes, s3, monkeypatch):
     assert results(s3)["status"].to_list() == ["ok", "failed", "failed"]
     assert "there is no such object below media_root" in results(s3)["error_message"][1]
     assert manifest["ledger"]["ok"] == 1
+
+
+@pytest.mark.nightly
+async def test_rows_that_cannot_be_read_twice_are_read_from_the_bucket(bench, sandboxes, s3, monkeypatch, tmp_path):
+    """A query's rows are in the bucket before the first call; workers read a copy of their machine's; a run that goes
+    on from another machine reads the same rows though the query gives others by now.
+    """
+    sandbox = sandboxes()
+    with sqlite3.connect(bench.folder / "x.db") as database:
+        database.execute("CREATE TABLE t (id TEXT, text TEXT)")
+        database.executemany("INSERT INTO t VALUES (?, ?)", [(f"r{n:02}", f"row {n}") for n in range(60)])
+    keys: dict[str, Any] = {
+        "input": {"query": "SELECT * FROM t ORDER BY id", "connection": "sqlite:///x.db"},
+        "params": {"max_output_tokens": 500}, "limits": {"concurrency": 2}, "keep": ["text"],
+    }  # fmt: skip
+    monkeypatch.setattr(worker_input, "work_folder", lambda _: tmp_path / "workers")
+    manifest = await run(bench, sandbox.base_url, Threads(), monkeypatch, max_cost_usd=0.02, **keys)
+    assert manifest["termination"]["kind"] == "budget"
+    assert 0 < manifest["ledger"]["ok"] < 60
+    assert {"stored-input.parquet", "stored-input.source.json"} <= set(names(s3))
+    copies = [path.name for path in (tmp_path / "workers").rglob("*") if path.is_file()]
+    assert copies == ["stored-input.parquet"]
+    with sqlite3.connect(bench.folder / "x.db") as database:
+        database.execute("UPDATE t SET text = 'another'")
+    monkeypatch.setenv("ROWMILL_WORK_DIR", str(tmp_path / "another"))
+    manifest = await run(bench, sandbox.base_url, Threads(), monkeypatch, **keys)
+    assert manifest["ledger"]["ok"] == 60
+    assert sandbox.books()["billed_calls"] == 60
+    assert results(s3)["row_id"].to_list() == [f"r{n:02}" for n in range(60)]
+    assert results(s3)["text"].to_list() == [f"row {n}" for n in range(60)]
+
+
+async def test_stored_rows_are_read_by_a_copy_under_the_coordinators_name(s3, tmp_path, monkeypatch):
+    """It is taken once by a machine, and taken for the coordinator's file, wherever that stands."""
+    monkeypatch.setattr(worker_input, "work_folder", lambda _: tmp_path / "workers")
+    content, known_as = b'{"id": "a"}\n{"id": "b"}\n', "/elsewhere/stored-input.jsonl"
+    s3.put_object(Bucket="answers", Key="runs/one/stored-input.jsonl", Body=content)
+    digest = blake2b(content, digest_size=16).hexdigest()
+    job = Job(model="gemini-3-flash", input="-", output="out", prompt="x")
+    stored = StoredInput("stored-input.jsonl", len(content), digest, known_as)
+    work = ShardWork("r", "t", job, False, "", "", {}, "", {}, NO_SHARD, (), address=OUT, stored=stored)
+    for _ in range(2):
+        files = worker_input.input_of(work)
+        shard = Shard(0, 0, 2, Cursor(known_as, 0, 0), "")
+        assert [row.row_id for row in shard_rows(shard, files, "id", max_line_bytes=1_000)] == ["a", "b"]
+        s3.delete_object(Bucket="answers", Key="runs/one/stored-input.jsonl")
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1 of another run"])
+async def test_a_copy_of_other_rows_is_not_read(s3, tmp_path, monkeypatch, content):
+    """What stands in the bucket is compared with what the coordinator stored, and nothing is left of it."""
+    monkeypatch.setattr(worker_input, "work_folder", lambda _: tmp_path / "workers")
+    s3.put_object(Bucket="answers", Key="runs/one/stored-input.parquet", Body=content)
+    stored = StoredInput("stored-input.parquet", 9, "0" * 32, "/elsewhere/stored-input.parquet")
+    job = Job(model="gemini-3-flash", input="-", output="out", prompt="x")
+    work = ShardWork("r", "t", job, False, "", "", {}, "", {}, NO_SHARD, (), address=OUT, stored=stored)
+    with pytest.raises(InputError, match="others than the run's"):
+        worker_input.input_of(work)
+    assert [path for path in (tmp_path / "workers").rglob("*") if path.is_file()] == []
 
 
 async def test_a_worker_that_cannot_write_there_is_not_used(bench, sandboxes, s3, monkeypatch):

@@ -136,6 +136,11 @@ class Mirror:
                     f"it cannot be put into the bucket: {error.strerror}", where=f"{self.url}/{name}", hint=HINT
                 ) from None
 
+    def holds(self, path: Path) -> bool:
+        """Whether a file stands in the bucket as it is here."""
+        with self._busy:
+            return self._equal.get(self._name(path)) == _state(path)
+
     def keep_later(self, path: Path) -> None:
         """Put a file within seconds, as it is then; the last that was named."""
         self._later = path

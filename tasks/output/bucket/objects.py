@@ -20,6 +20,7 @@ from rowmill.tasks.output.bucket.stores import open_store, server_of, store_of
 
 # Objects that are read at a time.
 READ_AT_ONCE = 16
+CHUNK_BYTES = 4 << 20
 # Objects whose version is known without asking: a run writes over few.
 VERSIONS_HELD = 256
 
@@ -152,6 +153,12 @@ class Objects:
         with self._answered(name, may_be_absent=True):
             found = self._api.get(self._store, name)
             return bytes(found.bytes()), self._noted(name, found.meta)
+
+    def chunks(self, name: str) -> Iterator[bytes]:
+        """The content of an object, some megabytes at a time."""
+        with self._answered(name):
+            for chunk in self._api.get(self._store, name).stream(min_chunk_size=CHUNK_BYTES):
+                yield bytes(chunk)
 
     def list(self, prefix: str | None = None) -> Iterator[Object]:
         """The objects, or those below a folder of them."""
