@@ -1,8 +1,8 @@
 """Moved rows: rows whose line stands elsewhere in the input now. They pass from part to part as columns.
 
 A line that is as it was makes the request that it made, so nothing of it has to be read, rendered or asked: its results
-row needs another `row_index`, and another `row_id` where that is its place. Rows that share another's answer, that were
-never asked, or whose line is not known go the way of all rows, by their request.
+row needs another `row_index`, and another `row_id` where that is its place. Rows that are not ok, that share another's
+answer, or whose line is not known go the way of all rows, by their request.
 """
 
 from __future__ import annotations
@@ -64,12 +64,8 @@ class _Former:
 class MovedRows:
     """The rows of parts that were set aside, by what their lines are known by."""
 
-    def __init__(
-        self, paths: Iterable[Path], schema: pa.Schema, validator: Validator, *, named: bool, ok_only: bool
-    ) -> None:
-        """Parts of other columns than `schema` are left out. `named`: a column tells each row's id. `ok_only`: rows
-        that are not ok are to be tried again.
-        """
+    def __init__(self, paths: Iterable[Path], schema: pa.Schema, validator: Validator, *, named: bool) -> None:
+        """Parts of other columns than `schema` are left out. `named`: a column tells each row's id."""
         self._schema, self._named = pa.schema(list(schema)), named
         # Shards are found, counted and written by several threads.
         self._lock = threading.RLock()
@@ -85,7 +81,7 @@ class MovedRows:
         places: list[npt.NDArray[np.uint32]] = []
         first = 0
         for path in paths:
-            if first >= KNOWN_MOST or (found := self._take_up(path, first, ok_only=ok_only)) is None:
+            if first >= KNOWN_MOST or (found := self._take_up(path, first)) is None:
                 continue
             lines, at = found
             known.append(lines[at, 0].copy())
@@ -96,16 +92,16 @@ class MovedRows:
         self._known = self._known[order]
         self._places = np.concatenate(places)[order] if places else np.empty(0, np.uint32)
 
-    def _take_up(self, path: Path, first: int, *, ok_only: bool) -> tuple[Lines, Positions] | None:
+    def _take_up(self, path: Path, first: int) -> tuple[Lines, Positions] | None:
         """The line digests of a part, and which of its rows may be moved. None: its rows are found by their requests,
         and any damage is told where they are.
         """
         try:
-            return self._taken_up(path, first, ok_only=ok_only)
+            return self._taken_up(path, first)
         except (OSError, pa.ArrowException, DamageError, ValueError):
             return None
 
-    def _taken_up(self, path: Path, first: int, *, ok_only: bool) -> tuple[Lines, Positions] | None:
+    def _taken_up(self, path: Path, first: int) -> tuple[Lines, Positions] | None:
         with pq.ParquetFile(path, pre_buffer=False, page_checksum_verification=True) as part:
             if not pa.schema(list(part.schema_arrow)).equals(self._schema):
                 return None
@@ -116,8 +112,8 @@ class MovedRows:
             starts = np.cumsum([0, *(part.metadata.row_group(at).num_rows for at in range(part.num_row_groups))])
             table = part.read(columns=["request_key", "reused_from", "status"], use_threads=False)
         wanted = pc.and_(pc.is_valid(table.column("request_key")), pc.is_null(table.column("reused_from")))
-        if ok_only:
-            wanted = pc.and_(wanted, pc.equal(table.column("status"), Status.OK.value))
+        # A row without an answer may have had one since, told in another file that was set aside.
+        wanted = pc.and_(wanted, pc.equal(table.column("status"), Status.OK.value))
         known = lines.any(axis=1) & wanted.combine_chunks().to_numpy(zero_copy_only=False)
         self._formers.append(_Former(path, first, rows, starts))
         return lines, np.flatnonzero(known)

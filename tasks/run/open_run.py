@@ -201,14 +201,7 @@ class _Opening:
         projection = Projection(schema, kept, plan.grader, plan.validator)
         moved = None
         if cache.parts and may_move(job):
-            moved = await asyncio.to_thread(
-                MovedRows,
-                cache.parts,
-                schema,
-                plan.validator,
-                named=job.id is not None,
-                ok_only=plan.options.retry_failed is not None,
-            )
+            moved = await asyncio.to_thread(MovedRows, cache.parts, schema, plan.validator, named=job.id is not None)
             self._stack.enter_context(closing(moved))
         builder.digests |= await asyncio.to_thread(keep_anew, survey.shards, output, projection)
         append = self._mirror.append if self._mirror is not None else None

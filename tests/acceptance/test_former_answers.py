@@ -196,6 +196,32 @@ def test_a_retry_cut_short_and_then_a_plain_run_keep_what_was_asked_again(bench,
     assert len(lost) <= (concurrency if killed else 0), lost
 
 
+def test_rows_that_move_after_a_retry_that_ran_out_of_money_keep_what_was_asked_again(bench, gateways):
+    """A retry in a file that grew stops for money; the file grows again: what was answered well meanwhile is ok."""
+    gateway = gateways(lambda _: WRONG)
+    rows = [{"id": f"r{n}", "text": f"person {n}"} for n in range(40)]
+    bench.rows(rows)
+    bench.job(id="id", schema=PERSON, retries={"content": 0}, limits={"concurrency": 4})
+    assert direct(bench, gateway.url).code == 3
+
+    def until_the_hour_is_spent(ask: Ask) -> Reply:
+        if len(gateway.good_by_prompt) >= 10:
+            return Reply(status=429, error=("spend_limit_exceeded", "the hour is spent", "billing_error"), billed=False)
+        return Reply(text=json.dumps({"name": ask.prompt, "n": ask.seen}))
+
+    gateway.script = until_the_hour_is_spent
+    bench.rows([{"id": "top", "text": "person 100"}, *rows])
+    assert direct(bench, gateway.url, "--retry-failed").code == 4
+    answered = set(gateway.good_by_prompt)
+    gateway.script = lambda _: WRONG
+    bench.rows([{"id": "topmost", "text": "person 101"}, {"id": "top", "text": "person 100"}, *rows])
+    assert direct(bench, gateway.url).code == 3
+    assert_books(bench, gateway, exact=True)
+    assert gateway.paid_again() == 0
+    ok = bench.results().filter(status="ok")
+    assert {json.loads(text)["name"] for text in ok["response_text"]} == answered
+
+
 def cpu_s() -> float:
     """Seconds of CPU that all commands so far have taken."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
