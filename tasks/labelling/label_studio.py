@@ -11,6 +11,8 @@ from rowmill.schemas.label import Label
 # The names that a Label Studio interface for our tasks uses.
 FROM, TO = "label", "text"
 # Columns of its short forms (JSON-MIN, CSV): there `id` is the task's number, never a row's.
+# Controls that hold an answer which is no choice. Of a free text beside the labels nothing is lost.
+OTHER_CONTROLS = ("taxonomy", "rating", "labels", "number", "ranker", "pairwise")
 OWN_COLUMNS = frozenset({"annotation_id", "lead_time"})
 
 
@@ -57,11 +59,14 @@ def _person(annotation: Mapping[str, Any]) -> str | None:
 def _choices_of(results: Any, where: str) -> list[Any]:
     """What was chosen under the control of ours, or under the only one; nothing where none was chosen."""
     found: dict[str, list[Any]] = {}
+    others: list[str] = []
     for result in results if isinstance(results, list) else ():
         value = result.get("value") if isinstance(result, dict) else None
         choices = value.get("choices") if isinstance(value, dict) else None
         if isinstance(choices, list):
             found.setdefault(str(result.get("from_name", FROM)), []).extend(choices)
+        elif isinstance(value, dict):
+            others += [kind for kind in OTHER_CONTROLS if kind in value]
     if FROM in found:
         return found[FROM]
     if len(found) > 1:
@@ -69,6 +74,12 @@ def _choices_of(results: Any, where: str) -> list[Any]:
             f"labels of several controls ({', '.join(sorted(found))})",
             where=where,
             hint=f"name the control that holds the labels `{FROM}`",
+        )
+    if others and not found:
+        raise InputError(
+            f"an answer by {others[0]} and none by choices",
+            where=where,
+            hint="label with <Choices> (`rowmill export OUT tasks.json` writes such an interface)",
         )
     return next(iter(found.values()), [])
 

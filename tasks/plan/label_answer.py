@@ -13,7 +13,7 @@ from rowmill.schemas.label import Label, Labels
 from rowmill.tasks.answers.parser import parse_answer
 from rowmill.tasks.answers.validator import Accepted, Rejected, Validator
 from rowmill.tasks.plan.evidence_plan import evidence_validator
-from rowmill.tasks.plan.label_match import LabelMatcher, keyed_text
+from rowmill.tasks.plan.label_match import LabelMatcher, Match, keyed_text
 
 KEYS = ("label", "labels")
 # How the examples of a prompt show that no label applies.
@@ -93,7 +93,7 @@ class LabelValidator(Validator):
         fenced = _FENCE.match(bare)
         bare = fenced[1] if fenced else bare
         if not self._label.multi:
-            found = self._matcher.said(bare)
+            found = self._matcher.said(bare) or self._listed(bare)
             return None if found is None else _Read((found.name,), _told("bare label", found.differs))
         keyed = keyed_text(bare)
         if keyed is not None and not keyed[1].strip():
@@ -101,6 +101,12 @@ class LabelValidator(Validator):
             return found_several and _Read(found_several.labels, ("key and label in words", *found_several.repairs))
         several = self._several(bare)
         return several and _Read(several.labels, ("bare labels", *several.repairs))
+
+    def _listed(self, text: str) -> Match | None:
+        """The label of a list's one line, as the prompt lists them. Not where the dash could be a label's sign."""
+        bare = _BULLET.sub("", text)
+        is_signed = any(name.lstrip()[:1] in "-*•" for name in self._label.names)
+        return None if bare == text or is_signed else self._matcher.whole(bare)
 
     def _value(self, value: Any) -> _Read | None:
         """Labels in a JSON value: an object with the key that was asked for, or the label itself."""

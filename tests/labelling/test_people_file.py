@@ -54,6 +54,21 @@ def test_each_file_of_the_corpus_gives_what_its_table_says(case, caplog):
         assert "holds no label" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("kind", "value"), [("taxonomy", [["billing"]]), ("rating", 3), ("labels", ["billing"]), ("number", 7)]
+)
+def test_labels_of_another_control_are_refused_and_not_lost(tmp_path, kind, value):
+    """What somebody answered by a control other than choices is no label of ours: the file is refused, not emptied."""
+    path = tmp_path / "export.json"
+    results = [{"from_name": "label", "type": kind, "value": {kind: value}}]
+    path.write_text(json.dumps([{"id": 1, "data": {"row_id": "r1"}, "annotations": [{"result": results}]}]))
+    with pytest.raises(InputError, match=kind):
+        read_judgements(path, SINGLE)
+    results = [{"from_name": "note", "type": "textarea", "value": {"text": ["unclear"]}}]
+    path.write_text(json.dumps([{"id": 1, "data": {"row_id": "r1"}, "annotations": [{"result": results}]}]))
+    assert read_judgements(path, SINGLE).labels == {}
+
+
 def test_what_is_refused_is_named(tmp_path):
     """A missing column names those that are there; an unknown label its line; a workbook and half a file say so."""
     with pytest.raises(InputError, match="suggested") as refused:

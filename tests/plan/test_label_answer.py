@@ -178,6 +178,13 @@ def test_what_is_denied_doubted_or_taken_back_is_asked_again(answer):
         (["spam", "ham"], "<think>ham or spam?</think>spam", "spam"),
         (["spam", "ham"], "Here you are:\n```json\n{\"label\": \"SPAM\"}\n```", "spam"),
         (["null", "full"], '{"label": null}', None),
+        (["spam", "ham"], "- spam", "spam"),
+        (["spam", "ham"], "* Spam.", "spam"),
+        (["spam", "- spam"], "- spam", "- spam"),
+        (["spam", "ham"], "- spam\n- ham", None),
+        (["1", "-1"], "-1", "-1"),
+        (["1", "2"], "- 1", "1"),
+        (["1", "-1"], "- 1", None),
         (["red blue", "blue green"], "It is about red blue green things.", None),
     ],
 )  # fmt: skip
