@@ -20,6 +20,8 @@ from benchmarks.fleet import fleet
 from benchmarks.kept import kept
 from benchmarks.measure import ROOT, SCHEMA, Cost, bare, measured, rowmill, rows, stub
 from benchmarks.moved import moved
+from benchmarks.processes import processes
+from benchmarks.ready import ready
 from benchmarks.startup import startup
 from benchmarks.thousand import thousand
 
@@ -168,7 +170,8 @@ def guard(folder: Path) -> None:
 
 SECTIONS: dict[str, Callable[[Path], object]] = {
     "server": server, "per_row": per_row, "latency": latency, "memory": memory, "compaction": compaction,
-    "stock": stock, "moved": moved, "startup": startup, "quota": lambda _: quota.main(), "peers": peers,
+    "stock": stock, "moved": moved, "ready": ready, "processes": processes,
+    "startup": startup, "quota": lambda _: quota.main(), "peers": peers,
 }  # fmt: skip
 APART: dict[str, Callable[[Path], object]] = {
     "long": long,

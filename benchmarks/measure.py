@@ -43,15 +43,21 @@ def stub(latency_ms: float) -> Iterator[str]:
             process.terminate()
 
 
-def measured(command: list[str], port: str) -> Cost:
-    """What a command and what it waits for cost. Ends the benchmark where it fails."""
-    environment = {
+def environment_of(port: str) -> dict[str, str]:
+    """The environment of a command that calls the stub at this port."""
+    return {
         **os.environ, "ROWMILL_API_KEY": "sk-bench-000000", "ROWMILL_BASE_URL": f"http://127.0.0.1:{port}",
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",
     }  # fmt: skip
+
+
+def measured(command: list[str], port: str) -> Cost:
+    """What a command and what it waits for cost. Ends the benchmark where it fails."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     began = time.perf_counter()
-    process = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        command, env=environment_of(port), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
     _, status, used = os.wait4(process.pid, 0)
     wall = time.perf_counter() - began
     if status:

@@ -40,7 +40,7 @@ def settled(folder: Path, count: int) -> Path:
     input_ = folder / "ready.jsonl"
     input_.write_text("".join(map(_line, range(ASKED))))
     with stub(0) as port:
-        measured(rowmill(folder, input_, "out", 256), port)
+        measured(rowmill(folder, input_, "out", concurrency=256), port)
     results = folder / "out" / "results"
     (made,) = results.iterdir()
     table = pa.concat_tables([pq.read_table(made)] * (GROUP_ROWS // ASKED)).combine_chunks()
@@ -112,7 +112,7 @@ def first_call(folder: Path, input_: Path) -> tuple[float, float, float]:
         server.settimeout(900)
         environment = {**os.environ, "ROWMILL_API_KEY": "sk-bench-000000",
                        "ROWMILL_BASE_URL": f"http://127.0.0.1:{server.getsockname()[1]}"}  # fmt: skip
-        command = [word for word in rowmill(folder, input_, "out", 256) if word != "--fresh"]
+        command = [word for word in rowmill(folder, input_, "out", concurrency=256) if word != "--fresh"]
         began = time.perf_counter()
         with subprocess.Popen(command, env=environment, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
             _until_called(server)
