@@ -115,6 +115,16 @@ def sandboxes() -> Iterator[Callable[..., Running]]:
         yield lambda **settings: stack.enter_context(spawn(Settings(**settings)))
 
 
+@pytest.fixture
+def s3() -> Iterator[Any]:
+    """A client of a bucket of the test's own, on a server that speaks S3."""
+    # A second that only tests of buckets pay for.
+    from tests.buckets import s3_bucket
+
+    with s3_bucket() as client:
+        yield client
+
+
 def money(value: Any) -> Decimal:
     return Decimal(str(value))
 

@@ -10,22 +10,17 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from moto.server import ThreadedMotoServer
 from pyarrow.fs import S3FileSystem
 
+from tests.buckets import SECRET, environment_of, s3_server
 from tests.conftest import Bench, assert_balanced
-
-SECRET = "hidden-secret-access-key"
 
 
 @pytest.fixture(scope="module")
 def s3() -> Iterator[dict[str, str]]:
     """The environment of a bucket's user."""
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield {"AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_ACCESS_KEY_ID": "tests", "AWS_SECRET_ACCESS_KEY": SECRET}
-    server.stop()
+    with s3_server() as url:
+        yield environment_of(url)
 
 
 @pytest.fixture

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import json
-import logging
 import os
 import shutil
 import signal
@@ -17,43 +15,19 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-import boto3
-import polars as pl
 import pytest
-from moto.server import ThreadedMotoServer
 
 from benchmarks import dask_cluster, ray_cluster
+from tests.buckets import OUT, SECRET, environment_of, names, results
 from tests.conftest import KEY, PERSON, Bench, assert_balanced, money
 
-SECRET = "hidden-secret-access-key"
-OUT, IN = "s3://answers/runs/one", "s3://answers/in/rows.jsonl"
+IN = "s3://answers/in/rows.jsonl"
 # What may differ between two runs that asked the same.
 OF_THE_RUN = ["run_id", "started_at", "finished_at", "latency_ms"]
 
 
-@pytest.fixture
-def s3() -> Iterator[Any]:
-    """A client of a server of the test's own, with a bucket."""
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    client = boto3.client(
-        "s3", endpoint_url=f"http://{host}:{port}", region_name="us-east-1", aws_access_key_id="tests",
-        aws_secret_access_key=SECRET,
-    )  # fmt: skip
-    client.create_bucket(Bucket="answers")
-    yield client
-    # What it holds belongs to the process, not to the server.
-    for one in client.list_objects_v2(Bucket="answers").get("Contents", []):
-        client.delete_object(Bucket="answers", Key=one["Key"])
-    server.stop()
-
-
 def of_bucket(s3: Any, url: str | None = None) -> dict[str, str]:
-    return {
-        "AWS_ENDPOINT_URL": url or s3.meta.endpoint_url, "AWS_ACCESS_KEY_ID": "tests", "AWS_SECRET_ACCESS_KEY": SECRET,
-    }  # fmt: skip
+    return environment_of(url or s3.meta.endpoint_url)
 
 
 @pytest.fixture
@@ -90,17 +64,6 @@ def end(process: subprocess.Popen[str], expect: int = 0) -> tuple[dict[str, Any]
     out, err = process.communicate(timeout=400)
     assert process.returncode == expect, err
     return json.loads(out), err
-
-
-def names(s3: Any) -> list[str]:
-    pages = s3.get_paginator("list_objects_v2").paginate(Bucket="answers", Prefix="runs/one/")
-    return [one["Key"].removeprefix("runs/one/") for page in pages for one in page.get("Contents", [])]
-
-
-def results(s3: Any) -> pl.DataFrame:
-    parts = [name for name in sorted(names(s3)) if name.startswith("results/")]
-    bodies = [s3.get_object(Bucket="answers", Key=f"runs/one/{name}")["Body"].read() for name in parts]
-    return pl.concat([pl.read_parquet(io.BytesIO(body)) for body in bodies])
 
 
 def wait_for_calls(sandbox: Any, count: int) -> None:

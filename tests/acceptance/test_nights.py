@@ -374,14 +374,14 @@ async def test_rows_that_share_a_call_are_asked_again_as_they_were(bench: Bench)
         told = await run_at(bench, gateway.url, NightClock("2026-11-27T01:00+00:00"))
         assert told.kind == "complete"
         assert told.canary is not None
-        assert (told.canary["rows"], told.canary["verdict"]) == (20, "same")
-        assert told.canary["calls"] < 20
+        assert (told.canary.rows, told.canary.verdict) == (20, "same")
+        assert told.canary.calls < 20
         shift = 7
         bench.rows(numbered(60, "row {}"))
         told = await run_at(bench, gateway.url, NightClock("2026-11-28T01:00+00:00"))
         assert told.kind == "drift"
         assert told.canary is not None
-        assert told.canary["changed_rows"] == told.canary["rows"] == 20
+        assert told.canary.changed_rows == told.canary.rows == 20
         assert told.ledger.ok == 50
         assert_books(bench, gateway, exact=True)
 

@@ -2,74 +2,31 @@
 
 from __future__ import annotations
 
-import io
 import json
-import logging
 import os
 import shutil
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
-import polars as pl
 import pytest
-from moto.server import ThreadedMotoServer
 
 from benchmarks import redis_server
 from rowmill.schemas.errors import DamageError, OutputError, StorageError
 from rowmill.tasks.output.bucket.lease import HOLD_S
 from rowmill.tasks.output.bucket.mirror import Mirror
 from rowmill.tasks.output.bucket.objects import Objects
+from tests.buckets import OUT, SECRET, body, environment_of, names, results
 from tests.conftest import PERSON, Bench, assert_balanced, money
-
-SECRET = "hidden-secret-access-key"
-OUT = "s3://answers/runs/one"
-
-
-@pytest.fixture
-def s3() -> Iterator[Any]:
-    """A client of a server of the test's own, with a bucket."""
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    client = boto3.client(
-        "s3", endpoint_url=f"http://{host}:{port}", region_name="us-east-1", aws_access_key_id="tests",
-        aws_secret_access_key=SECRET,
-    )  # fmt: skip
-    client.create_bucket(Bucket="answers")
-    yield client
-    # What it holds belongs to the process, not to the server.
-    for one in client.list_objects_v2(Bucket="answers").get("Contents", []):
-        client.delete_object(Bucket="answers", Key=one["Key"])
-    server.stop()
 
 
 def environment(bench: Bench, s3: Any, machine: str = "a") -> dict[str, str]:
     """What a machine's processes know; each machine has a disk of its own."""
     return {
-        "AWS_ENDPOINT_URL": s3.meta.endpoint_url,
-        "AWS_ACCESS_KEY_ID": "tests",
-        "AWS_SECRET_ACCESS_KEY": SECRET,
+        **environment_of(s3.meta.endpoint_url),
         "ROWMILL_WORK_DIR": str(bench.folder / f"machine-{machine}"),
     }
-
-
-def names(s3: Any) -> list[str]:
-    told = s3.list_objects_v2(Bucket="answers", Prefix="runs/one/").get("Contents", [])
-    return [one["Key"].removeprefix("runs/one/") for one in told]
-
-
-def body(s3: Any, name: str) -> bytes:
-    return s3.get_object(Bucket="answers", Key=f"runs/one/{name}")["Body"].read()
-
-
-def results(s3: Any) -> pl.DataFrame:
-    parts = [name for name in sorted(names(s3)) if name.startswith("results/")]
-    return pl.concat([pl.read_parquet(io.BytesIO(body(s3, name))) for name in parts])
 
 
 def write_rows(bench: Bench, count: int) -> None:

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import io
-import logging
 import os
 import shutil
 import sqlite3
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from hashlib import blake2b
+from pathlib import Path
 from typing import Any
 
-import boto3
-import polars as pl
 import pytest
-from moto.server import ThreadedMotoServer
 
 from benchmarks import redis_server, s3_server
 from rowmill.flows.orchestration.opening import opened
@@ -36,10 +32,10 @@ from rowmill.tasks.output.bucket.objects import Objects
 from rowmill.tasks.output.location import output_to_write
 from rowmill.tasks.run.run_plan import Options
 from rowmill.tasks.system import buckets
+from tests.buckets import OUT, environment_of, names, results
 from tests.conftest import KEY, PERSON, Bench, assert_balanced, money
 from tests.google_storage import google_storage
 
-OUT = "s3://answers/runs/one"
 AZURE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 AZURITE = shutil.which("azurite-blob", path=os.environ.get("AZURITE_BIN", os.environ["PATH"]))
 NANIO = shutil.which("nanio", path=f"{os.environ.get('PATH', '')}{os.pathsep}{os.path.dirname(sys.executable)}")
@@ -76,37 +72,12 @@ class Threads:
 
 
 @pytest.fixture
-def s3(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Iterator[Any]:
-    """A client of a server of the test's own, with a bucket that this process knows."""
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    told = {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_ACCESS_KEY_ID": "t", "AWS_SECRET_ACCESS_KEY": "t",
-        "ROWMILL_WORK_DIR": str(tmp_path / "copies"), "ROWMILL_API_KEY": KEY,
-    }  # fmt: skip
-    for name, value in told.items():
+def s3(s3: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """The bucket, which this process knows too."""
+    more = {"ROWMILL_WORK_DIR": str(tmp_path / "copies"), "ROWMILL_API_KEY": KEY}
+    for name, value in (environment_of(s3.meta.endpoint_url) | more).items():
         monkeypatch.setenv(name, value)
-    client = boto3.client(
-        "s3", endpoint_url=told["AWS_ENDPOINT_URL"], region_name="us-east-1", aws_access_key_id="t",
-        aws_secret_access_key="t",
-    )  # fmt: skip
-    client.create_bucket(Bucket="answers")
-    yield client
-    for one in client.list_objects_v2(Bucket="answers").get("Contents", []):
-        client.delete_object(Bucket="answers", Key=one["Key"])
-    server.stop()
-
-
-def names(s3: Any) -> list[str]:
-    told = s3.list_objects_v2(Bucket="answers", Prefix="runs/one/").get("Contents", [])
-    return sorted(one["Key"].removeprefix("runs/one/") for one in told)
-
-
-def results(s3: Any) -> pl.DataFrame:
-    body = s3.get_object(Bucket="answers", Key="runs/one/results/part-000000.parquet")["Body"].read()
-    return pl.read_parquet(io.BytesIO(body))
+    return s3
 
 
 async def run(bench: Bench, base_url: str, engine: Threads, monkeypatch: pytest.MonkeyPatch, **keys: Any) -> Any:
@@ -132,7 +103,7 @@ async def test_results_are_those_of_a_local_run(bench, sandboxes, s3, monkeypatc
     assert_balanced(manifest, results(s3))
     assert manifest["ledger"]["ok"] == 150
     assert sandbox.books()["billed_calls"] == 140
-    assert names(s3) == ["history.jsonl", "ledger.jsonl", "results/part-000000.parquet", "run.json"]
+    assert sorted(names(s3)) == ["history.jsonl", "ledger.jsonl", "results/part-000000.parquet", "run.json"]
     assert "waiting for 1 workers that are importing rowmill" in caplog.text
     bench.job("local.yaml", output="local", id="id", schema=PERSON)
     assert bench.run(sandbox.base_url, "run", "local.yaml", "--direct").code == 0
