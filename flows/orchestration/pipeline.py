@@ -207,10 +207,9 @@ async def _interruptible(run: OpenRun) -> AsyncIterator[None]:
     timers: list[asyncio.TimerHandle] = []
 
     def stop() -> None:
-        first = not run.halted
-        run.interrupt(force=not first)
-        if first:
-            timers.append(loop.call_later(GRACE_S, lambda: run.interrupt(force=True)))
+        # A run that has ended for another reason has calls in flight too: the first signal gives none of them up.
+        run.interrupt(force=bool(timers))
+        timers.append(loop.call_later(GRACE_S, lambda: run.interrupt(force=True)))
 
     if not _stops:
         _install_handlers(loop)

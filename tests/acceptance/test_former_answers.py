@@ -222,6 +222,31 @@ def test_rows_that_move_after_a_retry_that_ran_out_of_money_keep_what_was_asked_
     assert {json.loads(text)["name"] for text in ok["response_text"]} == answered
 
 
+def test_a_signal_to_a_run_out_of_money_gives_no_call_in_flight_up(bench, gateways):
+    """The first signal is the first whatever has ended the run: the answer that is on its way is settled."""
+
+    def spent_beside_a_slow_one(ask: Ask) -> Reply:
+        number = int(ask.prompt.rpartition(" ")[2])
+        if number == 2:
+            return Reply(status=429, error=("spend_limit_exceeded", "the hour is spent", "billing_error"), delay_s=0.2)
+        return Reply(text=answer_to(ask.prompt), delay_s=2.0 * (number == 1))
+
+    gateway = gateways(spent_beside_a_slow_one)
+    bench.rows([{"text": f"person {n}"} for n in range(3)])
+    bench.job(limits={"concurrency": 2})
+    process = bench.start(gateway.url, "run", "job.yaml", "--direct", "-q")
+    segment = bench.folder / "out" / "journal" / "shard-000000.jsonl"
+    gateway.wait_until(lambda: segment.exists() and b"spend_limit_exceeded" in segment.read_bytes())
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 4
+    assert bench.results().filter(status="ok").height == 2
+    assert_books(bench, gateway, exact=True)
+    gateway.script = lambda ask: Reply(text=answer_to(ask.prompt))
+    assert direct(bench, gateway.url).code == 0
+    assert gateway.paid_again() == 0
+
+
 def cpu_s() -> float:
     """Seconds of CPU that all commands so far have taken."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
