@@ -21,7 +21,7 @@ NOT_IN_PARTS = "the answer is no object of `output` and `evidence`"
 NAMED_MOST, QUOTE_CHARS = 8, 120
 
 # A row's columns → the texts that its quotes may stand in, by column.
-Sources = Callable[[Mapping[str, Any]], Mapping[str, str]]
+Sources = Callable[[Mapping[str, Any]], Mapping[str, SourceText]]
 
 
 class EvidenceValidator(Validator):
@@ -73,7 +73,7 @@ class EvidenceValidator(Validator):
     def evidence(self, accepted: Accepted, columns: Mapping[str, Any]) -> tuple[FieldEvidence, ...]:
         """The evidence of an accepted answer's values, in its order, in the texts of the row it was given for."""
         output = decode_json(accepted.text)
-        sources = {name: SourceText(text) for name, text in self._sources(columns).items()}
+        sources = self._sources(columns)
         said: dict[Steps, list[str]] = {}
         for name, passage in accepted.quotes or ():
             said.setdefault(steps_said(name), []).append(passage)

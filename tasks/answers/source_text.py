@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice, takewhile
 
 from rowmill.schemas.evidence import Match
+from rowmill.tasks.answers.json_escapes import Unescaped
 from rowmill.tasks.answers.quote_form import HYPHENS, SEEN_DROPPED, is_unseen, same_passage
 from rowmill.tasks.answers.skeleton import Skeleton, skeleton
 
@@ -25,23 +26,29 @@ NORMALIZED_MOST = 1_000
 # Looking closer at a place, and finding another number there, costs as reading so many characters and those of both.
 # When that has come to these and as many as the text has, the quote is taken not to be there.
 LOOK_CHARS, LOOKED_CHARS = 1_000, 200_000
-_LINE_END = re.compile("\n")
+_LINE_END, _ESCAPED_LINE_END = re.compile("\n"), re.compile(r"\\n")
 
 Place = tuple[int, int]
 
 
 class SourceText:
-    """One text that quotes are looked up in. Its normalized form is made when a quote is not found as it is."""
+    """One text that quotes are looked up in. Its normalized form is made when a quote is not found as it is.
 
-    def __init__(self, text: str) -> None:
+    A column that is an object or a list is JSON: what stands there escaped, as line breaks do, is the same passage.
+    """
+
+    def __init__(self, text: str, *, is_json: bool = False) -> None:
         self.text = text
+        self._unescaped = Unescaped(text) if is_json and "\\" in text else None
+        self._read = SourceText(self._unescaped.text) if self._unescaped is not None else None
         self._blocks: _Blocks | None = None
         self._line_ends: list[int] | None = None
 
     def line(self, at: int) -> int:
         """The line in which a code point stands, from 0."""
         if self._line_ends is None:
-            self._line_ends = [end.start() for end in _LINE_END.finditer(self.text)]
+            breaks = _LINE_END if self._unescaped is None else _ESCAPED_LINE_END
+            self._line_ends = [end.start() for end in breaks.finditer(self.text)]
         return bisect_left(self._line_ends, at)
 
     def places(self, quote: str) -> tuple[Match, list[Place]]:
@@ -51,10 +58,14 @@ class SourceText:
         """
         if not quote.strip():
             return Match.NONE, []
-        found = list(islice(self._exact(quote), PLACES_MOST))
+        found = list(islice(self._whole_escapes(self._exact(quote)), PLACES_MOST))
         if found:
             return Match.EXACT, self._whole_words(found)
-        found = list(islice(self._normalized(quote), NORMALIZED_MOST))
+        if self._unescaped is not None and self._read is not None:
+            _, read = self._read.places(quote)
+            if read:
+                return Match.NORMALIZED, [(self._unescaped.raw(start), self._unescaped.raw(end)) for start, end in read]
+        found = list(islice(self._whole_escapes(self._normalized(quote)), NORMALIZED_MOST))
         return (Match.NORMALIZED, self._whole_words(found)) if found else (Match.NONE, [])
 
     def _exact(self, quote: str) -> Iterator[Place]:
@@ -86,6 +97,11 @@ class SourceText:
         """A span with the quotation marks and hyphens next to it that the quote has there too."""
         more = _marks_reached((self.text[at] for at in range(start - 1, -1, -1)), before)
         return start - more, end + _marks_reached((self.text[at] for at in range(end, len(self.text))), after)
+
+    def _whole_escapes(self, found: Iterator[Place]) -> Iterator[Place]:
+        """The places that do not cut an escape: the n of a line break is no letter."""
+        cuts = self._unescaped
+        return (place for place in found if cuts is None or not (cuts.is_within(place[0]) or cuts.is_within(place[1])))
 
     def _whole_words(self, found: list[Place]) -> list[Place]:
         if len(found) == 1:

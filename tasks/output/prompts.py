@@ -126,7 +126,8 @@ class Prompts:
         note = None
         if result.get("request_key") not in (None, planned.key.hex()):
             note = "the row or a file it names has changed since: this is what would be asked now"
-        sources = self._sources(row.columns) if self._sources is not None else {}
+        held = self._sources(row.columns) if self._sources is not None else {}
+        sources = {name: one.text for name, one in held.items()}
         return Prompt([(turn.role, "\n".join(map(_shown, turn.parts))) for turn in turns], note, sources)
 
 

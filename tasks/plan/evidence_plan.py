@@ -11,6 +11,7 @@ from rowmill.schemas.json_text import encode_json
 from rowmill.tasks.answers.evidence_answer import EvidenceValidator, Sources
 from rowmill.tasks.answers.evidence_fields import evidence_fields
 from rowmill.tasks.answers.evidence_schema import evidence_instruction, schema_with_evidence
+from rowmill.tasks.answers.source_text import SourceText
 from rowmill.tasks.plan.label_prompt import sent_label_schema
 from rowmill.tasks.plan.named_columns import columns_named
 
@@ -52,10 +53,14 @@ def evidence_sources(job: Job) -> Sources:
     names = source_columns(job)
     excluded = frozenset([*job.attachments, job.gold_column])
 
-    def sources(columns: Mapping[str, Any]) -> Mapping[str, str]:
+    def sources(columns: Mapping[str, Any]) -> Mapping[str, SourceText]:
         wanted = [name for name in columns if name not in excluded] if names is None else names
-        texts = ((name, column_text(columns.get(name))) for name in wanted)
-        return {name: text for name, text in texts if text}
+        held = ((name, columns.get(name)) for name in wanted)
+        return {
+            name: SourceText(text, is_json=isinstance(value, (dict, list)))
+            for name, value in held
+            if (text := column_text(value))
+        }
 
     return sources
 

@@ -184,6 +184,23 @@ def test_named_fields_alone_are_asked_for_in_the_columns_named(bench, gateways):
     assert "/total, /lines/*/name" in gateway.asks[0].prompt or "/lines/*/name, /total" in gateway.asks[0].prompt
 
 
+def test_a_quote_over_a_line_break_within_an_object_has_support(bench, gateways):
+    """A column that is an object is JSON text, in which line breaks and quotation marks stand escaped: they are the same
+    passage, told as normalized with that text's own span; the view has the same text.
+    """
+    said = {"output": {"who": "Ada"}, "evidence": [{"field": "/who", "quote": 'Ada,\ncalled "the Countess"'}]}
+    gateway = gateways(lambda ask: Reply(text=json.dumps(said)))
+    mail = {"body": 'Dear sir,\nAda,\ncalled "the Countess", writes.'}
+    bench.rows([{"id": "r0", "mail": mail}])
+    bench.job(id="id", schema=SCHEMA, evidence=["who"], prompt="Read: {{ mail.body }}", retries={"content": 0})
+    assert direct(bench, gateway.url).code == 0
+    quote, column, start, end, match = evidence(bench.results(), 0)["/who"]
+    assert (column, match) == ("mail", "normalized")
+    assert json.dumps(mail, separators=(",", ":"))[start:end] == quote == 'Ada,\\ncalled \\"the Countess\\"'
+    write_report(bench.folder / "out")
+    assert '<mark class="normalized" title="/who">' in (bench.folder / "out/report.html").read_text()
+
+
 def test_rows_whose_prompts_are_equal_have_their_own_evidence(bench, gateways):
     """One call answers all of them; where the quotes stand is looked up in each row's own columns, also when the answer
     comes from before the input was changed, and the kept columns may change without a call.

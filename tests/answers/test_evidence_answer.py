@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from rowmill.schemas.evidence import Match
 from rowmill.tasks.answers.evidence_answer import EvidenceValidator, unsupported
 from rowmill.tasks.answers.evidence_fields import EvidenceFields, ValueRule, evidence_fields, steps_said
 from rowmill.tasks.answers.evidence_schema import evidence_instruction, schema_with_evidence
+from rowmill.tasks.answers.source_text import SourceText
 from rowmill.tasks.answers.validator import Accepted, Rejected, Validator, compile_schema
 from rowmill.tasks.answers.value_check import value_in_quote
 from tests.answers.test_schema_file import suite
@@ -41,7 +43,10 @@ TEXT = "Invoice of 3 May 2024 for Ada Lovelace\n2 cogs at 1.234,56 EUR each\n1 g
 
 
 def validator(evidence: Any = True, schema: Any = ORDER, **keys: Any) -> EvidenceValidator:
-    return EvidenceValidator(evidence_fields(schema, evidence), lambda columns: columns, **keys)
+    def sources(columns: Mapping[str, Any]) -> Mapping[str, SourceText]:
+        return {name: SourceText(text) for name, text in columns.items()}
+
+    return EvidenceValidator(evidence_fields(schema, evidence), sources, **keys)
 
 
 def answer(output: Any, *quotes: tuple[str, str]) -> str:

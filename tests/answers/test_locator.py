@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import time
 import unicodedata
@@ -208,6 +209,48 @@ def test_the_marks_around_a_quote_are_part_of_it(text, quote, found):
 def test_a_quote_that_says_nothing_is_no_evidence(quote):
     """Empty quotes, blanks and marks alone are found nowhere but as they are."""
     assert locate([Quoted(quote)], {"body": SourceText("a text without any of them.")}) == [None]
+
+
+NESTED = {"from": "Ada", "body": 'Line one\nshe said "yes"\tto C:\\\\new\n5 cogs', "\u0001": "é"}
+
+
+@pytest.mark.parametrize(
+    ("quote", "found", "match"),
+    [
+        ("Line one", "Line one", Match.EXACT),
+        ("Line one\nshe said", "Line one\\nshe said", Match.NORMALIZED),
+        ("Line one she", "Line one\\nshe", Match.NORMALIZED),
+        ('said "yes"', 'said \\"yes\\"', Match.NORMALIZED),
+        ("said “yes”", 'said \\"yes\\"', Match.NORMALIZED),
+        ("to C:\\\\new", "to C:\\\\\\\\new", Match.NORMALIZED),
+        ('"yes"\tto', '\\"yes\\"\\tto', Match.NORMALIZED),
+        ("one\\nshe", "one\\nshe", Match.EXACT),
+        ("onenshe", None, None),
+        ("nshe said", None, None),
+        ("new\n5", "new\\n5", Match.NORMALIZED),
+        ("é", "é", Match.EXACT),
+    ],
+)
+def test_a_quote_from_within_an_object_is_found_in_its_json_text(quote, found, match):
+    """A column that is an object or a list is JSON: what stands there escaped is the same passage, and never exact."""
+    text = json.dumps(NESTED, ensure_ascii=False, separators=(",", ":"))
+    (span,) = locate([Quoted(quote)], {"mail": SourceText(text, is_json=True)})
+    assert (span and (span.text, span.match)) == (found and (found, match))
+    if span is not None:
+        assert text[span.start : span.end] == span.text
+
+
+@given(st.dictionaries(st.text(max_size=8), st.text(max_size=40), max_size=3), st.integers(0, 40), st.integers(0, 40))
+def test_any_passage_of_a_text_in_an_object_is_found(held, one, two):
+    """Whatever stands in it; a span is the source's own text, and exact where it is the quote."""
+    text = json.dumps(held, ensure_ascii=False)
+    for said in held.values():
+        quote = said[min(one, two) : max(one, two)]
+        (span,) = locate([Quoted(quote)], {"column": SourceText(text, is_json=True)})
+        assert span is not None or not quote.strip()
+        if span is not None:
+            assert text[span.start : span.end] == span.text
+            assert (span.text == quote) is (span.match is Match.EXACT)
 
 
 LARGE = 1_000_000
