@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import threading
 from collections.abc import Callable
@@ -16,6 +17,9 @@ from rowmill.tasks.system.durable import write_hint
 GATHER_S = 0.005
 # Between two puts into a bucket, each of which is an object.
 GATHER_AWAY_S = 0.05
+DELETED_HINT = (
+    "put the output's folder back, or run the same command again: what was in it is then asked and paid for anew"
+)
 SYNC_MEANS = "fdatasync" if hasattr(os, "fdatasync") else "fsync"
 
 
@@ -85,6 +89,7 @@ class Syncer:
         for one in {one.fd: one for one in batch}.values():
             try:
                 self._sync(one.fd)
+                _refuse_deleted(one.fd)
                 if self._keep is not None:
                     self._keep(one.path, one.end)
             except OSError as error:
@@ -97,6 +102,12 @@ class Syncer:
             self._closed = True
             self._wake.notify_all()
         self._thread.join()
+
+
+def _refuse_deleted(fd: int) -> None:
+    """Raises OSError for a file that has no name any more: what is written there is gone when the run ends."""
+    if not os.fstat(fd).st_nlink:
+        raise OSError(errno.ENOENT, "it was deleted while the run wrote it")
 
 
 def _acknowledge(batch: list[Waiting], error: OSError | None) -> None:

@@ -38,6 +38,8 @@ _HINTS_OF_PLACES = {
 
 def write_hint(error: OSError) -> str:
     """What to do about a write that was refused: by what refused it."""
+    if error.errno == errno.ENOENT:
+        return "there is no such folder, or none any more: make it; what a deleted output held is asked anew"
     what = _HINTS.get(error.errno or 0, "look after the disk")
     return f"{what}, and run the same command again: what was settled stands"
 

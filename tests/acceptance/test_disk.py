@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,6 +40,22 @@ def test_a_read_only_output_is_refused(bench: Bench, sandboxes, small_disk: Path
     assert "Read-only file system" in ended.err
     assert len(ended.err.strip().splitlines()) == 1
     assert sandbox.books()["calls"] == 0
+
+
+def test_an_output_that_is_deleted_while_it_is_written_ends_its_run(bench: Bench, sandboxes) -> None:
+    """No call is sent whose answer would be written nowhere: the run ends at once, and says that answers were deleted."""
+    sandbox = sandboxes(latency_ms=200)
+    bench.rows([{"text": f"t{n}"} for n in range(100)])
+    bench.job(limits={"concurrency": 4})
+    process = bench.start(sandbox.base_url, "run", "job.yaml", "--direct", "-q")
+    while (before := sandbox.books()["calls"]) < 8:
+        time.sleep(0.02)
+    shutil.rmtree(bench.folder / "out")
+    _, err = process.communicate(timeout=60)
+    assert sandbox.books()["calls"] <= before + 4 * 4
+    assert process.returncode == 2
+    assert "what a deleted output held is asked anew" in err
+    assert "Traceback" not in err
 
 
 def test_a_read_only_output_is_read_and_what_would_be_written_is_told(
