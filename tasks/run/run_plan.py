@@ -24,7 +24,7 @@ from rowmill.tasks.job.job_file import catalogue_of
 from rowmill.tasks.labelling.field_gate import FieldGate, field_gate
 from rowmill.tasks.labelling.gate import GoldGate
 from rowmill.tasks.labelling.label_run import LabelRun, label_run
-from rowmill.tasks.output.folder import read_manifest, refuse_in_use
+from rowmill.tasks.output.folder import read_manifest, refuse_in_use, segments_in
 from rowmill.tasks.output.part_grades import grader_of
 from rowmill.tasks.plan.input_checks import refuse_impossible
 from rowmill.tasks.plan.label_answer import validator_of
@@ -93,7 +93,8 @@ class RunPlan:
 def take_rows(job: Job, *, anew: bool = False, keeps: bool = False) -> None:
     """Store what the job's input gives, where that cannot be read twice, in its output's folder.
 
-    A query is asked again where the run before was finished, or `anew`; `keeps`: never where it is there already.
+    A query is asked again where the run before was finished, where none has begun (an estimate stores its rows too), or
+    `anew`; `keeps`: never where it is there already.
     Raises InputError, OutputError where a run holds the output, StorageError.
     """
     root = Path(job.output)
@@ -102,7 +103,8 @@ def take_rows(job: Job, *, anew: bool = False, keeps: bool = False) -> None:
     if root.is_dir():
         refuse_in_use(root)
     before = read_manifest(root)
-    take_input(job, root, anew=anew or (before is not None and before.is_complete))
+    goes_on = bool(segments_in(root / "journal")) if before is None else not before.is_complete
+    take_input(job, root, anew=anew or not goes_on)
 
 
 def plan_run(job: Job, options: Options, gateway: Gateway, *, clock: Clock, address: str | None = None) -> RunPlan:
