@@ -28,6 +28,7 @@ from rowmill.flows.orchestration.gateway_access import open_gateway
 from rowmill.flows.orchestration.opening import opened
 from rowmill.flows.orchestration.pilot import pilot_with
 from rowmill.flows.orchestration.pipeline import carry_out
+from rowmill.flows.pandas_frame import pandas_of
 from rowmill.flows.text.display import watch_bar
 from rowmill.flows.text.notebook import NotebookDisplay, in_notebook
 from rowmill.flows.text.python_words import in_python, told_in_python
@@ -126,8 +127,8 @@ class Result:
         return scan_results(self.folder / "results")
 
     def to_pandas(self) -> pd.DataFrame:
-        """The same as a pandas frame: `output` holds dicts, money is Decimal."""
-        return self.frame().to_pandas()
+        """The same as a pandas frame: `output` holds dicts, money is Decimal, whole numbers stay whole."""
+        return pandas_of(self.frame())
 
 
 def run(

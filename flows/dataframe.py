@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from rowmill.flows.api import Result, Stopped, carry_out_job, options_of
 from rowmill.flows.orchestration.blocking import run_blocking
+from rowmill.flows.pandas_frame import pandas_of
 from rowmill.flows.text.python_words import told_in_python
 from rowmill.schemas import job as schemas_job
 from rowmill.schemas.errors import JobError
@@ -120,7 +121,8 @@ async def _answered(
         result = await _run_over(
             rows, _folder(output), job, options=options, **_shown(asked), labels=labels, gateway=gateway
         )
-        return await asyncio.to_thread(result.to_pandas if is_pandas(rows) else result.frame)
+        frame = await asyncio.to_thread(result.frame)
+        return await asyncio.to_thread(pandas_of, frame, rows.index) if is_pandas(rows) else frame
 
 
 def _shown(asked: Mapping[str, Any]) -> dict[str, Any]:

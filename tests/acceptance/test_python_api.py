@@ -92,6 +92,21 @@ def test_every_kind_of_frame_gives_the_same_results(sandbox, made):
     assert found["output"][0] == {"name": "Say", "n": 0}
 
 
+def test_a_pandas_frame_comes_back_under_its_own_index_with_whole_numbers(sandbox):
+    """A column is assigned to the frame that was asked, row by row; numbers with gaps are not rounded."""
+    big = [2**53 + 1, None, 2**53 + 3, 4]
+    frame = pd.DataFrame(people(4)).assign(
+        big=pd.array(big, "Int64"), yes=pd.array([True, None, False, True], "boolean")
+    )
+    asked = frame[frame["text"] != "person 0"]
+    found = rowmill.extract(asked, "out", keep=["text", "big", "yes"], **ASKED)
+    assert list(found.index) == [1, 2, 3]
+    assert list(asked.assign(again=found["text"])["again"]) == list(asked["text"])
+    assert found["big"].tolist()[1:] == big[2:]
+    assert (str(found["big"].dtype), str(found["yes"].dtype)) == ("Int64", "boolean")
+    assert isinstance(rowmill.Result.load("out").to_pandas()["output"][0]["n"], int)
+
+
 def test_the_rows_of_a_frame_are_paid_once_whatever_its_kind(sandbox):
     """The same rows as another kind of frame, and a grown one, cost their new rows only; the same again costs nothing."""
     rowmill.extract(people(6), "out", **ASKED)
