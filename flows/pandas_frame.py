@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # pandas' own types for whole numbers, and truths, of which some are missing.
-_NULLABLE = {f"{sign}Int{bits}": f"{sign}Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)}
+_NULLABLE: dict[str, Any] = {f"{sign}Int{bits}": f"{sign}Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)}
 _NULLABLE |= {"Boolean": "boolean"}
 
 

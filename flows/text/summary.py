@@ -62,6 +62,8 @@ def summary(manifest: Manifest, output: str, progress: Progress | None = None) -
     if end is not None and not manifest.is_complete:
         lines.append(f"stopped: {end.message}")
         lines.append(f"next: {end.next}")
+    elif end is not None and rows.ok < rows.rows == rows.ok + rows.unreadable:
+        lines.append("next: correct the lines that cannot be read, which error_message names, and run again")
     elif end is not None and rows.ok < rows.rows:
         lines.append(
             "next: see error_kind and error_message of the rows that are not ok; --retry-failed asks them again"
