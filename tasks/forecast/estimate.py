@@ -14,7 +14,7 @@ from rowmill.tasks.forecast.drawn_rows import Drawn
 from rowmill.tasks.forecast.duration import pace_of
 from rowmill.tasks.forecast.evidence_tokens import evidence_note
 from rowmill.tasks.forecast.learned import GUESS_OFF, GUESS_OFF_99, NIGHTS_LEAST, Learned
-from rowmill.tasks.forecast.prior import calls_a_row, guessed_output
+from rowmill.tasks.forecast.prior import calls_a_row, guessed_output, guessed_thoughts
 
 # Standard errors to either side of a sum over drawn rows: 95 % within, 99.9 % below.
 ERRORS_95, ERRORS_99 = 2.0, 3.1
@@ -72,10 +72,13 @@ def _guess(job: Job, model: Model, tally: Tally) -> Guess:
     calls = calls_a_row(job, None)
     per_token, per_row = price.input_usd * calls / PICO, guessed_output(job, model) * calls * price.output_usd / PICO
     most = (job.params.max_output_tokens or model.max_output_tokens) * price.output_usd * calls / PICO
+    # Some gateways bill thoughts beside the limit of an answer: before one has been seen, the limit bounds no bill.
+    beside = guessed_thoughts(job, model) * price.output_usd * calls / PICO
     media = tally.media_tokens
     error, twins = (tally.drawn.tokens_error, tally.drawn.twins_most) if tally.drawn is not None else (0.0, 0.0)
     estimate, low, high, bound_99 = (
-        max(0.0, tally.tokens + more + errors * error) * per_token + tally.to_ask * min(per_row * off, most)
+        max(0.0, tally.tokens + more + errors * error) * per_token
+        + tally.to_ask * min(per_row * off, most + (beside * off if off > 1 else 0.0))
         for off, errors, more in (
             (1, 0, 0.0),
             (1 / GUESS_OFF, -ERRORS_95, media.low - media.estimate),

@@ -25,14 +25,19 @@ OUTPUT_WEIGHT = 5.0
 
 def guessed_output(job: Job, model: Model) -> float:
     """Output tokens of one answer where nothing is known: the schema's size and the thinking asked for. A prior."""
-    thinking = job.params.thinking if model.thinking_levels else "low"
     rows = rows_a_call(job, model)
     schema = as_asked(job).output_schema
     answer = (_size(schema) if isinstance(schema, dict) else TEXT_GUESS) + evidence_output(job)
     entry = ENTRY_GUESS if rows > 1 else 0.0
-    # How much longer a model thinks about several rows is not known: between once for all and once for each.
-    thoughts = THOUGHTS_GUESS[thinking] / math.sqrt(rows)
+    thoughts = guessed_thoughts(job, model)
     return min(answer + entry + thoughts, job.params.max_output_tokens or model.max_output_tokens)
+
+
+def guessed_thoughts(job: Job, model: Model) -> float:
+    """Tokens of thoughts before one answer, for each row of its call, where nothing is known. A prior."""
+    thinking = job.params.thinking if model.thinking_levels else "low"
+    # How much longer a model thinks about several rows is not known: between once for all and once for each.
+    return THOUGHTS_GUESS[thinking] / math.sqrt(rows_a_call(job, model))
 
 
 def rows_a_call(job: Job, model: Model) -> int:

@@ -254,6 +254,18 @@ def test_a_run_can_be_made_to_wait_for_a_forecast_that_fits(bench, sandboxes):
     assert sandbox.books()["calls"] == 100
 
 
+@pytest.mark.parametrize("inside", [False, True])
+def test_thoughts_beside_the_limit_are_within_the_bound(bench, sandboxes, inside):
+    """Before anything was measured, the bound holds whether or not thoughts count towards the limit of an answer."""
+    sandbox = sandboxes(thoughts_count_as_output=inside)
+    bench.rows([{"text": f"person {n}"} for n in range(30)])
+    bench.job(model="gemini-3-flash", schema=PERSON, params={"max_output_tokens": 256})
+    told = estimate(bench)["cost_usd"]
+    assert told["low"] < told["estimate"] < told["high"] < told["bound_99"]
+    bench.run(sandbox.base_url, "run", "job.yaml", "--direct", "-q")
+    assert told["low"] < float(bench.manifest()["totals"]["cost_usd"]) < told["bound_99"]
+
+
 def test_a_cap_tells_what_it_would_leave_undone(bench):
     """With max_cost_usd below the estimate, the rows beyond it are counted."""
     bench.rows(texts(100))
