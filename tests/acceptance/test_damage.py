@@ -94,6 +94,18 @@ def test_a_damaged_journal_is_refused_by_line(bench, sandboxes):
     assert bench.results().height == 100
 
 
+def test_a_part_that_was_deleted_is_missed(bench, sandboxes):
+    """The status of a complete output names the part that is not there, rather than call its rows not attempted."""
+    sandbox = sandboxes()
+    bench.rows([{"text": f"t{n}"} for n in range(3)])
+    bench.job()
+    assert bench.run(sandbox.base_url, "run", "job.yaml", "--direct", "-q").code == 0
+    (bench.folder / "out/results/part-000000.parquet").unlink()
+    ended = bench.run("", "status", "out")
+    assert ended.code == 2
+    assert "part-000000.parquet: the part is not there any more" in ended.out
+
+
 def test_a_lost_manifest_is_made_again(bench, sandboxes):
     """Without run.json the parts tell what stands: nothing is asked again, and the totals are the same."""
     sandbox = sandboxes()
