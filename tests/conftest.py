@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -101,6 +102,13 @@ class Bench:
 
     def manifest(self, out: str = "out") -> dict[str, Any]:
         return json.loads((self.folder / out / "run.json").read_text())
+
+
+@pytest.fixture(autouse=True)
+def heard() -> Iterator[None]:
+    """What a command in this process was told to keep quiet is heard again in the next test."""
+    yield
+    logging.getLogger("rowmill").setLevel(logging.NOTSET)
 
 
 @pytest.fixture

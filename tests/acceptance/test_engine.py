@@ -417,6 +417,7 @@ def test_a_worker_that_cannot_work_for_the_run_is_refused(bench, sandboxes, clus
     assert sandbox.books()["calls"] == 0
 
 
+@pytest.mark.nightly
 def test_a_ray_cluster_settles_shards_too(bench, sandboxes):
     """The same job by the CPUs of a Ray node: a process killed in the middle costs no more than its calls in flight."""
     sandbox = sandboxes(latency_ms=50)

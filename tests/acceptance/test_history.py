@@ -16,7 +16,7 @@ from rowmill.tasks.gateway.credentials import Gateway as Access
 from rowmill.tasks.job.job_file import load_job
 from rowmill.tasks.run.run_plan import Options
 from tests.acceptance.test_fortnight import DateClock
-from tests.acceptance.test_replica import environment, s3  # noqa: F401
+from tests.acceptance.test_replica import environment
 from tests.acceptance.test_run import numbered
 from tests.conftest import KEY, Bench, money
 from tests.gateways import Ask, Gateway, Reply, serving
@@ -146,7 +146,7 @@ def test_a_folder_of_dated_outputs(bench: Bench, capsys: Any) -> None:
         assert "there is no run here" in capsys.readouterr().err
 
 
-def test_an_output_in_a_bucket(bench: Bench, s3: Any, monkeypatch: Any, capsys: Any) -> None:  # noqa: F811
+def test_an_output_in_a_bucket(bench: Bench, s3: Any, monkeypatch: Any, capsys: Any) -> None:
     """Its history stands there and is read without the results; where the history is gone the results tell it."""
     for name, value in environment(bench, s3).items():
         monkeypatch.setenv(name, value)

@@ -298,6 +298,7 @@ def test_a_run_that_is_due_while_another_works_is_cancelled_or_waits_as_chosen(
     assert bench.results().height == bench.results("labels").height == 80
 
 
+@pytest.mark.nightly
 def test_an_estimate_is_deployed_too_and_leaves_an_artifact(
     bench: Bench, sandboxes: Any, server: Any, deployments: Any, tmp_path: Path
 ) -> None:

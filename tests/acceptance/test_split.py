@@ -33,7 +33,7 @@ def command(
         monkeypatch.setenv("ROWMILL_API_KEY", KEY)
         monkeypatch.setenv("ROWMILL_BASE_URL", gateway.url if gateway is not None else "http://127.0.0.1:9")
         more = ["--direct", "-q", "--no-report"] if args[0] in ("run", "label") else []
-        # What an earlier command in this process was told to keep quiet.
+        # What the command before was told to keep quiet.
         logging.getLogger("rowmill").setLevel(logging.NOTSET)
         caplog.clear()
         code = main([*args, *more])
