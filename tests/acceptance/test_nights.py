@@ -245,11 +245,11 @@ def grow(bench: Bench, rows: int) -> None:
 
 
 def answers(shift: int) -> Any:
-    """A model that answers by the row's number; `shift` makes it another model."""
+    """A model that answers by the row's number; `shift` makes it another model, for three rows of four."""
 
     def script(ask: Ask) -> Reply:
         number = int("".join(filter(str.isdigit, ask.prompt)) or 0)
-        return Reply(text=json.dumps({"name": "n", "n": number + (shift if number % 2 else 0)}))
+        return Reply(text=json.dumps({"name": "n", "n": number + (shift if number % 4 else 0)}))
 
     return script
 
