@@ -22,9 +22,8 @@ demo: $(VENV)/installed
 	$(BIN)/rowmill run sample_data/extraction/job.yaml --sandbox --fresh -o out/demo
 	$(BIN)/python sample_data/show.py out/demo
 
-# In the order of their names: files of few and long tests, which would come last, stand at the beginning.
 test: install
-	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not nightly"
+	$(BIN)/pytest -n 3 --dist loadfile -m "not nightly"
 
 # Tests of single modules tell what they cover. Left out are those from the outside, which run processes of their own,
 # and those of virtual time, which tracing makes several times slower.
