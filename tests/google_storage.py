@@ -17,6 +17,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
+from tests.http_thread import served
+
 CONDITION = "x-goog-if-generation-match"
 PAGE = 1_000
 
@@ -117,11 +119,5 @@ def google_storage(
     *, holds: bool = True, answers: Mapping[str, tuple[int, bytes]] | None = None
 ) -> Iterator[GoogleStorage]:
     """A server; it is gone when the block ends."""
-    server = GoogleStorage(holds=holds, answers=answers)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with served(GoogleStorage(holds=holds, answers=answers)) as server:
         yield server
-    finally:
-        server.shutdown()
-        server.server_close()

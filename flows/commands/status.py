@@ -82,13 +82,6 @@ def _status(root: Path, args: argparse.Namespace) -> ExitCode:
 
 def current_manifest(root: Path, manifest: Manifest, damage: list[str], *, verify: bool) -> Manifest:
     """The manifest with ledger and totals recomputed from the parts and the journal. Damage is added to `damage`."""
-    if manifest.is_complete and not is_locked(root):
-        damage += [
-            f"{root / 'results' / name}: the part is not there any more. Put it back, or run the same command again: "
-            "what it held is then asked and paid for anew"
-            for name in manifest.parts
-            if not (root / "results" / name).exists()
-        ]
     tallies: dict[int, Tally] = {}
     unsettled = Spent()
     ledger_file = Ledger(root / LEDGER)
@@ -123,6 +116,13 @@ def current_manifest(root: Path, manifest: Manifest, damage: list[str], *, verif
     tally = summed(tallies.values())
     rows = max(manifest.ledger.rows, tally.rows)
     alive = is_locked(root)
+    if manifest.is_complete and not alive:
+        damage += [
+            f"{root / 'results' / name}: the part is not there any more. Put it back, or run the same command again: "
+            "what it held is then asked and paid for anew"
+            for name in manifest.parts
+            if not (root / "results" / name).exists()
+        ]
     state = "running" if alive else "killed" if manifest.state == "running" else "ended"
     return replace(
         manifest,

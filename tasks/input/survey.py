@@ -93,19 +93,16 @@ class _Cut:
 
     def add(self, placed: Sequence[Placed]) -> None:
         """The next lines. They are hashed together."""
-        raws = [line.raw for line, _ in placed]
-        lengths = list(map(len, raws))
+        lengths = [len(line.raw) for line, _ in placed]
         # Equal files stand together: the last line of each is told.
         self.files |= {file: line.number for line, file in placed}
         self.rows += len(placed)
         self.length += sum(lengths)
-        told = [
-            piece for length, raw in zip(lengths, raws, strict=True) for piece in (length.to_bytes(8, "little"), raw)
-        ]
-        if any(line.context for line, _ in placed):
-            told = [
-                piece for line, _ in placed for piece in (len(line.raw).to_bytes(8, "little"), line.raw, line.context)
-            ]
+        told = (
+            piece
+            for length, (line, _) in zip(lengths, placed, strict=True)
+            for piece in (length.to_bytes(8, "little"), line.raw, line.context)
+        )
         self._hash.update(b"".join(told))
 
     def shard(self) -> Shard:

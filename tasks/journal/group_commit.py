@@ -17,9 +17,6 @@ from rowmill.tasks.system.durable import write_hint
 GATHER_S = 0.005
 # Between two puts into a bucket, each of which is an object.
 GATHER_AWAY_S = 0.05
-DELETED_HINT = (
-    "put the output's folder back, or run the same command again: what was in it is then asked and paid for anew"
-)
 SYNC_MEANS = "fdatasync" if hasattr(os, "fdatasync") else "fsync"
 
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import http.client
 import itertools
-import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
 from tests.gateways import Gateway, names_its_request, serving
+from tests.http_thread import served
 
 
 class Unsteady(ThreadingHTTPServer):
@@ -94,23 +93,11 @@ class _Passing(BaseHTTPRequestHandler):
         """Nothing: the tests tell what went wrong."""
 
 
-@contextmanager
-def _running(upstream: str, **keys: Any) -> Iterator[Unsteady]:
-    server = Unsteady(upstream, **keys)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
 @pytest.fixture
 def unsteady() -> Iterator[Callable[..., Unsteady]]:
     """Start ways to a server that fail every so many requests, or all while `is_down`; they end with the test."""
     with ExitStack() as stack:
-        yield lambda upstream, **keys: stack.enter_context(_running(upstream, **keys))
+        yield lambda upstream, **keys: stack.enter_context(served(Unsteady(upstream, **keys)))
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from rowmill.schemas.errors import OutputError
 from rowmill.tasks.output.bucket.mirror import Mirror
 from rowmill.tasks.output.bucket.objects import Conflict, Objects
 from rowmill.tasks.output.bucket.probe import probe
+from tests.acceptance.test_replica import write_rows
 from tests.conftest import PERSON, Bench, assert_balanced, money
 from tests.google_storage import GoogleStorage, google_storage
 
@@ -40,10 +41,6 @@ def names(google: GoogleStorage) -> list[str]:
 def results(google: GoogleStorage) -> pl.DataFrame:
     parts = [name for name in sorted(google.objects) if name.startswith(f"{BELOW}results/")]
     return pl.concat([pl.read_parquet(io.BytesIO(google.objects[name][0])) for name in parts])
-
-
-def write_rows(bench: Bench, count: int) -> None:
-    bench.rows([{"id": f"r{n}", "text": f"person number {n}"} for n in range(count)])
 
 
 def test_results_stand_there_as_on_disk(bench, sandboxes, google):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import socket
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,6 +21,7 @@ from rowmill.schemas.errors import JobError
 from tests.acceptance.test_run import direct, numbered
 from tests.conftest import PERSON, Bench
 from tests.gateways import Ask, Reply, serving
+from tests.http_thread import served
 
 ROOT = Path(__file__).resolve().parents[2]
 GOOD = '{"name": "n", "n": 1}'
@@ -131,10 +131,8 @@ def collector() -> Iterator[tuple[str, list[Any]]]:
         def log_message(self, *_: Any) -> None:
             pass
 
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Take)
-    threading.Thread(target=http.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{http.server_address[1]}", spans
-    http.shutdown()
+    with served(ThreadingHTTPServer(("127.0.0.1", 0), Take)) as http:
+        yield f"http://127.0.0.1:{http.server_address[1]}", spans
 
 
 @pytest.mark.nightly

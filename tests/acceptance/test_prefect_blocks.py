@@ -6,7 +6,6 @@ import asyncio
 import json
 import subprocess
 import sys
-import threading
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from rowmill.schemas.job import Job
 from rowmill.schemas.termination import TerminationKind
 from tests.acceptance.test_prefect import PREFECT, ROOT, call, server, wait_for  # noqa: F401
 from tests.conftest import KEY, PERSON, Bench, money
+from tests.http_thread import served
 
 NOWHERE = "00000000-0000-4000-8000-000000000000"
 
@@ -44,10 +44,8 @@ def webhook() -> Iterator[tuple[str, list[str]]]:
         def log_message(self, *_: Any) -> None:
             pass
 
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Take)
-    threading.Thread(target=http.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{http.server_address[1]}/", came
-    http.shutdown()
+    with served(ThreadingHTTPServer(("127.0.0.1", 0), Take)) as http:
+        yield f"http://127.0.0.1:{http.server_address[1]}/", came
 
 
 def program(environment: dict[str, str], folder: Path, text: str) -> str:

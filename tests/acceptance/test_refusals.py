@@ -5,7 +5,6 @@ from __future__ import annotations
 import ssl
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 from rowmill.sandbox.oddities import ODDITIES, REFUSALS
 from tests.acceptance.test_run import direct
 from tests.conftest import PERSON, Bench, assert_balanced
+from tests.http_thread import served
 
 WAITS_LONG = {"transport": 1, "content": 1, "outage_s": 600}
 # What a single row may meet without any other row coming to know of it.
@@ -104,11 +104,8 @@ def untrusted(tmp_path: Path) -> Iterator[str]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Never)
     server.handle_error = lambda *_: None  # type: ignore[method-assign]
     server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"https://localhost:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    with served(server):
+        yield f"https://localhost:{server.server_port}"
 
 
 def test_a_certificate_that_nobody_trusts_is_not_waited_for(bench, untrusted):
