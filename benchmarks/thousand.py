@@ -44,8 +44,8 @@ from rowmill.tasks.input.survey import Surveyor
 from rowmill.tasks.journal.group_commit import GATHER_AWAY_S
 from rowmill.tasks.output.folder import Layout
 from rowmill.tasks.plan.planner import Planner
+from rowmill.tasks.run.open_shard import Remaining
 from rowmill.tasks.run.progress import Progress
-from rowmill.tasks.run.shard_runner import Remaining
 
 ROWS, SHARDS = 10**9, 1_000
 # Calls a minute, so twenty thousand rows a second.

@@ -17,7 +17,8 @@ from rowmill.tasks.cluster.shared_output import SharedBucket, SharedOutput, shar
 from rowmill.tasks.cluster.worker_pool import WorkerPool
 from rowmill.tasks.cluster.worker_segments import adopt_all, assume_in_flight, lease_of, left_away
 from rowmill.tasks.output.folder import Output
-from rowmill.tasks.run.shard_runner import Remaining, ShardReport, ShardRun
+from rowmill.tasks.run.open_shard import Remaining
+from rowmill.tasks.run.shard_runner import ShardReport, ShardRun
 from rowmill.tasks.system.clock import Clock
 
 log = logging.getLogger("rowmill")

@@ -39,7 +39,9 @@ from rowmill.tasks.plan.vote_planners import planned_votes
 from rowmill.tasks.run.callers import Callers
 from rowmill.tasks.run.manifest_builder import rowmill_version
 from rowmill.tasks.run.progress import Progress
-from rowmill.tasks.run.shard_runner import ShardContext, ShardRun
+from rowmill.tasks.run.row_requests import RowRequests
+from rowmill.tasks.run.shard_context import ShardContext
+from rowmill.tasks.run.shard_runner import ShardRun
 from rowmill.tasks.system.clock import Clock
 from rowmill.tasks.system.event_loop import fastest_loop
 from rowmill.tasks.system.process import this_process
@@ -118,18 +120,20 @@ def within(ranges: Sequence[tuple[int, int]]) -> Callable[[int], bool]:
     return holds
 
 
-class LeasedRun(ShardRun):
+class LeasedRequests(RowRequests):
     """Rows that the coordinator has planned already: here each of them can be asked too, or this is the wrong place."""
 
-    def _planned(self, row: Row | Unreadable) -> Request | Outcome:
-        told = super()._planned(row)
-        if isinstance(told, Outcome):
-            raise InputError(
-                f"the row cannot be asked by this worker: {told.error_message}",
-                where=f"row {told.row_index}",
-                hint="let all machines see the same input and media_root",
-            )
-        return told
+    def plan(self, rows: Sequence[Row | Unreadable]) -> list[Request | Outcome]:
+        """Each row's request. Raises InputError where one cannot be asked."""
+        planned = super().plan(rows)
+        for told in planned:
+            if isinstance(told, Outcome):
+                raise InputError(
+                    f"the row cannot be asked by this worker: {told.error_message}",
+                    where=f"row {told.row_index}",
+                    hint="let all machines see the same input and media_root",
+                )
+        return planned
 
 
 class _Holder:
@@ -213,32 +217,29 @@ class _Holder:
             clock=self._clock, rng=random.Random(), run_id=work.run_id, is_quota=True,
         )  # fmt: skip
         syncer = Syncer(asyncio.get_running_loop(), keep=self._keep_of(output))
-        runs = LeasedRun(
-            ShardContext(
-                output=output.layout,
-                job_fingerprint=work.fingerprint,
-                planner=planner,
-                validator=validator,
-                settler=callers.settler,
-                keys=keys,
-                answer_cache=answer_cache,
-                ledger=None,
-                syncer=syncer,
-                projection=None,
-                lines=None,
-                moved=None,
-                concurrency=job.limits.concurrency,
-                rows_per_call=job.pack_size,
-                reads_media=bool(job.attachments),
-                run_id=work.run_id,
-                progress=self._progress,
-                duplicates={},
-                rows_of=lambda shard: read.shard_rows(
-                    shard, self._files, job.id, max_line_bytes=job.limits.max_line_bytes
-                ),
-            )
+        context = ShardContext(
+            output=output.layout,
+            job_fingerprint=work.fingerprint,
+            planner=planner,
+            validator=validator,
+            settler=callers.settler,
+            keys=keys,
+            answer_cache=answer_cache,
+            ledger=None,
+            syncer=syncer,
+            projection=None,
+            lines=None,
+            moved=None,
+            concurrency=job.limits.concurrency,
+            rows_per_call=job.pack_size,
+            reads_media=bool(job.attachments),
+            run_id=work.run_id,
+            progress=self._progress,
+            duplicates={},
+            rows_of=lambda shard: read.shard_rows(shard, self._files, job.id, max_line_bytes=job.limits.max_line_bytes),
         )
-        runs.only = within(work.ranges)
+        runs = ShardRun(context, requests=LeasedRequests(context))
+        runs.take_only(within(work.ranges))
         return syncer, callers, runs
 
     def _keep_of(self, output: WorkerOutput) -> Keep | None:

@@ -19,12 +19,12 @@ from rowmill.tasks.cluster.messages import Report, ShardWork, packed
 from rowmill.tasks.cluster.shared_output import SharedOutput
 from rowmill.tasks.cluster.worker_segments import assume_in_flight, bound_of
 from rowmill.tasks.gateway.admission.gate import Gate
-from rowmill.tasks.gateway.admission.halts import LEASE_ENDED, RUN_AGAIN, refused_storage, spent_up
+from rowmill.tasks.gateway.admission.halts import DEFECT, LEASE_ENDED, RUN_AGAIN, refused_storage, spent_up
 from rowmill.tasks.gateway.admission.traffic import Traffic, together
 from rowmill.tasks.journal.group_commit import refused
 from rowmill.tasks.output.folder import Layout
+from rowmill.tasks.run.open_shard import Remaining
 from rowmill.tasks.run.progress import Elsewhere, Progress
-from rowmill.tasks.run.shard_runner import DEFECT, Remaining
 from rowmill.tasks.system.clock import Clock
 
 log = logging.getLogger("rowmill")

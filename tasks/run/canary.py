@@ -33,7 +33,8 @@ from rowmill.tasks.output.folder import CANARY
 from rowmill.tasks.output.part_reader import OutcomeLookup
 from rowmill.tasks.output.spending import canary_in
 from rowmill.tasks.run.drift import Drift, differs, leaves, measure
-from rowmill.tasks.run.shard_runner import MEDIA_HELD_MOST, ShardContext, cancel
+from rowmill.tasks.run.row_tasks import MEDIA_HELD_MOST, cancel
+from rowmill.tasks.run.shard_context import ShardContext
 from rowmill.tasks.settle.defect import plan_row
 
 # Fewer rows cannot show a change that chance does not show once in a hundred nights: 2⁻⁶ is more.

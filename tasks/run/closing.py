@@ -20,7 +20,7 @@ from rowmill.tasks.output.part_writer import PART_VERSION, Footer, PartColumns, 
 from rowmill.tasks.output.results_frame import result_parts
 from rowmill.tasks.run.manifest_builder import ManifestBuilder
 from rowmill.tasks.run.run_plan import RunPlan
-from rowmill.tasks.run.shard_runner import ShardContext
+from rowmill.tasks.run.shard_context import ShardContext
 
 log = logging.getLogger("rowmill")
 

@@ -55,7 +55,8 @@ from rowmill.tasks.run.run import FinishedRun, OpenRun, Run
 from rowmill.tasks.run.run_plan import RunPlan
 from rowmill.tasks.run.run_record import record_idle, record_killed
 from rowmill.tasks.run.runner import Runner
-from rowmill.tasks.run.shard_runner import ShardContext, ShardRun
+from rowmill.tasks.run.shard_context import ShardContext
+from rowmill.tasks.run.shard_runner import ShardRun
 from rowmill.tasks.system.clock import Clock
 
 log = logging.getLogger("rowmill")

@@ -32,7 +32,8 @@ from rowmill.tasks.run.quality_watch import SUSPICION, QualityWatch
 from rowmill.tasks.run.run_plan import Options, RunPlan
 from rowmill.tasks.run.run_record import record_run
 from rowmill.tasks.run.runner import SettlesShards
-from rowmill.tasks.run.shard_runner import ShardContext, ShardReport, ShardRun
+from rowmill.tasks.run.shard_context import ShardContext
+from rowmill.tasks.run.shard_runner import ShardReport, ShardRun
 from rowmill.tasks.system.clock import Clock
 
 PILOT_ENDED = Termination(
@@ -158,7 +159,7 @@ class OpenRun:
     def take_only(self, rows: frozenset[int] | None) -> None:
         """Settle these rows alone from here on; None for all."""
         self._only = rows
-        self._shard_run.only = None if rows is None else rows.__contains__
+        self._shard_run.take_only(None if rows is None else rows.__contains__)
 
     async def judge_gold(self, look: int) -> bool:
         """Score the gold rows of a look; end the run where they are not good enough. Returns whether it is decided."""

@@ -11,7 +11,7 @@ import pytest
 
 import rowmill
 from rowmill.tasks.input import survey
-from rowmill.tasks.run.shard_runner import ShardRun
+from rowmill.tasks.run.row_requests import RowRequests
 from tests.conftest import KEY, assert_balanced
 from tests.gateways import answer_to
 
@@ -46,13 +46,13 @@ def small(monkeypatch, tmp_path):
 def planned(monkeypatch) -> list[int]:
     """Positions of the rows that were made into requests to be settled."""
     found: list[int] = []
-    plan = ShardRun._plan
+    plan = RowRequests.plan
 
-    def noted(self: ShardRun, rows: Any) -> Any:
+    def noted(self: RowRequests, rows: Any) -> Any:
         found.extend(row.index for row in rows)
         return plan(self, rows)
 
-    monkeypatch.setattr(ShardRun, "_plan", noted)
+    monkeypatch.setattr(RowRequests, "plan", noted)
     return found
 
 

@@ -13,7 +13,7 @@ from rowmill.tasks.gateway.admission.budget import Budget
 from rowmill.tasks.gateway.admission.concurrency import Concurrency
 from rowmill.tasks.gateway.admission.gate import Gate, Halted
 from rowmill.tasks.gateway.admission.limiter import Limiter
-from rowmill.tasks.run.shard_runner import Remaining
+from rowmill.tasks.run.open_shard import Remaining
 from tests.clocks import FakeClock
 
 

@@ -15,6 +15,12 @@ LEASE_ENDED = Termination(
     "the lease that lets this process send calls was not renewed in time",
     RUN_AGAIN,
 )
+DEFECT = Termination(
+    TerminationKind.INTERRUPTED,
+    "defect",
+    "rowmill met a defect of its own",
+    "Run the same command again, and report it",
+)
 
 
 def outage(seconds: float, last: Failure | None) -> Termination:

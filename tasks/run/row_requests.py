@@ -1,0 +1,59 @@
+"""Row requests: rows made into requests, and what is known of each: which row owns it, and where its answer stands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rowmill.schemas.outcome import Outcome
+from rowmill.schemas.request import Request
+from rowmill.schemas.row import Row, Unreadable
+from rowmill.tasks.journal.segment import Segment
+from rowmill.tasks.output.answer_index import Place
+from rowmill.tasks.run.reuse import carried
+from rowmill.tasks.run.shard_context import ShardContext
+from rowmill.tasks.settle.defect import plan_row
+
+
+class RowRequests:
+    """The requests of a run's rows."""
+
+    def __init__(self, context: ShardContext) -> None:
+        self._context = context
+
+    def plan(self, rows: Sequence[Row | Unreadable]) -> list[Request | Outcome]:
+        """Each row's request, or its outcome where it cannot be asked. Raises InputError."""
+        return [self._planned(row) for row in rows]
+
+    def _planned(self, row: Row | Unreadable) -> Request | Outcome:
+        context = self._context
+        if isinstance(row, Unreadable):
+            return context.planner.never_read(row)
+        first = context.duplicates.get(row.index)
+        if first is not None:
+            return context.planner.stands_twice(row, first)
+        return plan_row(context.planner, row, context.run_id)
+
+    def owners(self, planned: Sequence[Request | Outcome]) -> Iterator[tuple[int, Place | None]]:
+        """Of the requests among these: the row that owns each; where its answer stands, if that is the row itself."""
+        asked = [(told.key, told.row.index) for told in planned if isinstance(told, Request)]
+        owners = self._context.keys.owners(asked)
+        own = [key for (key, row), owner in zip(asked, owners, strict=True) if owner == row]
+        found = iter(self._context.answer_cache.places(own))
+        places = (next(found) if owner == row else None for (_, row), owner in zip(asked, owners, strict=True))
+        return zip(owners, places, strict=True)
+
+    def known_answer(self, request: Request, place: Place | None, segment: Segment) -> Outcome | None:
+        """The row's answer from before the input changed, where its request was paid for then.
+
+        A request that was paid for and has no answer, or one that is to be tried again, leaves its account.
+        Raises DamageError.
+        """
+        if place is None:
+            return None
+        row = request.row.index
+        found = self._context.answer_cache.at(place, request.key)
+        if isinstance(found, Outcome):
+            return carried(found, request, self._context.validator)
+        if row not in segment.replayed.accounts:
+            segment.open_account(row, found)
+        return None
