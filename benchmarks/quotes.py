@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import time
 import unicodedata
 from collections.abc import Callable, Iterator
@@ -20,6 +21,8 @@ SIZES = {"4 kB": 4_000, "1 MB": 1_000_000}
 TIMES = {"4 kB": 200, "1 MB": 7}
 VIETNAMESE = "Hóa đơn số 123 ngày 3 tháng 5. Tổng cộng là 1.123 đồng, thanh toán trong vòng ba mươi ngày. "
 KOREAN = "청구서 번호 123 (2024년 5월 3일). 합계 금액은 1123원이며 ‘30일’ 이내에 지불해 주십시오. "
+# A character with what becomes one with it: accents, vowels and finals of Hangul, halfwidth voicing marks.
+LETTER = "(?:[^\u0300-\u036f\u1160-\u11ff\uff9e\uff9f][\u0300-\u036f\u1160-\u11ff\uff9e\uff9f]*)"
 WIDE = str.maketrans({chr(point): chr(point + 0xFEE0) for point in range(0x21, 0x7F)})
 
 
@@ -73,7 +76,9 @@ def grown(sample: str, size: int) -> str:
     rng, pieces, left = random.Random(5), [], size
     while left > 0:
         at = rng.randrange(max(1, len(sample) - 20))
-        piece = sample[at : at + rng.randint(5, 40)] + str(rng.randint(1, 99_999))
+        # No letter without its marks, and none of the sample's marks behind a digit.
+        whole = re.search(f"{LETTER}{{5,{rng.randint(5, 40)}}}", sample[at:])
+        piece = (whole[0] if whole else sample[:20]) + str(rng.randint(1, 99_999))
         pieces.append(piece)
         left -= len(piece.encode())
     return "".join(pieces).encode()[:size].decode(errors="ignore")

@@ -40,12 +40,13 @@ def test_what_says_something_else_is_another_passage(one, other):
     assert not same_passage(one, other)
 
 
-texts = st.text(
-    st.one_of(
-        st.characters(), st.sampled_from("aé1 \n\t'“”-–\u00ad\u200b\u0301\u3099ｶﾞ½ﬁ㍿\u1100\u1161\u11a8\u0344\u00b4¨")
-    ),
-    max_size=60,
+# Scripts with marks, ligatures, syllables whole and in parts, what is unseen, right-to-left marks, lone surrogates.
+MIXED = (
+    "aéếự1 \n\t'“”-–\u00ad\u200b\u200f\u202e½ﬁ㍿´¨΅ｶﾊﾞﾟカ가각한\u1100\u1161\u11a8\u3131\u314fनक\u093cো\u09c7\u09be\u09d7"
+    "\u0300\u0301\u0302\u0308\u0316\u031b\u0323\u0327\u0344\u0345\u3099אש\u05bc\u05c1ا\u0651\u064e\u0653α😀\ufe0f𝐀\ud800\udfff"
 )
+texts = st.text(st.one_of(st.characters(), st.sampled_from(MIXED)), max_size=60)
+texts = st.one_of(texts, texts.map(lambda text: unicodedata.normalize("NFD", text)))
 
 
 @given(texts)
@@ -69,6 +70,19 @@ def test_each_character_of_a_skeleton_has_its_place(text):
         assert skeleton(text[slice(*places[at])]) == made.text[at:end]
         assert made.span(at, len(places)) == (places[at][0], places[-1][1])
         at = end
+
+
+def test_pairs_become_what_unicode_says():
+    """Every letter and every mark of the basic plane that compose, each letter before each mark."""
+    parts = [unicodedata.decomposition(chr(point)).split() for point in range(0xC0, 0x3400)]
+    canonical = [(int(one[0], 16), int(one[1], 16)) for one in parts if len(one) == 2 and one[0][0] != "<"]
+    letters = {chr(letter) for letter, _ in canonical} | set(map(chr, range(0x1100, 0x1113))) | set("éếĂ7가나각한")
+    marks = {chr(mark) for _, mark in canonical} | set(map(chr, (*range(0x1161, 0x1176), *range(0x11A8, 0x11C3))))
+    pairs = [letter + mark for letter in sorted(letters) if skeleton(letter) == letter for mark in sorted(marks)]
+    whole = Skeleton.of("|".join(pairs)).text.split("|")
+    told = unicodedata.normalize("NFKC", "|".join(pairs)).split("|")
+    assert len(pairs) > 30_000
+    assert [pair for pair, one, other in zip(pairs, whole, told, strict=True) if one != other] == []
 
 
 def test_marks_that_change_nothing_have_places_of_their_own():
