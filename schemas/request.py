@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from rowmill.schemas.job import Params, Tool
+from rowmill.schemas.job_sections import Params, Tool
 from rowmill.schemas.label import Labels
 from rowmill.schemas.media_tokens import NO_TOKENS, Tokens
 from rowmill.schemas.row import Row

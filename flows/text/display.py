@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, TextIO
 
 from rowmill.schemas.display_text import one_line
-from rowmill.schemas.job import Limits
+from rowmill.schemas.job_sections import Limits
 from rowmill.schemas.price import short_usd
 from rowmill.tasks.gateway.admission.traffic import USUAL, Traffic
 from rowmill.tasks.run.progress import Progress

@@ -10,7 +10,7 @@ from urllib.parse import quote_from_bytes
 
 import msgspec
 
-from rowmill.schemas.job import Csv
+from rowmill.schemas.input_sections import Csv
 from rowmill.schemas.row import Cursor
 from rowmill.tasks.system.buckets import BucketFile
 

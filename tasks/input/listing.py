@@ -11,7 +11,8 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from rowmill.schemas.errors import InputError
-from rowmill.schemas.job import Csv, Job
+from rowmill.schemas.input_sections import Csv
+from rowmill.schemas.job import Job
 from rowmill.schemas.part_of import InputPlace, PartOf
 from rowmill.tasks.input.csv_dialect import dialect_of
 from rowmill.tasks.input.files import AS_SEEN, InputFile, Place, name_of

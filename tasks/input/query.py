@@ -15,7 +15,7 @@ from urllib.parse import quote
 import pyarrow as pa
 
 from rowmill.schemas.errors import InputError
-from rowmill.schemas.job import Query
+from rowmill.schemas.input_sections import Query
 from rowmill.tasks.input.typed_columns import Table, typed
 
 BATCH_ROWS = 10_000

@@ -24,7 +24,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rowmill.schemas.errors import InputError, StorageError
-from rowmill.schemas.job import Job, Query
+from rowmill.schemas.input_sections import Query
+from rowmill.schemas.job import Job
 from rowmill.schemas.json_text import encode_json
 from rowmill.tasks.input.arrow_values import values
 from rowmill.tasks.input.files import InputFile

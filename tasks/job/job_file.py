@@ -12,7 +12,8 @@ from pydantic import BaseModel, ValidationError
 
 from rowmill.schemas.catalogue import Model, builtin_catalogue, parse_catalogue
 from rowmill.schemas.errors import CatalogueError, JobError
-from rowmill.schemas.job import Job, Query
+from rowmill.schemas.input_sections import Query
+from rowmill.schemas.job import Job
 from rowmill.schemas.json_text import JsonTextError, decode_json
 from rowmill.tasks.answers.parser import read_exactly
 from rowmill.tasks.answers.schema_file import load_schema, names_model

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rowmill.schemas.attempt import Failure, FailureKind
-from rowmill.schemas.job import Retries
+from rowmill.schemas.job_sections import Retries
 from rowmill.schemas.termination import Termination, TerminationKind
 from rowmill.tasks.gateway.admission.gate import Gate
 from rowmill.tasks.gateway.admission.halts import RUN_AGAIN

@@ -12,7 +12,7 @@ from rowmill.schemas.account import Account
 from rowmill.schemas.attempt import Answer, Failure, FailureKind, Spent
 from rowmill.schemas.catalogue import Model
 from rowmill.schemas.evidence import FieldEvidence
-from rowmill.schemas.job import Retries
+from rowmill.schemas.job_sections import Retries
 from rowmill.schemas.outcome import Outcome, Status, answer_digest
 from rowmill.schemas.price import ZERO, Cost
 from rowmill.schemas.request import Request

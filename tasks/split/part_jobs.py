@@ -10,7 +10,8 @@ from typing import Any
 from msgspec.structs import replace
 
 from rowmill.schemas.errors import JobError, OutputError
-from rowmill.schemas.job import Job, Query
+from rowmill.schemas.input_sections import Query
+from rowmill.schemas.job import Job
 from rowmill.schemas.manifest import Manifest
 from rowmill.schemas.part_of import PartOf
 from rowmill.tasks.input.divide import Extent, divide

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rowmill.schemas.job import Limits
+from rowmill.schemas.job_sections import Limits
 from rowmill.schemas.manifest import Manifest
 
 

@@ -13,7 +13,7 @@ from rowmill.sandbox import generate_content as sandbox_generate
 from rowmill.sandbox.prompt import Prompt
 from rowmill.sandbox.reply import Reply
 from rowmill.schemas.catalogue import builtin_catalogue
-from rowmill.schemas.job import Params, Tool
+from rowmill.schemas.job_sections import Params, Tool
 from rowmill.schemas.request import AskOptions, FunctionCall, FunctionResult, Media, Text, Turn
 from rowmill.schemas.usage import Usage
 from rowmill.tasks.gateway.protocols import chat_completions, generate_content

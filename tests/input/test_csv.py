@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rowmill.schemas.job import Csv
+from rowmill.schemas.input_sections import Csv
 from rowmill.schemas.row import Cursor, Row, Unreadable
 from rowmill.tasks.input.csv_dialect import dialect_of, encoding_of, unique_names
 from rowmill.tasks.input.files import InputFile

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from rowmill.schemas.catalogue import builtin_catalogue
-from rowmill.schemas.job import Job, Retries
+from rowmill.schemas.job import Job
+from rowmill.schemas.job_sections import Retries
 from rowmill.schemas.price import Price, Rates
 from rowmill.tasks.plan.input_checks import impossible
 

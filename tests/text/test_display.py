@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rowmill.flows.text.display import lines, parts
-from rowmill.schemas.job import Limits
+from rowmill.schemas.job_sections import Limits
 from rowmill.schemas.price import PICO
 from rowmill.tasks.gateway.admission.traffic import Traffic
 from rowmill.tasks.run.progress import Progress

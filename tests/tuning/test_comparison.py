@@ -14,7 +14,7 @@ from rowmill.flows.orchestration.tune_job import PAGE, TUNE, read_tuning, write_
 from rowmill.flows.text.tuning import verdict
 from rowmill.flows.tune import artifact_text
 from rowmill.schemas.errors import DamageError
-from rowmill.schemas.job import Limits
+from rowmill.schemas.job_sections import Limits
 from rowmill.schemas.manifest import Manifest
 from rowmill.schemas.totals import RowLedger, Totals
 from rowmill.schemas.tuning import OWN, ComparedPlan, PlanState, Tuning

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from rowmill.schemas.catalogue import Model
 from rowmill.schemas.errors import JobError
-from rowmill.schemas.job import Limits
+from rowmill.schemas.job_sections import Limits
 from rowmill.schemas.termination import Termination
 from rowmill.tasks.gateway.admission.gate import Gate
 from rowmill.tasks.gateway.admission.shared_limits import Seat, Share, address_of, group_of, open_store

@@ -8,7 +8,7 @@ from typing import Any
 
 from rowmill.schemas.attempt import Answer
 from rowmill.schemas.catalogue import Model
-from rowmill.schemas.job import Tool
+from rowmill.schemas.job_sections import Tool
 from rowmill.schemas.json_text import encode_json
 from rowmill.schemas.media_tokens import resolution_of
 from rowmill.schemas.request import AskOptions, FunctionCall, FunctionResult, Media, Part, Text, Turn
