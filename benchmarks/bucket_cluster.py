@@ -14,7 +14,7 @@ from benchmarks import dask_cluster, s3_server
 from rowmill.sandbox.process import spawn
 from rowmill.sandbox.settings import Settings
 
-ROWS, CONCURRENCY, LATENCY_S, SHARD = 10_000, 64, 0.1, 5_000
+ROWS, CONCURRENCY, LATENCY_S, SHARD = 15_000, 64, 0.1, 5_000
 KEY = "sk-benchmark-0000000000"
 RPM, RATE_ROWS = 24_000, 9_000
 
@@ -37,8 +37,11 @@ def _seen(folder: Path, runner: str, bucket: str, *, output: str) -> float:
             "ROWMILL_API_KEY": KEY, "ROWMILL_BASE_URL": sandbox.base_url, "ROWMILL_WORK_DIR": str(folder / "copies"),
             **s3_server.environment(bucket),
         }  # fmt: skip
-        with dask_cluster.running(1, folder, environment) as cluster:
-            run(folder, environment | {"DASK_SCHEDULER_ADDRESS": cluster.address}, output, runner=runner)
+        if runner == "local":
+            run(folder, environment, output, runner=runner)
+        else:
+            with dask_cluster.running(1, folder, environment) as cluster:
+                run(folder, environment | {"DASK_SCHEDULER_ADDRESS": cluster.address}, output, runner=runner)
         books = sandbox.books()
         return float(books["last_at"] - books["first_at"])
 
@@ -62,17 +65,28 @@ def _rate(folder: Path, bucket: str) -> tuple[float, int]:
 
 
 def main(times: int = 3) -> None:
-    ideal = ROWS * LATENCY_S / CONCURRENCY
-    told: dict[str, list[float]] = {"local": [], "dask": []}
+    """Pairs of the same rows by this process and by one worker, one after the other, the second first in every other
+    pair; of each the time from the first call to the last, and how many processes wanted a core meanwhile.
+    """
+    pairs: list[dict[str, float]] = []
     with tempfile.TemporaryDirectory() as name, s3_server.running() as bucket:
         folder = Path(name)
         (folder / "rows.jsonl").write_text("".join(json.dumps({"text": f"row {n}"}) + "\n" for n in range(ROWS)))
         for number in range(times):
-            for runner, seen in told.items():
-                seen.append(_seen(folder, runner, bucket, output=f"s3://{s3_server.BUCKET}/{runner}-{number}") / ideal)
+            pair = {}
+            for runner in ("local", "dask") if number % 2 == 0 else ("dask", "local"):
+                pair[runner] = _seen(folder, runner, bucket, output=f"s3://{s3_server.BUCKET}/{runner}-{number}")
+                print(f"{runner}: {pair[runner]:.2f} s, load {os.getloadavg()[0]:.1f}", flush=True)
+            pairs.append(pair)
         share, refused = _rate(folder, bucket)
-    for runner, seen in told.items():
-        print(f"{runner}: {statistics.median(seen):.3f} of the calls alone ({', '.join(f'{one:.3f}' for one in seen)})")
-    extra = (statistics.median(told["dask"]) - statistics.median(told["local"])) * ideal / (ROWS / SHARD)
-    print(f"a shard of {SHARD:,} rows takes {extra:.3f} s more by a worker: {extra / (ideal * SHARD / ROWS):.1%}")
-    print(f"two workers use {share:.1%} of one rate; {refused} calls were refused")
+    ideal_s, shards = ROWS * LATENCY_S / CONCURRENCY, ROWS // SHARD
+    for runner in ("local", "dask"):
+        print(f"{runner}: {statistics.median(pair[runner] for pair in pairs) / ideal_s:.3f} of the calls alone")
+    # Between the first call and the last there is one change of shards less than there are shards.
+    more = [(pair["dask"] - pair["local"]) / (shards - 1) for pair in pairs]
+    of_shard = [one / (pair["local"] / shards) for one, pair in zip(more, pairs, strict=True)]
+    print(
+        f"a shard of {SHARD:,} rows takes {statistics.median(more):.3f} s more by a worker: "
+        f"{statistics.median(of_shard):.1%} of its time here ({', '.join(f'{one:.1%}' for one in of_shard)})"
+    )
+    print(f"two workers use {share:.1%} of one rate; {refused} calls were refused; load {os.getloadavg()[0]:.1f}")

@@ -33,9 +33,9 @@ class ShardWork:
     """Rows of one shard to ask, as `ranges` of positions (both ends inclusive), under the lease `token`.
 
     `models` are all that the job may ask, with their prices; `group` tells that a worker has the same key. Where the
-    output stands in a bucket, `address` is its, and the shard's journal so far is in the objects `journal`, of `base`
-    bytes together; `conditional` where that bucket holds to the conditions of a write. `stored` are the rows there,
-    where the input cannot be read twice.
+    output stands in a bucket, `address` is its, and the shard's journal so far is of `base` bytes: `before` where they
+    are few, else in the objects `journal`; `conditional` where that bucket holds to the conditions of a write. `stored`
+    are the rows there, where the input cannot be read twice.
     """
 
     run_id: str
@@ -53,6 +53,7 @@ class ShardWork:
     address: str | None = None
     journal: tuple[str, ...] = ()
     base: int = 0
+    before: bytes | None = field(default=None, repr=False)
     conditional: bool = True
     stored: StoredInput | None = None
 

@@ -17,6 +17,9 @@ from rowmill.tasks.output.bucket.mirror import Mirror
 from rowmill.tasks.output.bucket.worker_pieces import AWAY, found_in, segment_name
 from rowmill.tasks.output.folder import Layout, Output, number_of
 
+# A shard's journal of so many bytes travels with the work: mostly it is one line, and a request of the worker's saved.
+CARRIED_MOST = 64 * 1024
+
 
 class SharedOutput(Protocol):
     """Where a run's workers write their journals, as its coordinator sees it."""
@@ -77,9 +80,11 @@ class SharedBucket:
         except OSError as error:
             raise _refused(self._mirror.url, error) from None
         names, base = self._mirror.pieces(own)
+        before = own.read_bytes()[:base] if own.exists() and base <= CARRIED_MOST else None
         return replace(
-            work, address=self._mirror.url, journal=tuple(names), base=base, conditional=self._objects.conditional
-        )
+            work, address=self._mirror.url, journal=tuple(names), base=base, before=before,
+            conditional=self._objects.conditional,
+        )  # fmt: skip
 
     def fetch(self, work: ShardWork) -> Path | None:
         name = segment_name(work.shard.number, work.token, work.base)

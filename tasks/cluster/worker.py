@@ -31,7 +31,6 @@ from rowmill.tasks.input.key_index import KeyIndex
 from rowmill.tasks.input.survey import digest_of
 from rowmill.tasks.journal.group_commit import Keep, Syncer
 from rowmill.tasks.output.answer_cache import AnswerCache
-from rowmill.tasks.output.bucket.lease import HINT
 from rowmill.tasks.plan.label_answer import validator_of
 from rowmill.tasks.plan.label_prompt import as_asked
 from rowmill.tasks.plan.planner import Planner
@@ -51,7 +50,7 @@ GRANT_LOOKS = 3
 
 def settle_parcel(parcel: Parcel) -> Report:
     """Ask the rows of a shard. Never raises for what a user can mend: the report tells it."""
-    if (reason := unfit(parcel)) is not None:
+    if (reason := _unlike(parcel, os.environ)) is not None:
         return Report(this_process(), refused=reason)
     work = unpacked(parcel)
     try:
@@ -68,6 +67,17 @@ def settle_parcel(parcel: Parcel) -> Report:
 
 def unfit(parcel: Parcel, environment: Mapping[str, str] = os.environ) -> str | None:
     """Why this process cannot work for that run; None where it can."""
+    if (reason := _unlike(parcel, environment)) is not None:
+        return reason
+    work = unpacked(parcel)
+    if (reason := refused_by(work)) is not None:
+        return reason
+    grants = mailbox_of(work).read(GRANTS, LeaseGrants)
+    return None if grants is not None and grants.run == work.run_id else _elsewhere(work)
+
+
+def _unlike(parcel: Parcel, environment: Mapping[str, str]) -> str | None:
+    """What differs here from the run, of what a process knows without asking anyone; None where nothing does."""
     version = rowmill_version()
     if parcel.version != version:
         return f"rowmill {version} is installed there, and this run is of {parcel.version}: install the same"
@@ -75,11 +85,11 @@ def unfit(parcel: Parcel, environment: Mapping[str, str] = os.environ) -> str | 
     if _key(work, environment) is None:
         told = "another one" if environment.get("ROWMILL_API_KEY") else "not set"
         return f"ROWMILL_API_KEY is {told} there: give every worker the run's key in its environment"
-    if (reason := refused_by(work)) is not None:
-        return reason
-    grants = mailbox_of(work).read(GRANTS, LeaseGrants)
-    if grants is not None and grants.run == work.run_id:
-        return None
+    return None
+
+
+def _elsewhere(work: ShardWork) -> str:
+    """Why a process that does not find the coordinator's grants cannot work for its run."""
     if work.address is not None:
         return f"{work.address} is another bucket there: give every worker the coordinator's address of its server"
     return f"{work.job.output} is another folder there: name an output on a file system that all machines mount"
@@ -152,16 +162,14 @@ class _Holder:
 
     async def settle(self) -> Report:
         """Raises StorageError, DamageError."""
-        grants = await asyncio.to_thread(self._granted)
-        if grants is None or self._work.token not in grants.leases:
+        # Together, since either takes a round trip to a bucket. To claim a lease that has ended changes nothing.
+        grants, not_ours = await asyncio.gather(asyncio.to_thread(self._granted), asyncio.to_thread(self._claimed))
+        if grants is None or grants.run != self._work.run_id:
+            return Report(this_process(), refused=_elsewhere(self._work))
+        if self._work.token not in grants.leases:
             return Report(this_process(), taken=True)
-        try:
-            if not await asyncio.to_thread(self._mailbox.claim, self._work.token):
-                return Report(this_process(), taken=True)
-        except OSError as error:
-            raise StorageError(
-                f"the lease cannot be claimed: {error.strerror}", where=self._work.address or "", hint=HINT
-            ) from None
+        if not_ours is not None:
+            return not_ours
         with (
             worker_output(self._work) as output,
             tempfile.TemporaryDirectory(prefix="rowmill-") as scratch,
@@ -170,6 +178,14 @@ class _Holder:
             return await self._settle(
                 grants, output, keys, answer_cache=AnswerCache(Path(scratch), Validator(None), None)
             )
+
+    def _claimed(self) -> Report | None:
+        """Take up the lease; what there is to report where that cannot be."""
+        try:
+            return None if self._mailbox.claim(self._work.token) else Report(this_process(), taken=True)
+        except OSError as error:
+            where = self._work.address or self._work.job.output
+            return Report(this_process(), refused=f"it cannot write to {where}: {error.strerror}")
 
     def _granted(self) -> LeaseGrants | None:
         """The coordinator's grants, asked for again where the bucket did not give them."""

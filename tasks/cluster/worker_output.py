@@ -63,7 +63,7 @@ def worker_output(work: ShardWork) -> Iterator[WorkerOutput]:
         path = layout.segment_path(work.shard.number)
         with _stored(work.address):
             private_folder(layout.journal)
-            before = b"".join(objects.get_all(work.journal))
+            before = work.before if work.before is not None else b"".join(objects.get_all(work.journal))
         with published(path, path.name) as file:
             file.write(before[: work.base])
         name = path.relative_to(layout.root).as_posix()

@@ -97,9 +97,11 @@ class WorkerPool:
         self._concurrency = limits.concurrency
         self._rpm, self._tpm = limits.rpm or 0.0, limits.tpm or 0.0
         self._leases: dict[str, _Lease] = {}
+        # What the holders of ended leases said last whose journals are still being taken over.
+        self._adopting: dict[str, Heartbeat | None] = {}
         self._numbers = itertools.count(1)
         self._beat = 0
-        # Shards that workers have, or will be asked for soon.
+        # The same, and those whose journals are taken over.
         self.expected = 0
         self._force = False
         self._noticing: asyncio.Task[None] | None = None
@@ -190,10 +192,12 @@ class WorkerPool:
 
         Raises as `ask`, and EngineLost.
         """
+        work = replace(self._work, shard=shard, ranges=tuple(left.ranges))
+        # Before there is a lease: what it takes is not taken from a free worker's time.
+        work = await asyncio.to_thread(self._shared.lend, work)
         if (token := await self._leased(shard)) is None:
             return None
-        work = replace(self._work, token=token, shard=shard, ranges=tuple(left.ranges))
-        work = await asyncio.to_thread(self._shared.lend, work)
+        work = replace(work, token=token)
         try:
             report = await self._report_of(work)
         except WorkerLost as error:
@@ -204,21 +208,34 @@ class WorkerPool:
             return None
         if report.taken:
             return await self._take_back(work, "it is gone, and the engine gave its work to another")
-        if (away := await asyncio.to_thread(self._shared.fetch, work)) is not None:
-            # One that was refused midway does not know what it has spent.
-            spent = report.spent if report.refused is None else await self._spent_by(away, shard)
-            await asyncio.to_thread(self._shared.adopt, away, closed=True)
-            report = replace(report, spent=spent)
-        await self._end(token, report.spent)
         if report.refused is not None:
+            await self._end(token, await self._adopted_unheard(work))
             log.warning("%s of %s is not used: %s", report.worker, self._engine.address, report.refused)
             await self._look_around()
             return report.refused
-        if report.verified:
-            self._verified = True
+        self._verified = self._verified or report.verified
         if report.halt is not None and report.halt.code != LEASE_ENDED.code:
             self._gate.halt(report.halt)
+        # No call of its is in flight: it is free for the next shard while the journal of this one is taken over.
+        self._adopting[token] = self._leases[token].told
+        await self._end(token, report.spent)
+        await self._adopted(work)
+        del self._adopting[token]
+        self._show()
         return report.halt.message if report.halt is not None and self._gate.termination is None else None
+
+    async def _adopted(self, work: ShardWork) -> None:
+        """Take over the journal of a lease that its holder has ended. Raises StorageError, DamageError."""
+        if (away := await asyncio.to_thread(self._shared.fetch, work)) is not None:
+            await asyncio.to_thread(self._shared.adopt, away, closed=True)
+
+    async def _adopted_unheard(self, work: ShardWork) -> int:
+        """The same for a holder that was refused midway and does not know what it has spent: that, in 10⁻¹² USD."""
+        if (away := await asyncio.to_thread(self._shared.fetch, work)) is None:
+            return 0
+        spent = await self._spent_by(away, work.shard)
+        await asyncio.to_thread(self._shared.adopt, away, closed=True)
+        return spent
 
     async def _leased(self, shard: Shard) -> str | None:
         """A lease as soon as a worker is free for it; None where the run ends before.
@@ -285,12 +302,20 @@ class WorkerPool:
         return await asyncio.to_thread(lambda: bound_of(away) - bound_of(own))
 
     async def _end(self, token: str, spent: int) -> None:
-        """A lease is over, and what it cost is known."""
+        """A lease is over, and what it cost is known. Where the next one waits for its worker, the grants are posted
+        with that.
+        """
         async with self._changed:
             del self._leases[token]
             self._gate.budget.settle(0, spent)
-            await self._give_out()
+            if self._wanted <= len(self._leases):
+                await self._give_out()
             self._changed.notify_all()
+
+    @property
+    def _wanted(self) -> int:
+        """Shards that workers have, or will be asked for soon."""
+        return self.expected - len(self._adopting)
 
     async def keep(self) -> None:
         """Hear the workers and give new orders once a second, as long as the run lives."""
@@ -308,7 +333,7 @@ class WorkerPool:
                 self._beat += 1
                 await self._give_out()
                 self._changed.notify_all()
-            if self.expected > len(self._leases) and self._beat % LOOK_AROUND == 0 and self._looking.done():
+            if self._wanted > len(self._leases) and self._beat % LOOK_AROUND == 0 and self._looking.done():
                 # Beside the beats: a worker that hangs takes its time to be asked, and the leases of all hang on these.
                 self._looking = asyncio.create_task(self._see_who_came())
 
@@ -335,18 +360,23 @@ class WorkerPool:
     async def _give_out(self) -> None:
         """Divide limits and cap anew, and post the grants."""
         held = {token: lease.held for token, lease in self._leases.items()}
-        expected = min(self.expected, len(self._fit))
+        expected = min(self._wanted, len(self._fit))
         rpm = even(self._rpm, expected, {token: one.rpm for token, one in held.items()})
         tpm = even(self._tpm, expected, {token: one.tpm for token, one in held.items()})
         calls = even_slots(self._concurrency, expected, {token: one.concurrency for token, one in held.items()})
         usd = self._money(expected, held)
         for token, lease in self._leases.items():
             lease.quota = Quota(rpm[token], tpm[token], calls[token], usd.get(token))
-        live = [lease.told for lease in self._leases.values() if lease.told is not None]
-        self._progress.away = Elsewhere(
-            sum(told.settled for told in live), sum(told.not_ok for told in live), sum(told.usd for told in live)
-        )
+        self._show()
         await self._post()
+
+    def _show(self) -> None:
+        """What workers have settled that is not in a journal here yet."""
+        told = [*(lease.told for lease in self._leases.values()), *self._adopting.values()]
+        live = [one for one in told if one is not None]
+        self._progress.away = Elsewhere(
+            sum(one.settled for one in live), sum(one.not_ok for one in live), sum(one.usd for one in live)
+        )
 
     def _money(self, expected: int, held: Mapping[str, Quota]) -> dict[str, int]:
         """The cap divided; where no call of any worker fits what is left, the run ends."""
@@ -429,7 +459,7 @@ class WorkerPool:
         self._looking.cancel()
         if self._noticing is not None:
             await asyncio.gather(self._noticing, return_exceptions=True)
-        if not self._leases:
+        if not self._leases and not self._adopting:
             await asyncio.to_thread(self._mailbox.close)
             await asyncio.to_thread(self._shared.sweep)
         await self._engine.aclose()

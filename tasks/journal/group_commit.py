@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from rowmill.tasks.system.durable import write_hint
 
 # A pause between syncs, so that a fast run gathers many answers in each: a sync a row costs more than the row.
 GATHER_S = 0.005
-# Between two puts into a bucket, each of which is an object.
+# From one put into a bucket to the next, each of which is an object.
 GATHER_AWAY_S = 0.05
 SYNC_MEANS = "fdatasync" if hasattr(os, "fdatasync") else "fsync"
 
@@ -77,9 +78,10 @@ class Syncer:
                 if not self._waiting:
                     return
                 batch, self._waiting, self._busy = self._waiting, [], True
+            began = time.monotonic()
             error = self._sync_all(batch)
             self.loop.call_soon_threadsafe(_acknowledge, batch, error)
-            self._closing.wait(GATHER_S if self._keep is None else GATHER_AWAY_S)
+            self._closing.wait(pause_s(time.monotonic() - began, away=self._keep is not None))
 
     def _sync_all(self, batch: list[Waiting]) -> OSError | None:
         # Of each file the last place that was written, which is the farthest.
@@ -99,6 +101,13 @@ class Syncer:
             self._closed = True
             self._wake.notify_all()
         self._thread.join()
+
+
+def pause_s(took_s: float, *, away: bool) -> float:
+    """Seconds to gather lines after a sync that took so long: what an object costs bounds their number a second, so the
+    time that a put takes is part of the pause.
+    """
+    return max(GATHER_S, GATHER_AWAY_S - took_s) if away else GATHER_S
 
 
 def _refuse_deleted(fd: int) -> None:

@@ -6,13 +6,15 @@ import asyncio
 import os
 from pathlib import Path
 
+import pytest
+
 from rowmill.schemas.attempt import Spent
 from rowmill.schemas.outcome import Outcome, Status
 from rowmill.schemas.price import Cost
 from rowmill.schemas.row import Cursor, Shard
 from rowmill.schemas.usage import Usage
 from rowmill.tasks.journal.entries import VERSION, Head
-from rowmill.tasks.journal.group_commit import Syncer
+from rowmill.tasks.journal.group_commit import Syncer, pause_s
 from rowmill.tasks.journal.segment import Segment
 
 HEAD = Head(VERSION, "job", Shard(0, 0, 100, Cursor("rows.jsonl", 0, 0), "digest"))
@@ -41,3 +43,10 @@ async def test_many_settle_in_few_syncs(tmp_path):
     segment.close()
     syncer.close()
     assert syncs < 50
+
+
+@pytest.mark.parametrize(("took_s", "waits_s"), [(0.0, 0.05), (0.03, 0.02), (0.05, 0.005), (0.4, 0.005)])
+def test_a_bucket_gets_at_most_twenty_objects_a_second(took_s, waits_s):
+    """What a put took counts as part of the pause after it: a slow bucket's answers are not held up twice."""
+    assert pause_s(took_s, away=True) == pytest.approx(waits_s)
+    assert pause_s(took_s, away=False) == 0.005

@@ -73,6 +73,7 @@ TRANSITIONS = {
     (Phase.UNTRIED, Event.VERIFIED): Phase.TOGETHER,
     (Phase.UNTRIED, Event.REOPENED): Phase.ALONE,
     (Phase.ALONE, Event.PROVED): Phase.TOGETHER,
+    (Phase.ALONE, Event.VERIFIED): Phase.TOGETHER,
     (Phase.TOGETHER, Event.DOUBTED): Phase.PROBING,
     (Phase.TOGETHER, Event.REOPENED): Phase.ALONE,
     (Phase.PROBING, Event.PROVED): Phase.TOGETHER,
@@ -328,8 +329,11 @@ class Gate:
         return self._phase is Phase.TOGETHER
 
     def verify(self) -> None:
-        """Another process has shown it for the same key: our first call need not go alone."""
+        """Another process has shown it for the same key: our first call need not go alone, or has done so for long
+        enough.
+        """
         self._on(Event.VERIFIED)
+        self._let_in()
 
     def opens_in(self, now: float) -> float:
         """Seconds until the gate opens, where only time opens it: a pause, or the breaker's next probe."""

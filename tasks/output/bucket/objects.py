@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from rowmill.schemas.errors import first_line
@@ -91,6 +92,11 @@ class Objects:
         with self._answered(name):
             return self._written(name, self._api.put(self._store, name, content, mode="overwrite", use_multipart=False))
 
+    def write_file(self, name: str, path: Path) -> None:
+        """Write an object that nobody else writes from a file of any size, some megabytes at a time."""
+        with self._answered(name):
+            self._written(name, self._api.put(self._store, name, path, mode="overwrite", chunk_size=CHUNK_BYTES))
+
     def _mode(self, name: str, over: str | None) -> Any:
         """The condition of a write, as the client takes it; None for one that cannot hold any more."""
         if over is None:
@@ -154,9 +160,9 @@ class Objects:
             found = self._api.get(self._store, name)
             return bytes(found.bytes()), self._noted(name, found.meta)
 
-    def chunks(self, name: str) -> Iterator[bytes]:
-        """The content of an object, some megabytes at a time."""
-        with self._answered(name):
+    def chunks(self, name: str, *, may_be_absent: bool = False) -> Iterator[bytes]:
+        """The content of an object, some megabytes at a time. Raises FileNotFoundError for one that `may_be_absent`."""
+        with self._answered(name, may_be_absent=may_be_absent):
             for chunk in self._api.get(self._store, name).stream(min_chunk_size=CHUNK_BYTES):
                 yield bytes(chunk)
 

@@ -3,6 +3,9 @@
 `journal/away-NNNNNN-LEASE-BASE.jsonl/OFFSET`: a piece is put once and never changed. BASE is where the shard's own
 journal ended when the lease was given, so that a piece which comes late, from a holder who lost its lease, is known by
 its name: the journal has gone on since, or pieces before it are missing. Nobody reads it then.
+
+A holder that ends puts its whole segment once more, as one object (`closed`): who takes it over reads that, and not
+some hundreds of pieces, each of which is a request.
 """
 
 from __future__ import annotations
@@ -48,9 +51,9 @@ class PieceWriter:
         self._sent = end
 
     def close(self, path: Path) -> None:
-        """Put the rest, and that no call is in flight any more. Raises OSError."""
+        """Put the rest, then the whole, which tells that no call is in flight any more. Raises OSError."""
         self.append(path, path.stat().st_size)
-        self._objects.put(f"{self._name}/{CLOSED}", b"", over=None)
+        self._objects.write_file(f"{self._name}/{CLOSED}", path)
 
 
 @dataclass(slots=True)
@@ -59,7 +62,7 @@ class WorkerPieces:
 
     name: str
     pieces: list[Object] = field(default_factory=list)
-    closed: bool = False
+    closed: Object | None = None
 
     @property
     def base(self) -> int:
@@ -75,10 +78,6 @@ class WorkerPieces:
         return int(self.name.removeprefix(AWAY).partition("-")[0])
 
     @property
-    def names(self) -> list[str]:
-        return [one.name for one in self.pieces] + ([f"{self.name}/{CLOSED}"] if self.closed else [])
-
-    @property
     def unbroken(self) -> list[Object]:
         """The pieces from the base on, up to the first that is missing."""
         found: list[Object] = []
@@ -91,8 +90,8 @@ class WorkerPieces:
         return found
 
     def fetch(self, objects: Objects, folder: Path) -> Path | None:
-        """The worker's segment as a file of `folder`: the shard's own up to the base, then the pieces. None where the
-        shard's own has gone on since, or holds less.
+        """The worker's segment as a file of `folder`: its whole where it is closed, else the shard's own up to the
+        base, then the pieces. None where the shard's own has gone on since, or holds less.
 
         Raises OSError, StorageError.
         """
@@ -104,9 +103,11 @@ class WorkerPieces:
         path = folder / self.name
         path.parent.mkdir(parents=True, exist_ok=True)
         with published(path, path.name) as file:
-            file.write(held)
-            for content in objects.get_all([piece.name for piece in pieces]):
-                file.write(content)
+            if self.closed is not None and self.closed.size:
+                file.writelines(objects.chunks(self.closed.name, may_be_absent=True))
+            else:
+                file.write(held)
+                file.writelines(objects.get_all([piece.name for piece in pieces]))
         return path
 
 
@@ -119,16 +120,20 @@ def found_in(listed: Iterable[Object]) -> list[WorkerPieces]:
         name, _, place = one.name.rpartition("/")
         pieces = found.setdefault(name, WorkerPieces(name))
         if place == CLOSED:
-            pieces.closed = True
+            pieces.closed = one
         else:
             pieces.pieces.append(one)
     return [found[name] for name in sorted(found)]
 
 
 def fetch_all(objects: Objects, listed: Sequence[Object], folder: Path) -> None:
-    """Every worker's segment that goes on from the shard's own, as a file. Raises OSError."""
+    """Every worker's segment that goes on from the shard's own, as a file. Raises OSError: FileNotFoundError where one
+    was taken over since it was listed.
+    """
     for pieces in found_in(listed):
         try:
             pieces.fetch(objects, folder)
         except StorageError as error:
+            if isinstance(error.__context__, FileNotFoundError):
+                raise error.__context__ from None
             raise OSError(0, error.what, error.where) from None

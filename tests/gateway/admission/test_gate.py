@@ -62,6 +62,19 @@ def test_first_call_goes_alone():
     asyncio.run(scenario())
 
 
+async def test_others_join_a_first_call_once_another_process_has_shown_the_key():
+    """A worker's first call takes as long as a model thinks: it is not waited for where the run's is answered."""
+    gate = admission_of(FakeClock())
+    first = await gate.enter(0, 1, 0)
+    other = asyncio.create_task(gate.enter(1, 1, 0))
+    await asyncio.sleep(0)
+    assert not other.done()
+    gate.verify()
+    await asyncio.wait_for(other, 1)
+    assert gate.in_flight == 2
+    ok(gate, first)
+
+
 @pytest.mark.parametrize(
     "kind", [FailureKind.UPSTREAM_ERROR, FailureKind.TIMEOUT, FailureKind.UNREACHABLE, FailureKind.RATE_LIMIT]
 )
