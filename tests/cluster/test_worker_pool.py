@@ -20,8 +20,8 @@ from rowmill.tasks.gateway.admission.concurrency import Concurrency
 from rowmill.tasks.gateway.admission.gate import Gate
 from rowmill.tasks.gateway.admission.limiter import Limiter
 from rowmill.tasks.output.folder import Layout
+from rowmill.tasks.run.open_shard import Remaining
 from rowmill.tasks.run.progress import Progress
-from rowmill.tasks.run.shard_runner import Remaining
 from tests.clocks import FakeClock
 
 ROWS = 5_000
