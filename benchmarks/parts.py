@@ -25,7 +25,7 @@ from rowmill.tasks.journal.segment import Segment
 from rowmill.tasks.output.answer_cache import AnswerCache
 from rowmill.tasks.output.folder import Output
 from rowmill.tasks.output.inventory import take_inventory
-from rowmill.tasks.output.part_reader import requests_in
+from rowmill.tasks.output.part_requests import requests_in
 from rowmill.tasks.output.part_writer import BATCH_ROWS, PART_VERSION, Footer, PartColumns, tally_value, write_part
 
 NOW = 1_763_709_128_000_000

@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 from benchmarks.measure import ROOT, measured, rowmill, stub
 from rowmill.schemas.row import Cursor
 from rowmill.tasks.input.listing import input_files
-from rowmill.tasks.input.survey import digest_of
+from rowmill.tasks.input.shard_cut import digest_of
 from rowmill.tasks.output.part_notes import DIGESTS, LINES
 from rowmill.tasks.output.part_writer import FOOTER, GROUP_ROWS, read_footer, writing
 

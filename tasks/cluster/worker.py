@@ -28,7 +28,7 @@ from rowmill.tasks.gateway.credentials import SANDBOX_KEY, Gateway
 from rowmill.tasks.input import reader as read
 from rowmill.tasks.input.files import InputFile
 from rowmill.tasks.input.key_index import KeyIndex
-from rowmill.tasks.input.survey import digest_of
+from rowmill.tasks.input.shard_cut import digest_of
 from rowmill.tasks.journal.group_commit import Keep, Syncer
 from rowmill.tasks.output.answer_cache import AnswerCache
 from rowmill.tasks.plan.label_answer import validator_of

@@ -22,7 +22,8 @@ from rowmill.tasks.input.csv import csv_lines
 from rowmill.tasks.input.csv_dialect import dialect_of
 from rowmill.tasks.input.files import COMPRESSED, InputFile, Line, name_of
 from rowmill.tasks.input.json_array import json_array_lines, kind_of_json
-from rowmill.tasks.input.jsonl import columns_of_line, jsonl_lines
+from rowmill.tasks.input.jsonl import columns_of_line, jsonl_batches, jsonl_lines
+from rowmill.tasks.input.line_batch import LineBatch, together
 from rowmill.tasks.input.parquet import parquet_columns, parquet_lines, parquet_rows, parquet_schema
 from rowmill.tasks.input.stream import BOM, DAMAGE, head_of
 from rowmill.tasks.input.wrong_kinds import way_out, wrong_kind
@@ -49,16 +50,19 @@ class Typed:
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A kind of file: the endings that name it, and how its lines are read. `is_text`: it may be compressed too."""
+    """A kind of file: the endings that name it, and how its lines are read, in `batches` where that is quicker.
+    `is_text`: it may be compressed too.
+    """
 
     endings: tuple[str, ...]
     lines: Callable[[InputFile, Cursor, int], Iterator[Line]]
+    batches: Callable[[InputFile, Cursor, int], Iterator[LineBatch]] | None = None
     is_text: bool = True
     typed: Typed | None = None
 
 
 FORMATS: Mapping[str, Format] = {
-    "jsonl": Format((".jsonl", ".ndjson"), jsonl_lines),
+    "jsonl": Format((".jsonl", ".ndjson"), jsonl_lines, jsonl_batches),
     "json": Format((".json",), json_array_lines),
     "csv": Format((".csv", ".tsv", ".tab"), csv_lines),
     "parquet": Format(
@@ -81,6 +85,23 @@ def lines(file: InputFile, start: Cursor, max_line_bytes: int) -> Iterator[Line]
     if (end := file.end) is not None:
         found = takewhile(lambda line: line.number <= end, found)
     return found if not file.partition else _partitioned(found, dict(file.partition))
+
+
+def line_batches(file: InputFile, start: Cursor, max_line_bytes: int) -> Iterator[LineBatch]:
+    """The same lines as `lines`, some at a time."""
+    batches = FORMATS[file.format].batches
+    if batches is None or file.partition:
+        return together(lines(file, start, max_line_bytes))
+    found = batches(file, start, max_line_bytes)
+    return found if file.end is None else _up_to(file.end, found)
+
+
+def _up_to(end: int, found: Iterator[LineBatch]) -> Iterator[LineBatch]:
+    for batch in found:
+        left = end - batch.before
+        if left <= 0:
+            return
+        yield batch if len(batch) <= left else batch.cut(left)[0]
 
 
 def _partitioned(found: Iterator[Line], partition: Mapping[str, str | None]) -> Iterator[Line]:

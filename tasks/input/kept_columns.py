@@ -16,7 +16,7 @@ from rowmill.tasks.input.files import InputFile, Line, name_of
 from rowmill.tasks.input.formats import lines, state_of, typed_of
 from rowmill.tasks.input.jsonl import columns_of_line
 from rowmill.tasks.input.kept_types import is_typed
-from rowmill.tasks.input.survey import digest_of
+from rowmill.tasks.input.shard_cut import digest_of
 
 BATCH_ROWS = 1_024
 # The kept columns of some rows, given by their positions in the whole input, which ascend from call to call.

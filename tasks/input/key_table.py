@@ -1,8 +1,9 @@
 """Key table: 16-byte keys, each with the least number that it was told with, on disk with bounded memory.
 
-Keys are digests, so they are spread evenly. The latest stand in a dictionary. When it is full they become a sorted run,
-and four runs of a size are merged into one of the next, a slice of the keys at a time. Larger runs
-stand in files without a name, mapped into memory: nothing of them is left when the process ends.
+Keys are digests, so they are spread evenly. Those that are claimed stand in a dictionary; when it is full they become a
+sorted run, and four runs of a size are merged into one of the next, a slice of the keys at a time. Keys that are added
+in bulk are sorted once, and merged once before the first look at them. Larger runs stand in files without a name,
+mapped into memory: nothing of them is left when the process ends.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import mmap
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -18,19 +18,19 @@ import numpy as np
 import numpy.typing as npt
 
 from rowmill.schemas.errors import StorageError
+from rowmill.tasks.input.sorted_run import KeyFilter, Keys, Numbers, SortedRun, merged_slices, run_on_disk, sorted_run
+
+__all__ = ["KEY_BYTES", "UNKNOWN", "KeyTable", "Keys", "Marks", "Numbers", "key_array"]
 
 KEY_BYTES = 16
 # Keys that are held in the dictionary, at some 200 bytes each.
 HELD_MOST = 1 << 15
-# Runs of a size that are merged into one.
-FAN = 4
-# Keys of all runs together that are sorted at a time while runs are merged, at 24 bytes each; no more stand in a run
-# that is held in memory.
+# Runs of a size that are merged into one; of those that were added in bulk.
+FAN, BULK_FAN = 4, 64
+# Keys of all runs together that are sorted at a time, at 24 bytes each; no more stand in a run that is held in memory.
 SLICE_ROWS = 1 << 17
 UNKNOWN = np.iinfo(np.int64).max
 _BYTES = 8
-Keys = npt.NDArray[np.uint64]
-Numbers = npt.NDArray[np.int64]
 Marks = npt.NDArray[np.bool_]
 
 
@@ -43,48 +43,6 @@ def key_array(keys: Sequence[bytes] | bytes) -> Keys:
     return np.frombuffer(keys, "<u8").reshape(-1, 2)
 
 
-@dataclass(frozen=True, slots=True)
-class _Run:
-    """Keys in order, those that are equal by their numbers. `mapped` is what to let go of, where they stand on disk."""
-
-    first: npt.NDArray[np.uint64]
-    second: npt.NDArray[np.uint64]
-    numbers: Numbers
-    mapped: mmap.mmap | None = None
-
-    def __len__(self) -> int:
-        return len(self.first)
-
-    def find(self, keys: Keys, found: Numbers) -> None:
-        """Lower `found` to the number of each key that stands here."""
-        at = np.minimum(np.searchsorted(self.first, keys[:, 0]), len(self) - 1)
-        wanted = np.flatnonzero(self.first[at] == keys[:, 0])
-        at = at[wanted]
-        while len(wanted):
-            same = self.second[at] == keys[wanted, 1]
-            found[wanted[same]] = np.minimum(found[wanted[same]], self.numbers[at[same]])
-            # Other keys whose first half is the same.
-            wanted, at = wanted[~same], at[~same] + 1
-            inside = at < len(self)
-            wanted, at = wanted[inside], at[inside]
-            more = self.first[at] == keys[wanted, 0]
-            wanted, at = wanted[more], at[more]
-
-    def between(self, low: int, high: int | None) -> slice:
-        """Where the keys from `low` on, before `high`, stand."""
-        start = int(np.searchsorted(self.first, np.uint64(low)))
-        return slice(start, len(self) if high is None else int(np.searchsorted(self.first, np.uint64(high))))
-
-
-def _sorted(first: npt.NDArray[np.uint64], second: npt.NDArray[np.uint64], numbers: Numbers) -> _Run:
-    order = np.argsort(first)
-    run = _Run(first[order], second[order], numbers[order])
-    if (run.first[1:] == run.first[:-1]).any():
-        order = np.lexsort((numbers, second, first))
-        run = _Run(first[order], second[order], numbers[order])
-    return run
-
-
 class KeyTable:
     """A map from keys to numbers. Raises StorageError where it cannot be written."""
 
@@ -93,11 +51,15 @@ class KeyTable:
         self._folder = folder
         self._latest: dict[bytes, int] = {}
         # By size: each level holds runs of about FAN times as many keys as the one before.
-        self._levels: list[list[_Run]] = []
+        self._levels: list[list[SortedRun]] = []
+        # Added in bulk: keys that are not sorted yet, and runs that are not merged yet.
+        self._loose: list[tuple[Keys, Numbers]] = []
+        self._bulk: list[SortedRun] = []
 
     def claim(self, keys: Sequence[bytes], numbers: Sequence[int]) -> list[int]:
         """The number of each key: the one that it had, or else the one that it is given here."""
         latest = self._latest
+        self._settle()
         if not self._levels:
             owners = [latest.setdefault(key, number) for key, number in zip(keys, numbers, strict=True)]
         else:
@@ -113,19 +75,25 @@ class KeyTable:
     def add(self, keys: Keys, numbers: Numbers) -> None:
         """Take many keys in at once. One that stands already has the lesser of both numbers from here on."""
         self._gather()
-        for at in range(0, len(keys), HELD_MOST):
-            some = keys[at : at + HELD_MOST]
-            self._put(_sorted(some[:, 0], some[:, 1], numbers[at : at + HELD_MOST]))
+        self._loose.append((keys, numbers))
+        if sum(len(one) for one, _ in self._loose) >= SLICE_ROWS:
+            self._sort()
 
     def find(self, keys: Keys) -> Numbers:
         """The number of each key, UNKNOWN where there is none."""
         self._gather()
+        self._settle()
         return self._in_runs(keys)
 
     def repeated(self) -> Iterator[tuple[int, int]]:
         """The numbers of keys that were added before, each with the least number of its key."""
         self._gather()
-        for run in self._merged_slices(self._runs):
+        self._settle()
+        runs = [run for level in self._levels for run in level]
+        if len(runs) > 1:
+            runs, self._levels = [self._merged(runs)], []
+            self._put(runs[0])
+        for run in merged_slices(runs, SLICE_ROWS):
             same = (run.first[1:] == run.first[:-1]) & (run.second[1:] == run.second[:-1])
             if not same.any():
                 continue
@@ -133,10 +101,6 @@ class KeyTable:
             least = np.repeat(run.numbers[begins], np.diff(np.append(begins, len(run))))
             again = np.flatnonzero(same) + 1
             yield from zip(run.numbers[again].tolist(), least[again].tolist(), strict=True)
-
-    @property
-    def _runs(self) -> list[_Run]:
-        return [run for level in self._levels for run in level]
 
     def _in_runs(self, keys: Keys) -> Numbers:
         found = np.full(len(keys), UNKNOWN, np.int64)
@@ -149,10 +113,30 @@ class KeyTable:
         """Make a run of the latest keys."""
         if self._latest:
             keys = key_array(list(self._latest))
-            self._put(_sorted(keys[:, 0], keys[:, 1], np.fromiter(self._latest.values(), np.int64, len(keys))))
+            self._put(sorted_run(keys[:, 0], keys[:, 1], np.fromiter(self._latest.values(), np.int64, len(keys))))
             self._latest = {}
 
-    def _put(self, run: _Run) -> None:
+    def _sort(self) -> None:
+        """Make runs of the keys that were added."""
+        keys = np.concatenate([one for one, _ in self._loose])
+        numbers = np.concatenate([one for _, one in self._loose])
+        self._loose = []
+        for at in range(0, len(keys), SLICE_ROWS):
+            some = keys[at : at + SLICE_ROWS]
+            run = sorted_run(some[:, 0], some[:, 1], numbers[at : at + SLICE_ROWS])
+            self._bulk.append(run if len(run) < SLICE_ROWS else self._written(len(run), iter([run])))
+        if len(self._bulk) >= BULK_FAN:
+            self._settle()
+
+    def _settle(self) -> None:
+        """Make one run of those that were added."""
+        if self._loose:
+            self._sort()
+        if self._bulk:
+            bulk, self._bulk = self._bulk, []
+            self._put(bulk[0] if len(bulk) == 1 else self._merged(bulk))
+
+    def _put(self, run: SortedRun) -> None:
         level = 0
         while len(run) >= FAN ** (level + 1):
             level += 1
@@ -165,33 +149,18 @@ class KeyTable:
             several, self._levels[level] = self._levels[level], []
             run, level = self._merged(several), level + 1
 
-    def _merged(self, runs: list[_Run]) -> _Run:
+    def _merged(self, runs: list[SortedRun]) -> SortedRun:
         total = sum(map(len, runs))
-        if total <= SLICE_ROWS:
-            return next(self._merged_slices(runs))
-        merged = self._written(total, self._merged_slices(runs))
-        for run in runs:
-            if run.mapped is not None:
-                run.mapped.madvise(mmap.MADV_DONTNEED)
-        return merged
+        slices = merged_slices(runs, SLICE_ROWS)
+        return next(slices) if total <= SLICE_ROWS else self._written(total, slices)
 
-    def _merged_slices(self, runs: list[_Run]) -> Iterator[_Run]:
-        """The keys of several runs in order, some at a time; equal ones come together."""
-        count = -(-sum(map(len, runs)) // SLICE_ROWS)
-        borders = [at * (1 << 64) // count for at in range(count)]
-        for low, high in zip(borders, [*borders[1:], None][:count], strict=True):
-            slices = [(run, run.between(low, high)) for run in runs]
-            yield _sorted(
-                np.concatenate([run.first[inside] for run, inside in slices]),
-                np.concatenate([run.second[inside] for run, inside in slices]),
-                np.concatenate([run.numbers[inside] for run, inside in slices]),
-            )
-
-    def _written(self, total: int, slices: Iterator[_Run]) -> _Run:
+    def _written(self, total: int, slices: Iterator[SortedRun]) -> SortedRun:
+        key_filter = KeyFilter(total)
         try:
             with tempfile.TemporaryFile(dir=self._folder, buffering=0) as file:
                 at = 0
                 for some in slices:
+                    key_filter.add(some.first)
                     for place, column in enumerate((some.first, some.second, some.numbers)):
                         file.seek((place * total + at) * _BYTES)
                         _write(file, column.tobytes())
@@ -203,12 +172,11 @@ class KeyTable:
                 where=str(self._folder),
                 hint="free disk space and run the same command again: what was settled stands",
             ) from None
-        first, second = (np.frombuffer(mapped, np.uint64, total, place * total * _BYTES) for place in (0, 1))
-        return _Run(first, second, np.frombuffer(mapped, np.int64, total, 2 * total * _BYTES), mapped)
+        return run_on_disk(mapped, total, key_filter)
 
     def close(self) -> None:
         """Let go of all keys; the files go with the last who looks at them."""
-        self._latest, self._levels = {}, []
+        self._latest, self._levels, self._loose, self._bulk = {}, [], [], []
 
 
 def _write(file: IO[bytes], column: bytes) -> None:

@@ -8,11 +8,11 @@ from typing import Any
 from rowmill.schemas.errors import InputError
 from rowmill.schemas.row import Row, Shard, Unreadable
 from rowmill.tasks.input.files import RAW_SHOWN, InputFile, Line, name_of
-from rowmill.tasks.input.formats import lines
+from rowmill.tasks.input.formats import line_batches, lines
 from rowmill.tasks.input.jsonl import columns_of_line
 from rowmill.tasks.input.listing import input_files, job_files
 
-__all__ = ["input_files", "job_files", "judge", "lines", "shard_lines", "shard_rows", "without_id"]
+__all__ = ["input_files", "job_files", "judge", "line_batches", "lines", "shard_lines", "shard_rows", "without_id"]
 
 # Batch files name their rows themselves: OpenAI's lines by custom_id, Gemini's by key.
 BATCH_IDS = (("custom_id", "body"), ("key", "request"))

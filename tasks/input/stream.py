@@ -17,6 +17,7 @@ from rowmill.tasks.input.files import BUFFER, InputFile, buffer_of, raw
 # What a damaged file or archive raises while it is read.
 DAMAGE = (OSError, EOFError, zlib.error, pa.ArrowException)
 BOM = b"\xef\xbb\xbf"
+BLOCK = 1 << 17
 # Stands for bytes that the encoding does not have: no valid UTF-8 comes of it.
 _WRONG = "\udcff"
 codecs.register_error("rowmill.wrong", lambda error: (_WRONG, getattr(error, "end", 0)))
@@ -35,6 +36,11 @@ def opened(file: InputFile, offset: int, change: Callable[[Any], Any] | None = N
     while offset > 0 and (chunk := reader.read(min(offset, 1 << 20))):
         offset -= len(chunk)
     return reader
+
+
+def block_of(file: InputFile) -> int:
+    """Bytes of an opened file to read at a time: few enough for a processor's cache, a request's worth of a bucket."""
+    return BLOCK if isinstance(file.place, Path) or file.compression is not None else buffer_of(file.place)
 
 
 def head_of(file: InputFile, size: int) -> bytes:

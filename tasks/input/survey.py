@@ -3,35 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from hashlib import blake2b
-from itertools import chain, count, islice, repeat
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Protocol
 
 import numpy as np
 
 from rowmill.schemas.results import KeepTypes
 from rowmill.schemas.row import Cursor, Row, Shard, Unreadable
-from rowmill.tasks.input.files import InputFile, Line, name_of, size_of
-from rowmill.tasks.input.formats import typed_of
+from rowmill.tasks.input.files import InputFile, Line
 from rowmill.tasks.input.kept_types import is_typed
 from rowmill.tasks.input.key_index import KeyIndex, id_key
 from rowmill.tasks.input.key_table import Keys, Numbers, key_array
+from rowmill.tasks.input.line_batch import LineBatch
 from rowmill.tasks.input.line_digests import UNKNOWN, LineDigests, line_digest
-from rowmill.tasks.input.reader import judge, lines, shard_lines
+from rowmill.tasks.input.reader import judge
+from rowmill.tasks.input.shard_cut import RowFeed, ShardCut, shard_size
 
 CHECKED_ROWS = 1_000_000
-SMALL_SHARD = 5_000
-MAX_SHARDS = 1_000
 SAMPLE_ROWS = 100
-# How much JSON Lines text grows when decompressed, only to guess a shard size before the input was read.
-COMPRESSION_GUESS = 5
 IDS_AT_ONCE = 1_024
-PEEK_BYTES = 256 * 1024
 # Bytes of a shard's lines that are held until it is known whether they have to be read.
 HELD_MOST = 64 * 2**20
-# Lines that are looked at together, fewer where they are long.
-AT_ONCE, AT_ONCE_BYTES = 512, 4 * 2**20
 
 
 @dataclass(slots=True)
@@ -75,40 +68,6 @@ class TellsRows(Protocol):
         ...
 
 
-# A line and the file that it stands in.
-Placed = tuple[Line, str]
-
-
-@dataclass(slots=True)
-class _Cut:
-    """A shard while its rows are met."""
-
-    number: int
-    first_row: int
-    start: Cursor
-    rows: int = 0
-    length: int = 0
-    files: dict[str, int] = field(default_factory=dict)
-    _hash: Any = field(default_factory=lambda: blake2b(digest_size=16))
-
-    def add(self, placed: Sequence[Placed]) -> None:
-        """The next lines. They are hashed together."""
-        lengths = [len(line.raw) for line, _ in placed]
-        # Equal files stand together: the last line of each is told.
-        self.files |= {file: line.number for line, file in placed}
-        self.rows += len(placed)
-        self.length += sum(lengths)
-        told = (
-            piece
-            for length, (line, _) in zip(lengths, placed, strict=True)
-            for piece in (length.to_bytes(8, "little"), line.raw, line.context)
-        )
-        self._hash.update(b"".join(told))
-
-    def shard(self) -> Shard:
-        return Shard(self.number, self.first_row, self.rows, self.start, self._hash.hexdigest())
-
-
 class Surveyor:
     """Walks the input once. `run_checked` stops after the checked million; `rest` goes on from there, shard by shard.
 
@@ -136,18 +95,17 @@ class Surveyor:
         Rows that `standing` knows are not read again, once every column of `named` was met.
         """
         self.survey = Survey()
-        self._files, self._id = files, id_column
+        self._id = id_column
         # Files of typed columns state the types themselves.
         self._keep = () if is_typed(files) else tuple(keep)
         self._keys, self._sizes = keys, sizes
-        self._limit, self._max_line_bytes = limit, max_line_bytes
         self._shard_rows = shard_size(files)
         self._digests, self._looked_at = digests, looked_at
         self._standing, self._named = standing, frozenset(named)
         # Rows whose ids are looked up together.
         self._ids: list[tuple[str, int]] = []
         self._is_checked = False
-        self._walk = self._shards()
+        self._walk = self._shards(RowFeed(files, max_line_bytes, limit))
 
     def run_checked(self) -> Survey:
         """Everything up to the checked million: enough to refuse a bad small input before the first call."""
@@ -168,29 +126,27 @@ class Surveyor:
         yield from self._walk
         self.survey.complete = True
 
-    def _shards(self) -> Iterator[Shard]:
-        lines = self._lines()
+    def _shards(self, feed: RowFeed) -> Iterator[Shard]:
         for number in count():
-            cut = self._cut(number, lines)
+            cut = self._cut(number, feed)
             if cut is None:
                 return
             self._note_ids()
             yield cut
 
-    def _cut(self, number: int, lines: Iterator[Placed]) -> Shard | None:
+    def _cut(self, number: int, feed: RowFeed) -> Shard | None:
         """The next shard, its rows looked at; None where no line is left."""
-        cut: _Cut | None = None
+        cut: ShardCut | None = None
         # Lines that need not be looked at if it turns out that they are known.
-        held: list[Placed] | None = [] if self._may_be_known(number) else None
-        for few in _some(islice(lines, self._sizes.get(number) or self._shard_rows)):
+        held: list[tuple[LineBatch, str]] | None = [] if self._may_be_known(number) else None
+        for batch, file in feed.take(self._sizes.get(number) or self._shard_rows):
             if cut is None:
-                line, file = few[0]
-                cut = _Cut(number, self.survey.rows, Cursor(file, line.offset, line.number - 1))
+                cut = ShardCut(number, self.survey.rows, Cursor(file, batch.offset, batch.before))
             if held is None:
-                self._look_at(few, cut.first_row + cut.rows)
+                self._look_at([(batch, file)], cut.first_row + cut.rows)
             else:
-                held += few
-            cut.add(few)
+                held.append((batch, file))
+            cut.add(batch, file)
             if held is not None and cut.length > HELD_MOST:
                 self._look_at(held, cut.first_row)
                 held = None
@@ -223,7 +179,8 @@ class Surveyor:
             self._digests.add(known.digests)
         return True
 
-    def _look_at(self, placed: Sequence[Placed], first_row: int) -> None:
+    def _look_at(self, batches: Sequence[tuple[LineBatch, str]], first_row: int) -> None:
+        placed = ((line, file) for batch, file in batches for line in batch.each())
         for index, (line, file) in enumerate(placed, first_row):
             if self._looked_at is not None and index >= self._looked_at:
                 return
@@ -236,10 +193,6 @@ class Surveyor:
         if not isinstance(row, Row):
             return UNKNOWN
         return line_digest(line, is_named=self._id is not None or row.row_id != str(row.index))
-
-    def _lines(self) -> Iterator[Placed]:
-        each = (zip(lines(file, file.start, self._max_line_bytes), repeat(name_of(file))) for file in self._files)
-        return islice(chain.from_iterable(each), self._limit)
 
     def _note(self, row: Row | Unreadable) -> None:
         if not isinstance(row, Row):
@@ -270,40 +223,3 @@ class Surveyor:
             if first != index:
                 self.survey.duplicates[index] = first
         self._ids.clear()
-
-
-def _some(placed: Iterator[Placed]) -> Iterator[list[Placed]]:
-    """Lines, AT_ONCE at a time; long ones one by one."""
-    while some := list(islice(placed, 1)):
-        if len(some[0][0].raw) * AT_ONCE <= AT_ONCE_BYTES:
-            some += islice(placed, AT_ONCE - 1)
-        yield some
-
-
-def digest_of(shard: Shard, files: list[InputFile], max_line_bytes: int) -> str:
-    """The digest of a shard's rows as they stand now. Raises InputError, ValueError where its file is gone."""
-    cut = _Cut(shard.number, shard.first_row, shard.start)
-    for few in _some(shard_lines(shard, files, max_line_bytes)):
-        cut.add(few)
-    return cut.shard().digest
-
-
-def shard_size(files: Sequence[InputFile]) -> int:
-    """Rows a shard: 5,000, or as many as keep a run within 1,000 shards (see docs/decisions.md)."""
-    rows = 0
-    for file in files:
-        typed = typed_of(file)
-        known = typed.rows(file) if typed is not None else _rows_guess(file)
-        rows += max(0, (known if file.end is None else min(known, file.end)) - file.skipped)
-    return max(SMALL_SHARD, -(-rows // MAX_SHARDS))
-
-
-def _rows_guess(file: InputFile) -> int:
-    """About how many lines a file has, from its size and its first lines."""
-    size = size_of(file) * (COMPRESSION_GUESS if file.compression else 1)
-    seen, count = 0, 0
-    for line in lines(replace(file, end=None), Cursor(name_of(file), 0, 0), PEEK_BYTES):
-        seen, count = line.offset + len(line.raw), count + 1
-        if seen >= PEEK_BYTES:
-            break
-    return count if seen < PEEK_BYTES else size * count // seen

@@ -21,7 +21,7 @@ from rowmill.tasks.labelling.corrections import is_right, replaced, rewrite_part
 from rowmill.tasks.labelling.judgements import Corrections
 from rowmill.tasks.labelling.weighing import LEARNED_MOST, LEARNED_MOST_MULTI, LearnedRows, Weighing, fold_of
 from rowmill.tasks.output.label_columns import labels_array, labels_of, vote_in
-from rowmill.tasks.output.part_reader import request_keys
+from rowmill.tasks.output.part_requests import request_keys
 from rowmill.tasks.plan.vote_rules import agreement, labelling
 
 BATCH_ROWS = 8_192

@@ -21,7 +21,7 @@ from rowmill.schemas.outcome import Outcome, Status
 from rowmill.tasks.input.key_table import UNKNOWN, Keys, KeyTable, key_array
 from rowmill.tasks.journal.entries import Entry, Opened
 from rowmill.tasks.journal.replay import Replay, lost_call, replay
-from rowmill.tasks.output.part_reader import requests_in
+from rowmill.tasks.output.part_requests import requests_in
 
 ACCEPTED, OWNED = 2, 1
 _BEST = ACCEPTED + OWNED

@@ -14,9 +14,10 @@ from rowmill.schemas.results import KeepTypes
 from rowmill.schemas.row import Shard
 from rowmill.tasks.input.kept_types import may_widen
 from rowmill.tasks.input.key_index import id_keys
-from rowmill.tasks.input.key_table import key_array
+from rowmill.tasks.input.key_table import Keys, Numbers, key_array
 from rowmill.tasks.input.survey import KnownRows
 from rowmill.tasks.output.folder import Layout
+from rowmill.tasks.output.group_statistics import GroupStatistics
 from rowmill.tasks.output.part_notes import line_bytes_in
 from rowmill.tasks.output.part_writer import Footer
 
@@ -63,16 +64,27 @@ class StandingRows:
             if lines is None or part.metadata.num_rows != shard.rows or not {*keep} <= {*part.schema_arrow.names}:
                 return None
             wide = [name for name in keep if types is not None and types.kinds.get(name) != "text"]
-            columns = [*(["row_id", "row_index", "status"] if self._named else []), *wide]
-            if not columns:
-                return KnownRows(*NO_IDS, lines)
-            table = part.read(columns=columns, use_threads=False)
-        if types is not None and any(may_widen(types, name, table.column(name)) for name in wide):
-            return None
-        if not self._named:
-            return KnownRows(*NO_IDS, lines)
-        read = table.filter(pc.not_equal(table.column("status"), Status.UNREADABLE.value))
-        return KnownRows(id_keys(read.column("row_id")), read.column("row_index").to_numpy(), lines)
+            if types is not None and wide:
+                table = part.read(columns=wide, use_threads=False)
+                if any(may_widen(types, name, table.column(name)) for name in wide):
+                    return None
+            return KnownRows(*_ids(part), lines) if self._named else KnownRows(*NO_IDS, lines)
+
+
+def _ids(part: pq.ParquetFile) -> tuple[Keys, Numbers]:
+    """What the ids of a part's readable rows are known by, and the rows."""
+    found = [_ids_of(part, group) for group in range(part.num_row_groups)]
+    return np.concatenate([keys for keys, _ in found]), np.concatenate([rows for _, rows in found])
+
+
+def _ids_of(part: pq.ParquetFile, group: int) -> tuple[Keys, Numbers]:
+    told = GroupStatistics(part.metadata.row_group(group))
+    rows = told.positions("row_index")
+    if rows is not None and told.value("status") not in (None, Status.UNREADABLE.value):
+        return id_keys(part.read_row_group(group, columns=["row_id"], use_threads=False).column(0)), rows
+    table = part.read_row_group(group, columns=["row_id", "row_index", "status"], use_threads=False)
+    read = table.filter(pc.not_equal(table.column("status"), Status.UNREADABLE.value))
+    return id_keys(read.column("row_id")), read.column("row_index").to_numpy()
 
 
 def _is_same(one: Shard, other: Shard) -> bool:

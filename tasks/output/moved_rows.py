@@ -32,8 +32,9 @@ from rowmill.schemas.price import PICO, Cost
 from rowmill.schemas.tally import Tally
 from rowmill.schemas.usage import Usage
 from rowmill.tasks.answers.validator import Validator
+from rowmill.tasks.output.outcome_lookup import GROUPS_HELD, OutcomeLookup
 from rowmill.tasks.output.part_notes import NotedRows, Positions, lines_in, noted_rows
-from rowmill.tasks.output.part_reader import GROUPS_HELD, OutcomeLookup, keys_apart, request_keys
+from rowmill.tasks.output.part_requests import keys_apart, request_keys
 from rowmill.tasks.output.part_writer import read_footer
 
 # Rows that are known by their line at a time, at 12 bytes each; those beyond are found by their request.

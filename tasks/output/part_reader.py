@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-from array import array
-from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -28,7 +21,6 @@ from rowmill.schemas.usage import Usage
 from rowmill.tasks.answers.validator import Accepted, Validator
 from rowmill.tasks.fields.majority import decision
 from rowmill.tasks.fields.tree import field_tree
-from rowmill.tasks.input.key_table import KEY_BYTES, Keys, Marks, Numbers, key_array
 from rowmill.tasks.output.label_columns import labelling_in, vote_in
 from rowmill.tasks.output.part_notes import NO_DETAILS, details_in, digests_in, joined_in
 
@@ -38,23 +30,6 @@ _MONEY = ("cost_usd", "cost_credits", "wasted_cost_usd")
 _TIMES = ("started_at", "finished_at")
 _LABELS = ("votes", "voted_label", "agreement", "gold")
 _STATUSES = {status.value: status for status in Status}
-
-
-def request_keys(column: pa.ChunkedArray) -> bytes:
-    """Request keys, none of them null: their bytes, KEY_BYTES each. Raises ValueError for one of another size."""
-    found = b""
-    for chunk in column.chunks:
-        _, offsets, texts = chunk.buffers()
-        ends = np.frombuffer(offsets, np.int32)[chunk.offset : chunk.offset + len(chunk) + 1]
-        if len(chunk) and (np.diff(ends) != 2 * KEY_BYTES).any():
-            raise ValueError(f"a request key is not {KEY_BYTES} bytes")
-        found += bytes.fromhex(str(texts[ends[0] : ends[-1]].to_pybytes(), "ascii")) if len(chunk) else b""
-    return found
-
-
-def keys_apart(held: bytes) -> list[bytes]:
-    """Keys that stand one after the other, each by itself."""
-    return [held[at : at + KEY_BYTES] for at in range(0, len(held), KEY_BYTES)]
 
 
 class _Columns(NamedTuple):
@@ -94,43 +69,6 @@ class _Columns(NamedTuple):
 
 
 _READ = _Columns._fields
-
-
-@dataclass(frozen=True, slots=True)
-class Requests:
-    """What rows of a part asked, those that asked nothing left out: which rows they are, counted from the part's first;
-    their keys, positions in the input, whether they shared an answer, and whether one was accepted.
-    """
-
-    at: npt.NDArray[np.int64]
-    keys: Keys
-    rows: Numbers
-    is_shared: Marks
-    is_ok: Marks
-
-
-def requests_in(path: Path) -> Iterator[Requests]:
-    """What the rows of a part asked, a row group at a time. Raises OSError, ArrowException, ValueError."""
-    first = 0
-    with pq.ParquetFile(path, pre_buffer=False, page_checksum_verification=True) as part:
-        for group in range(part.num_row_groups):
-            columns = ["request_key", "row_index", "reused_from", "status"]
-            table = part.read_row_group(group, columns=columns, use_threads=False)
-            at = np.flatnonzero(_marks(pc.is_valid(table.column("request_key"))))
-            asked = table.take(at) if len(at) < len(table) else table
-            yield Requests(
-                at + first,
-                key_array(request_keys(asked.column("request_key"))),
-                asked.column("row_index").to_numpy(),
-                _marks(pc.is_valid(asked.column("reused_from"))),
-                _marks(pc.equal(asked.column("status"), Status.OK.value)),
-            )
-            first += len(table)
-
-
-def _marks(column: pa.ChunkedArray) -> Marks:
-    marks: Marks = column.to_numpy()
-    return marks
 
 
 class PartReader:
@@ -266,82 +204,3 @@ def _plain(name: str, column: pa.ChunkedArray) -> list[Any]:
         return pc.cast(whole, pa.int64()).to_pylist()  # type: ignore[no-any-return]
     values: list[Any] = whole.to_pylist()
     return values
-
-
-class OutcomeLookup:
-    """Outcomes of single rows, from parts that do not change.
-
-    Rows that are looked up one after another mostly stand near each other, so a few row groups are held. One that is
-    needed again after it was let go is written to a scratch file row by row: each group is decoded twice at the most,
-    in whatever order its rows are asked for.
-    """
-
-    def __init__(self, validator: Validator) -> None:
-        self._validator = validator
-        self._readers: dict[Path, PartReader] = {}
-        self._held: OrderedDict[tuple[Path, int], list[Outcome]] = OrderedDict()
-        self._seen: set[tuple[Path, int]] = set()
-        self._spilled: dict[tuple[Path, int], array[int]] = {}
-        self._scratch: Any = None
-
-    def reader(self, path: Path) -> PartReader:
-        if path not in self._readers:
-            self._readers[path] = PartReader(path, self._validator)
-        return self._readers[path]
-
-    def outcome(self, path: Path, group: int, place: int) -> Outcome:
-        """The outcome at a place of a row group."""
-        name = (path, group)
-        if (offsets := self._spilled.get(name)) is not None:
-            return self._unspilled(offsets[place], offsets[place + 1])
-        if name not in self._held:
-            outcomes = self.reader(path).outcomes(group)
-            if name in self._seen:
-                self._spill(name, outcomes)
-                return outcomes[place]
-            self._seen.add(name)
-            self._held[name] = outcomes
-            if len(self._held) > GROUPS_HELD:
-                self._held.popitem(last=False)
-        self._held.move_to_end(name)
-        return self._held[name][place]
-
-    def at(self, path: Path, row: int) -> Outcome:
-        """The outcome of a row of a part, counted from its first."""
-        for group, rows in enumerate(self.reader(path).rows):
-            if row < rows:
-                return self.outcome(path, group, row)
-            row -= rows
-        raise IndexError(f"{path} has no such row")
-
-    def of_row(self, path: Path, row: int) -> Outcome | None:
-        """The outcome of a row of the input; None where the part does not hold it. Rows of a part stand in order."""
-        group = self.reader(path).group_of(row)
-        if group is None:
-            return None
-        first = self.outcome(path, group, 0).row_index
-        if 0 <= row - first < self.reader(path).rows[group]:
-            found = self.outcome(path, group, row - first)
-            if found.row_index == row:
-                return found
-        # A part of a stopped run may lack rows.
-        rows = self.reader(path).column(group, "row_index")
-        return self.outcome(path, group, rows.index(row)) if row in rows else None
-
-    def _spill(self, name: tuple[Path, int], outcomes: list[Outcome]) -> None:
-        if self._scratch is None:
-            self._scratch = tempfile.TemporaryFile(prefix="rowmill-")  # noqa: SIM115  closed with the lookup
-        at = self._scratch.seek(0, os.SEEK_END)
-        offsets = array("q", [at])
-        for outcome in outcomes:
-            at += self._scratch.write(msgspec.json.encode(outcome))
-            offsets.append(at)
-        self._scratch.flush()
-        self._spilled[name] = offsets
-
-    def _unspilled(self, start: int, end: int) -> Outcome:
-        return msgspec.json.decode(os.pread(self._scratch.fileno(), end - start, start), type=Outcome)
-
-    def close(self) -> None:
-        if self._scratch is not None:
-            self._scratch.close()

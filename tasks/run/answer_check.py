@@ -18,7 +18,7 @@ from rowmill.schemas.outcome import answer_digest
 from rowmill.schemas.request import Request
 from rowmill.schemas.row import Row, Shard
 from rowmill.tasks.input.reader import job_files, shard_rows
-from rowmill.tasks.input.survey import digest_of
+from rowmill.tasks.input.shard_cut import digest_of
 from rowmill.tasks.job.job_file import catalogue_of
 from rowmill.tasks.output.part_notes import digests_in
 from rowmill.tasks.output.part_writer import read_footer

@@ -30,7 +30,7 @@ from rowmill.tasks.journal.entries import VERSION, Head
 from rowmill.tasks.journal.ledger import Ledger
 from rowmill.tasks.journal.segment import ANSWER_ROOM, Segment
 from rowmill.tasks.output.folder import CANARY
-from rowmill.tasks.output.part_reader import OutcomeLookup
+from rowmill.tasks.output.outcome_lookup import OutcomeLookup
 from rowmill.tasks.output.spending import canary_in
 from rowmill.tasks.run.drift import Drift, differs, leaves, measure
 from rowmill.tasks.run.row_tasks import MEDIA_HELD_MOST, cancel

@@ -8,7 +8,7 @@ from pathlib import Path
 from rowmill.schemas.outcome import Outcome
 from rowmill.schemas.row import Shard
 from rowmill.tasks.journal.segment import Segment, outcome_at
-from rowmill.tasks.output.part_reader import OutcomeLookup
+from rowmill.tasks.output.outcome_lookup import OutcomeLookup
 from rowmill.tasks.run.moved_shards import MovedShards
 from rowmill.tasks.run.open_shard import OpenShard
 from rowmill.tasks.run.shard_context import ShardContext

@@ -10,7 +10,7 @@ import pytest
 
 import rowmill
 from rowmill.schemas.errors import InputError
-from rowmill.tasks.input import survey
+from rowmill.tasks.input import shard_cut, survey
 from tests.conftest import KEY, assert_balanced
 
 SHARD, ROWS = 4, 40
@@ -19,7 +19,7 @@ SHARD, ROWS = 4, 40
 @pytest.fixture
 def judged(monkeypatch, tmp_path, gateways) -> list[int]:
     """Positions of the rows that were read to survey the input."""
-    monkeypatch.setattr(survey, "SMALL_SHARD", SHARD)
+    monkeypatch.setattr(shard_cut, "SMALL_SHARD", SHARD)
     monkeypatch.setattr(survey, "SAMPLE_ROWS", 2)
     monkeypatch.setenv("ROWMILL_API_KEY", KEY)
     monkeypatch.setenv("ROWMILL_BASE_URL", gateways().url)

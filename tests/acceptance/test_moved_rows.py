@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 import rowmill
-from rowmill.tasks.input import survey
+from rowmill.tasks.input import shard_cut, survey
 from rowmill.tasks.run.row_requests import RowRequests
 from tests.conftest import KEY, assert_balanced
 from tests.gateways import answer_to
@@ -36,7 +36,7 @@ CHANGES: dict[str, tuple[Callable[[Rows], Rows], int]] = {
 @pytest.fixture
 def small(monkeypatch, tmp_path):
     """Shards of four rows, and the folder of a job."""
-    monkeypatch.setattr(survey, "SMALL_SHARD", SHARD)
+    monkeypatch.setattr(shard_cut, "SMALL_SHARD", SHARD)
     monkeypatch.setenv("ROWMILL_API_KEY", KEY)
     monkeypatch.chdir(tmp_path)
     return tmp_path

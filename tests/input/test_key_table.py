@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rowmill.schemas.errors import StorageError
-from rowmill.tasks.input import key_table
+from rowmill.tasks.input import key_table, sorted_run
 from rowmill.tasks.input.key_index import KeyIndex
 from rowmill.tasks.input.key_table import UNKNOWN, KeyTable, key_array
 
@@ -26,6 +26,8 @@ def small(request, monkeypatch):
     """Few keys are held in memory, so that runs are merged and written."""
     monkeypatch.setattr(key_table, "HELD_MOST", max(request.param, 4))
     monkeypatch.setattr(key_table, "SLICE_ROWS", 5)
+    monkeypatch.setattr(key_table, "BULK_FAN", 3)
+    monkeypatch.setattr(sorted_run, "LOOKED_MOST", 2)
 
 
 names = st.integers(0, 30)

@@ -230,7 +230,7 @@ def _be(command: Any, told: Mapping[str, Any]) -> None:
             code = 0
         else:
             if told["shard_rows"]:
-                importlib.import_module("rowmill.tasks.input.survey").SMALL_SHARD = told["shard_rows"]
+                importlib.import_module("rowmill.tasks.input.shard_cut").SMALL_SHARD = told["shard_rows"]
             code = command([*told["args"], "--direct", "--no-report"])
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else 1
