@@ -21,6 +21,10 @@ _NAMED = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 _MARKDOWN = re.compile(r"[\\`*_{}\[\]()#+!|<>~&:@\"'=$^]|^-|(?<=www)\.|(?<=\d)\.", re.IGNORECASE)
 _FENCE = re.compile("`{3,}")
 
+# Named figures, and a table by title, head and rows: what the screen and a page tell of a run.
+Pairs = list[tuple[str, str]]
+Table = tuple[str, list[str], list[list[str]]]
+
 
 def one_line(text: str) -> str:
     """For a terminal, a log or a name: one line, whatever the text holds."""

@@ -19,6 +19,13 @@ _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _LONE = re.compile("[\ud800-\udfff]")
 
 
+class JsonTextField(msgspec.Struct, frozen=True, rename={"pointer": "field"}):
+    """A field of the results that is JSON text: its JSON pointer in `output` (`*` stands for each item), and why."""
+
+    pointer: str = ""
+    reason: str = ""
+
+
 class JsonTextError(ValueError):
     """The text is no JSON value that could be kept; the message says why."""
 

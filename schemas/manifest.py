@@ -12,8 +12,11 @@ from rowmill.schemas.canary import CanaryReport
 from rowmill.schemas.daily_spending import DailySpending
 from rowmill.schemas.errors import ExitCode
 from rowmill.schemas.field_quality import FieldScores, RowQuality
+from rowmill.schemas.file_state import FileState
 from rowmill.schemas.forecast import ForecastAccuracy
+from rowmill.schemas.json_text import JsonTextField
 from rowmill.schemas.label_quality import LabelQuality
+from rowmill.schemas.model_prices import ModelPrices
 from rowmill.schemas.quote import QuoteOutcome
 from rowmill.schemas.termination import EXIT_CODES, Termination, TerminationKind
 from rowmill.schemas.timeline import TimelineSamples
@@ -42,11 +45,18 @@ class InputSummary(Struct, frozen=True):
     `limit` is the number of first rows that the run took; None for all.
     """
 
-    files: list[dict[str, Any]] = field(default_factory=list)
+    files: list[FileState] = field(default_factory=list)
     rows: int = 0
     rows_are_all: bool = False
     limit: int | None = None
     source: dict[str, Any] | UnsetType = UNSET
+
+
+class PartDigest(Struct, frozen=True, omit_defaults=True):
+    """A part as it was written: its size in bytes and its blake2b-128, in hex. Empty where it had no rows to write."""
+
+    bytes: int = 0
+    blake2b: str = ""
 
 
 class PartStanding(Struct, frozen=True):
@@ -109,10 +119,10 @@ class Manifest(Struct, frozen=True, kw_only=True):
     updated_at: str = ""
     sandbox: bool = False
     model: str = ""
-    prices: dict[str, Any] | None = None
-    prices_escalated: dict[str, Any] | None = None
+    prices: ModelPrices | None = None
+    prices_escalated: ModelPrices | None = None
     job: dict[str, Any] = field(default_factory=dict)
-    json_text_fields: list[dict[str, str]] = field(default_factory=list)
+    json_text_fields: list[JsonTextField] = field(default_factory=list)
     fingerprint: Fingerprint = Fingerprint()
     input: InputSummary = InputSummary()
     ledger: RowLedger = RowLedger()
@@ -120,8 +130,8 @@ class Manifest(Struct, frozen=True, kw_only=True):
     evidence: EvidenceCounts | UnsetType = UNSET
     beside: Beside = Beside()
     split: SplitStanding | UnsetType = UNSET
-    # By part: its size and digest.
-    parts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    # By the name of its file.
+    parts: dict[str, PartDigest] = field(default_factory=dict)
     waiting: Wait | None = None
     canary: CanaryReport | None = None
     budget: DailySpending | None = None

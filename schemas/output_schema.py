@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from rowmill.schemas.json_text import encode_json
+from rowmill.schemas.json_text import JsonTextField, encode_json
 from rowmill.schemas.subschemas import KINDS, Document, Place, strings
 
 EXTRA = "_extra"
@@ -26,14 +26,6 @@ DECIMAL_PATTERN = "^(?!^[-+.]*$)"
 
 class ShapeError(ValueError):
     """A schema-valid value that the Arrow type cannot hold, such as an integer beyond 64 bits."""
-
-
-@dataclass(frozen=True, slots=True)
-class JsonTextField:
-    """A field that is JSON text: its JSON pointer in `output` (`*` stands for each item of a list), and why."""
-
-    pointer: str
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rowmill.flows.text.canary import canary_pairs, canary_tables
 from rowmill.flows.text.fields import field_pairs, field_tables
@@ -16,7 +16,7 @@ from rowmill.flows.text.history import history_note, history_tables
 from rowmill.flows.text.labelling import label_pairs, label_tables
 from rowmill.flows.text.numbers import NOTHING
 from rowmill.flows.text.quote import quote_pairs
-from rowmill.schemas.display_text import one_line
+from rowmill.schemas.display_text import Pairs, one_line
 from rowmill.schemas.errors import ExitCode, RowmillError
 from rowmill.schemas.forecast import ForecastAccuracy
 from rowmill.schemas.manifest import Manifest
@@ -24,6 +24,9 @@ from rowmill.schemas.totals import Totals
 from rowmill.tasks.output.folder import MANIFEST, manifest_of, write_file
 from rowmill.tasks.output.location import output_held
 from rowmill.tasks.report.run_history import Night, nights_of, records_of
+
+if TYPE_CHECKING:
+    from rowmill.tasks.report.page import PageFacts
 
 REPORT = "report.html"
 # Runs of the history that the page shows.
@@ -58,47 +61,51 @@ def write_report(root: Path) -> Path:
 
     manifest = manifest_of(root)
     path = root / REPORT
-    values = page_values(manifest, nights_of({str(root): records_of(root, manifest)}))
-    write_file(path, page(values, figures(root / "results", Prompts(manifest, root))).encode())
+    facts = page_facts(manifest, nights_of({str(root): records_of(root, manifest)}))
+    write_file(path, page(facts, figures(root / "results", Prompts(manifest, root))).encode())
     return path
 
 
-def page_values(manifest: Manifest, nights: Sequence[Night] = ()) -> dict[str, Any]:
-    """The manifest's facts, formatted for the page."""
+def page_facts(manifest: Manifest, nights: Sequence[Night] = ()) -> PageFacts:
+    """What a manifest tells, formatted for the page."""
+    from rowmill.tasks.report.page import PageFacts
+
     rows, totals, end = manifest.ledger, manifest.totals, manifest.termination
     good = manifest.is_complete and rows.ok == rows.rows
     outcome = manifest.kind.replace("_", " ")
     if manifest.is_complete and not good:
         outcome = f"complete, {rows.rows - rows.ok:,} rows not ok"
     evidence = manifest.evidence.by_name() if manifest.evidence else {}
-    return {
-        "name": manifest.name,
-        "sandbox": manifest.is_sandbox,
-        "outcome": outcome,
-        "good": good,
-        "model": manifest.model,
-        "run_id": manifest.run_id,
-        "version": manifest.rowmill,
-        "started": _time(manifest.started_at),
-        "updated": _time(manifest.updated_at),
-        "message": "the run has not ended" if end is None else end.message,
-        "next": "" if end is None else end.next,
-        "ledger": [(name.replace("_", " "), f"{count:,}") for name, count in rows.by_name().items()],
-        "bill": _bill(rows.settled, totals),
-        "retries": sorted(totals.retries.items(), key=lambda one: -one[1]),
-        "timeline": manifest.course,
-        **_forecast(manifest.forecast),
-        "label": label_pairs(manifest.label) if manifest.label else [],
-        "label_tables": label_tables(manifest.label) if manifest.label else [],
-        "evidence_pairs": [(name, f"{count:,}") for name, count in evidence.items()],
-        "canary_pairs": canary_pairs(manifest.canary),
-        "canary_tables": canary_tables(manifest.canary),
-        "quote_pairs": quote_pairs(manifest.quote or None),
-        "history_tables": history_tables(nights, last=RUNS_SHOWN) if len(nights) > 1 else [],
-        "history_note": history_note(nights),
-        "field_pairs": field_pairs(manifest),
-        "field_tables": field_tables(manifest),
-    }
+    forecast = manifest.forecast
+    return PageFacts(
+        name=manifest.name,
+        sandbox=manifest.is_sandbox,
+        outcome=outcome,
+        good=good,
+        model=manifest.model,
+        run_id=manifest.run_id,
+        version=manifest.rowmill,
+        started=_time(manifest.started_at),
+        updated=_time(manifest.updated_at),
+        message="the run has not ended" if end is None else end.message,
+        next="" if end is None else end.next,
+        ledger=[(name.replace("_", " "), f"{count:,}") for name, count in rows.by_name().items()],
+        bill=_bill(rows.settled, totals),
+        retries=sorted(totals.retries.items(), key=lambda one: -one[1]),
+        timeline=manifest.course,
+        forecast=_forecast(forecast) if forecast else [],
+        deciles=_deciles(forecast) if forecast else [],
+        label=label_pairs(manifest.label) if manifest.label else [],
+        label_tables=label_tables(manifest.label) if manifest.label else [],
+        evidence_pairs=[(name, f"{count:,}") for name, count in evidence.items()],
+        canary_pairs=canary_pairs(manifest.canary),
+        canary_tables=canary_tables(manifest.canary),
+        quote_pairs=quote_pairs(manifest.quote or None),
+        history_tables=history_tables(nights, last=RUNS_SHOWN) if len(nights) > 1 else [],
+        history_note=history_note(nights),
+        field_pairs=field_pairs(manifest),
+        field_tables=field_tables(manifest),
+    )
 
 
 def _bill(settled: int, totals: Totals) -> list[tuple[str, str]]:
@@ -125,20 +132,20 @@ def _bill(settled: int, totals: Totals) -> list[tuple[str, str]]:
     ]
 
 
-def _forecast(forecast: ForecastAccuracy | None) -> dict[str, Any]:
-    if forecast is None:
-        return {"forecast": [], "deciles": []}
+def _forecast(forecast: ForecastAccuracy) -> Pairs:
     off = NOTHING if forecast.off_by is None else f"{forecast.off_by:+.1%}"
-    pairs = [
+    return [
         ("rows forecast", f"{forecast.rows:,}"), ("forecast", usd(forecast.estimate_usd)),
         ("95 % interval", f"{usd(forecast.low_usd)} to {usd(forecast.high_usd)}"),
         ("actual", usd(forecast.actual_usd)), ("off by", off), ("learned from", forecast.basis),
     ]  # fmt: skip
-    deciles = [
+
+
+def _deciles(forecast: ForecastAccuracy) -> list[tuple[str, ...]]:
+    return [
         (f"{one.rows:,}", f"{one.mean_input_tokens:,.0f}", usd(one.expected_usd), usd(one.actual_usd))
         for one in forecast.deciles
     ]
-    return {"forecast": pairs, "deciles": deciles}
 
 
 def _time(iso: str) -> str:

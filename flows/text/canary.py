@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from rowmill.flows.text.numbers import Pairs, Table, share
+from rowmill.flows.text.numbers import share
 from rowmill.schemas.canary import DRIFT, CanaryReport
+from rowmill.schemas.display_text import Pairs, Table
 from rowmill.schemas.price import parse_amount, short_usd
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rowmill.flows.text.numbers import Pairs, Table, interval, number, share
+from rowmill.flows.text.numbers import interval, number, share
 from rowmill.schemas.accuracy import Accuracy
+from rowmill.schemas.display_text import Pairs, Table
 from rowmill.schemas.field_quality import FieldScores, GoldRows, ItemCounts, ItemScores, RowQuality, VotedRows
 from rowmill.schemas.json_text import encode_json
 from rowmill.schemas.manifest import Manifest

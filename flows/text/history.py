@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from rowmill.schemas.display_text import one_line
+from rowmill.schemas.display_text import Table, one_line
 from rowmill.schemas.history import CORRECT, FILLED, LABEL, STATUS, SUPPORTED, UNANIMOUS, VALUE, RunRecord
 from rowmill.schemas.outcome import Status
 from rowmill.schemas.price import parse_amount, short_usd
@@ -19,7 +19,6 @@ KINDS = {
     STATUS: "rows", FILLED: "filled", LABEL: "label", VALUE: "value", SUPPORTED: "with support",
     UNANIMOUS: "votes agree", CORRECT: "right",
 }  # fmt: skip
-Table = tuple[str, list[str], list[list[str]]]
 
 
 def history_text(nights: Sequence[Night], *, last: int) -> str:

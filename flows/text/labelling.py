@@ -5,8 +5,9 @@ from __future__ import annotations
 from msgspec import UNSET
 
 from rowmill.flows.text.forecast import usd
-from rowmill.flows.text.numbers import NOTHING, Pairs, Table, interval, number, share
+from rowmill.flows.text.numbers import NOTHING, interval, number, share
 from rowmill.schemas.accuracy import Accuracy
+from rowmill.schemas.display_text import Pairs, Table
 from rowmill.schemas.label_quality import Escalation, GoldScores, Interval, LabelQuality, VoteWeights
 
 LABELS_SHOWN = 12

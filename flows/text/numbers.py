@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Protocol
 
 NOTHING = "–"
-Pairs = list[tuple[str, str]]
-Table = tuple[str, list[str], list[list[str]]]
 
 
 class Estimated(Protocol):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from rowmill.flows.text.forecast import usd
-from rowmill.flows.text.numbers import Pairs, share
+from rowmill.flows.text.numbers import share
+from rowmill.schemas.display_text import Pairs
 from rowmill.schemas.quote import GoldFigures, QuoteOutcome
 
 

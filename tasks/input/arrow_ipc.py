@@ -41,7 +41,7 @@ def arrow_schema(file: InputFile) -> pa.Schema:
 def arrow_rows(file: InputFile) -> int:
     """How many rows a file has. Raises InputError for what is no Arrow file."""
     try:
-        return sum(_sizes(file, *state_of(file).values()))
+        return sum(_sizes(file, state_of(file)))
     except (OSError, pa.ArrowException, ValueError) as error:
         raise _no_arrow(file, error) from None
 
@@ -85,7 +85,7 @@ def _sizes(file: InputFile, *_: Any) -> tuple[int, ...]:
 
 def _batches(file: InputFile, position: int, names: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
     first, before = 0, 0
-    for rows in _sizes(file, *state_of(file).values()) if position else ():
+    for rows in _sizes(file, state_of(file)) if position else ():
         if before + rows > position:
             break
         first, before = first + 1, before + rows

@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import IO, Any
 
 from rowmill.schemas.errors import InputError
+from rowmill.schemas.file_state import CsvReading
 from rowmill.tasks.input.csv_records import Record, Syntax, records
 from rowmill.tasks.input.files import InputFile, name_of, state_of
 from rowmill.tasks.input.stream import BOM, DAMAGE, CarriageReturns, Transcoded, head_of, opened
@@ -64,15 +65,10 @@ class Dialect:
         return not _holds_ascii(self.encoding)
 
     @property
-    def told(self) -> dict[str, Any]:
+    def told(self) -> CsvReading:
         """What the meaning of the file's bytes depends on, as the manifest keeps it."""
-        return {
-            "separator": self.syntax.separator,
-            "encoding": self.encoding,
-            "quote": self.syntax.quote,
-            "escape": self.syntax.escape,
-            "columns": list(self.columns),
-        }
+        syntax = self.syntax
+        return CsvReading(syntax.separator, self.encoding, syntax.quote, syntax.escape, list(self.columns))
 
     @property
     def sentence(self) -> str:
@@ -87,7 +83,7 @@ class Dialect:
 
 def dialect_of(file: InputFile) -> Dialect:
     """How a file is written. Raises InputError for one that has no header or cannot be read, OSError."""
-    return _seen(file, *state_of(file).values())
+    return _seen(file, state_of(file))
 
 
 @lru_cache(maxsize=1_024)

@@ -10,6 +10,7 @@ from urllib.parse import quote_from_bytes
 
 import msgspec
 
+from rowmill.schemas.file_state import FileState
 from rowmill.schemas.input_sections import Csv
 from rowmill.schemas.row import Cursor
 from rowmill.tasks.system.buckets import BucketFile
@@ -112,9 +113,9 @@ def size_of(file: InputFile) -> int:
     return file.place.stat().st_size if isinstance(file.place, Path) else file.place.size
 
 
-def state_of(file: InputFile) -> dict[str, Any]:
+def state_of(file: InputFile) -> FileState:
     """Path, size and time of change: the same only for a file that nobody touched. Raises OSError."""
     if isinstance(file.place, BucketFile):
-        return {"path": file.place.url, "size": file.place.size, "mtime_ns": file.place.mtime_ns}
+        return FileState(file.place.url, file.place.size, file.place.mtime_ns)
     stat = file.place.stat()
-    return {"path": name_of(file), "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+    return FileState(name_of(file), stat.st_size, stat.st_mtime_ns)

@@ -14,6 +14,7 @@ import msgspec
 import pyarrow as pa
 
 from rowmill.schemas.errors import InputError
+from rowmill.schemas.file_state import FileState
 from rowmill.schemas.json_text import encode_json
 from rowmill.schemas.row import Cursor
 from rowmill.tasks.input import files as of_files
@@ -142,13 +143,13 @@ def _with_partition(typed: Typed, partition: Mapping[str, str | None]) -> Typed:
     return Typed(schema, typed.rows, columns)
 
 
-def state_of(file: InputFile) -> dict[str, Any]:
+def state_of(file: InputFile) -> FileState:
     """A file's path, size and time of change, and how it is read where its bytes do not say it. Raises OSError."""
     told = of_files.state_of(file)
-    return {**told, "read_as": dialect_of(file).told} if file.format == "csv" else told
+    return msgspec.structs.replace(told, read_as=dialect_of(file).told) if file.format == "csv" else told
 
 
-def input_state(files: Sequence[InputFile]) -> list[dict[str, Any]]:
+def input_state(files: Sequence[InputFile]) -> list[FileState]:
     """The state of each input file. Raises InputError where one is gone."""
     found = []
     for file in files:
@@ -194,7 +195,7 @@ def format_of(file: InputFile) -> str:
 
 
 def _json_format(file: InputFile, known: str) -> str:
-    head = _head_of_json(file, *of_files.state_of(file).values())
+    head = _head_of_json(file, of_files.state_of(file))
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise InputError(
             "this is JSON in UTF-16, and JSON is UTF-8",

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from rowmill.schemas.errors import InputError
+from rowmill.schemas.file_state import FileState
 from rowmill.schemas.results import kept_or_null
 from rowmill.schemas.row import Cursor, Shard
 from rowmill.tasks.input.arrow_cast import cast
@@ -32,7 +33,7 @@ class KeptColumns:
         types: Mapping[str, pa.DataType],
         *,
         file_rows: Mapping[str, int],
-        states: Sequence[Mapping[str, Any]],
+        states: Sequence[FileState],
         max_line_bytes: int,
     ) -> None:
         """`file_rows` are the rows that a survey met in each file, `states` the files' as it found them."""

@@ -46,7 +46,7 @@ def parquet_rows(file: InputFile) -> int:
 
 
 def _opened(file: InputFile) -> pq.ParquetFile:
-    return _with_unit(file, _int96_unit(file, *state_of(file).values()))
+    return _with_unit(file, _int96_unit(file, state_of(file)))
 
 
 def _with_unit(file: InputFile, unit: str | None) -> pq.ParquetFile:

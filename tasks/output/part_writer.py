@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from rowmill.schemas.errors import DamageError
 from rowmill.schemas.evidence import evidence_value
 from rowmill.schemas.json_text import encode_json
+from rowmill.schemas.manifest import PartDigest
 from rowmill.schemas.outcome import Outcome
 from rowmill.schemas.output_schema import Shape
 from rowmill.schemas.results import EVIDENCE_COLUMNS, TIME, TOOL_CALLS, money_array
@@ -249,16 +250,16 @@ def _part_number(path: Path) -> str:
     return path.name.removeprefix("part-").split(".")[0].lstrip("0") or "0"
 
 
-def part_digest(path: Path) -> dict[str, Any]:
+def part_digest(path: Path) -> PartDigest:
     """Size and blake2b-128 of a part as it stands: a Parquet footer has no checksum of its own."""
     found = blake2b(digest_size=16)
     with open(path, "rb") as file:
         while chunk := file.read(1 << 20):
             found.update(chunk)
-        return {"bytes": file.tell(), "blake2b": found.hexdigest()}
+        return PartDigest(file.tell(), found.hexdigest())
 
 
-def verify_part(path: Path, digest: Any) -> None:
+def verify_part(path: Path, digest: PartDigest | None) -> None:
     """Read a part whole, against the digest the manifest holds and its pages' checksums. Raises DamageError."""
     try:
         if digest is not None and part_digest(path) != digest:

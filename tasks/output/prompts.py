@@ -61,7 +61,7 @@ class Prompts:
                 self._job.model, catalogue_of(self._job, os.environ.get("ROWMILL_CATALOGUE"))
             )
             self._files = job_files(self._job, root)
-            paths = [file["path"] for file in manifest.input.files]
+            paths = [file.path for file in manifest.input.files]
             # An input that was moved as a whole is the same files in the same order.
             self._moved = (
                 dict(zip(paths, map(str, self._files), strict=False)) if len(paths) == len(self._files) else {}

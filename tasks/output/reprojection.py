@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from rowmill.schemas.manifest import PartDigest
 from rowmill.schemas.results import RESERVED, weighed_columns
 from rowmill.schemas.row import Shard
 from rowmill.tasks.answers.validator import Validator
@@ -35,7 +35,7 @@ class Projection:
     validator: Validator
 
 
-def keep_anew(shards: Iterable[Shard], output: Layout, projection: Projection) -> dict[str, dict[str, Any]]:
+def keep_anew(shards: Iterable[Shard], output: Layout, projection: Projection) -> dict[str, PartDigest]:
     """Write the parts of these shards again that were made of other columns or gold. Returns their digests.
 
     Raises StorageError; InputError where the input is not as it was surveyed.

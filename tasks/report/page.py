@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
-from rowmill.schemas.display_text import several_lines
+from rowmill.schemas.display_text import Pairs, Table, several_lines
 from rowmill.schemas.timeline import TimelineSamples
 from rowmill.tasks.report import plots
 from rowmill.tasks.report.figures import LONG_S, Figures, Histogram
@@ -21,11 +22,44 @@ ACROSS = {
 }  # fmt: skip
 
 
-def page(values: Mapping[str, Any], found: Figures) -> str:
-    """The whole page. `values` are the manifest's facts, formatted for it."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageFacts:
+    """What a run's manifest tells, formatted for people, under the names that the template has for it."""
+
+    name: str
+    sandbox: bool
+    outcome: str
+    good: bool
+    model: str
+    run_id: str
+    version: str
+    started: str
+    updated: str
+    message: str
+    next: str
+    ledger: Pairs
+    bill: Pairs
+    retries: list[tuple[str, int]]
+    timeline: TimelineSamples | None
+    forecast: Pairs
+    deciles: list[tuple[str, ...]]
+    label: Pairs
+    label_tables: list[Table]
+    evidence_pairs: Pairs
+    canary_pairs: Pairs
+    canary_tables: list[Table]
+    quote_pairs: Pairs
+    history_tables: list[Table]
+    history_note: str
+    field_pairs: Pairs
+    field_tables: list[Table]
+
+
+def page(facts: PageFacts, found: Figures) -> str:
+    """The whole page."""
     return template(TEMPLATE).render(
-        **values,
-        plots=_plots(values, found),
+        **{field.name: getattr(facts, field.name) for field in fields(facts)},
+        plots=_plots(facts, found),
         failures=found.failures,
         fields=found.fields,
         samples=found.samples,
@@ -49,7 +83,7 @@ def _visible(value: Any) -> Any:
     return several_lines(value) if type(value) is str else value
 
 
-def _plots(values: Mapping[str, Any], found: Figures) -> list[tuple[str, Markup]]:
+def _plots(facts: PageFacts, found: Figures) -> list[tuple[str, Markup]]:
     drawn = []
     if found.times:
         words = f"{found.cost_usd[-1]:.4g} USD after {found.times[-1]:.3g} {found.time_unit}"
@@ -57,11 +91,11 @@ def _plots(values: Mapping[str, Any], found: Figures) -> list[tuple[str, Markup]
             found.times, found.cost_usd, across=found.time_unit, up="USD", words=f"Cost over time: {words}"
         )
         drawn.append(("Cost over time", svg))
-    drawn += _timeline(values["timeline"])
+    drawn += _timeline(facts.timeline)
     drawn += [(name.capitalize(), _histogram(name, histogram)) for name, histogram in found.histograms.items()]
-    if values["retries"]:
-        words = ", ".join(f"{count:,} {kind}" for kind, count in values["retries"])
-        drawn.append(("Failed attempts by kind", plots.lying_bars(values["retries"], across="attempts",
+    if facts.retries:
+        words = ", ".join(f"{count:,} {kind}" for kind, count in facts.retries)
+        drawn.append(("Failed attempts by kind", plots.lying_bars(facts.retries, across="attempts",
                       words=f"Failed attempts by kind: {words}")))  # fmt: skip
     # Drawn from numbers and our own words, and escaped where they are drawn.
     return [(title, Markup(svg)) for title, svg in drawn]

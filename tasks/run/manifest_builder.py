@@ -13,12 +13,23 @@ from msgspec.structs import replace
 
 from rowmill.schemas.attempt import Spent
 from rowmill.schemas.canary import CanaryReport
-from rowmill.schemas.catalogue import Model
 from rowmill.schemas.daily_spending import DailySpending
 from rowmill.schemas.errors import OutputError
+from rowmill.schemas.file_state import FileState
 from rowmill.schemas.forecast import Forecast, ForecastAccuracy
+from rowmill.schemas.json_text import JsonTextField
 from rowmill.schemas.label_quality import LabelQuality
-from rowmill.schemas.manifest import Fingerprint, InputSummary, Manifest, Session, SplitStanding, Wait, asks_sandbox
+from rowmill.schemas.manifest import (
+    Fingerprint,
+    InputSummary,
+    Manifest,
+    PartDigest,
+    Session,
+    SplitStanding,
+    Wait,
+    asks_sandbox,
+)
+from rowmill.schemas.model_prices import ModelPrices
 from rowmill.schemas.quote import QuoteOutcome
 from rowmill.schemas.tally import Tally, summed
 from rowmill.schemas.termination import Termination, TerminationKind
@@ -52,12 +63,12 @@ class ManifestBuilder:
         """`before` is the manifest found at the start; an empty one where there was none."""
         self.fingerprint = plan.fingerprint
         self.before = before
-        self.input_files: list[dict[str, Any]] = []
+        self.input_files: list[FileState] = []
         self.source: dict[str, Any] | None = None
         self.limit: int | None = None
-        self.json_text_fields: list[dict[str, str]] = []
+        self.json_text_fields: list[JsonTextField] = []
         self.unsettled: dict[int, Spent] = {}
-        self.digests: dict[str, dict[str, Any]] = {}
+        self.digests: dict[str, PartDigest] = {}
         self.forecast: ForecastAccuracy | None = None
         self.label: LabelQuality | None = None
         # When the run has to end, in seconds since 1970 UTC.
@@ -177,8 +188,8 @@ class ManifestBuilder:
             updated_at=self.now(),
             sandbox=asks_sandbox(self._keys),
             model=self._models[0].name,
-            prices=_prices(self._models[0]),
-            prices_escalated=_prices(self._models[1]) if len(self._models) > 1 else None,
+            prices=ModelPrices.of(self._models[0]),
+            prices_escalated=ModelPrices.of(self._models[1]) if len(self._models) > 1 else None,
             job=self._job.model_dump(mode="json", by_alias=True, exclude_defaults=True),
             json_text_fields=self.json_text_fields,
             fingerprint=Fingerprint(self.fingerprint, self._keys),
@@ -224,11 +235,6 @@ class ManifestBuilder:
 def _instant(moment: float) -> str:
     """Seconds since 1970 → ISO 8601 in UTC."""
     return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds")
-
-
-def _prices(model: Model) -> dict[str, Any]:
-    told = {"version": model.price_version, "source": model.source, "checked": model.checked.isoformat()}
-    return {**told, **(model.price_entry.model_dump() if model.price_entry else {"unknown": True})}
 
 
 def _projected(job: Mapping[str, Any], key: str) -> Any:

@@ -117,9 +117,7 @@ class _Opening:
             forget_part(output)
         before = output.manifest() or Manifest()
         builder = ManifestBuilder(plan, self._clock, before)
-        builder.json_text_fields = [
-            {"field": field.pointer, "reason": field.reason} for field in plan.validator.shape.json_text_fields
-        ]
+        builder.json_text_fields = list(plan.validator.shape.json_text_fields)
         builder.split = SplitStanding() if options.merges else None
         builder.refuse_another_job(str(output.root))
         if plan.labelling is not None:

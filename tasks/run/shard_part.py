@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from typing import Any
 
+from rowmill.schemas.manifest import PartDigest
 from rowmill.tasks.output.moved_rows import MovedShard
 from rowmill.tasks.output.part_writer import (
     BATCH_ROWS,
@@ -25,7 +25,7 @@ from rowmill.tasks.run.shard_context import ShardContext
 
 def write_shard_part(
     context: ShardContext, opened: OpenShard, *, moved: MovedShard | None, complete: bool
-) -> dict[str, Any]:
+) -> PartDigest:
     """Write the part of a shard, or a preview of it where rows are missing. Returns its digest; empty without rows.
 
     Raises StorageError, DamageError.
@@ -33,7 +33,7 @@ def write_shard_part(
     shard, segment = opened.shard, opened.segment
     rows = sorted(segment.settled)
     if not rows and moved is None:
-        return {}
+        return PartDigest()
     footer = Footer(PART_VERSION, context.job_fingerprint, shard, complete, tally_value(opened.tally))
     shape = context.validator.shape if context.validator.has_schema else None
     path, projection = context.output.part_path(shard.number), context.projection

@@ -7,10 +7,10 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from rowmill.schemas.attempt import FailureKind, Spent
 from rowmill.schemas.errors import StorageError
+from rowmill.schemas.manifest import PartDigest
 from rowmill.schemas.outcome import Outcome
 from rowmill.schemas.row import Shard
 from rowmill.schemas.tally import Tally
@@ -38,7 +38,7 @@ class ShardReport:
     tally: Tally
     complete: bool
     unsettled: Spent
-    digest: dict[str, Any]
+    digest: PartDigest
 
 
 class ShardRun:

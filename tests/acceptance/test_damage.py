@@ -10,6 +10,7 @@ import time
 import pytest
 
 from rowmill.schemas.errors import DamageError
+from rowmill.schemas.manifest import PartDigest
 from rowmill.tasks.output.part_writer import verify_part
 from tests.acceptance.test_run import direct, numbered
 from tests.conftest import assert_balanced, money
@@ -53,7 +54,7 @@ def test_verify_sees_every_flipped_bit_of_a_part(bench, sandboxes):
     assert direct(bench, sandbox.base_url).code == 0
     assert bench.run("", "status", "out", "--verify").code == 0
     part, rng = bench.folder / "out/results/part-000000.parquet", random.Random(5)
-    whole, digest = part.read_bytes(), bench.manifest()["parts"][part.name]
+    whole, digest = part.read_bytes(), PartDigest(**bench.manifest()["parts"][part.name])
     for _ in range(200):
         place = rng.randrange(4, len(whole))
         flipped = bytearray(whole)

@@ -8,6 +8,7 @@ import os
 import tempfile
 from pathlib import Path
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -97,7 +98,7 @@ def test_a_file_whose_name_is_no_utf8_is_read_as_any_other(tmp_path, ending):
     files = input_files(str(tmp_path / "*"))
     written = [name_of(file) for file in files]
     assert len(set(written)) == 4
-    json.dumps(input_state(files), ensure_ascii=False).encode()
+    json.dumps(msgspec.to_builtins(input_state(files)), ensure_ascii=False).encode()
     with KeyIndex(tmp_path) as keys:
         survey = Surveyor(
             files, id_column=None, keep=[], keys=keys, sizes={}, limit=None, max_line_bytes=1 << 20

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import msgspec
 import pytest
 
 from rowmill.schemas.attempt import Spent
+from rowmill.schemas.catalogue import builtin_catalogue
 from rowmill.schemas.errors import DamageError, ExitCode
 from rowmill.schemas.evidence import Match
 from rowmill.schemas.manifest import WITHOUT_LEDGER, Manifest
+from rowmill.schemas.model_prices import ModelPrices
 from rowmill.schemas.outcome import Status
 from rowmill.schemas.price import Cost
 from rowmill.schemas.tally import Tally
@@ -99,6 +101,46 @@ def test_a_manifest_reads_back_as_it_was_written(tmp_path):
     assert read_manifest(tmp_path) == written
     assert written.totals.cost_usd == "0.000000000001"
     assert Totals.of(Tally(1, {"ok": 1}, Spent(1, cost=None))).cost_usd is None
+
+
+DATED = {"version": "2026-08", "source": "a page", "checked": "2026-08-01"}
+RATES = {
+    "input_usd": "1.25", "output_usd": "10", "input_credits": "0", "output_credits": "0", "cached_input_usd": None,
+    "cached_input_credits": None,
+}  # fmt: skip
+CSV = {"separator": ";", "encoding": "cp1252", "quote": "", "escape": "\\", "columns": ["a", "ü"]}
+# As each version that keeps a ledger has written them.
+SECTIONS = {
+    "prices": {**DATED, **RATES, "tiers": [{**RATES, "cached_input_usd": "0.3", "above_input_tokens": 200_000}]},
+    "prices_escalated": {**DATED, "unknown": True},
+    "json_text_fields": [{"field": "/a/*", "reason": "its items have no type of their own"}],
+    "parts": {"part-000000.parquet": {"bytes": 7, "blake2b": "ab"}, "part-000001.parquet": {}},
+    "input": {
+        "files": [
+            {"path": "s3://b/x.jsonl", "size": 5, "mtime_ns": 1_700_000_000_000_000_001},
+            {"path": "x.csv", "size": 5, "mtime_ns": 1, "read_as": CSV},
+        ],
+        "rows": 2, "rows_are_all": True, "limit": None,
+    },
+}  # fmt: skip
+
+
+def test_what_was_read_at_which_prices_and_written_stays_as_it_was_told(tmp_path):
+    """Sections come back key by key in their order, also those of a part without rows, or of a model without a price."""
+    (tmp_path / "run.json").write_text(json.dumps(SECTIONS), encoding="utf-8")
+    told = read_manifest(tmp_path).as_dict()
+    assert json.dumps({name: told[name] for name in SECTIONS}) == json.dumps(SECTIONS)
+
+
+@pytest.mark.parametrize("name", ["gemini-3-pro", "gemini-3-flash"])
+def test_prices_are_told_as_the_catalogue_has_them(name):
+    """Version, source and date, then the entry's own keys; one without a price says so."""
+    model = builtin_catalogue()[name]
+    told = msgspec.to_builtins(ModelPrices.of(model))
+    about = {"version": model.price_version, "source": model.source, "checked": model.checked.isoformat()}
+    assert json.dumps(told) == json.dumps({**about, **model.price_entry.model_dump()})
+    unknown = msgspec.to_builtins(ModelPrices.of(replace(model, price_entry=None)))
+    assert unknown == {**about, "unknown": True}
 
 
 def test_manifests_of_older_and_newer_versions_are_read(tmp_path):

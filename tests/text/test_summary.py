@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec import convert
 
-from rowmill.flows.commands.report import page_values
+from rowmill.flows.commands.report import page_facts
 from rowmill.flows.text.summary import summary
 from rowmill.schemas.attempt import Spent
 from rowmill.schemas.manifest import Manifest
@@ -56,6 +56,6 @@ def test_a_section_of_another_version_is_told_as_far_as_it_goes(section):
     sections = dict.fromkeys(SECTIONS, section)
     manifest = convert({**sections, "fields": {"a": section or {}}, "termination": complete}, Manifest)
     assert summary(manifest, "out").startswith("complete: 0 rows")
-    values = page_values(convert({**sections, "started_at": "2026"}, Manifest))
-    assert values["canary_pairs"] == []
-    page(values, Figures())
+    facts = page_facts(convert({**sections, "started_at": "2026"}, Manifest))
+    assert facts.canary_pairs == []
+    page(facts, Figures())
