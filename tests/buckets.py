@@ -39,8 +39,8 @@ def s3_bucket() -> Iterator[Any]:
         client.create_bucket(Bucket=BUCKET)
         yield client
         # What it holds belongs to the process, not to the server.
-        for one in client.list_objects_v2(Bucket=BUCKET).get("Contents", []):
-            client.delete_object(Bucket=BUCKET, Key=one["Key"])
+        for name in names_below(client, ""):
+            client.delete_object(Bucket=BUCKET, Key=name)
 
 
 def environment_of(url: str) -> dict[str, str]:
@@ -50,8 +50,18 @@ def environment_of(url: str) -> dict[str, str]:
 
 def names(s3: Any) -> list[str]:
     """The objects of the output `OUT`."""
-    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix="runs/one/")
-    return [one["Key"].removeprefix("runs/one/") for page in pages for one in page.get("Contents", [])]
+    return [name.removeprefix("runs/one/") for name in names_below(s3, "runs/one/")]
+
+
+def names_below(s3: Any, prefix: str) -> list[str]:
+    """The objects whose names begin so, in their order."""
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
+    return [one["Key"] for page in pages for one in page.get("Contents", [])]
+
+
+def objects_below(s3: Any, prefix: str) -> dict[str, bytes]:
+    """These objects themselves, by name."""
+    return {name: s3.get_object(Bucket=BUCKET, Key=name)["Body"].read() for name in names_below(s3, prefix)}
 
 
 def body(s3: Any, name: str) -> bytes:

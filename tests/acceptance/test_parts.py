@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,21 +29,8 @@ from tests.gateways import Ask, Gateway, Reply, answer_to
 @contextmanager
 def two_workers(deployed: dict[str, str], url: str, folder: Path) -> Iterator[dict[str, str]]:
     """Two workers that serve the deployments of prefect.yaml."""
-    with ExitStack() as stack:
-        environment = stack.enter_context(worker_for(deployed, url, folder))
-        second = subprocess.Popen(
-            [*PREFECT, "worker", "start", "--pool", "local-process", "--name", "second"],
-            env=environment,
-            cwd=folder,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        try:
-            yield environment
-        finally:
-            os.killpg(second.pid, signal.SIGTERM)
-            second.wait(30)
+    with worker_for(deployed, url, folder) as environment, worker_for(deployed, url, folder, name="second"):
+        yield environment
 
 
 def start(environment: dict[str, str], job: Path, **parameters: Any) -> None:

@@ -213,11 +213,13 @@ def deployments(server: dict[str, str]) -> dict[str, str]:
 
 
 @contextmanager
-def worker_for(deployments: dict[str, str], base_url: str, folder: Path) -> Iterator[dict[str, str]]:
+def worker_for(
+    deployments: dict[str, str], base_url: str, folder: Path, *, name: str = "first"
+) -> Iterator[dict[str, str]]:
     """A process worker that serves the deployments, and its environment."""
     environment = {**deployments, "ROWMILL_API_KEY": KEY, "ROWMILL_BASE_URL": base_url}
     worker = subprocess.Popen(
-        [*PREFECT, "worker", "start", "--pool", "local-process"],
+        [*PREFECT, "worker", "start", "--pool", "local-process", "--name", name],
         env=environment,
         cwd=folder,
         stdout=subprocess.DEVNULL,

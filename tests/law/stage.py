@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import io
 import json
-import logging
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from itertools import count
 from pathlib import Path
@@ -19,7 +18,6 @@ import pyarrow.parquet as pq
 from tests.law.gateway import Gateway
 from tests.law.runs import Runner
 
-BUCKET = "law"
 WORKERS = 2
 
 
@@ -72,7 +70,7 @@ class Bucket:
     def __init__(self, store: Store, folder: Path, machines: int) -> None:
         self._store, self._folder, self._machines = store, folder, machines
         self._prefix = f"{next(store.numbers)}/out/"
-        self.address = f"s3://{BUCKET}/{self._prefix}"
+        self.address = f"s3://{store.bucket}/{self._prefix}"
 
     def environment(self, run: int) -> dict[str, str]:
         machine = self._folder / f"machine-{run % self._machines}"
@@ -93,40 +91,20 @@ def _rows(part: Any) -> list[dict[str, Any]]:
 
 
 class Store:
-    """A server that speaks S3, with a bucket."""
+    """A bucket on a server that speaks S3, by a client of it, and the numbers of the outputs in it."""
 
-    def __init__(self) -> None:
-        import boto3
-        from moto.server import ThreadedMotoServer
+    def __init__(self, client: Any) -> None:
+        from tests.buckets import BUCKET, environment_of
 
-        logging.getLogger("werkzeug").setLevel(logging.ERROR)
-        self._server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-        self._server.start()
-        host, port = self._server.get_host_and_port()
-        self.environment = {
-            "AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_ACCESS_KEY_ID": "tests", "AWS_SECRET_ACCESS_KEY": "hidden",
-        }  # fmt: skip
-        self._client = boto3.client(
-            "s3", endpoint_url=f"http://{host}:{port}", region_name="us-east-1", aws_access_key_id="tests",
-            aws_secret_access_key="hidden",
-        )  # fmt: skip
-        self._client.create_bucket(Bucket=BUCKET)
+        self._client, self.bucket = client, BUCKET
+        self.environment = environment_of(client.meta.endpoint_url)
         self.numbers = count()
 
     def objects(self, prefix: str) -> dict[str, bytes]:
         """The objects below a prefix by name."""
-        names = self._names(prefix)
-        return {name: self._client.get_object(Bucket=BUCKET, Key=name)["Body"].read() for name in names}
+        from tests.buckets import objects_below
 
-    def _names(self, prefix: str) -> list[str]:
-        told = self._client.list_objects_v2(Bucket=BUCKET, Prefix=prefix)
-        return [one["Key"] for one in told.get("Contents", [])]
-
-    def close(self) -> None:
-        # What it holds belongs to the process, not to the server.
-        while names := self._names(""):
-            self._client.delete_objects(Bucket=BUCKET, Delete={"Objects": [{"Key": name} for name in names]})
-        self._server.stop()
+        return objects_below(self._client, prefix)
 
 
 class Cluster:
@@ -161,19 +139,23 @@ class Stage:
 
     def __init__(self) -> None:
         self.gateway, self.runner = Gateway(), Runner()
+        self._opened = ExitStack()
 
     @cached_property
     def store(self) -> Store:
-        return Store()
+        # A second that only walks in a bucket pay for.
+        from tests.buckets import s3_bucket
+
+        return Store(self._opened.enter_context(s3_bucket()))
 
     @cached_property
     def cluster(self) -> Cluster:
-        return Cluster(self.runner, self.gateway)
+        cluster = Cluster(self.runner, self.gateway)
+        self._opened.callback(cluster.close)
+        return cluster
 
     def close(self) -> None:
-        for name in ("cluster", "store"):
-            if name in vars(self):
-                vars(self)[name].close()
+        self._opened.close()
         self.runner.close()
         self.gateway.close()
 
