@@ -18,7 +18,7 @@ from jinja2.exceptions import SecurityError
 
 from rowmill.schemas.errors import JobError
 from rowmill.tasks.plan.template_bounds import BoundedContext, BoundedEnvironment
-from rowmill.tasks.plan.template_costs import Budget, TemplateError
+from rowmill.tasks.plan.template_budget import Budget, TemplateError
 
 __all__ = ["Template", "TemplateError"]
 

@@ -18,25 +18,19 @@ from jinja2.runtime import BlockReference, Context, LoopContext, Macro, Undefine
 from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedFormatter
 from jinja2.utils import pass_context
 
-from rowmill.tasks.plan.template_costs import (
+from rowmill.tasks.plan.filter_costs import FREE_FILTERS, LAZY_FILTERS, NULL_IS_EMPTY, filter_cost
+from rowmill.tasks.plan.method_costs import method_cost
+from rowmill.tasks.plan.template_budget import (
     BINARY,
-    FREE_FILTERS,
-    LAZY_FILTERS,
-    NULL_IS_EMPTY,
     VALUE_BYTES,
     VIEWS,
-    Arguments,
     Budget,
     TemplateError,
-    filter_cost,
-    format_cost,
-    method_cost,
-    operator_cost,
-    percent_cost,
     reading_steps,
     shallow,
     weight,
 )
+from rowmill.tasks.plan.template_costs import Arguments, format_cost, operator_cost, percent_cost
 from rowmill.tasks.plan.template_tree import TreeBounds
 
 LOOPS_MOST = 100_000

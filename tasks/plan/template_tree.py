@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import nodes
 from jinja2.visitor import NodeTransformer
 
-from rowmill.tasks.plan.template_costs import TemplateError
+from rowmill.tasks.plan.template_budget import TemplateError
 
 TURN_STEPS = 4
 # Python nests no more loops than this.

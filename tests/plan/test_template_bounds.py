@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from rowmill.schemas.errors import JobError
 from rowmill.tasks.plan.template import Template, TemplateError
-from rowmill.tasks.plan.template_costs import MADE_MOST, STEPS_MOST, Budget
+from rowmill.tasks.plan.template_budget import MADE_MOST, STEPS_MOST, Budget
 
 BIG = "a" * 1_000_000
 ROW = {"big": BIG, "n": 3, "rows": [{"a": number} for number in range(1000)]}
