@@ -106,8 +106,11 @@ class SourceText:
     def _whole_words(self, found: list[Place]) -> list[Place]:
         if len(found) == 1:
             return found
-        text = self.text
-        return [place for place in found if not _cuts(text, place[0]) and not _cuts(text, place[1])] or found
+        return [place for place in found if not self.cuts_a_word(place)] or found
+
+    def cuts_a_word(self, place: Place) -> bool:
+        """Whether a place begins or ends amid a word, a number or an accented letter."""
+        return _cuts(self.text, place[0]) or _cuts(self.text, place[1])
 
 
 def _marks_around(quote: str) -> tuple[str, str]:
