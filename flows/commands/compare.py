@@ -9,6 +9,7 @@ from pathlib import Path
 from rowmill.schemas.errors import ExitCode, OutputError
 from rowmill.tasks.output.folder import read_manifest
 from rowmill.tasks.output.location import output_to_read
+from rowmill.tasks.output.results_frame import result_parts
 
 
 def compare_command(args: argparse.Namespace) -> ExitCode:
@@ -20,7 +21,7 @@ def compare_command(args: argparse.Namespace) -> ExitCode:
 def _compare(a: Path, b: Path, *, as_json: bool) -> ExitCode:
     folders = []
     for root in (a, b):
-        if not root.is_dir() or read_manifest(root) is None or not any((root / "results").glob("part-*.parquet")):
+        if not root.is_dir() or read_manifest(root) is None or not result_parts(root / "results"):
             raise OutputError("there are no results here", where=str(root), hint="name the output folder of a run")
         folders.append(root / "results")
     from rowmill.tasks.report.compare import compare_text, compared

@@ -21,6 +21,7 @@ from rowmill.tasks.journal.replay import replay
 from rowmill.tasks.output.folder import is_locked, manifest_of, read_manifest, segments_in
 from rowmill.tasks.output.location import output_to_read
 from rowmill.tasks.output.part_writer import read_footer, tally_of, verify_part
+from rowmill.tasks.output.results_frame import result_parts
 from rowmill.tasks.output.spending import spent_on_canary
 from rowmill.tasks.run.answer_check import wrong_answers
 from rowmill.tasks.split.place import Split, part_manifest, part_output, read_split
@@ -86,7 +87,7 @@ def current_manifest(root: Path, manifest: Manifest, damage: list[str], *, verif
     unsettled = Spent()
     ledger_file = Ledger(root / LEDGER)
     sent = ledger_file.spent + spent_on_canary(root, ledger_file)
-    for path in sorted((root / "results").glob("part-*.parquet")):
+    for path in result_parts(root / "results"):
         try:
             footer = read_footer(path)
             if verify:

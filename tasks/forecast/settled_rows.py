@@ -20,6 +20,7 @@ from rowmill.tasks.output.answer_cache import FOLDER, read_outcomes
 from rowmill.tasks.output.folder import segments_in
 from rowmill.tasks.output.part_requests import keys_apart, requests_in
 from rowmill.tasks.output.part_writer import Footer, read_footer
+from rowmill.tasks.output.results_frame import result_parts
 
 COLUMNS = [
     "request_key",
@@ -124,7 +125,7 @@ def _keys(outcomes: Iterable[Outcome]) -> Iterator[bytes]:
 def settled_rows(root: Path, fingerprint: str) -> SettledRows:
     """What stands in an output; nothing where it is another job's or empty. Raises DamageError."""
     found = SettledRows()
-    for path in sorted((root / "results").glob("part-*.parquet")):
+    for path in result_parts(root / "results"):
         footer = read_footer(path)
         if footer.complete and footer.job == fingerprint:
             found.parts[footer.shard.number] = (path, footer)

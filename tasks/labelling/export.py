@@ -21,6 +21,7 @@ from rowmill.tasks.labelling.judgements import REVIEW
 from rowmill.tasks.labelling.label_studio import as_task, interface
 from rowmill.tasks.labelling.review import reason
 from rowmill.tasks.output.part_writer import read_footer
+from rowmill.tasks.output.results_frame import result_parts
 from rowmill.tasks.plan.planner import Planner, shown_text
 from rowmill.tasks.system.durable import published
 
@@ -49,7 +50,7 @@ def to_review(root: Path) -> Iterator[Mapping[str, Any]]:
 def every_row(root: Path, job: Job, model: Model, *, label: Label) -> Iterator[Mapping[str, Any]]:
     """Every row that was answered, in the same form, its text from the input. Raises InputError, DamageError."""
     files, planner = job_files(job, root), Planner(job, model, sandbox=False)
-    for part in sorted((root / "results").glob("part-*.parquet")):
+    for part in result_parts(root / "results"):
         weighed = [name for name in (PROBABILITY,) if name in pq.read_schema(part).names]
         table = pq.read_table(part, columns=[*RESULTS, *weighed])
         found = {row["row_index"]: row for row in table.to_pylist() if row["votes"]}

@@ -41,6 +41,7 @@ from rowmill.tasks.labelling.judgements import (
 from rowmill.tasks.labelling.review import GOLD, Texts, write_review
 from rowmill.tasks.output.folder import number_of, read_manifest
 from rowmill.tasks.output.label_columns import labels_of
+from rowmill.tasks.output.results_frame import result_parts
 from rowmill.tasks.plan.begun_labels import in_begun_order
 from rowmill.tasks.plan.label_prompt import as_asked
 from rowmill.tasks.plan.planner import Planner, shown_text
@@ -194,7 +195,7 @@ def judge_gold(run: LabelRun, results: Path, look: int) -> tuple[Judged, Termina
     sample: list[Pair] = []
     of_label: dict[str, list[Pair]] = {name: [] for name in looks[look].of_label}
     rows = pa.array(sorted(looks[look].rows), pa.int64())
-    for part in parts_in(results):
+    for part in result_parts(results):
         table = pq.read_table(part, columns=["row_index", "gold", "voted_label", "correct"])
         scored = table.filter(pc.and_(pc.is_in(table["row_index"], rows), pc.is_valid(table["correct"])))
         for row in scored.to_pylist():
@@ -221,7 +222,7 @@ def correct(run: LabelRun, results: Path) -> list[Path]:
     """Give the rows of all parts what people said. Returns the parts that changed. Raises StorageError."""
     if not run.corrections:
         return []
-    return [part for part in parts_in(results) if apply_corrections(part, run.corrections)]
+    return [part for part in result_parts(results) if apply_corrections(part, run.corrections)]
 
 
 def weigh(run: LabelRun, results: Path) -> tuple[list[Path], VoteWeights | None]:
@@ -233,16 +234,17 @@ def weigh(run: LabelRun, results: Path) -> tuple[list[Path], VoteWeights | None]
         return [], None
     from rowmill.tasks.labelling.relabelling import relabel
 
-    return relabel(run.job, parts_in(results), run.basis, corrections=run.corrections)
+    return relabel(run.job, result_parts(results), run.basis, corrections=run.corrections)
 
 
 def conclude(run: LabelRun, results: Path, texts: Texts, *, weights: VoteWeights | None = None) -> LabelQuality:
     """After a run's last call: review.jsonl, and what run.json tells under `label`. Raises StorageError."""
     from rowmill.tasks.labelling.people import agreement_of_people
     from rowmill.tasks.labelling.position import position_effect
-    from rowmill.tasks.labelling.quality import label_quality, probability_scores
+    from rowmill.tasks.labelling.probability_scores import probability_scores
+    from rowmill.tasks.labelling.quality import label_quality
 
-    reviewed = write_review(results.parent / REVIEW, run.label, parts_in(results), texts=texts, people=run.people)
+    reviewed = write_review(results.parent / REVIEW, run.label, result_parts(results), texts=texts, people=run.people)
     weighing: VoteWeights | UnsetType = UNSET
     if weights is not None:
         weighing = replace(weights, probability=probability_scores(results, run.basis) if weights.by else None)
@@ -256,7 +258,7 @@ def conclude(run: LabelRun, results: Path, texts: Texts, *, weights: VoteWeights
         review_left_out=reviewed.left_out,
         review_kinds=dict(reviewed.kinds),
         suspected_gold_errors=reviewed.kinds[GOLD],
-        position=position_effect(as_asked(run.job), parts_in(results), texts),
+        position=position_effect(as_asked(run.job), result_parts(results), texts),
         audit=estimate(reviewed.doubtful, reviewed.other),
     )
 
@@ -282,7 +284,3 @@ def texts_of(
         return text_of
 
     return texts
-
-
-def parts_in(results: Path) -> list[Path]:
-    return sorted(results.glob("part-*.parquet"))

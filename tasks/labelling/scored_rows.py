@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rowmill.schemas.tuning import Measure
 from rowmill.tasks.labelling.scores import Z_95, score_interval
+from rowmill.tasks.output.results_frame import result_parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,7 @@ def scored_rows(results: Path, rows: Collection[int]) -> dict[int, Scored]:
     """The rows that are settled, by position. A row that is not ok is wrong; one whose gold is no gold is left out."""
     import polars as pl
 
-    parts = sorted(results.glob("part-*.parquet"))
+    parts = result_parts(results)
     found: dict[int, Scored] = {}
     for part in parts:
         wanted = pl.scan_parquet(part).filter(pl.col("row_index").is_in(list(rows)))
@@ -43,7 +44,7 @@ def shares_right(results: Path, not_ok: int = 0) -> list[float]:
     import polars as pl
 
     shares = [0.0] * not_ok
-    for part in sorted(results.glob("part-*.parquet")):
+    for part in result_parts(results):
         wanted = pl.scan_parquet(part).select(pl.col("status", "^(gold|correct|field_correct)$"))
         for row in wanted.collect().iter_rows(named=True):
             if row["status"] == "ok":

@@ -17,6 +17,7 @@ from rowmill.tasks.journal.ledger import LEDGER
 from rowmill.tasks.output.bucket.mirror import Mirror
 from rowmill.tasks.output.bucket.worker_pieces import WORKER_PREFIX
 from rowmill.tasks.output.part_writer import Footer, read_footer
+from rowmill.tasks.output.results_frame import result_parts
 from rowmill.tasks.system.durable import (
     PRIVATE_FILE,
     PRIVATE_FOLDER,
@@ -131,7 +132,7 @@ class Output(Layout):
         A part written as a preview of a stopped run is left out: its shard's truth is still the journal.
         """
         found: dict[int, Footer] = {}
-        for path in sorted(self.results.glob("part-*.parquet")):
+        for path in result_parts(self.results):
             footer = read_footer(path)
             if footer.complete:
                 found[footer.shard.number] = footer

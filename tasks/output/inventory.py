@@ -15,6 +15,7 @@ from rowmill.tasks.journal.replay import replay
 from rowmill.tasks.output.answer_cache import AnswerCache
 from rowmill.tasks.output.folder import Output, number_of
 from rowmill.tasks.output.part_writer import Footer, tally_of
+from rowmill.tasks.output.results_frame import result_parts
 
 
 @dataclass(slots=True)
@@ -81,7 +82,7 @@ def take_inventory(
 
 def _drop_previews(output: Output, inventory: Inventory) -> None:
     """Parts of a stopped run that show rows which have been set aside: their answers are found by request now."""
-    for path in output.results.glob("part-*.parquet"):
+    for path in result_parts(output.results):
         if number_of(path) not in inventory.tallies:
             output.drop(path)
 

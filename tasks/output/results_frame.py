@@ -16,9 +16,13 @@ if TYPE_CHECKING:
     import polars as pl
 
 
+# The parts among the files of an output's results.
+PARTS = "part-*.parquet"
+
+
 def result_parts(results: Path) -> list[Path]:
     """The parts of an output, in the input's order; none where nothing is settled yet."""
-    return sorted(results.glob("part-*.parquet"))
+    return sorted(results.glob(PARTS))
 
 
 def scan_results(results: Path) -> pl.LazyFrame:

@@ -39,7 +39,7 @@ def close_output(
         assert context.projection is not None
         write_part(output.part_path(0), PartColumns(context.projection.schema), iter(()), footer=footer)
     last = max(tallies, default=0)
-    for path in output.results.glob("part-*.parquet"):
+    for path in result_parts(output.results):
         if number_of(path) > last:
             # Shown by a stopped run for a shard that the input no longer has.
             path.unlink()
@@ -87,7 +87,7 @@ def conclude_labelling(
 ) -> None:
     """People's labels into the parts, and, where nobody waits for our end, review.jsonl and the scores."""
     results, labelling = context.output.results, plan.labelling
-    if labelling is None or not any(results.glob("part-*.parquet")):
+    if labelling is None or not result_parts(results):
         return
     for part in correct(labelling, results):
         manifest_builder.digests[part.name] = part_digest(part)

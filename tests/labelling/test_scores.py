@@ -17,7 +17,7 @@ from statsmodels.stats.inter_rater import fleiss_kappa as their_fleiss
 from statsmodels.stats.proportion import proportion_confint
 
 from rowmill.schemas.label import Label
-from rowmill.tasks.labelling.quality import against_gold
+from rowmill.tasks.labelling.gold_scores import against_gold
 from rowmill.tasks.labelling.scores import cohen_kappa, fleiss_kappa, krippendorff_alpha, mcnemar, retrieval, wilson
 
 pairs = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=60)
