@@ -71,8 +71,6 @@ class Syncer:
     def _run(self) -> None:
         while True:
             with self._wake:
-                self._busy = False
-                self._wake.notify_all()
                 while not self._waiting and not self._closed:
                     self._wake.wait()
                 if not self._waiting:
@@ -81,6 +79,10 @@ class Syncer:
             began = time.monotonic()
             error = self._sync_all(batch)
             self.loop.call_soon_threadsafe(_acknowledge, batch, error)
+            with self._wake:
+                # Whoever closes a file does not wait for the pause.
+                self._busy = False
+                self._wake.notify_all()
             self._closing.wait(pause_s(time.monotonic() - began, away=self._keep is not None))
 
     def _sync_all(self, batch: list[Waiting]) -> OSError | None:

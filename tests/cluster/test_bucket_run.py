@@ -23,8 +23,9 @@ from rowmill.schemas.row import NO_SHARD, Cursor, Shard
 from rowmill.tasks.cluster import runners, worker_input
 from rowmill.tasks.cluster.backends.backend import STARTING, WorkerLost
 from rowmill.tasks.cluster.bucket_mailbox import BucketMailbox
+from rowmill.tasks.cluster.fitness import unfit
 from rowmill.tasks.cluster.messages import Parcel, Report, ShardWork, StoredInput, unpacked
-from rowmill.tasks.cluster.worker import settle_parcel, unfit
+from rowmill.tasks.cluster.worker import settle_parcel
 from rowmill.tasks.gateway.credentials import Gateway
 from rowmill.tasks.input.reader import shard_rows
 from rowmill.tasks.job.job_file import load_job

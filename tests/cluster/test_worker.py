@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rowmill.tasks.cluster.worker import within
+from rowmill.tasks.cluster.leased_rows import within
 from rowmill.tasks.gateway.admission.budget import Budget
 from rowmill.tasks.gateway.admission.concurrency import Concurrency
 from rowmill.tasks.gateway.admission.gate import Gate, Halted

@@ -13,6 +13,7 @@ from rowmill.schemas.outcome import Outcome, Status
 from rowmill.schemas.price import Cost
 from rowmill.schemas.row import Cursor, Shard
 from rowmill.schemas.usage import Usage
+from rowmill.tasks.journal import group_commit
 from rowmill.tasks.journal.entries import VERSION, Head
 from rowmill.tasks.journal.group_commit import Syncer, pause_s
 from rowmill.tasks.journal.segment import Segment
@@ -43,6 +44,16 @@ async def test_many_settle_in_few_syncs(tmp_path):
     segment.close()
     syncer.close()
     assert syncs < 50
+
+
+async def test_a_file_is_closed_in_the_pause_between_two_objects(tmp_path, monkeypatch):
+    """What is written is durable, and whoever closes the file does not wait until the next object may be put."""
+    monkeypatch.setattr(group_commit, "pause_s", lambda took_s, *, away: 60.0)
+    syncer = Syncer(asyncio.get_running_loop(), keep=lambda path, end: None)
+    segment = shard_segment(tmp_path / "s", syncer)
+    await segment.settle(outcome(0))
+    await asyncio.wait_for(asyncio.to_thread(segment.close), 30)
+    syncer.close()
 
 
 @pytest.mark.parametrize(("took_s", "waits_s"), [(0.0, 0.05), (0.03, 0.02), (0.05, 0.005), (0.4, 0.005)])

@@ -206,11 +206,13 @@ def _hasten(haste: float) -> None:
     clock.sleep = short_sleep
     mirror = importlib.import_module("rowmill.tasks.output.bucket.mirror")
     mirror.Mirror.__init__.__kwdefaults__["now"] = lambda: time.monotonic() * haste
-    lease, worker = (
-        importlib.import_module(f"rowmill.tasks.{one}") for one in ("output.bucket.lease", "cluster.worker")
+    lease, holder, beats = (
+        importlib.import_module(f"rowmill.tasks.{one}")
+        for one in ("output.bucket.lease", "cluster.lease_holder", "cluster.lease_beats")
     )
     # Those that wait by no clock of ours.
-    mirror.RENEW_S, lease.LOOK_S, worker.BEAT_S = mirror.RENEW_S / haste, lease.LOOK_S / haste, worker.BEAT_S / haste
+    mirror.RENEW_S, lease.LOOK_S = mirror.RENEW_S / haste, lease.LOOK_S / haste
+    holder.BEAT_S, beats.BEAT_S = holder.BEAT_S / haste, beats.BEAT_S / haste
 
 
 def _be(command: Any, told: Mapping[str, Any]) -> None:

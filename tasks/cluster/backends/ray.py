@@ -11,8 +11,9 @@ from typing import Any
 
 from rowmill.schemas.errors import JobError, first_line
 from rowmill.tasks.cluster.backends.backend import STARTING, EngineLost, WorkerLost
+from rowmill.tasks.cluster.fitness import unfit
 from rowmill.tasks.cluster.messages import Parcel, Report
-from rowmill.tasks.cluster.worker import settle_parcel, unfit
+from rowmill.tasks.cluster.worker import settle_parcel
 
 CONNECT_S = 10.0
 # A process of a node that is alive may be starting for so long; it is looked at this often meanwhile.
