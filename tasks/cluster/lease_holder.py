@@ -97,6 +97,8 @@ class LeaseHolder:
                 runs.take_only(within(self._work.ranges))
                 # An answer that is paid for must not be lost with this machine.
                 gate.holds_until_stored = output.keep is not None
+                if self._work.begins_wide:
+                    gate.concurrency.begin_at(self._work.window)
                 gate.on_halt, gate.deadline = runs.cancel_waiting, self._work.deadline
                 beats = LeaseBeats(
                     self._work, self._mailbox, gate, runs=runs, progress=self._progress, clock=self._clock
@@ -107,7 +109,10 @@ class LeaseHolder:
                 await callers.aclose()
                 syncer.close()
             await asyncio.to_thread(output.close, self._work.shard.number)
-        return Report(this_process(), halt=gate.termination, spent=gate.budget.spent, verified=gate.verified)
+        return Report(
+            this_process(), halt=gate.termination, spent=gate.budget.spent, verified=gate.verified,
+            window=gate.concurrency.narrowed,
+        )  # fmt: skip
 
     async def _ask(self, runs: ShardRun, beats: LeaseBeats) -> None:
         keeping = asyncio.create_task(beats.keep())

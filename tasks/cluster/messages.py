@@ -35,7 +35,8 @@ class ShardWork:
     `models` are all that the job may ask, with their prices; `group` tells that a worker has the same key. Where the
     output stands in a bucket, `address` is its, and the shard's journal so far is of `base` bytes: `before` where they
     are few, else in the objects `journal`; `conditional` where that bucket holds to the conditions of a write. `stored`
-    are the rows there, where the input cannot be read twice.
+    are the rows there, where the input cannot be read twice. Where a lease of the run has ended before, `begins_wide`
+    tells that nothing is to be felt out once more, but for the `window` of calls that failures left, where they did.
     """
 
     run_id: str
@@ -56,12 +57,15 @@ class ShardWork:
     before: bytes | None = field(default=None, repr=False)
     conditional: bool = True
     stored: StoredInput | None = None
+    begins_wide: bool = False
+    window: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
     """How the work of a lease ended. `refused` tells why this worker cannot do it, `taken` that another process had
-    taken the lease up before; `spent` is the lease's cost and what it may have cost, in 10⁻¹² USD.
+    taken the lease up before; `spent` is the lease's cost and what it may have cost, in 10⁻¹² USD; `window` is what
+    failures left of the calls in flight.
     """
 
     worker: str
@@ -70,6 +74,7 @@ class Report:
     halt: Termination | None = None
     spent: int = 0
     verified: bool = False
+    window: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

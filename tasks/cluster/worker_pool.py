@@ -197,7 +197,7 @@ class WorkerPool:
         work = await asyncio.to_thread(self._shared.lend, work)
         if (token := await self._leased(shard)) is None:
             return None
-        work = replace(work, token=token)
+        work = replace(work, token=token, begins_wide=self._work.begins_wide, window=self._work.window)
         try:
             report = await self._report_of(work)
         except WorkerLost as error:
@@ -214,6 +214,9 @@ class WorkerPool:
             await self._look_around()
             return report.refused
         self._verified = self._verified or report.verified
+        if report.verified:
+            # How many calls the gateway bears is not felt out anew with each shard.
+            self._work = replace(self._work, begins_wide=True, window=report.window)
         if report.halt is not None and report.halt.code != LEASE_ENDED.code:
             self._gate.halt(report.halt)
         # No call of its is in flight: it is free for the next shard while the journal of this one is taken over.
@@ -445,6 +448,7 @@ class WorkerPool:
     def reset(self) -> None:
         """After a wait: one worker goes alone until a call has shown that the gateway takes it."""
         self._verified = False
+        self._work = replace(self._work, begins_wide=False, window=None)
 
     def _halt(self, code: str, message: str, hint: str) -> None:
         self._gate.halt(Termination(TerminationKind.INTERRUPTED, code, message, hint))

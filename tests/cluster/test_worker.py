@@ -78,6 +78,20 @@ async def test_a_call_that_its_portion_does_not_cover_waits_for_more():
     assert door.budget.short == 0
 
 
+def test_a_lease_begins_with_what_the_last_one_found_of_the_gateway():
+    """As wide as its quota lets it, or where failures left the window, which then grows a little each round trip."""
+    wide, narrow = Concurrency(64), Concurrency(64)
+    wide.begin_at(None)
+    assert (wide.limit, wide.narrowed) == (64, None)
+    wide.share(32)
+    assert wide.limit == 32
+    narrow.begin_at(20)
+    assert (narrow.limit, narrow.narrowed) == (20, 20)
+    for number in range(20):
+        narrow.ended(narrow.admit(float(number)), failed=False, now=float(number))
+    assert narrow.limit in (20, 21)
+
+
 def test_a_window_of_no_calls_opens_again():
     """A worker whose part of the calls in flight was none begins when it gets one."""
     window = Concurrency(8)

@@ -34,16 +34,19 @@ class OneWorker:
 
     def __init__(self) -> None:
         self.given: list[int] = []
+        self.windows: list[tuple[bool, int | None]] = []
         self.twice = asyncio.Event()
 
     async def fitness(self, parcel: Parcel) -> dict[str, str | None]:
         return {"one": None}
 
     async def settle(self, parcel: Parcel, workers: Collection[str]) -> Report:
-        self.given.append(unpacked(parcel).shard.number)
+        work = unpacked(parcel)
+        self.given.append(work.shard.number)
+        self.windows.append((work.begins_wide, work.window))
         if len(self.given) == 2:
             self.twice.set()
-        return Report("one", spent=7, verified=True)
+        return Report("one", spent=7, verified=True, window=3)
 
     async def aclose(self) -> None:
         """It lives on."""
@@ -107,6 +110,8 @@ async def test_a_worker_has_its_next_shard_while_the_journal_of_its_last_is_take
     try:
         await asyncio.wait_for(engine.twice.wait(), 20)
         assert engine.given == [0, 1]
+        # Nor does it feel out anew how many calls the gateway bears.
+        assert engine.windows == [(False, None), (True, 3)]
         assert journals.adopted == []
     finally:
         journals.may_adopt.set()

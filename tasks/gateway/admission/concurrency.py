@@ -29,6 +29,17 @@ class Concurrency:
     def _first(self) -> float:
         return max(1.0, min(16.0, self.most), self.most / 2)
 
+    @property
+    def narrowed(self) -> int | None:
+        """The window where failures have left it narrower than it may be, else None."""
+        return self.limit if self._before is not None and self._limit < self.most else None
+
+    def begin_at(self, narrowed: int | None) -> None:
+        """Begin as another process of the run has ended: as wide as allowed, or with what failures left of that."""
+        self._limit = float(self.most)
+        if narrowed is not None and narrowed < self.most:
+            self._limit, self._before = max(1.0, narrowed), float(self.most)
+
     def share(self, most: int) -> None:
         """Another bound from now on; 0 lets no more calls in until there is one again."""
         self.most = most
