@@ -25,8 +25,10 @@ from rowmill.tasks.journal.segment import Segment
 from rowmill.tasks.output.answer_cache import AnswerCache
 from rowmill.tasks.output.folder import Output
 from rowmill.tasks.output.inventory import take_inventory
+from rowmill.tasks.output.part_columns import PartColumns
+from rowmill.tasks.output.part_footer import PART_VERSION, Footer, tally_value
 from rowmill.tasks.output.part_requests import requests_in
-from rowmill.tasks.output.part_writer import BATCH_ROWS, PART_VERSION, Footer, PartColumns, tally_value, write_part
+from rowmill.tasks.output.part_writer import BATCH_ROWS, write_part
 
 NOW = 1_763_709_128_000_000
 
@@ -52,7 +54,7 @@ async def compact_rows(folder: Path, schema: Any, count: int) -> float:
     columns = results_schema({}, validator.shape.type)
     began = time.perf_counter()
     found = range(count)
-    batches = (list(segment.outcomes(found[at : at + BATCH_ROWS])) for at in range(0, count, BATCH_ROWS))
+    batches = (segment.outcomes(found[at : at + BATCH_ROWS]) for at in range(0, count, BATCH_ROWS))
     footer = Footer(PART_VERSION, "job", shard, True, {})
     write_part(folder / "part.parquet", PartColumns(columns, validator.shape), batches, footer=footer)
     took = time.perf_counter() - began

@@ -28,8 +28,9 @@ from benchmarks.measure import ROOT, measured, rowmill, stub
 from rowmill.schemas.row import Cursor
 from rowmill.tasks.input.listing import input_files
 from rowmill.tasks.input.shard_cut import digest_of
+from rowmill.tasks.output.part_footer import FOOTER, read_footer
 from rowmill.tasks.output.part_notes import DIGESTS, LINES
-from rowmill.tasks.output.part_writer import FOOTER, GROUP_ROWS, read_footer, writing
+from rowmill.tasks.output.part_writer import GROUP_ROWS, writing
 
 ROWS, ASKED, PART = 1_000_000, 1_000, 10_000
 LINE_MOST = 1 << 20

@@ -28,16 +28,19 @@ class ShapeError(ValueError):
     """A schema-valid value that the Arrow type cannot hold, such as an integer beyond 64 bits."""
 
 
-@dataclass(frozen=True, slots=True)
+# Each is known by itself: comparing types takes longer than reading an answer.
+@dataclass(frozen=True, slots=True, eq=False)
 class Shape:
     """An Arrow type with the conversion of a validated JSON value into what pyarrow takes for it.
 
-    `json_text_fields` are the fields that hold JSON text because no type holds all that their schema allows.
+    `json_text_fields` are the fields that hold JSON text because no type holds all that their schema allows. `fields`
+    are those of an object that the schema names.
     """
 
     type: pa.DataType
     convert: Callable[[Any], Any]
     json_text_fields: tuple[JsonTextField, ...] = ()
+    fields: tuple[tuple[str, Shape], ...] = ()
 
 
 def output_shape(schema: Mapping[str, Any] | bool | None) -> Shape:
@@ -196,7 +199,7 @@ def _struct(inner: Mapping[str, Shape], *, is_open: bool) -> Shape:
         return shaped
 
     told = tuple(field for shape in inner.values() for field in shape.json_text_fields)
-    return Shape(pa.struct(types), convert, told)
+    return Shape(pa.struct(types), convert, told, tuple(inner.items()))
 
 
 def _escaped(name: str) -> str:

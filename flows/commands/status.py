@@ -20,7 +20,7 @@ from rowmill.tasks.journal.ledger import LEDGER, Ledger
 from rowmill.tasks.journal.replay import replay
 from rowmill.tasks.output.folder import is_locked, manifest_of, read_manifest, segments_in
 from rowmill.tasks.output.location import output_to_read
-from rowmill.tasks.output.part_writer import read_footer, tally_of, verify_part
+from rowmill.tasks.output.part_footer import read_footer, tally_of, verify_part
 from rowmill.tasks.output.results_frame import result_parts
 from rowmill.tasks.output.spending import spent_on_canary
 from rowmill.tasks.run.answer_check import wrong_answers

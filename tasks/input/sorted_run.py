@@ -16,14 +16,15 @@ import numpy.typing as npt
 Keys = npt.NDArray[np.uint64]
 Numbers = npt.NDArray[np.int64]
 Words = npt.NDArray[np.uint64]
-# Bits of a filter for each key; all of them together are at most 32 MB.
-BITS_A_KEY, BITS_MOST = 16, 28
-# Keys that are looked for on disk before the pages are let go of; each may touch some 64 kB.
-LOOKED_MOST = 256
+# Bits of a filter for each key, up to the next power of two; all of them together are at most 32 MB.
+BITS_A_KEY, BITS_MOST = 8, 28
+# Keys that are looked for on disk before the pages are let go of; each may touch some
+# 64 kB in several places.
+LOOKED_MOST = 48
 
 
 class KeyFilter:
-    """A bit for each stretch of all possible keys: where it is not set, no key stands (one in sixteen is set)."""
+    """A bit for each stretch of all possible keys: where it is not set, no key stands (at most one in eight is set)."""
 
     def __init__(self, keys: int) -> None:
         bits = min(BITS_MOST, max(3, (keys * BITS_A_KEY - 1).bit_length()))

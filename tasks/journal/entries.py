@@ -6,6 +6,7 @@ A line is `crc32 kind json`: eight hex digits, one letter, JSON, a line feed.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -92,6 +93,7 @@ _DECODERS: dict[bytes, msgspec.json.Decoder[Any]] = {
     letter: msgspec.json.Decoder(kind) for letter, kind in KINDS.items()
 }
 Entry = Head | Intent | Bill | PackIntent | PackBill | Opened | Voted | Outcome | Closed
+_decode_outcomes = msgspec.json.Decoder(list[Outcome]).decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -109,6 +111,20 @@ def decode_line(line: bytes) -> Entry:
         raise ValueError("the checksum does not match")
     entry: Entry = _DECODERS[body[:1]].decode(body[2:])
     return entry
+
+
+def decode_outcomes(lines: Sequence[bytes]) -> list[Outcome]:
+    """The outcomes of many lines with their line feeds. Raises ValueError where one is not as it was written, or is no
+    outcome.
+    """
+    for line in lines:
+        body = line[9:-1]
+        if line[:11] != b"%08x O " % zlib.crc32(body):
+            raise ValueError("the checksum does not match")
+    outcomes = _decode_outcomes(b"[" + b",".join([line[11:-1] for line in lines]) + b"]")
+    if len(outcomes) != len(lines):
+        raise ValueError("a line is more than an outcome")
+    return outcomes
 
 
 def entry_or_none(line: bytes) -> Entry | None:

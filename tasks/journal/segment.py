@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from rowmill.tasks.journal.entries import (
     PackBill,
     PackIntent,
     decode_line,
+    decode_outcomes,
     encode_line,
 )
 from rowmill.tasks.journal.group_commit import Syncer, refused
@@ -137,20 +138,23 @@ class Segment:
         offset, length = self.settled[row]
         return _outcome_of(os.pread(self._fd, length, offset), self.path, offset)
 
-    def outcomes(self, rows: Sequence[int]) -> Iterator[Outcome]:
+    def outcomes(self, rows: Sequence[int]) -> list[Outcome]:
         """The settled outcomes of these rows. Raises DamageError.
 
         They are read in one piece where they lie near each other, as they do when rows are settled nearly in order.
         """
         places = [self.settled[row] for row in rows]
-        start = min(offset for offset, _ in places)
-        span = max(offset + length for offset, length in places) - start
+        start, (last, length) = min(places)[0], max(places)
+        span = last + length - start
         if span > SPAN_MOST:
-            yield from (self.outcome(row) for row in rows)
-            return
+            return [self.outcome(row) for row in rows]
         held = os.pread(self._fd, span, start)
-        for offset, length in places:
-            yield _outcome_of(held[offset - start : offset - start + length], self.path, offset)
+        lines = [held[offset - start : offset - start + length] for offset, length in places]
+        try:
+            return decode_outcomes(lines)
+        except (ValueError, msgspec.MsgspecError):
+            # Read one by one, the damaged one tells where it stands.
+            return [_outcome_of(line, self.path, offset) for line, (offset, _) in zip(lines, places, strict=True)]
 
     def _append(self, entry: Entry) -> tuple[int, int]:
         """Add a line to those that will be written next; its place in the file."""

@@ -20,7 +20,7 @@ from rowmill.tasks.input.reader import job_files, shard_rows
 from rowmill.tasks.labelling.judgements import REVIEW
 from rowmill.tasks.labelling.label_studio import as_task, interface
 from rowmill.tasks.labelling.review import reason
-from rowmill.tasks.output.part_writer import read_footer
+from rowmill.tasks.output.part_footer import read_footer
 from rowmill.tasks.output.results_frame import result_parts
 from rowmill.tasks.plan.planner import Planner, shown_text
 from rowmill.tasks.system.durable import published

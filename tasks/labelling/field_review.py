@@ -20,7 +20,7 @@ from rowmill.tasks.fields.majority import decision
 from rowmill.tasks.fields.tree import MISSING, FieldTree, at
 from rowmill.tasks.labelling.field_agreement import answered_batches, leaf_of
 from rowmill.tasks.labelling.review import Texts
-from rowmill.tasks.output.part_writer import FIELD_AGREEMENT
+from rowmill.tasks.output.part_columns import FIELD_AGREEMENT
 from rowmill.tasks.system.durable import published
 
 COLUMNS = ["row_id", "row_index"]

@@ -23,8 +23,8 @@ from rowmill.tasks.fields.tree import field_tree
 from rowmill.tasks.input.files import InputFile
 from rowmill.tasks.input.kept_types import is_typed, kept_types
 from rowmill.tasks.input.survey import Survey
+from rowmill.tasks.output.part_columns import FIELD_AGREEMENT, output_metadata
 from rowmill.tasks.output.part_grades import FIELD_CORRECT, GOLD
-from rowmill.tasks.output.part_writer import FIELD_AGREEMENT, output_metadata
 
 # Fields that are named one by one.
 NOTED = 10

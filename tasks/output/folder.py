@@ -16,7 +16,7 @@ from rowmill.schemas.manifest import MANIFEST_VERSION, Manifest
 from rowmill.tasks.journal.ledger import LEDGER
 from rowmill.tasks.output.bucket.mirror import Mirror
 from rowmill.tasks.output.bucket.worker_pieces import WORKER_PREFIX
-from rowmill.tasks.output.part_writer import Footer, read_footer
+from rowmill.tasks.output.part_footer import Footer, read_footer
 from rowmill.tasks.output.results_frame import result_parts
 from rowmill.tasks.system.durable import (
     PRIVATE_FILE,

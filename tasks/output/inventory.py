@@ -14,7 +14,7 @@ from rowmill.tasks.journal.ledger import Ledger
 from rowmill.tasks.journal.replay import replay
 from rowmill.tasks.output.answer_cache import AnswerCache
 from rowmill.tasks.output.folder import Output, number_of
-from rowmill.tasks.output.part_writer import Footer, tally_of
+from rowmill.tasks.output.part_footer import Footer, tally_of
 from rowmill.tasks.output.results_frame import result_parts
 
 

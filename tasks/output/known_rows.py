@@ -18,8 +18,8 @@ from rowmill.tasks.input.key_table import Keys, Numbers, key_array
 from rowmill.tasks.input.survey import KnownRows
 from rowmill.tasks.output.folder import Layout
 from rowmill.tasks.output.group_statistics import GroupStatistics
+from rowmill.tasks.output.part_footer import Footer
 from rowmill.tasks.output.part_notes import line_bytes_in
-from rowmill.tasks.output.part_writer import Footer
 
 NO_IDS = key_array(b""), np.empty(0, np.int64)
 

@@ -33,9 +33,9 @@ from rowmill.schemas.tally import Tally
 from rowmill.schemas.usage import Usage
 from rowmill.tasks.answers.validator import Validator
 from rowmill.tasks.output.outcome_lookup import GROUPS_HELD, OutcomeLookup
+from rowmill.tasks.output.part_footer import read_footer
 from rowmill.tasks.output.part_notes import NotedRows, Positions, lines_in, noted_rows
 from rowmill.tasks.output.part_requests import keys_apart, request_keys
-from rowmill.tasks.output.part_writer import read_footer
 
 # Rows that are known by their line at a time, at 12 bytes each; those beyond are found by their request.
 KNOWN_MOST = 16_000_000

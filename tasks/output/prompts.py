@@ -19,7 +19,7 @@ from rowmill.tasks.gateway.protocols.registry import PROTOCOLS
 from rowmill.tasks.input.files import size_of
 from rowmill.tasks.input.reader import job_files, judge, shard_lines
 from rowmill.tasks.job.job_file import catalogue_of, job_of
-from rowmill.tasks.output.part_writer import read_footer
+from rowmill.tasks.output.part_footer import read_footer
 from rowmill.tasks.plan.begun_labels import in_begun_order
 from rowmill.tasks.plan.evidence_plan import evidence_sources
 from rowmill.tasks.plan.label_prompt import as_asked

@@ -16,10 +16,11 @@ from rowmill.tasks.answers.validator import Validator
 from rowmill.tasks.fields.grading import Grader
 from rowmill.tasks.input.kept_columns import KeptColumns, Pick
 from rowmill.tasks.output.folder import Layout
+from rowmill.tasks.output.part_footer import part_digest
 from rowmill.tasks.output.part_grades import FIELD_CORRECT, GOLD, PartGrades
 from rowmill.tasks.output.part_notes import notes_of
 from rowmill.tasks.output.part_reader import PartReader
-from rowmill.tasks.output.part_writer import part_digest, writing
+from rowmill.tasks.output.part_writer import writing
 
 # Columns that a run fills at its end where votes are weighed.
 WEIGHED = frozenset(weighed_columns())

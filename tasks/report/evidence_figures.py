@@ -13,7 +13,7 @@ import polars as pl
 from rowmill.schemas.evidence import Match
 from rowmill.schemas.output_schema import EXTRA
 from rowmill.tasks.output.evidence_marks import Piece, marked, unsupported_first
-from rowmill.tasks.output.part_writer import read_footer
+from rowmill.tasks.output.part_footer import read_footer
 from rowmill.tasks.output.prompts import Prompts
 from rowmill.tasks.output.results_frame import result_parts
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from rowmill.tasks.output.part_writer import read_footer
+from rowmill.tasks.output.part_footer import read_footer
 from rowmill.tasks.output.prompts import Prompts
 from rowmill.tasks.output.results_frame import result_parts, scan_results
 from rowmill.tasks.report.evidence_figures import EvidenceFigures, evidence_figures

@@ -20,8 +20,8 @@ from rowmill.schemas.row import Row, Shard
 from rowmill.tasks.input.reader import job_files, shard_rows
 from rowmill.tasks.input.shard_cut import digest_of
 from rowmill.tasks.job.job_file import catalogue_of
+from rowmill.tasks.output.part_footer import read_footer
 from rowmill.tasks.output.part_notes import digests_in
-from rowmill.tasks.output.part_writer import read_footer
 from rowmill.tasks.plan.begun_labels import in_begun_order
 from rowmill.tasks.plan.label_prompt import as_asked
 from rowmill.tasks.plan.planner import Planner

@@ -16,7 +16,9 @@ from rowmill.tasks.labelling.judgements import REVIEW
 from rowmill.tasks.labelling.label_run import conclude, correct, texts_of, weigh
 from rowmill.tasks.labelling.quote import held_against
 from rowmill.tasks.output.folder import number_of
-from rowmill.tasks.output.part_writer import PART_VERSION, Footer, PartColumns, part_digest, tally_value, write_part
+from rowmill.tasks.output.part_columns import PartColumns
+from rowmill.tasks.output.part_footer import PART_VERSION, Footer, part_digest, tally_value
+from rowmill.tasks.output.part_writer import write_part
 from rowmill.tasks.output.results_frame import result_parts
 from rowmill.tasks.run.manifest_builder import ManifestBuilder
 from rowmill.tasks.run.run_plan import RunPlan

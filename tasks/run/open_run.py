@@ -38,8 +38,8 @@ from rowmill.tasks.output.folder import Output, refuse_split
 from rowmill.tasks.output.inventory import Inventory, take_inventory
 from rowmill.tasks.output.known_rows import StandingRows
 from rowmill.tasks.output.moved_rows import MovedRows, may_move
+from rowmill.tasks.output.part_footer import Footer, tally_of
 from rowmill.tasks.output.part_requests import requests_in
-from rowmill.tasks.output.part_writer import Footer, tally_of
 from rowmill.tasks.output.reprojection import Projection, keep_anew
 from rowmill.tasks.plan.input_checks import named_columns, refuse_bad_input, refuse_emptied
 from rowmill.tasks.run.background import Background

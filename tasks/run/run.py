@@ -21,7 +21,7 @@ from rowmill.tasks.input.survey import Survey, Surveyor
 from rowmill.tasks.labelling.gate import Judged, Verdict
 from rowmill.tasks.labelling.label_run import correct, weigh
 from rowmill.tasks.output.folder import Output
-from rowmill.tasks.output.part_writer import part_digest
+from rowmill.tasks.output.part_footer import part_digest
 from rowmill.tasks.output.reprojection import keep_anew
 from rowmill.tasks.run.background import Background
 from rowmill.tasks.run.canary import CanaryRun

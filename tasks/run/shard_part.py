@@ -7,18 +7,9 @@ from collections.abc import Iterator, Sequence
 
 from rowmill.schemas.manifest import PartDigest
 from rowmill.tasks.output.moved_rows import MovedShard
-from rowmill.tasks.output.part_writer import (
-    BATCH_ROWS,
-    GROUP_ROWS,
-    PART_VERSION,
-    Footer,
-    Mixed,
-    PartColumns,
-    part_digest,
-    tally_value,
-    write_mixed_part,
-    write_part,
-)
+from rowmill.tasks.output.part_columns import PartColumns
+from rowmill.tasks.output.part_footer import PART_VERSION, Footer, part_digest, tally_value
+from rowmill.tasks.output.part_writer import BATCH_ROWS, GROUP_ROWS, Mixed, write_mixed_part, write_part
 from rowmill.tasks.run.open_shard import OpenShard
 from rowmill.tasks.run.shard_context import ShardContext
 
@@ -44,7 +35,7 @@ def write_shard_part(
         groups = _mixed(opened, rows, moved)
         write_mixed_part(path, columns, groups, footer=footer, lines=lines)
     else:
-        batches = (list(segment.outcomes(rows[at : at + BATCH_ROWS])) for at in range(0, len(rows), BATCH_ROWS))
+        batches = (segment.outcomes(rows[at : at + BATCH_ROWS]) for at in range(0, len(rows), BATCH_ROWS))
         write_part(path, columns, batches, footer=footer, lines=lines)
     context.output.keep(path)
     return part_digest(path)
@@ -55,4 +46,4 @@ def _mixed(opened: OpenShard, settled: Sequence[int], moved: MovedShard) -> Iter
     shard = opened.shard
     for first in range(shard.first_row, shard.first_row + shard.rows, GROUP_ROWS):
         rows = settled[bisect_left(settled, first) : bisect_left(settled, first + GROUP_ROWS)]
-        yield moved.between(first, first + GROUP_ROWS), list(opened.segment.outcomes(rows)) if rows else []
+        yield moved.between(first, first + GROUP_ROWS), opened.segment.outcomes(rows) if rows else []

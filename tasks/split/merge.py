@@ -23,8 +23,9 @@ from rowmill.tasks.input.listing import job_files
 from rowmill.tasks.input.reader import shard_rows
 from rowmill.tasks.journal.ledger import LEDGER, Ledger
 from rowmill.tasks.output.folder import MANIFEST, Output
+from rowmill.tasks.output.part_footer import FOOTER, Footer, read_footer
 from rowmill.tasks.output.part_notes import DETAILS, JOINED, details_in, joined_in
-from rowmill.tasks.output.part_writer import FOOTER, Footer, read_footer, writing
+from rowmill.tasks.output.part_writer import writing
 from rowmill.tasks.output.results_frame import result_parts
 from rowmill.tasks.output.spending import spent_in
 

@@ -11,7 +11,7 @@ import pytest
 
 from rowmill.schemas.errors import DamageError
 from rowmill.schemas.manifest import PartDigest
-from rowmill.tasks.output.part_writer import verify_part
+from rowmill.tasks.output.part_footer import verify_part
 from tests.acceptance.test_run import direct, numbered
 from tests.conftest import assert_balanced, money
 

@@ -25,7 +25,7 @@ from rowmill.tasks.gateway.protocols.registry import PROTOCOLS
 from rowmill.tasks.gateway.redaction import Redactor
 from rowmill.tasks.gateway.response import read_response
 from rowmill.tasks.journal.segment import decode_line, encode_line
-from rowmill.tasks.output.part_writer import PartColumns, encode_batch
+from rowmill.tasks.output.part_columns import PartColumns, encode_batch
 from tests.conftest import KEY
 from tests.gateway.mutations import ODD_VALUES, as_bytes, changed, mutations, places, recorded, removed
 from tests.gateway.test_response import MODELS, checked, is_whole, stored_as

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from rowmill.schemas.account import Account, Voted
 from rowmill.schemas.attempt import Spent
-from rowmill.tasks.journal.entries import Bill, Intent, Opened, decode_line, encode_line
+from rowmill.tasks.journal.entries import Bill, Intent, Opened, decode_line, decode_outcomes, encode_line
 from tests.journal.generated import HEAD, counts, outcomes, spents
 
 entries = st.one_of(
@@ -40,3 +40,18 @@ def test_entries_of_one_row_are_written_as_before() -> None:
     """An output goes on under the version that began it as long as no rows share a call."""
     assert b"joined" not in encode_line(Intent(3, 1, 50, "ab"))
     assert b"joined" not in encode_line(Bill(3, 1, None, Spent(1)))
+
+
+@given(rows=st.lists(outcomes, max_size=4), data=st.data())
+def test_outcomes_read_together_are_those_read_one_by_one(rows, data) -> None:
+    """Many lines give the outcomes that each gives; one whose bytes changed, or of another kind, refuses them all."""
+    lines = [encode_line(row) for row in rows]
+    assert decode_outcomes(lines) == rows
+    wrong = encode_line(Intent(3, 1, 50))
+    if lines:
+        flipped = bytearray(lines[at := data.draw(st.integers(0, len(lines) - 1))])
+        flipped[data.draw(st.integers(0, len(flipped) - 2))] ^= 1 << data.draw(st.integers(0, 7))
+        with pytest.raises(ValueError, match="checksum"):
+            decode_outcomes([*lines[:at], bytes(flipped), *lines[at + 1 :]])
+    with pytest.raises(ValueError, match="checksum"):
+        decode_outcomes([*lines, wrong])

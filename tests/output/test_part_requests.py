@@ -19,9 +19,11 @@ from rowmill.tasks.input.key_table import key_array
 from rowmill.tasks.output import part_writer
 from rowmill.tasks.output.folder import Layout
 from rowmill.tasks.output.known_rows import StandingRows
+from rowmill.tasks.output.part_columns import PartColumns
+from rowmill.tasks.output.part_footer import PART_VERSION, Footer
 from rowmill.tasks.output.part_notes import LINE_BYTES
 from rowmill.tasks.output.part_requests import requests_in
-from rowmill.tasks.output.part_writer import PART_VERSION, Footer, PartColumns, write_part
+from rowmill.tasks.output.part_writer import write_part
 
 KINDS = {
     "ok": {},
