@@ -13,9 +13,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from rowmill.flows.commands.report import write_report
 from rowmill.flows.orchestration.opening import opened
 from rowmill.flows.orchestration.pipeline import carry_out
+from rowmill.flows.orchestration.run_report import write_report
 from rowmill.flows.orchestration.tune_job import TuneOptions, tune_job
 from rowmill.flows.text.display import lines
 from rowmill.flows.text.tuning import by_cost

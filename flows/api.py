@@ -18,16 +18,15 @@ import msgspec
 import polars as pl
 from pydantic import BaseModel, ValidationError, field_validator, model_validator
 
-from rowmill.flows.commands.estimate import estimate_job
-from rowmill.flows.commands.report import REPORT, leave_report
-from rowmill.flows.commands.run import refuse_unknown_kind
 from rowmill.flows.orchestration.approval import Answer, Bill, answering, approved
 from rowmill.flows.orchestration.blocking import run_blocking
+from rowmill.flows.orchestration.estimate_job import estimate_job
 from rowmill.flows.orchestration.estimation import EstimateOptions
 from rowmill.flows.orchestration.gateway_access import open_gateway
 from rowmill.flows.orchestration.opening import opened
 from rowmill.flows.orchestration.pilot import pilot_with
 from rowmill.flows.orchestration.pipeline import carry_out
+from rowmill.flows.orchestration.run_report import REPORT, leave_report
 from rowmill.flows.pandas_frame import pandas_of
 from rowmill.flows.text.display import watch_bar
 from rowmill.flows.text.notebook import NotebookDisplay, in_notebook
@@ -39,7 +38,7 @@ from rowmill.schemas.manifest import Manifest
 from rowmill.schemas.price import MONEY_MOST
 from rowmill.tasks.answers.pydantic_model import model_schema, name_of
 from rowmill.tasks.gateway.credentials import Gateway
-from rowmill.tasks.job.checks import refuse_without_labels
+from rowmill.tasks.job.checks import refuse_unknown_kind, refuse_without_labels
 from rowmill.tasks.job.job_file import job_of, load_job, resolve_job
 from rowmill.tasks.output.folder import manifest_of
 from rowmill.tasks.output.location import output_to_read, output_to_write

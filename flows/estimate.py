@@ -10,8 +10,8 @@ from prefect.artifacts import acreate_markdown_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
-from rowmill.flows.commands.estimate import estimate_job, refuse_above
 from rowmill.flows.extract import job_of, run_name
+from rowmill.flows.orchestration.estimate_job import estimate_job, refuse_above
 from rowmill.flows.orchestration.estimation import EstimateOptions
 from rowmill.flows.orchestration.gateway_access import open_gateway
 from rowmill.flows.orchestration.pilot import pilot_with

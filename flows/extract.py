@@ -22,7 +22,6 @@ from prefect.runtime import deployment, flow_run
 from prefect.settings import PREFECT_API_URL
 from prefect.states import Completed, Failed, Running, Scheduled
 
-from rowmill.flows.commands.report import leave_report
 from rowmill.flows.orchestration.asset import materialize_output
 from rowmill.flows.orchestration.embedded_server import prepare_embedded_server
 from rowmill.flows.orchestration.gateway_access import open_gateway
@@ -30,6 +29,7 @@ from rowmill.flows.orchestration.metrics import metrics_at
 from rowmill.flows.orchestration.opening import opened
 from rowmill.flows.orchestration.pipeline import Watch, beside, carry_out
 from rowmill.flows.orchestration.prefect_view import follow_progress, logs_to_prefect, tell_prefect
+from rowmill.flows.orchestration.run_report import leave_report
 from rowmill.flows.orchestration.run_result import run_result
 from rowmill.flows.orchestration.variables import with_variables
 from rowmill.flows.orchestration.waiting import wait_here, wait_message
@@ -128,7 +128,7 @@ async def run_job(
         if labels:
             refuse_without_labels(asked)
         if require_forecast_under is not None:
-            from rowmill.flows.commands.estimate import require_forecast_under as require_under
+            from rowmill.flows.orchestration.estimate_job import require_forecast_under as require_under
 
             await require_under(asked, require_forecast_under, limit=options.limit, sandbox=options.sandbox)
             options = replace(options, as_taken=True)

@@ -15,12 +15,12 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Failed
 
-from rowmill.flows.commands.report import leave_report
-from rowmill.flows.commands.split import split_job
 from rowmill.flows.extract import job_of, run_job, run_name, state_of
 from rowmill.flows.orchestration.merging import merged
 from rowmill.flows.orchestration.part_runs import POLL_S, Ended, PartRuns
 from rowmill.flows.orchestration.prefect_view import RUN_KEY, artifact_key, logs_to_prefect
+from rowmill.flows.orchestration.run_report import leave_report
+from rowmill.flows.orchestration.split_job import split_job
 from rowmill.flows.text.summary import summary
 from rowmill.schemas.display_text import markdown_block, one_line
 from rowmill.schemas.errors import JobError, RowmillError

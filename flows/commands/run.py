@@ -5,38 +5,33 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import redirect_stdout
 from dataclasses import replace
 from decimal import Decimal
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rowmill.flows.commands.arguments import overrides
-from rowmill.flows.commands.report import REPORT, leave_report
+from rowmill.flows.orchestration.gateway_access import gateway_for, gateway_of
 from rowmill.flows.orchestration.metrics import both, metrics_at
 from rowmill.flows.orchestration.opening import opened
 from rowmill.flows.orchestration.pipeline import Watch, carry_out
+from rowmill.flows.orchestration.run_report import REPORT, leave_report
 from rowmill.flows.text.display import watch_bar, watch_lines
 from rowmill.flows.text.summary import summary
-from rowmill.schemas.catalogue import Model, builtin_catalogue, find_model
 from rowmill.schemas.errors import ExitCode, JobError
 from rowmill.schemas.job import Job
 from rowmill.schemas.manifest import Manifest
-from rowmill.schemas.outcome import retry_kinds
-from rowmill.tasks.gateway.credentials import SANDBOX_KEY, Gateway, gateway_from
-from rowmill.tasks.job.checks import refuse_without_labels
-from rowmill.tasks.job.job_file import catalogue_of, load_job
+from rowmill.tasks.job.checks import refuse_unknown_kind, refuse_without_labels
+from rowmill.tasks.job.job_file import load_job
 from rowmill.tasks.output.location import output_to_write
 from rowmill.tasks.run.progress import Progress
 from rowmill.tasks.run.run import FinishedRun, OpenRun
 from rowmill.tasks.run.run_plan import Options
 
 if TYPE_CHECKING:
-    from rowmill.sandbox.settings import Settings
+    pass
 
 
 async def run_command(args: argparse.Namespace) -> ExitCode:
@@ -58,7 +53,7 @@ async def run_command(args: argparse.Namespace) -> ExitCode:
         gold_by=args.gold_by if labels else None,
     )
     if args.require_forecast_under is not None:
-        from rowmill.flows.commands.estimate import require_forecast_under
+        from rowmill.flows.orchestration.estimate_job import require_forecast_under
 
         await require_forecast_under(job, args.require_forecast_under, limit=args.limit, sandbox=args.sandbox)
         options = replace(options, as_taken=True)
@@ -71,7 +66,7 @@ async def run_command(args: argparse.Namespace) -> ExitCode:
         gateway_for(job, sandbox=args.sandbox, settings=args.sandbox_settings) as gateway,
         output_to_write(job) as (local, mirror),
     ):
-        async with opened(local, options, gateway or await _from_block(job), mirror=mirror) as run:
+        async with opened(local, options, gateway or await gateway_of(job), mirror=mirror) as run:
             watch = both(_watch(args), metrics.watch if metrics is not None else None)
             if metrics is not None:
                 metrics.follow(run)
@@ -103,79 +98,10 @@ async def _approved(job: Job, args: argparse.Namespace) -> Job:
     return await approved(job, args.approve_over, limit=args.limit, sandbox=args.sandbox, approve=approve)
 
 
-def refuse_unknown_kind(kind: str | None) -> None:
-    """Raises JobError for a `--retry-failed` that no row could have."""
-    if kind is not None and kind not in retry_kinds():
-        close = get_close_matches(kind, retry_kinds(), 1)
-        raise JobError(
-            f"{kind!r} is neither a status nor an error kind" + (f"; did you mean {close[0]}?" if close else ""),
-            where="--retry-failed",
-            hint=f"known: {', '.join(retry_kinds())}",
-        )
-
-
 def _watch(args: argparse.Namespace) -> Watch | None:
     if args.quiet:
         return None
     return watch_bar if sys.stderr.isatty() else watch_lines
-
-
-@contextmanager
-def gateway_for(job: Job, *, sandbox: bool, settings: str | None) -> Iterator[Gateway | None]:
-    """Address and key; None if only a block of the job's knows them. A sandbox lives as long as its run.
-
-    Raises JobError for sandbox settings that cannot be read.
-    """
-    if sandbox:
-        from rowmill.sandbox.process import spawn
-
-        with spawn(_with_own_models(_sandbox_settings(settings), job)) as running:
-            catalogue, redis_url = (os.environ.get(name) for name in ("ROWMILL_CATALOGUE", "ROWMILL_REDIS_URL"))
-            yield Gateway(running.base_url, SANDBOX_KEY, catalogue, redis_url)
-    elif job.gateway_block is not None:
-        yield None
-    elif not needs_key(job):
-        yield gateway_from(os.environ, needs_key=False)
-    elif job.api_key_block and not os.environ.get("ROWMILL_API_KEY"):
-        yield None
-    else:
-        yield gateway_from(os.environ)
-
-
-def needs_key(job: Job) -> bool:
-    """Whether any model that the job may ask is on a server that asks for a key. Raises CatalogueError."""
-    return any(model.auth != "none" for model in _models_of(job))
-
-
-def _models_of(job: Job) -> list[Model]:
-    catalogue = catalogue_of(job, os.environ.get("ROWMILL_CATALOGUE"))
-    stronger = job.label.escalate.model if job.label is not None and job.label.escalate is not None else None
-    return [find_model(name, catalogue) for name in (job.model, stronger) if name is not None]
-
-
-def _with_own_models(settings: Settings, job: Job) -> Settings:
-    """The sandbox also plays the models of the user's own catalogue."""
-    own = {model.wire_name: model.protocol for model in _models_of(job) if model.name not in builtin_catalogue()}
-    return replace(settings, models={**own, **settings.models})
-
-
-def _sandbox_settings(file: str | None) -> Settings:
-    from rowmill.sandbox.settings import Settings, changed
-
-    if file is None:
-        return Settings()
-    try:
-        return changed(Settings(), json.loads(Path(file).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise JobError(
-            f"not the settings of a sandbox: {error}", where=file, hint="see rowmill sandbox --help"
-        ) from None
-
-
-async def _from_block(job: Job) -> Gateway:
-    from rowmill.flows.orchestration.gateway_access import gateway_of
-
-    return await gateway_of(job)
 
 
 async def _as_flow(job: Job, options: Options, run: OpenRun, *, watch: Watch | None, labels: bool) -> Manifest:

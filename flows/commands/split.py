@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
-import os
 import sys
 from pathlib import Path
 
 from rowmill.flows.commands.arguments import overrides
-from rowmill.flows.commands.report import leave_report
 from rowmill.flows.orchestration.merging import merged
+from rowmill.flows.orchestration.run_report import leave_report
+from rowmill.flows.orchestration.split_job import split_job
 from rowmill.flows.text.summary import summary
 from rowmill.schemas.display_text import one_line
-from rowmill.schemas.errors import ExitCode, OutputError
+from rowmill.schemas.errors import ExitCode
 from rowmill.schemas.job import Job
 from rowmill.tasks.job.job_file import load_job
-from rowmill.tasks.output.folder import read_manifest, refuse_in_use
 from rowmill.tasks.output.location import in_bucket, output_held
-from rowmill.tasks.split.part_jobs import part_jobs, split_of
-from rowmill.tasks.split.place import Split, part_name, parts_of, write_job, write_split
-
-log = logging.getLogger("rowmill")
+from rowmill.tasks.split.place import Split, part_name, parts_of, write_job
 
 
 def split_command(args: argparse.Namespace) -> ExitCode:
@@ -40,32 +35,6 @@ def split_command(args: argparse.Namespace) -> ExitCode:
         return ExitCode.OK
     print("\n".join(map(one_line, _told(split, paths, job))))
     return ExitCode.OK
-
-
-def split_job(job: Job, parts: int | None, at_once: int | None = None) -> tuple[Split, list[Job]]:
-    """Split a job, or find it split already; what is written down of it follows the job as it is now. Its part jobs.
-
-    Raises RowmillError.
-    """
-    if not in_bucket(job.output):
-        _refuse_own_run(Path(job.output))
-    split = split_of(job, parts, at_once, redis=bool(os.environ.get("ROWMILL_REDIS_URL")))
-    jobs = part_jobs(job, split)
-    if len(jobs) < split.asked:
-        log.warning("the input has no more than %d rows: it is split into %d parts", len(jobs), len(jobs))
-    write_split(split)
-    return split, jobs
-
-
-def _refuse_own_run(root: Path) -> None:
-    """Raises OutputError where a run of the whole job stands in the output already."""
-    refuse_in_use(root)
-    if (manifest := read_manifest(root)) is not None and not manifest.split:
-        raise OutputError(
-            "this output holds a run of the whole job, which goes on where it stopped",
-            where=str(root),
-            hint="run the job, or name another output for its parts with -o",
-        )
 
 
 def _folder_of(job: Job, file: Path) -> Path:

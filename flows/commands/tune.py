@@ -21,7 +21,7 @@ async def tune_command(args: argparse.Namespace) -> ExitCode:
 
     Raises JobError, InputError for what cannot be compared, BudgetError where the gateway stops everything.
     """
-    from rowmill.flows.commands.run import gateway_for
+    from rowmill.flows.orchestration.gateway_access import gateway_for
 
     if args.quiet:
         logging.getLogger("rowmill").setLevel(logging.ERROR)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from rowmill.flows.commands.estimate import estimate_job
+from rowmill.flows.orchestration.estimate_job import estimate_job
 from rowmill.flows.orchestration.estimation import EstimateOptions
 from rowmill.schemas.errors import JobError
 from rowmill.schemas.forecast import Forecast

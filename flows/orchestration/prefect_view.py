@@ -22,7 +22,7 @@ from prefect.events import emit_event
 from prefect.exceptions import PrefectException
 from prefect.logging.handlers import APILogHandler
 
-from rowmill.flows.commands.report import REPORT
+from rowmill.flows.orchestration.run_report import REPORT
 from rowmill.flows.text.log_lines import LogFormatter
 from rowmill.flows.text.summary import summary
 from rowmill.schemas.display_text import markdown, markdown_block, one_line

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
+
 from rowmill.schemas.catalogue import Model
 from rowmill.schemas.errors import JobError
 from rowmill.schemas.job import Job
+from rowmill.schemas.outcome import retry_kinds
 from rowmill.tasks.job.native_schema import goes_native
 
 
@@ -40,3 +43,14 @@ def notes(job: Job, model: Model) -> list[str]:
             "under a cap this limits how many calls are in flight at a time"
         )
     return found
+
+
+def refuse_unknown_kind(kind: str | None) -> None:
+    """Raises JobError for a `--retry-failed` that no row could have."""
+    if kind is not None and kind not in retry_kinds():
+        close = get_close_matches(kind, retry_kinds(), 1)
+        raise JobError(
+            f"{kind!r} is neither a status nor an error kind" + (f"; did you mean {close[0]}?" if close else ""),
+            where="--retry-failed",
+            hint=f"known: {', '.join(retry_kinds())}",
+        )

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import rowmill
-from rowmill.flows.commands.report import write_report
+from rowmill.flows.orchestration.run_report import write_report
 from rowmill.schemas.pack import read_pack
 from rowmill.tasks.output.evidence_marks import marked
 from tests.acceptance.browser import Page

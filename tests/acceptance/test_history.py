@@ -9,9 +9,9 @@ from typing import Any
 
 from rowmill.flows.api import carry_out_job
 from rowmill.flows.cli import main
-from rowmill.flows.commands.report import write_report
 from rowmill.flows.orchestration.opening import opened
 from rowmill.flows.orchestration.pipeline import carry_out
+from rowmill.flows.orchestration.run_report import write_report
 from rowmill.tasks.gateway.credentials import Gateway as Access
 from rowmill.tasks.job.job_file import load_job
 from rowmill.tasks.run.run_plan import Options

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 import yaml
 
-from rowmill.flows.commands.run import gateway_for
 from rowmill.flows.gateway_block import RowmillGateway
 from rowmill.flows.orchestration.asset import asset_key
+from rowmill.flows.orchestration.gateway_access import gateway_for
 from rowmill.flows.orchestration.run_result import RESULT_MOST, run_result
 from rowmill.schemas.errors import JobError
 from rowmill.schemas.job import Job

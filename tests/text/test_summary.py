@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec import convert
 
-from rowmill.flows.commands.report import page_facts
+from rowmill.flows.text.page_facts import page_facts
 from rowmill.flows.text.summary import summary
 from rowmill.schemas.attempt import Spent
 from rowmill.schemas.manifest import Manifest
