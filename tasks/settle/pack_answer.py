@@ -48,7 +48,7 @@ def read_pack_answer(answer: Answer, pack: Pack) -> Entries | Failure:
     return entries
 
 
-def judge_entry(single: Settler, seat: Seat, entry: Entry, answer: Answer) -> PackPart:
+def judge_entry(single: Settler, seat: Seat, entry: Entry, *, answer: Answer) -> PackPart:
     """An entry as the row's own answer, and what it is worth."""
     state = single.begin(seat.request, account_of(seat))
     if entry.wrong is not None:

@@ -177,7 +177,7 @@ class PackCall:
         assert exchange.answer is not None
         answer = exchange.answer
         parts = [
-            judge_entry(self._single, seat, entry, answer)
+            judge_entry(self._single, seat, entry, answer=answer)
             for seat, entry in zip(self._seats, entries.each, strict=True)
         ]
         # What the answer says beside its entries is common to them.
