@@ -48,11 +48,11 @@ def _holds_date(date: re.Match[str], quote: str) -> bool | None:
     if held is not False or date[4] is None:
         return held
     # In another time zone it may be the day before or the day after.
-    near = [_day(year, month, day, days) for days in (-1, 1)]
+    near = [_day(year, month, day, days=days) for days in (-1, 1)]
     return None if any(one and holds_date(one.year, one.month, one.day, quote=quote) for one in near) else False
 
 
-def _day(year: int, month: int, day: int, days: int) -> dt.date | None:
+def _day(year: int, month: int, day: int, *, days: int) -> dt.date | None:
     try:
         return dt.date(year, month, day) + dt.timedelta(days=days)
     except (ValueError, OverflowError):
