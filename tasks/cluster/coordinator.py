@@ -12,6 +12,7 @@ from rowmill.schemas.errors import JobError
 from rowmill.schemas.job import Job
 from rowmill.schemas.row import Shard
 from rowmill.tasks.cluster.backends.backend import Engine
+from rowmill.tasks.cluster.backends.registry import BACKENDS
 from rowmill.tasks.cluster.mailbox import GRANTS, Heartbeat, LeaseGrants, Quota
 from rowmill.tasks.cluster.shared_output import SharedBucket, SharedOutput, shared_output
 from rowmill.tasks.cluster.worker_pool import WorkerPool
@@ -22,7 +23,6 @@ from rowmill.tasks.run.shard_runner import ShardReport, ShardRun
 from rowmill.tasks.system.clock import Clock
 
 log = logging.getLogger("rowmill")
-ADDRESSES = {"dask": "DASK_SCHEDULER_ADDRESS", "ray": "RAY_ADDRESS"}
 
 
 class Coordinator:
@@ -63,20 +63,15 @@ class Coordinator:
 
 async def open_engine(job: Job, environment: Mapping[str, str] = os.environ) -> Engine:
     """The cluster that a job names. Raises JobError, naming the address, where it cannot be used."""
-    address = job.scheduler or environment.get(ADDRESSES[job.runner])
+    backend = BACKENDS[job.runner]
+    address = job.scheduler or environment.get(backend.variable)
     if not address:
         raise JobError(
             f"runner: {job.runner} needs the address of its cluster",
             where="scheduler",
-            hint=f"name it there, or set {ADDRESSES[job.runner]}",
+            hint=f"name it there, or set {backend.variable}",
         )
-    if job.runner == "ray":
-        from rowmill.tasks.cluster.backends.ray import open_ray
-
-        return await open_ray(address)
-    from rowmill.tasks.cluster.backends.dask import open_dask
-
-    return await open_dask(address)
+    return await backend.open(address)
 
 
 async def take_over(output: Output, clock: Clock) -> None:

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from rowmill.schemas.job import Job
 from rowmill.schemas.row import NO_SHARD, Shard
+from rowmill.tasks.cluster.backends.registry import BACKENDS
 from rowmill.tasks.cluster.coordinator import Coordinator, open_engine, take_over
 from rowmill.tasks.cluster.messages import ShardWork, StoredInput
 from rowmill.tasks.cluster.shared_output import shared_output
@@ -128,7 +129,7 @@ class Cluster:
             await self._pool.aclose()
 
 
-RUNNERS: Mapping[str, Callable[[], Runner]] = {"local": ThisProcess, "dask": Cluster, "ray": Cluster}
+RUNNERS: Mapping[str, Callable[[], Runner]] = {"local": ThisProcess, **dict.fromkeys(BACKENDS, Cluster)}
 
 
 def runner_for(job: Job) -> Runner:

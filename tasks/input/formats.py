@@ -20,7 +20,7 @@ from rowmill.schemas.row import Cursor
 from rowmill.tasks.input import files as of_files
 from rowmill.tasks.input.arrow_ipc import arrow_columns, arrow_lines, arrow_rows, arrow_schema
 from rowmill.tasks.input.csv import csv_lines
-from rowmill.tasks.input.csv_dialect import dialect_of
+from rowmill.tasks.input.csv_dialect import Dialect, dialect_of
 from rowmill.tasks.input.files import COMPRESSED, InputFile, Line, name_of
 from rowmill.tasks.input.json_array import json_array_lines, kind_of_json
 from rowmill.tasks.input.jsonl import columns_of_line, jsonl_batches, jsonl_lines
@@ -52,7 +52,8 @@ class Typed:
 @dataclass(frozen=True, slots=True)
 class Format:
     """A kind of file: the endings that name it, and how its lines are read, in `batches` where that is quicker.
-    `is_text`: it may be compressed too.
+    `is_text`: it may be compressed too. `magics` are first bytes that tell it; `reading` says how a file is read where
+    its bytes do not.
     """
 
     endings: tuple[str, ...]
@@ -60,24 +61,34 @@ class Format:
     batches: Callable[[InputFile, Cursor, int], Iterator[LineBatch]] | None = None
     is_text: bool = True
     typed: Typed | None = None
+    magics: tuple[bytes, ...] = ()
+    reading: Callable[[InputFile], Dialect] | None = None
 
 
 FORMATS: Mapping[str, Format] = {
     "jsonl": Format((".jsonl", ".ndjson"), jsonl_lines, jsonl_batches),
     "json": Format((".json",), json_array_lines),
-    "csv": Format((".csv", ".tsv", ".tab"), csv_lines),
+    "csv": Format((".csv", ".tsv", ".tab"), csv_lines, reading=dialect_of),
     "parquet": Format(
-        (".parquet", ".pq"), parquet_lines, is_text=False, typed=Typed(parquet_schema, parquet_rows, parquet_columns)
+        (".parquet", ".pq"), parquet_lines, is_text=False,
+        typed=Typed(parquet_schema, parquet_rows, parquet_columns), magics=(b"PAR1",),
     ),
     "arrow": Format(
         (".arrow", ".feather", ".ipc", ".arrows"), arrow_lines, is_text=False,
-        typed=Typed(arrow_schema, arrow_rows, arrow_columns),
+        typed=Typed(arrow_schema, arrow_rows, arrow_columns), magics=(b"ARROW1", b"\xff\xff\xff\xff"),
     ),
 }  # fmt: skip
-READ = (
-    "rowmill reads .jsonl, .json, .csv and .tsv, each also .gz or .zst, .parquet, .arrow and .xlsx, and queries: see "
-    "docs/guides/inputs.md"
-)
+
+
+def _read() -> str:
+    """What is read, for people."""
+    texts, others = (
+        [known.endings[0] for known in FORMATS.values() if known.is_text is is_text] for is_text in (True, False)
+    )
+    return (
+        f"rowmill reads {', '.join(texts)} and .tsv, each also {' or '.join(COMPRESSED)}, {', '.join(others)} "
+        "and .xlsx, and queries: see docs/guides/inputs.md"
+    )
 
 
 def lines(file: InputFile, start: Cursor, max_line_bytes: int) -> Iterator[Line]:
@@ -146,7 +157,14 @@ def _with_partition(typed: Typed, partition: Mapping[str, str | None]) -> Typed:
 def state_of(file: InputFile) -> FileState:
     """A file's path, size and time of change, and how it is read where its bytes do not say it. Raises OSError."""
     told = of_files.state_of(file)
-    return msgspec.structs.replace(told, read_as=dialect_of(file).told) if file.format == "csv" else told
+    reading = reading_of(file)
+    return told if reading is None else msgspec.structs.replace(told, read_as=reading.told)
+
+
+def reading_of(file: InputFile) -> Dialect | None:
+    """How a file is read where its bytes do not say it; None where they do. Raises InputError, OSError."""
+    reading = FORMATS[file.format].reading
+    return reading(file) if reading is not None else None
 
 
 def input_state(files: Sequence[InputFile]) -> list[FileState]:
@@ -227,8 +245,8 @@ def _format_of_content(file: InputFile, head: bytes) -> str:
     """What a file without a known ending is. Raises InputError where it is nothing that rows are read from."""
     if (wrong := wrong_kind(file.name, head)) is not None:
         raise InputError(f"this is {wrong.what}", where=name_of(file), hint=way_out(wrong, str(file)))
-    for magic, name in _MAGICS:
-        if head.startswith(magic):
+    for name, known in FORMATS.items():
+        if head.startswith(known.magics):
             return name
     text = head.removeprefix(BOM).lstrip()
     if text[:1] in (b"{", b"["):
@@ -236,7 +254,4 @@ def _format_of_content(file: InputFile, head: bytes) -> str:
     if text and b"\0" not in text and dialect_of(file).looks_right:
         return "csv"
     ending = file.suffix or "(no ending)"
-    raise InputError(f"unknown kind of file {ending}", where=name_of(file), hint=READ)
-
-
-_MAGICS = ((b"PAR1", "parquet"), (b"ARROW1", "arrow"), (b"\xff\xff\xff\xff", "arrow"))
+    raise InputError(f"unknown kind of file {ending}", where=name_of(file), hint=_read())

@@ -14,9 +14,8 @@ from rowmill.schemas.errors import InputError
 from rowmill.schemas.input_sections import Csv
 from rowmill.schemas.job import Job
 from rowmill.schemas.part_of import InputPlace, PartOf
-from rowmill.tasks.input.csv_dialect import dialect_of
 from rowmill.tasks.input.files import AS_SEEN, InputFile, Place, name_of
-from rowmill.tasks.input.formats import format_of, format_of_ending
+from rowmill.tasks.input.formats import FORMATS, format_of, format_of_ending, reading_of
 from rowmill.tasks.input.patterns import files_matching
 from rowmill.tasks.input.stored import is_stored, stored_file
 from rowmill.tasks.system.buckets import bucket_files, scheme_of
@@ -174,7 +173,8 @@ def partition_of(place: Place) -> tuple[tuple[str, str | None], ...]:
 
 def reading_notes(files: Sequence[InputFile]) -> list[str]:
     """How files are read where that was seen in their beginning, a sentence each. Raises InputError, OSError."""
-    seen = [file for file in files if file.format == "csv"]
-    found = [f"{file.name} is read with {dialect_of(file).sentence}" for file in seen[:NOTES_MOST]]
+    seen = [file for file in files if FORMATS[file.format].reading is not None]
+    told = ((file, reading_of(file)) for file in seen[:NOTES_MOST])
+    found = [f"{file.name} is read with {reading.sentence}" for file, reading in told if reading is not None]
     more = [f"{len(seen) - NOTES_MOST:,} more files, each as its beginning shows"] if len(seen) > NOTES_MOST else []
     return [*found, *more]

@@ -10,8 +10,8 @@ from rowmill.schemas.request import AskOptions
 from rowmill.tasks.gateway.protocols.registry import PROTOCOLS
 
 # Which protocol a row's own request speaks, by the column that holds it.
-TURN_COLUMNS = {"messages": "chat-completions", "contents": "generate-content"}
-BATCH_COLUMNS = {"body": "chat-completions", "request": "generate-content"}
+TURN_COLUMNS = {codec.TURNS_COLUMN: name for name, codec in PROTOCOLS.items()}
+BATCH_COLUMNS = {codec.BATCH_COLUMN: name for name, codec in PROTOCOLS.items()}
 # What can be said in either protocol, or is set by rowmill on every call.
 COMMON_FIELDS = frozenset({*TURN_COLUMNS, "systemInstruction", "system_instruction", "model", "stream"})
 NESTING_MOST = 200

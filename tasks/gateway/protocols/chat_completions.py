@@ -11,10 +11,13 @@ from rowmill.schemas.json_text import decode_json, encode_json
 from rowmill.schemas.request import AskOptions, FunctionCall, FunctionResult, Media, Part, Text, Turn
 from rowmill.tasks.gateway.protocols.chat_answers import assemble as assemble
 from rowmill.tasks.gateway.protocols.chat_answers import decode as decode
+from rowmill.tasks.gateway.protocols.chat_demands import demands as demands
 
 ROLES = {"system": "system", "user": "user", "model": "assistant", "tool": "tool"}
 TURN_ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "model", "tool": "tool"}
 SEARCH = "googleSearch"
+# The column of a row that holds its own turns, and the one that holds its line of a batch file.
+TURNS_COLUMN, BATCH_COLUMN = "messages", "body"
 LIMIT_FIELDS = ("max_completion_tokens", "max_tokens")
 # Set by rowmill itself on every call, whatever a batch line says.
 OWN_FIELDS = frozenset({"model", "stream", "stream_options"})

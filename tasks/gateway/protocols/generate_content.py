@@ -12,11 +12,14 @@ from rowmill.schemas.job_sections import Tool
 from rowmill.schemas.json_text import encode_json
 from rowmill.schemas.media_tokens import resolution_of
 from rowmill.schemas.request import AskOptions, FunctionCall, FunctionResult, Media, Part, Text, Turn
+from rowmill.tasks.gateway.protocols.generate_demands import demands as demands
 from rowmill.tasks.gateway.protocols.generated_answers import assemble as assemble
 from rowmill.tasks.gateway.protocols.generated_answers import decode as decode
 
 ROLES = {"user": "user", "model": "model", "tool": "user"}
 OWN_FIELDS = frozenset({"model"})
+# The column of a row that holds its own turns, and the one that holds its line of a batch file.
+TURNS_COLUMN, BATCH_COLUMN = "contents", "request"
 
 
 def path(model: Model, *, stream: bool) -> str:
