@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rowmill.schemas.errors import StorageError
-from rowmill.tasks.input.sorted_run import KeyFilter, Keys, Numbers, SortedRun, merged_slices, run_on_disk, sorted_run
+from rowmill.tasks.input.sorted_run import Guide, Keys, Numbers, SortedRun, merged_slices, run_on_disk, sorted_run
 
 __all__ = ["KEY_BYTES", "UNKNOWN", "KeyTable", "Keys", "Marks", "Numbers", "key_array"]
 
@@ -155,12 +155,12 @@ class KeyTable:
         return next(slices) if total <= SLICE_ROWS else self._written(total, slices)
 
     def _written(self, total: int, slices: Iterator[SortedRun]) -> SortedRun:
-        key_filter = KeyFilter(total)
+        guide = Guide(total)
         try:
             with tempfile.TemporaryFile(dir=self._folder, buffering=0) as file:
                 at = 0
                 for some in slices:
-                    key_filter.add(some.first)
+                    guide.add(some.first)
                     for place, column in enumerate((some.first, some.second, some.numbers)):
                         file.seek((place * total + at) * _BYTES)
                         _write(file, column.tobytes())
@@ -172,7 +172,7 @@ class KeyTable:
                 where=str(self._folder),
                 hint="free disk space and run the same command again: what was settled stands",
             ) from None
-        return run_on_disk(mapped, total, key_filter)
+        return run_on_disk(mapped, total, guide)
 
     def close(self) -> None:
         """Let go of all keys; the files go with the last who looks at them."""

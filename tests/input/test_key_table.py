@@ -28,6 +28,7 @@ def small(request, monkeypatch):
     monkeypatch.setattr(key_table, "SLICE_ROWS", 5)
     monkeypatch.setattr(key_table, "BULK_FAN", 3)
     monkeypatch.setattr(sorted_run, "LOOKED_MOST", 2)
+    monkeypatch.setattr(sorted_run, "STRETCH", 3)
 
 
 names = st.integers(0, 30)
@@ -92,3 +93,22 @@ def test_keys_of_another_size_are_refused():
     """Keys that would run into each other are an error."""
     with pytest.raises(ValueError, match="16 bytes"):
         key_array([b"short"])
+
+
+@given(
+    keys=st.lists(st.integers(0, 60) | st.integers(0, 2**64 - 1), min_size=1, max_size=60),
+    sizes=st.lists(st.integers(1, 9), min_size=1, max_size=9),
+    stretch=st.integers(1, 8),
+)
+def test_a_guide_finds_the_places_that_all_keys_tell(keys, sizes, stretch):
+    """Whatever slices a run is written in, a key is placed as among all keys, and none that stands is said not to."""
+    column = np.sort(np.array(keys, np.uint64))
+    guide, at = sorted_run.Guide(len(column)), 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sorted_run, "STRETCH", stretch)
+        while at < len(column):
+            guide.add(column[at : at + sizes[at % len(sizes)]])
+            at += sizes[at % len(sizes)]
+        wanted = np.unique(np.concatenate([column, column + np.uint64(1), [np.uint64(0), np.uint64(2**64 - 1)]]))
+        assert guide.places(column, wanted).tolist() == np.searchsorted(column, wanted).tolist()
+    assert guide.may_hold(column).all()
