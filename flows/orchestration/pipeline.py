@@ -111,7 +111,7 @@ async def _settle_and_wait(run: OpenRun, settle: SettleShard, wait: Wait) -> Non
         settled, until = run.progress.settled, next_turn(run.clock.wall())
         if run.ends_before(until):
             return
-        since = run.begin_waiting(until)
+        since = await run.begin_waiting(until)
         if run.clock.wall() - since >= GIVE_UP_S:
             return
         await wait(run, until)

@@ -33,6 +33,7 @@ from rowmill.tasks.journal.entries import (
 from rowmill.tasks.journal.group_commit import Syncer, refused
 from rowmill.tasks.journal.replay import Replay, replay
 from rowmill.tasks.system.durable import PRIVATE_FILE, sync_folder
+from rowmill.tasks.system.in_thread import in_thread
 
 CHUNK = 4 * 2**20
 # Room kept for each call in flight, so that an answer that was paid for can be stored.
@@ -214,6 +215,22 @@ class Segment:
             finally:
                 os.close(self._fd)
                 self._fd = -1
+
+
+async def opened_segment(path: Path, head: Head, syncer: Syncer, *, room: int) -> Segment:
+    """A segment, opened in a thread: it may have to be replayed, and its name is made durable. Raises as it does."""
+    found: list[Segment] = []
+
+    def open_it() -> None:
+        found.append(Segment(path, head, syncer, room=room))
+
+    try:
+        await in_thread(open_it)
+    except asyncio.CancelledError:
+        for segment in found:
+            segment.close()
+        raise
+    return found[0]
 
 
 def _outcome_of(line: bytes, path: Path, offset: int) -> Outcome:

@@ -28,7 +28,7 @@ from rowmill.tasks.gateway.admission.gate import Halted
 from rowmill.tasks.gateway.admission.halts import refused_storage
 from rowmill.tasks.journal.entries import VERSION, Head
 from rowmill.tasks.journal.ledger import Ledger
-from rowmill.tasks.journal.segment import ANSWER_ROOM, Segment
+from rowmill.tasks.journal.segment import ANSWER_ROOM, Segment, opened_segment
 from rowmill.tasks.output.folder import CANARY
 from rowmill.tasks.output.outcome_lookup import OutcomeLookup
 from rowmill.tasks.output.spending import canary_in
@@ -36,6 +36,7 @@ from rowmill.tasks.run.drift import Drift, differs, leaves, measure
 from rowmill.tasks.run.row_tasks import MEDIA_HELD_MOST, cancel
 from rowmill.tasks.run.shard_context import ShardContext
 from rowmill.tasks.settle.defect import plan_row
+from rowmill.tasks.system.in_thread import in_thread
 
 # Fewer rows cannot show a change that chance does not show once in a hundred nights: 2⁻⁶ is more.
 ROWS_LEAST = 7
@@ -87,14 +88,14 @@ class CanaryRun:
             self.is_done = True
             self.report = CanaryReport(verdict="too few settled rows", seed=self._seed)
             return None
-        segment = self._open()
+        segment = await self._open()
         try:
             drift = await self._compare(rows, segment)
         except StorageError as error:
             self._context.settler.gate.halt(refused_storage(error))
             return None
         finally:
-            self._close(segment)
+            await in_thread(self._close, segment)
         if drift is None:
             return None
         self.is_done = True
@@ -199,11 +200,11 @@ class CanaryRun:
 
     # Its journal.
 
-    def _open(self) -> Segment:
+    async def _open(self) -> Segment:
         context = self._context
         head = Head(VERSION, context.job_fingerprint, NO_SHARD, secrets.token_hex(8))
         room = (context.concurrency + 1) * ANSWER_ROOM
-        return Segment(context.output.journal / CANARY, head, context.syncer, room=room)
+        return await opened_segment(context.output.journal / CANARY, head, context.syncer, room=room)
 
     def _close(self, segment: Segment) -> None:
         """What was sent is in the ledger before its journal goes. Raises StorageError."""

@@ -58,6 +58,7 @@ from rowmill.tasks.run.runner import Runner
 from rowmill.tasks.run.shard_context import ShardContext
 from rowmill.tasks.run.shard_runner import ShardRun
 from rowmill.tasks.system.clock import Clock
+from rowmill.tasks.system.in_thread import in_thread
 
 log = logging.getLogger("rowmill")
 
@@ -107,6 +108,16 @@ class _Opening:
         self._clock, self._rng, self._stack = clock, rng, stack
 
     async def run(self) -> Run:
+        # Files are looked at, locked and synced in threads: others may share the loop.
+        output, builder = await in_thread(self._taken)
+        await self._runner.take_over(output, self._clock)
+        ledger, parts, is_done = await in_thread(self._standing, output, builder)
+        if is_done:
+            return FinishedRun(self._plan, self._clock, builder)
+        return await self._opened(output, parts, builder, ledger=ledger)
+
+    def _taken(self) -> tuple[Output, ManifestBuilder]:
+        """The output, held from here on, and what it tells of itself."""
         plan, options = self._plan, self._plan.options
         output = self._stack.enter_context(closing(Output(Path(plan.job.output), self._mirror)))
         if not options.merges:
@@ -122,14 +133,18 @@ class _Opening:
         builder.refuse_another_job(str(output.root))
         if plan.labelling is not None:
             keep(plan.labelling, output.root)
-        await self._runner.take_over(output, self._clock)
+        return output, builder
+
+    def _standing(self, output: Output, builder: ManifestBuilder) -> tuple[Ledger, dict[int, Footer], bool]:
+        """What was spent, the parts that stand, and whether there is nothing to do."""
+        plan, options = self._plan, self._plan.options
         ledger = Ledger(output.root / LEDGER, output.keep)
         close_left(output.journal, ledger)
         if options.fresh_part is not None:
             output.set_part_aside(options.fresh_part, plan.run_id)
         parts = output.parts()
-        if before.version == WITHOUT_LEDGER:
-            ledger.begin(_spent_before_the_ledger(before, parts))
+        if builder.before.version == WITHOUT_LEDGER:
+            ledger.begin(_spent_before_the_ledger(builder.before, parts))
         standing_rows = sum(footer.shard.rows for footer in parts.values())
         builder.input_files = input_state(plan.files)
         builder.source = source_of(plan.job, output.root)
@@ -139,16 +154,16 @@ class _Opening:
         is_same = builder.is_shown_alike() and not corrected and options.retry_failed is None
         # The trials that chose how many rows share a call are counted after the one that became this output.
         is_same = is_same and builder.tells_of_calls(ledger.spent.calls)
-        if is_same and builder.was_complete(standing_rows) and part_in(output.root) is None:
+        is_done = is_same and builder.was_complete(standing_rows) and part_in(output.root) is None
+        if is_done:
             record_idle(output, plan, builder)
-            return FinishedRun(plan, self._clock, builder)
-        return await self._opened(output, parts, builder, ledger=ledger)
+        return ledger, parts, is_done
 
     async def _opened(
         self, output: Output, parts: Mapping[int, Footer], builder: ManifestBuilder, *, ledger: Ledger
     ) -> Run:
         plan, job = self._plan, self._plan.job
-        await asyncio.to_thread(_keep_stored, output, job)
+        await in_thread(_keep_stored, output, job)
         keys = self._stack.enter_context(KeyIndex(output.journal))
         # Where no row may move, nobody looks for a line.
         lines = self._stack.enter_context(closing(LineDigests(output.journal))) if may_move(job) else None
@@ -168,7 +183,7 @@ class _Opening:
             standing=standing,
             named=[name for names in named_columns(job).values() for name in names],
         )
-        survey = await asyncio.to_thread(surveyor.run_checked)
+        survey = await in_thread(surveyor.run_checked)
         refuse_emptied(survey, job, sum(footer.shard.rows for footer in parts.values()))
         schema, types = columns_of(job, plan.validator.shape, survey, files=plan.files)
         if not is_typed(plan.files):
@@ -186,7 +201,7 @@ class _Opening:
         cache = self._stack.enter_context(
             closing(AnswerCache(output.journal, plan.validator, plan.options.retry_failed))
         )
-        inventory = await asyncio.to_thread(
+        inventory = await in_thread(
             take_inventory,
             output,
             parts,
@@ -200,9 +215,9 @@ class _Opening:
         projection = Projection(schema, kept, plan.grader, plan.validator)
         moved = None
         if cache.parts and may_move(job):
-            moved = await asyncio.to_thread(MovedRows, cache.parts, schema, plan.validator, named=job.id is not None)
+            moved = await in_thread(MovedRows, cache.parts, schema, plan.validator, named=job.id is not None)
             self._stack.enter_context(closing(moved))
-        builder.digests |= await asyncio.to_thread(keep_anew, survey.shards, output, projection)
+        builder.digests |= await in_thread(keep_anew, survey.shards, output, projection)
         append = self._mirror.append if self._mirror is not None else None
         syncer = self._stack.enter_context(closing(Syncer(asyncio.get_running_loop(), keep=append)))
         callers = Callers(
@@ -260,7 +275,7 @@ class _Opening:
             watch=watch,
         )
         shard_run = ShardRun(context, asks=self._runner.asks_here)
-        await asyncio.to_thread(_stand, inventory, output, shard_run, keys=keys, progress=progress)
+        await in_thread(_stand, inventory, output, shard_run, keys=keys, progress=progress)
         progress.total, progress.total_is_exact = survey.rows, survey.complete
         if survey.complete and plan.options.rows is None:
             progress.expectation = expectation_of(
@@ -300,10 +315,10 @@ class _Opening:
             standing=set(inventory.parts),
             open_shards=self._runner.open_shards,
         )
-        run.write_manifest(None)
+        await run.write_manifest()
         if self._mirror is not None:
             # What was set aside stands in the bucket before anything is written in its place.
-            await asyncio.to_thread(self._mirror.push)
+            await in_thread(self._mirror.push)
         return run
 
     async def _check_balance(self, survey: Survey, callers: Callers, shard_run: ShardRun) -> None:

@@ -35,6 +35,7 @@ from rowmill.tasks.run.runner import SettlesShards
 from rowmill.tasks.run.shard_context import ShardContext
 from rowmill.tasks.run.shard_runner import ShardReport, ShardRun
 from rowmill.tasks.system.clock import Clock
+from rowmill.tasks.system.in_thread import in_thread
 
 PILOT_ENDED = Termination(
     TerminationKind.INTERRUPTED, "pilot", "the pilot's rows are settled", "Run the job: it goes on from there"
@@ -104,6 +105,7 @@ class OpenRun:
         self._watch, self._canary, self._rng = watch, canary, rng
         self._standing = standing
         self._only: frozenset[int] | None = None
+        self._writing = asyncio.Lock()
         self._sent_before = self.sent
         self.take_only(plan.options.rows)
         gate.on_halt = self._halted
@@ -184,7 +186,7 @@ class OpenRun:
         self.manifest_builder.digests[shard.part_name] = report.digest
         if report.complete:
             self._standing.add(shard.number)
-        self.write_manifest(None)
+        await self.write_manifest()
         return report
 
     # Whether it is worth its money.
@@ -271,10 +273,10 @@ class OpenRun:
         self.gate.termination = ended_waiting(deadline, told.message if told is not None else "")
         return True
 
-    def begin_waiting(self, until: float) -> float:
+    async def begin_waiting(self, until: float) -> float:
         """Note in the manifest that the run waits until then. Returns since when it waits, in seconds since 1970."""
         since = self.manifest_builder.begin_waiting(self.clock.wall(), until)
-        self.write_manifest(None)
+        await self.write_manifest()
         return since
 
     def resume(self) -> None:
@@ -313,7 +315,7 @@ class OpenRun:
     async def close(self) -> Manifest:
         """The manifest of the ended run, written. Never raises for a full disk: the termination tells it."""
         # Reading all parts, and writing what people look at, is no work for a loop that others may share.
-        return await asyncio.to_thread(self._closed)
+        return await in_thread(self._closed)
 
     def _closed(self) -> Manifest:
         complete = self._is_complete()
@@ -330,9 +332,10 @@ class OpenRun:
                 raise
             except Exception:
                 # The books are told, whatever keeps us from judging the answers.
-                self.write_manifest(termination)
+                self._write(self._manifest(termination))
                 raise
-            self.manifest = self.write_manifest(termination)
+            self.manifest = self._manifest(termination)
+            self._write(self.manifest)
             record_run(
                 self._output,
                 self.options,
@@ -360,11 +363,17 @@ class OpenRun:
         shards = {shard.number for shard in self._survey.shards}
         return self._survey.complete and settled == self._survey.rows and shards <= self._standing
 
-    def write_manifest(self, termination: Termination | None) -> Manifest:
-        """Write run.json as it is now; without a termination the run lives. Raises StorageError."""
-        manifest = self.manifest_builder.manifest(self._shard_run.tallies, self._survey, termination, sent=self.sent)
+    async def write_manifest(self) -> None:
+        """Write run.json as it is now; the run lives. It tells of nothing that is not durable. Raises StorageError."""
+        # Made and written one at a time, so that none is replaced by an older one.
+        async with self._writing:
+            await in_thread(self._write, self._manifest(None))
+
+    def _manifest(self, termination: Termination | None) -> Manifest:
+        return self.manifest_builder.manifest(self._shard_run.tallies, self._survey, termination, sent=self.sent)
+
+    def _write(self, manifest: Manifest) -> None:
         self._output.write_manifest(manifest)
-        return manifest
 
 
 Run = FinishedRun | OpenRun

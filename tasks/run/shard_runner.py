@@ -17,7 +17,7 @@ from rowmill.schemas.tally import Tally
 from rowmill.tasks.gateway.admission.halts import refused_storage
 from rowmill.tasks.journal.entries import VERSION, Bill, Head
 from rowmill.tasks.journal.replay import lost_call
-from rowmill.tasks.journal.segment import ANSWER_ROOM, Segment
+from rowmill.tasks.journal.segment import ANSWER_ROOM, Segment, opened_segment
 from rowmill.tasks.run.moved_shards import MovedShards
 from rowmill.tasks.run.open_shard import OpenShard, Remaining
 from rowmill.tasks.run.row_dispatcher import RowDispatcher
@@ -121,7 +121,7 @@ class ShardRun:
         context = self._context
         head = Head(VERSION, context.job_fingerprint, shard, secrets.token_hex(8))
         room = (context.concurrency * context.rows_per_call + 1) * ANSWER_ROOM
-        segment = Segment(context.output.segment_path(shard.number), head, context.syncer, room=room)
+        segment = await opened_segment(context.output.segment_path(shard.number), head, context.syncer, room=room)
         known = self._known.get(shard.number)
         for place, row in enumerate(segment.settled):
             if place % READ_AT_ONCE == 0:
