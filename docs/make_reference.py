@@ -15,7 +15,7 @@ from rowmill.flows.commands.arguments import parser
 from rowmill.schemas.attempt import FailureKind
 from rowmill.schemas.job import Job
 from rowmill.schemas.outcome import NEVER_ASKED, Status
-from rowmill.schemas.results import EVIDENCE_COLUMNS, HEAD, OPTIONAL, TAIL, label_columns
+from rowmill.schemas.results import HEAD, OPTIONAL, TAIL, label_columns
 from rowmill.schemas.termination import EXIT_CODES, TerminationKind
 
 TARGET = Path(__file__).parent / "reference.md"
@@ -128,13 +128,13 @@ def _terminations() -> str:
 
 
 def _columns() -> str:
-    optional = [*OPTIONAL.items(), *EVIDENCE_COLUMNS.items(), ("field_correct", "struct like `output`, true or false"),
+    optional = [*((one.name, one.type) for one in OPTIONAL), ("field_correct", "struct like `output`, true or false"),
                 ("field_agreement", "struct like `output`, doubles"),
                 *label_columns(multi=False)]  # fmt: skip
     statuses = " · ".join(f"`{one.value}`" for one in Status)
-    rows = [*HEAD, ("the `id` column, under its own name", "as in the input"),
+    rows = [*((one.name, one.type) for one in HEAD), ("the `id` column, under its own name", "as in the input"),
             ("the `keep` columns", "as in the input"), ("status", statuses), ("output", "typed from the schema"),
-            *TAIL]  # fmt: skip
+            *((one.name, one.type) for one in TAIL)]  # fmt: skip
     lines = [f"| {name if ' ' in name else f'`{name}`'} | {kind} |" for name, kind in rows]
     more = [f"| `{name}` | {kind} |" for name, kind in optional]
     return "\n".join(

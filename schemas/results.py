@@ -1,61 +1,83 @@
-"""Results: the Arrow schema of a part, the same for every part of an output."""
+"""Results: the columns of a part, the same for every part of an output."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from rowmill.schemas.errors import JobError
-from rowmill.schemas.json_text import encode_json
+
+if TYPE_CHECKING:
+    from rowmill.schemas.job import Job
 
 MONEY = pa.decimal128(18, 12)
 TIME = pa.timestamp("us", tz="UTC")
 TOOL_CALLS = pa.list_(pa.struct([("id", pa.string()), ("name", pa.string()), ("arguments", pa.string())]))
 
-HEAD = [("row_id", pa.string()), ("row_index", pa.int64())]
-TAIL = [
-    ("response_text", pa.string()),
-    ("repair", pa.string()),
-    ("error_kind", pa.string()),
-    ("error_message", pa.string()),
-    ("finish_reason", pa.string()),
-    ("model", pa.string()),
-    ("attempts", pa.int32()),
-    ("input_tokens", pa.int64()),
-    ("output_tokens", pa.int64()),
-    ("thought_tokens", pa.int64()),
-    ("cost_usd", MONEY),
-    ("cost_credits", MONEY),
-    ("wasted_cost_usd", MONEY),
-    ("cost_unknown", pa.bool_()),
-    ("reused_from", pa.string()),
-    ("latency_ms", pa.int64()),
-    ("started_at", TIME),
-    ("finished_at", TIME),
-    ("request_key", pa.string()),
-    ("price_version", pa.string()),
-    ("run_id", pa.string()),
-]
 EVIDENCE = pa.list_(pa.struct([
     ("field", pa.string()), ("quote", pa.string()), ("column", pa.string()), ("start", pa.int64()),
     ("end", pa.int64()), ("match", pa.string()),
 ]))  # fmt: skip
-# `value_in_quote` stands beside `evidence`, an entry for each of its own.
-EVIDENCE_COLUMNS = {"evidence": EVIDENCE, "value_in_quote": pa.list_(pa.bool_())}
-OPTIONAL = {"thoughts": pa.string(), "grounding": pa.string(), "tool_calls": TOOL_CALLS}
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of the results: its type, and `source`, where its value stands in an outcome. `when` tells the jobs
+    whose results have it; None for all. `repeats`: one value is often that of many rows in a row.
+    """
+
+    name: str
+    type: pa.DataType
+    source: str
+    when: Callable[[Job], bool] | None = None
+    repeats: bool = False
+
+
+# The kept columns stand after these.
+HEAD = (
+    Column("row_id", pa.string(), "row_id"),
+    Column("row_index", pa.int64(), "row_index"),
+)
+STATUS = Column("status", pa.string(), "status", repeats=True)
+# `output`, typed by the job's schema, stands before these.
+TAIL = (
+    Column("response_text", pa.string(), "response_text"),
+    Column("repair", pa.string(), "repair", repeats=True),
+    Column("error_kind", pa.string(), "error_kind", repeats=True),
+    Column("error_message", pa.string(), "error_message", repeats=True),
+    Column("finish_reason", pa.string(), "finish_reason", repeats=True),
+    Column("model", pa.string(), "model", repeats=True),
+    Column("attempts", pa.int32(), "spent.attempts"),
+    Column("input_tokens", pa.int64(), "spent.usage.input"),
+    Column("output_tokens", pa.int64(), "spent.usage.output"),
+    Column("thought_tokens", pa.int64(), "spent.usage.thoughts"),
+    Column("cost_usd", MONEY, "spent.cost.usd"),
+    Column("cost_credits", MONEY, "spent.cost.credits"),
+    Column("wasted_cost_usd", MONEY, "wasted_usd"),
+    Column("cost_unknown", pa.bool_(), "spent.unknown"),
+    Column("reused_from", pa.string(), "reused_from", repeats=True),
+    Column("latency_ms", pa.int64(), "latency_ms"),
+    Column("started_at", TIME, "started_at"),
+    Column("finished_at", TIME, "finished_at"),
+    Column("request_key", pa.string(), "request_key"),
+    Column("price_version", pa.string(), "price_version", repeats=True),
+    Column("run_id", pa.string(), "run_id", repeats=True),
+)
+OPTIONAL = (
+    Column("thoughts", pa.string(), "thoughts", lambda job: job.params.include_thoughts, repeats=True),
+    Column("grounding", pa.string(), "grounding", lambda job: job.params.search, repeats=True),
+    Column("tool_calls", TOOL_CALLS, "tool_calls", lambda job: bool(job.tools)),
+    Column("evidence", EVIDENCE, "evidence", lambda job: bool(job.evidence)),
+    # Beside `evidence`, an entry for each of its own.
+    Column("value_in_quote", pa.list_(pa.bool_()), "evidence", lambda job: bool(job.evidence)),
+)
+# Beside them stand columns of each job's own types: the output, its fields' marks, and votes.
+FIELD_CORRECT, FIELD_AGREEMENT = "field_correct", "field_agreement"
 # What weighed votes add: how likely `voted_label` is right, and the likeliest labels.
 PROBABILITY, PROBABILITIES = "label_probability", "label_probabilities"
-RESERVED = frozenset(
-    [name for name, _ in HEAD + TAIL]
-    + ["status", "output", "label", "votes", "agreement", "gold", "correct", "voted_label"]
-    + ["field_correct", "field_agreement"]
-    + [PROBABILITY, PROBABILITIES]
-    + list(OPTIONAL)
-    + list(EVIDENCE_COLUMNS)
-)
 
 
 def label_columns(*, multi: bool, weighed: bool = False) -> list[tuple[str, pa.DataType]]:
@@ -89,6 +111,12 @@ def votes_type(labels: pa.DataType | None = None) -> pa.DataType:
     return pa.list_(pa.struct(vote))
 
 
+RESERVED = frozenset(
+    [*(column.name for column in (*HEAD, STATUS, *TAIL, *OPTIONAL)), "output", FIELD_CORRECT, FIELD_AGREEMENT]
+    + [name for name, _ in label_columns(multi=False, weighed=True)]
+)
+
+
 def money_array(amounts: Sequence[int | None]) -> pa.Array:
     """10⁻¹² units → decimal128(18, 12), exactly: the same integers under another scale."""
     whole = pa.array(amounts, pa.int64()).cast(pa.decimal128(19, 0))
@@ -114,79 +142,11 @@ def results_schema(
                 hint=f"rename the input column, or drop {name!r} from keep",
             )
     columns = [
-        *HEAD,
+        *((column.name, column.type) for column in HEAD),
         *keep.items(),
-        ("status", pa.string()),
+        (STATUS.name, STATUS.type),
         ("output", output),
-        *TAIL,
+        *((column.name, column.type) for column in TAIL),
         *optional,
     ]
     return pa.schema(columns, metadata=metadata)
-
-
-@dataclass(slots=True)
-class KeepTypes:
-    """Arrow types of kept JSON columns, widened as values are met: text where no other type holds all unchanged."""
-
-    kinds: dict[str, str] = field(default_factory=dict)
-
-    def meet(self, name: str, value: Any) -> None:
-        met = _kind(value)
-        had = self.kinds.get(name, "null")
-        if met != had and met != "null":
-            self.kinds[name] = met if had == "null" else _WIDER.get(frozenset((met, had)), "text")
-
-    def arrow(self, names: list[str]) -> dict[str, pa.DataType]:
-        return {name: _ARROW[self.kinds.get(name, "null")] for name in names}
-
-
-# A double holds whole numbers up to 2⁵³ alone: beyond, they are kept apart from numbers with a fraction.
-EXACT_IN_DOUBLE = range(-(2**53), 2**53 + 1)
-_INT64 = range(-(2**63), 2**63)
-_WIDER = {frozenset(("int", "float")): "float", frozenset(("int", "long")): "long"}
-_ARROW = {
-    "null": pa.string(),
-    "bool": pa.bool_(),
-    "int": pa.int64(),
-    "long": pa.int64(),
-    "float": pa.float64(),
-    "text": pa.string(),
-}
-
-
-def _kind(value: Any) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "bool"
-    if isinstance(value, int):
-        return "int" if value in EXACT_IN_DOUBLE else "long" if value in _INT64 else "text"
-    return "float" if isinstance(value, float) else "text"
-
-
-_FITS = {
-    "bool": pa.types.is_boolean,
-    "int": lambda type_: pa.types.is_integer(type_) or pa.types.is_floating(type_),
-    "long": pa.types.is_integer,
-    "float": pa.types.is_floating,
-}
-
-
-def kept(value: Any, type_: pa.DataType) -> Any:
-    """A kept JSON value as its column holds it. Raises ValueError where the column cannot hold it unchanged."""
-    if value is None:
-        return None
-    if pa.types.is_string(type_):
-        return value if isinstance(value, str) else encode_json(value).decode().strip('"')
-    fits = _FITS.get(_kind(value))
-    if fits is None or not fits(type_):
-        raise ValueError(f"the kept column is {type_} in the rows before, here it holds {encode_json(value)[:60]!r}")
-    return value
-
-
-def kept_or_null(value: Any, type_: pa.DataType) -> Any:
-    """The same, null where the column cannot hold it: such a row has been refused."""
-    try:
-        return kept(value, type_)
-    except ValueError:
-        return None

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 
 from rowmill.schemas.errors import OutputError
 from rowmill.schemas.outcome import Status
+from rowmill.schemas.results import FIELD_AGREEMENT
 from rowmill.tasks.output.flat_columns import FlatColumn, flat_batch, flat_columns, flat_schema
-from rowmill.tasks.output.part_columns import FIELD_AGREEMENT
 from rowmill.tasks.output.results_frame import part_schema, readable, result_parts
 
 BATCH_ROWS = 8_192

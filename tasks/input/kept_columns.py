@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from rowmill.schemas.errors import InputError
 from rowmill.schemas.file_state import FileState
-from rowmill.schemas.results import kept_or_null
+from rowmill.schemas.kept_values import kept_or_null
 from rowmill.schemas.row import Cursor, Shard
 from rowmill.tasks.input.arrow_cast import cast
 from rowmill.tasks.input.files import InputFile, Line, name_of

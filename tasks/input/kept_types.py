@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from pyarrow import types as of
 
 from rowmill.schemas.errors import InputError
-from rowmill.schemas.results import EXACT_IN_DOUBLE, KeepTypes
+from rowmill.schemas.kept_values import EXACT_IN_DOUBLE, KeepTypes
 from rowmill.tasks.input.arrow_cast import cast, is_list
 from rowmill.tasks.input.files import InputFile, name_of
 from rowmill.tasks.input.formats import Typed, typed_of

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from rowmill.schemas.results import KeepTypes
+from rowmill.schemas.kept_values import KeepTypes
 from rowmill.schemas.row import Cursor, Row, Shard, Unreadable
 from rowmill.tasks.input.files import InputFile, Line
 from rowmill.tasks.input.kept_types import is_typed

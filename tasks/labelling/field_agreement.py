@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 
 from rowmill.schemas.field_quality import VotedRows
 from rowmill.schemas.fields import FieldVotes
+from rowmill.schemas.results import FIELD_AGREEMENT
 from rowmill.tasks.fields.tree import FieldTree, Leaf
-from rowmill.tasks.output.part_columns import FIELD_AGREEMENT
 
 BATCH_ROWS = 8_192
 

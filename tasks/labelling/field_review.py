@@ -14,13 +14,13 @@ import pyarrow.compute as pc
 from rowmill.schemas.fields import FieldVotes
 from rowmill.schemas.json_text import decode_json, encode_json
 from rowmill.schemas.outcome import Status
+from rowmill.schemas.results import FIELD_AGREEMENT
 from rowmill.tasks.answers.validator import Accepted, Validator
 from rowmill.tasks.fields.comparison import key_of
 from rowmill.tasks.fields.majority import decision
 from rowmill.tasks.fields.tree import MISSING, FieldTree, at
 from rowmill.tasks.labelling.field_agreement import answered_batches, leaf_of
 from rowmill.tasks.labelling.review import Texts
-from rowmill.tasks.output.part_columns import FIELD_AGREEMENT
 from rowmill.tasks.system.durable import published
 
 COLUMNS = ["row_id", "row_index"]

@@ -9,12 +9,13 @@ import pyarrow as pa
 
 from rowmill.schemas.errors import InputError
 from rowmill.schemas.job import Job
+from rowmill.schemas.kept_values import KeepTypes
 from rowmill.schemas.output_schema import Shape
 from rowmill.schemas.results import (
-    EVIDENCE_COLUMNS,
+    FIELD_AGREEMENT,
+    FIELD_CORRECT,
     OPTIONAL,
     RESERVED,
-    KeepTypes,
     label_columns,
     results_schema,
     votes_type,
@@ -23,8 +24,8 @@ from rowmill.tasks.fields.tree import field_tree
 from rowmill.tasks.input.files import InputFile
 from rowmill.tasks.input.kept_types import is_typed, kept_types
 from rowmill.tasks.input.survey import Survey
-from rowmill.tasks.output.part_columns import FIELD_AGREEMENT, output_metadata
-from rowmill.tasks.output.part_grades import FIELD_CORRECT, GOLD
+from rowmill.tasks.output.part_columns import output_metadata
+from rowmill.tasks.output.part_grades import GOLD
 
 # Fields that are named one by one.
 NOTED = 10
@@ -52,10 +53,7 @@ def columns_of(
         # Nobody asked for the id: where it drifts from file to file, it stands in `row_id` alone.
         with suppress(InputError):
             keep = kept_types(files, names[:1], survey.keep_types) | keep
-    asked = {"thoughts": job.params.include_thoughts, "grounding": job.params.search, "tool_calls": bool(job.tools)}
-    optional = [(name, OPTIONAL[name]) for name, wanted in asked.items() if wanted]
-    if job.evidence:
-        optional += EVIDENCE_COLUMNS.items()
+    optional = [(column.name, column.type) for column in OPTIONAL if column.when is None or column.when(job)]
     if job.label is not None:
         optional += label_columns(multi=job.label.multi, weighed=job.label.is_weighed)
     if job.has_votes:

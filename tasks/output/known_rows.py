@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from rowmill.schemas.kept_values import KeepTypes
 from rowmill.schemas.outcome import Status
-from rowmill.schemas.results import KeepTypes
 from rowmill.schemas.row import Shard
 from rowmill.tasks.input.kept_types import may_widen
 from rowmill.tasks.input.key_index import id_keys

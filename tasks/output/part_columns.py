@@ -14,16 +14,26 @@ from rowmill.schemas.evidence import evidence_value
 from rowmill.schemas.json_text import encode_json
 from rowmill.schemas.outcome import Outcome
 from rowmill.schemas.output_schema import Shape
-from rowmill.schemas.results import EVIDENCE_COLUMNS, TIME, TOOL_CALLS, money_array
+from rowmill.schemas.results import (
+    EVIDENCE,
+    FIELD_AGREEMENT,
+    FIELD_CORRECT,
+    HEAD,
+    MONEY,
+    OPTIONAL,
+    STATUS,
+    TAIL,
+    TOOL_CALLS,
+    Column,
+    money_array,
+)
 from rowmill.tasks.fields.grading import Grader
 from rowmill.tasks.fields.tree import field_tree
 from rowmill.tasks.input.kept_columns import Pick
 from rowmill.tasks.output.label_columns import LABEL_COLUMNS, label_column, votes_array
 from rowmill.tasks.output.output_column import output_column
 from rowmill.tasks.output.part_footer import FOOTER, Footer
-from rowmill.tasks.output.part_grades import FIELD_CORRECT, PartGrades
-
-FIELD_AGREEMENT = "field_agreement"
+from rowmill.tasks.output.part_grades import PartGrades
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +92,19 @@ class _Rows:
 _Column = Callable[[_Rows], pa.Array]
 
 
-def _plain(type_: pa.DataType, name: str, of: str = "outcomes") -> _Column:
-    value, rows_of = attrgetter(name), attrgetter(of)
-    return lambda rows: pa.array(list(map(value, rows_of(rows))), type_)
+# What of an outcome is shared by several columns, by how their sources begin.
+_SHARED = {"spent.usage": "usage", "spent.cost": "cost", "spent": "spent", "": "outcomes"}
+
+
+def _made(column: Column) -> _Column:
+    """How a column is made of its source."""
+    if column.repeats:
+        return _text(column.source)
+    shared, _, name = column.source.rpartition(".")
+    value, rows_of = attrgetter(name), attrgetter(_SHARED[shared])
+    if column.type == MONEY:
+        return lambda rows: money_array([None if one is None else value(one) for one in rows_of(rows)])
+    return lambda rows: pa.array(list(map(value, rows_of(rows))), column.type)
 
 
 def _text(name: str) -> _Column:
@@ -102,41 +122,17 @@ def _text(name: str) -> _Column:
     return column
 
 
-def _cost(name: str) -> _Column:
-    value = attrgetter(name)
-    return lambda rows: money_array([None if cost is None else value(cost) for cost in rows.cost])
-
-
-_COLUMNS: dict[str, _Column] = {
-    **{name: _plain(pa.string(), name) for name in ("row_id", "response_text", "request_key")},
-    **{
-        name: _text(name)
-        for name in (
-            "status", "repair", "error_kind", "error_message", "finish_reason", "model", "reused_from",
-            "price_version", "run_id", "thoughts", "grounding",
-        )
-    },
-    "row_index": _plain(pa.int64(), "row_index"),
-    "attempts": _plain(pa.int32(), "attempts", "spent"),
-    "input_tokens": _plain(pa.int64(), "input", "usage"),
-    "output_tokens": _plain(pa.int64(), "output", "usage"),
-    "thought_tokens": _plain(pa.int64(), "thoughts", "usage"),
-    "cost_usd": _cost("usd"),
-    "cost_credits": _cost("credits"),
-    "wasted_cost_usd": lambda rows: money_array([one.wasted_usd for one in rows.outcomes]),
-    "cost_unknown": _plain(pa.bool_(), "unknown", "spent"),
-    "latency_ms": _plain(pa.int64(), "latency_ms"),
-    "started_at": _plain(TIME, "started_at"),
-    "finished_at": _plain(TIME, "finished_at"),
+# What takes more than a look at its source.
+_NESTED: dict[str, _Column] = {
     "evidence": lambda rows: pa.array(
         [None if one.evidence is None else [evidence_value(value) for value in one.evidence] for one in rows.outcomes],
-        EVIDENCE_COLUMNS["evidence"],
+        EVIDENCE,
     ),
     "value_in_quote": lambda rows: pa.array(
         [
             None if one.evidence is None else [value.value_in_quote for value in one.evidence] for one in rows.outcomes
         ],
-        EVIDENCE_COLUMNS["value_in_quote"],
+        pa.list_(pa.bool_()),
     ),
     "tool_calls": lambda rows: pa.array(
         [
@@ -146,6 +142,9 @@ _COLUMNS: dict[str, _Column] = {
         TOOL_CALLS,
     ),
 }  # fmt: skip
+_COLUMNS: dict[str, _Column] = {
+    column.name: _NESTED.get(column.name) or _made(column) for column in (*HEAD, STATUS, *TAIL, *OPTIONAL)
+}
 
 
 def output_metadata(schema: Any, shape: Shape) -> dict[str, str]:

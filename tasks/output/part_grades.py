@@ -21,7 +21,6 @@ from rowmill.tasks.fields.grading import Grader, MalformedGoldError
 from rowmill.tasks.fields.sums import GoldSums
 from rowmill.tasks.fields.tree import MISSING
 
-FIELD_CORRECT = "field_correct"
 # What a part was held against, and what came of it, in its metadata.
 GOLD = "rowmill.gold"
 SUMS = b"rowmill.gold_sums"

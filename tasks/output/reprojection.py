@@ -10,14 +10,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rowmill.schemas.manifest import PartDigest
-from rowmill.schemas.results import RESERVED, weighed_columns
+from rowmill.schemas.results import FIELD_CORRECT, RESERVED, weighed_columns
 from rowmill.schemas.row import Shard
 from rowmill.tasks.answers.validator import Validator
 from rowmill.tasks.fields.grading import Grader
 from rowmill.tasks.input.kept_columns import KeptColumns, Pick
 from rowmill.tasks.output.folder import Layout
 from rowmill.tasks.output.part_footer import part_digest
-from rowmill.tasks.output.part_grades import FIELD_CORRECT, GOLD, PartGrades
+from rowmill.tasks.output.part_grades import GOLD, PartGrades
 from rowmill.tasks.output.part_notes import notes_of
 from rowmill.tasks.output.part_reader import PartReader
 from rowmill.tasks.output.part_writer import writing

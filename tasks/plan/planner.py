@@ -12,12 +12,12 @@ from rowmill.schemas.attempt import FailureKind
 from rowmill.schemas.catalogue import Model
 from rowmill.schemas.job import Job
 from rowmill.schemas.json_text import JsonTextError, encode_json
+from rowmill.schemas.kept_values import kept
 from rowmill.schemas.label import Label, Labels
 from rowmill.schemas.outcome import Outcome, Status
 from rowmill.schemas.pack import PLACE
 from rowmill.schemas.price import ZERO
 from rowmill.schemas.request import SCHEMA_INSTRUCTION, AskOptions, Common, Media, Request, Text, Turn, request_key
-from rowmill.schemas.results import kept
 from rowmill.schemas.row import Row, Unreadable
 from rowmill.schemas.section import Affects, identity
 from rowmill.tasks.answers.validator import schema_text

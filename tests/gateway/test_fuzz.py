@@ -61,7 +61,7 @@ STATUSES = (
     529,
 )
 BODIES = list(recorded())
-RESULTS = results_schema({}, pa.string(), list(OPTIONAL.items()))
+RESULTS = results_schema({}, pa.string(), [(one.name, one.type) for one in OPTIONAL])
 BATCH = 500
 
 

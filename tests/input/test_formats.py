@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rowmill.schemas.errors import InputError
-from rowmill.schemas.results import KeepTypes
+from rowmill.schemas.kept_values import KeepTypes
 from rowmill.schemas.row import Cursor, Row, Unreadable
 from rowmill.tasks.input.files import InputFile
 from rowmill.tasks.input.formats import FORMATS, typed_of

@@ -19,7 +19,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rowmill.schemas.errors import InputError, JobError
-from rowmill.schemas.results import KeepTypes, results_schema
+from rowmill.schemas.kept_values import KeepTypes
+from rowmill.schemas.results import results_schema
 from rowmill.schemas.row import Row
 from rowmill.tasks.input.formats import input_state
 from rowmill.tasks.input.kept_columns import KeptColumns
