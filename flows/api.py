@@ -30,7 +30,7 @@ from rowmill.flows.orchestration.run_report import REPORT, leave_report
 from rowmill.flows.pandas_frame import pandas_of
 from rowmill.flows.text.display import watch_bar
 from rowmill.flows.text.notebook import NotebookDisplay, in_notebook
-from rowmill.flows.text.python_words import in_python, told_in_python
+from rowmill.flows.text.python_words import ToldInPython, in_python
 from rowmill.schemas import job as schemas_job
 from rowmill.schemas.errors import JobError, RowmillError
 from rowmill.schemas.forecast import Forecast
@@ -70,7 +70,7 @@ class Job(schemas_job.Job):
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """The job of a file (.yaml, .toml, .json); its paths are relative to the file. Raises JobError, SchemaError."""
-        with told_in_python():
+        with ToldInPython():
             return cls.model_validate(load_job(Path(path)).model_dump(by_alias=True))
 
     @model_validator(mode="before")
@@ -114,7 +114,7 @@ class Result:
     @classmethod
     def load(cls, output: str | Path) -> Self:
         """The results that stand in an output, of whatever run. Raises OutputError where there is no run."""
-        with told_in_python(), output_to_read(str(output)) as folder:
+        with ToldInPython(), output_to_read(str(output)) as folder:
             return cls(manifest_of(folder).as_dict(), folder.absolute())
 
     def frame(self) -> pl.DataFrame:
@@ -181,7 +181,7 @@ async def run_async(
     report: bool = True,
 ) -> Result:
     """The same, awaited; `approve` may be a coroutine function."""
-    with told_in_python():
+    with ToldInPython():
         options = options_of(limit=limit, sandbox=sandbox, fresh=fresh, retry_failed=retry_failed)
         resolved = resolve_job(job, Path.cwd())
         if approve_over is not None or approve is not None:
@@ -216,7 +216,7 @@ async def estimate_async(
     compare: bool = False,
 ) -> Forecast:
     """The same, awaited."""
-    with told_in_python():
+    with ToldInPython():
         resolved = resolve_job(job, Path.cwd())
         ask = EstimateOptions(pilot=pilot, compare=compare, limit=_positive(limit, "limit"), sandbox=sandbox)
         if pilot is None:

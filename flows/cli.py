@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rowmill.flows.commands.arguments import kind_or_job, parser
+from rowmill.flows.commands.outputs import name_outputs
 from rowmill.flows.text.log_lines import LogFormatter
 from rowmill.schemas.errors import ExitCode, RowmillError, StorageError
 from rowmill.tasks.system.durable import hint_of
@@ -82,6 +83,7 @@ def _dispatch(args: argparse.Namespace) -> ExitCode:
 
         print(f"rowmill {__version__}")
         return ExitCode.OK
+    name_outputs(args)
     if args.command in ("run", "label"):
         if not (args.direct or args.quiet):
             print(STARTING, file=sys.stderr, flush=True)

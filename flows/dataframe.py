@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from rowmill.flows.api import Result, Stopped, carry_out_job, options_of
 from rowmill.flows.orchestration.blocking import run_blocking
 from rowmill.flows.pandas_frame import pandas_of
-from rowmill.flows.text.python_words import told_in_python
+from rowmill.flows.text.python_words import ToldInPython
 from rowmill.schemas import job as schemas_job
 from rowmill.schemas.errors import JobError
 from rowmill.schemas.label import Label
@@ -87,7 +87,7 @@ async def label_async(rows: Any, output: str | Path | None = None, /, **asked: A
     """The same, awaited."""
     if not isinstance(rows, schemas_job.Job):
         return await _answered(rows, output, _with_label_section(asked), labels=True)
-    with told_in_python():
+    with ToldInPython():
         options = options_of(**{key: value for key, value in asked.items() if key not in SHOWN_KEYS})
         return await carry_out_job(resolve_job(rows, Path.cwd()), options, **_shown(asked), labels=True)
 
@@ -115,7 +115,7 @@ async def _answered(
     gateway: Gateway | None = None,
 ) -> Any:
     """Keep the rows in the output's folder, run the job over them, and return its results as a frame."""
-    with told_in_python():
+    with ToldInPython():
         job = {key: value for key, value in asked.items() if key not in (*RUN_KEYS, *SHOWN_KEYS)}
         options = options_of(**{key: asked[key] for key in RUN_KEYS if key in asked})
         result = await _run_over(

@@ -59,3 +59,8 @@ def _shown(found: re.Match[str]) -> str:
 def _as_entity(found: re.Match[str]) -> str:
     # An entity means the character in HTML too, where a backslash would be seen.
     return f"&#{ord(found[0])};"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things in words: `1 row`, `2,000 rows`. `noun` is the word for one of them."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from rowmill.schemas.callers_frames import shown_in_a_notebook
 from rowmill.schemas.display_text import one_line
 
 
@@ -33,6 +34,10 @@ class RowmillError(Exception):
         place = f"{self.where}: " if self.where else ""
         way_out = f". {self.hint[0].upper()}{self.hint[1:]}" if self.hint else ""
         return one_line(f"{place}{self.what}{way_out}")
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows in place of a traceback: the cell and the message, and no line of rowmill's own."""
+        return shown_in_a_notebook(self)
 
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (type(self), self.what, self.where, self.hint)

@@ -10,6 +10,8 @@ import msgspec
 FORECAST_VERSION = 1
 # What an automatic pilot may cost at the most, as a share of the whole bill, unless its user says otherwise.
 PILOT_SHARE = 0.05
+# What binds a ceiling that no cap of the job's lies below.
+EVERY_CALL = "every call at its worst"
 
 
 class Basis(StrEnum):
@@ -79,7 +81,9 @@ class Forecast(msgspec.Struct, frozen=True):
     """What `estimate.json` holds. Money is in USD, of the rows to ask unless it says otherwise.
 
     `intercept_usd` + `usd_per_token` x estimated input tokens is the expected cost of one row. `settled_input_tokens`
-    is what the rows that were settled already had been billed for as input. `drawn_rows` are the rows that were looked
+    is what the rows that were settled already had been billed for as input. `ceiling_usd` is the least of what every
+    call may cost at its worst and what the job's caps leave; `ceiling_binds` says which: EVERY_CALL or a key of the
+    job. `cost_usd` is that of all rows, whatever the caps. `drawn_rows` are the rows that were looked
     at for all of a large input; null where every row was. `media_tokens` are among the input tokens; null where there
     are no media.
     """
@@ -109,6 +113,12 @@ class Forecast(msgspec.Struct, frozen=True):
     version: int = FORECAST_VERSION
     drawn_rows: int | None = None
     media_tokens: MediaTokens | None = None
+    ceiling_binds: str = EVERY_CALL
+
+    @property
+    def is_capped(self) -> bool:
+        """Whether a cap of the job's holds the cost below what every call may come to."""
+        return self.ceiling_binds != EVERY_CALL
 
 
 class DecileCost(msgspec.Struct, frozen=True, kw_only=True):

@@ -25,11 +25,23 @@ from rowmill.schemas.totals import Beside, EvidenceCounts, RowLedger, Totals
 # 2: what was spent stands in a ledger of its own.
 MANIFEST_VERSION = 2
 WITHOUT_LEDGER = 1
+# The key of a fingerprint that tells a sandbox from the gateway; no job file has it.
+GATEWAY = "gateway"
 
 
 def asks_sandbox(keys: Mapping[str, str]) -> bool:
     """Whether a job with these keys of its fingerprint asks a sandbox."""
-    return "sandbox" in keys.get("gateway", "")
+    return "sandbox" in keys.get(GATEWAY, "")
+
+
+def difference(had: Mapping[str, str], has: Mapping[str, str]) -> str:
+    """What the keys of another job's fingerprint have differently, in words: of that job, and of this one."""
+    changed = [key for key in sorted({*had, *has} - {GATEWAY}) if had.get(key) != has.get(key)]
+    told = [f"changed: {', '.join(changed)}"] if changed else []
+    if asks_sandbox(had) != asks_sandbox(has):
+        theirs, ours = ("a sandbox", "the gateway") if asks_sandbox(had) else ("the gateway", "a sandbox")
+        told.append(f"{theirs} answered that one, this one asks {ours}")
+    return "; ".join(told) or "what changed is not known"
 
 
 class Fingerprint(Struct, frozen=True):
@@ -149,6 +161,11 @@ class Manifest(Struct, frozen=True, kw_only=True):
     def as_dict(self) -> dict[str, Any]:
         """As `run.json` holds it: plain values by key."""
         return dict(to_builtins(self))
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether the run has begun: an output also tells of trials that were stopped before it."""
+        return self.termination is None or self.fingerprint.hash != "" or self.ledger.settled > 0
 
     @property
     def is_sandbox(self) -> bool:

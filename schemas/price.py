@@ -165,3 +165,13 @@ def short_usd(pico: int) -> str:
         return "$0"
     places = max(4, 1 - value.adjusted())
     return f"${value:.{min(places, 12)}f}"
+
+
+def usd(amount: float) -> str:
+    """A forecast's dollars for people, never with an exponent: cents from a dollar up, else two or three digits."""
+    if not amount or abs(amount) >= 1:
+        return f"${amount:,.2f}"
+    if abs(amount) >= 0.1:
+        return f"${amount:.3f}"
+    digits = f"{amount:.{1 - Decimal(amount).adjusted()}f}"
+    return f"${digits.rstrip('0')}" if "." in digits else f"${digits}"

@@ -37,11 +37,11 @@ def parser() -> argparse.ArgumentParser:
     _add_check(commands)
     _add_models(commands)
     status = commands.add_parser("status", help="how far a run has got, read from its files alone; works while it runs")
-    status.add_argument("out", metavar="OUT", help="the output folder")
+    status.add_argument("out", metavar="OUT", help="the output folder, or its job file")
     status.add_argument("--verify", action="store_true", help="read every byte of every part and compare checksums")
     status.add_argument("--json", action="store_true", help="print one JSON object")
     report = commands.add_parser("report", help="write OUT/report.html again")
-    report.add_argument("out", metavar="OUT", help="the output folder")
+    report.add_argument("out", metavar="OUT", help="the output folder, or its job file")
     compare = commands.add_parser("compare", help="compare two outputs: changed rows, cost, latency")
     compare.add_argument("a", metavar="OUT_A")
     compare.add_argument("b", metavar="OUT_B")
@@ -60,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
     _add_split(commands)
     _add_export(commands)
     view = commands.add_parser("view", help="show every row in the browser; two outputs side by side")
-    view.add_argument("out", metavar="OUT", help="the output folder")
+    view.add_argument("out", metavar="OUT", help="the output folder, or its job file")
     view.add_argument("other", metavar="OUT_B", nargs="?", help="another output of the same rows, to compare with")
     view.add_argument("--port", type=int, default=0, help="port on 127.0.0.1 (default: a free one)")
     view.add_argument("--no-browser", action="store_true", help="print the address and open no browser")
@@ -283,7 +283,7 @@ def _add_split(commands: Any) -> None:
 
 def _add_export(commands: Any) -> None:
     export = commands.add_parser("export", help="write the rows of an output to .csv, .jsonl, .xlsx or .parquet")
-    export.add_argument("out", metavar="OUT", help="the output folder")
+    export.add_argument("out", metavar="OUT", help="the output folder, or its job file")
     export.add_argument("file", metavar="FILE", help="the file to write; labels also as .json, for Label Studio")
     which = export.add_mutually_exclusive_group()
     for name, words in (

@@ -17,7 +17,7 @@ from typing import Any
 
 from rowmill.flows.commands.arguments import overrides
 from rowmill.schemas.catalogue import Model, find_model
-from rowmill.schemas.display_text import one_line, several_lines
+from rowmill.schemas.display_text import counted, one_line, several_lines
 from rowmill.schemas.errors import ExitCode, RowmillError
 from rowmill.schemas.job import Job
 from rowmill.schemas.manifest import Manifest
@@ -148,7 +148,7 @@ def _check_rows(
         print(one_line(_labels(labelling)))
     for line in _fields(job, gold):
         print(one_line(line))
-    print(f"{survey.rows:,} rows, {survey.rows - len(problems):,} can be asked, {len(problems):,} cannot")
+    print(f"{counted(survey.rows, 'row')}, {survey.rows - len(problems):,} can be asked, {len(problems):,} cannot")
     for problem in problems[:PROBLEMS_SHOWN]:
         print(one_line(f"  {problem}"))
     if len(problems) > PROBLEMS_SHOWN:
@@ -203,8 +203,8 @@ def _labels(labelling: LabelRun) -> str:
     votes = f"up to {label.votes} votes" if label.votes > 1 else "1 vote"
     stronger = f", then {label.escalate.model} below {label.escalate.below:g}" if label.escalate else ""
     return (
-        f"{len(label.names)} labels ({names}); {votes} per row{stronger}; {labelling.gold.rows:,} rows with gold, "
-        f"{examples} examples shown"
+        f"{counted(len(label.names), 'label')} ({names}); {votes} per row{stronger}; "
+        f"{counted(labelling.gold.rows, 'row')} with gold, {counted(examples, 'example')} shown"
     )
 
 
@@ -227,11 +227,11 @@ def _fields(job: Job, gold: GoldSums) -> Iterator[str]:
         stronger = f", then {job.escalate.model} below {job.escalate.below:g}" if job.escalate else ""
         yield f"fields by majority of {job.fewest_votes} to {job.most_votes} votes per row{stronger}"
     if job.gold is not None:
-        yield f"gold in column {job.gold.column!r}: {gold.rows:,} rows, {gold.blank:,} without"
+        yield f"gold in column {job.gold.column!r}: {counted(gold.rows, 'row')}, {gold.blank:,} without"
         for row_id, why in gold.malformed_rows[:PROBLEMS_SHOWN]:
             yield f"note: the gold of row {row_id} is no output and will not be scored: {why}"
         if gold.malformed > PROBLEMS_SHOWN:
-            yield f"note: and {gold.malformed - PROBLEMS_SHOWN:,} more rows like these"
+            yield f"note: and {counted(gold.malformed - PROBLEMS_SHOWN, 'more row')} like these"
 
 
 def _survey(job: Job, files: list[InputFile]) -> Survey:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rowmill.schemas.catalogue import find_model
-from rowmill.schemas.display_text import one_line
+from rowmill.schemas.display_text import counted, one_line
 from rowmill.schemas.errors import ExitCode, JobError, OutputError
 from rowmill.schemas.job import Job
 from rowmill.schemas.label import Label
@@ -47,9 +47,9 @@ def _export(root: Path, path: Path, selection: str | None) -> ExitCode:
         return _export_sheet(root, path, job, label=job.label, every=selection != "review")
     review_below = job.votes.review_below if job.votes is not None else None
     count, cut = _write_table(root, path, selection, review_below=review_below)
-    print(one_line(f"wrote {count:,} rows to {path}{_unfinished(manifest)}"))
+    print(one_line(f"wrote {counted(count, 'row')} to {path}{_unfinished(manifest)}"))
     if cut:
-        print(f"{cut:,} cells are longer than Excel holds and were cut: .csv and .parquet hold them whole")
+        print(f"{counted(cut, 'cell')} longer than Excel holds, and cut: .csv and .parquet hold them whole")
     return ExitCode.OK
 
 
@@ -69,7 +69,11 @@ def _export_sheet(root: Path, path: Path, job: Job, *, label: Label, every: bool
         count = write_label_studio(path, rows, label)
     else:
         count, _ = _written(path, sheet(rows))
-    print(one_line(f"wrote {count:,} rows to {path}; bring corrected labels back with: rowmill label JOB --gold FILE"))
+    print(
+        one_line(
+            f"wrote {counted(count, 'row')} to {path}; bring corrected labels back with: rowmill label JOB --gold FILE"
+        )
+    )
     return ExitCode.OK
 
 
@@ -98,4 +102,4 @@ def _written(path: Path, table: Any) -> tuple[int, int]:
 def _unfinished(manifest: Manifest) -> str:
     """What the rows that are not there yet are told as."""
     missing = manifest.ledger.not_attempted
-    return f"; {missing:,} rows of the input have no outcome yet" if missing else ""
+    return f"; {counted(missing, 'row')} of the input without an outcome yet" if missing else ""

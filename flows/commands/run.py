@@ -20,9 +20,11 @@ from rowmill.flows.orchestration.pipeline import Watch, carry_out
 from rowmill.flows.orchestration.run_report import REPORT, leave_report
 from rowmill.flows.text.display import watch_bar, watch_lines
 from rowmill.flows.text.summary import summary
+from rowmill.schemas.display_text import counted, one_line
 from rowmill.schemas.errors import ExitCode, JobError
 from rowmill.schemas.job import Job
 from rowmill.schemas.manifest import Manifest
+from rowmill.schemas.price import usd
 from rowmill.tasks.job.checks import refuse_unknown_kind, refuse_without_labels
 from rowmill.tasks.job.job_file import load_job
 from rowmill.tasks.output.location import output_to_write
@@ -70,6 +72,8 @@ async def run_command(args: argparse.Namespace) -> ExitCode:
             watch = both(_watch(args), metrics.watch if metrics is not None else None)
             if metrics is not None:
                 metrics.follow(run)
+            if isinstance(run, OpenRun) and run.begins_anew and not (args.quiet or args.sandbox):
+                print(_new_output(run, job.output), file=sys.stderr, flush=True)
             if isinstance(run, FinishedRun):
                 manifest = await run.close()
             elif args.direct:
@@ -96,6 +100,14 @@ async def _approved(job: Job, args: argparse.Namespace) -> Job:
         return ask_terminal(bill)
 
     return await approved(job, args.approve_over, limit=args.limit, sandbox=args.sandbox, approve=approve)
+
+
+def _new_output(run: OpenRun, output: str) -> str:
+    """Before anything is paid in an output of which nothing is known; somebody may have deleted it."""
+    usd_guess = run.first_guess_usd()
+    about = "" if usd_guess is None else f", about {usd(usd_guess)} (a rough guess; rowmill estimate tells more)"
+    rows = counted(run.progress.total, "row") + ("" if run.progress.total_is_exact else " or more")
+    return one_line(f"rowmill: {output} is a new output, nothing is known of earlier runs: {rows} to ask{about}")
 
 
 def _watch(args: argparse.Namespace) -> Watch | None:

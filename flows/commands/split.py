@@ -12,7 +12,7 @@ from rowmill.flows.orchestration.merging import merged
 from rowmill.flows.orchestration.run_report import leave_report
 from rowmill.flows.orchestration.split_job import split_job
 from rowmill.flows.text.summary import summary
-from rowmill.schemas.display_text import one_line
+from rowmill.schemas.display_text import counted, one_line
 from rowmill.schemas.errors import ExitCode
 from rowmill.schemas.job import Job
 from rowmill.tasks.job.job_file import load_job
@@ -46,7 +46,7 @@ def _told(split: Split, paths: list[Path], job: Job) -> list[str]:
     rows = [extent.rows for extent in split.extents]
     each = f"{min(filter(None, rows), default=0):,} rows or more each" if None not in rows else "whole files each"
     together = f", for {split.at_once} at a time" if split.at_once < len(paths) else ""
-    lines = [f"{job.name}: {len(paths)} parts{together}, {each}"]
+    lines = [f"{job.name}: {counted(len(paths), 'part')}{together}, {each}"]
     lines += [f"  rowmill run {path}" for path in paths[:3]] + (["  ..."] if len(paths) > 3 else [])
     return [*lines, f"then: rowmill merge {split.output}"]
 

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from rowmill.flows.text.summary import summary
 from rowmill.schemas.attempt import Spent
-from rowmill.schemas.display_text import one_line
+from rowmill.schemas.display_text import counted, one_line
 from rowmill.schemas.errors import DamageError, ExitCode, OutputError
 from rowmill.schemas.manifest import Manifest
 from rowmill.schemas.tally import Tally, summed
@@ -61,7 +61,7 @@ def _status_of_parts(split: Split, args: argparse.Namespace) -> ExitCode:
     else:
         print(_text(whole, split.output))
         for part in whole.split.parts if whole.split else ():
-            rows = "rows not counted" if part.rows is None else f"{part.rows:,} rows"
+            rows = "rows not counted" if part.rows is None else counted(part.rows, "row")
             print(one_line(f"part {part.part}: {part.state.replace('_', ' ')}, {rows}"))
         for one in damage:
             print(one_line(f"damaged: {one}"))
@@ -83,6 +83,8 @@ def _status(root: Path, args: argparse.Namespace) -> ExitCode:
 
 def current_manifest(root: Path, manifest: Manifest, damage: list[str], *, verify: bool) -> Manifest:
     """The manifest with ledger and totals recomputed from the parts and the journal. Damage is added to `damage`."""
+    if not manifest.is_begun:
+        return manifest
     tallies: dict[int, Tally] = {}
     unsettled = Spent()
     ledger_file = Ledger(root / LEDGER)

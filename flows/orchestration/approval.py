@@ -10,9 +10,11 @@ from typing import Any
 
 from rowmill.flows.orchestration.estimate_job import estimate_job
 from rowmill.flows.orchestration.estimation import EstimateOptions
+from rowmill.schemas.display_text import counted
 from rowmill.schemas.errors import JobError
 from rowmill.schemas.forecast import Forecast
 from rowmill.schemas.job import Job
+from rowmill.tasks.forecast.caps import least_cap
 
 # A flow run waits so long for somebody to approve.
 WAIT_S = 3 * 86_400
@@ -44,7 +46,8 @@ class Bill:
     def __str__(self) -> str:
         cap = "" if self.cap is None else f"; the job's caps leave {self.cap:.4f} USD"
         return (
-            f"{self.name}: {self.rows:,} rows to ask, {self.estimate:.4f} USD (95 % interval {self.low:.4f} to "
+            f"{self.name}: {counted(self.rows, 'row')} to ask, {self.estimate:.4f} USD (95 % interval "
+            f"{self.low:.4f} to "
             f"{self.high:.4f}), at most {self.bound_99:.4f} USD at 99 % ({self.basis}){cap}"
         )
 
@@ -79,12 +82,10 @@ def bill_of(job: Job, forecast: Forecast) -> Bill | None:
             where="--approve-over",
             hint="add the price to your catalogue, or run without it",
         )
-    caps = [float(job.max_run_cost_usd)] if job.max_run_cost_usd is not None else []
-    if job.max_cost_usd is not None:
-        caps.append(max(0.0, float(job.max_cost_usd) - forecast.spent_usd))
+    cap = least_cap(job, forecast.spent_usd)
     return Bill(
         job.name, forecast.rows.to_ask, cost.estimate, cost.low, cost.high, cost.bound_99,
-        min(caps, default=None), forecast.basis.value,
+        None if cap is None else cap.left_usd, forecast.basis.value,
     )  # fmt: skip
 
 

@@ -9,6 +9,8 @@ from contextlib import suppress
 from contextvars import copy_context
 from typing import Any, TypeVar
 
+from rowmill.schemas.callers_frames import leave_out_ours
+from rowmill.schemas.errors import RowmillError
 from rowmill.tasks.system.event_loop import fastest_loop
 
 T = TypeVar("T")
@@ -19,11 +21,27 @@ def run_blocking(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
 
     In a notebook a loop runs in this thread already: the work then has a loop of its own in another thread. An
     interrupt (KeyboardInterrupt) cancels it, and goes on its way when the work has written what it has.
+
+    An error that a user can mend says where it was called, and nothing of the loops and threads between.
     """
+    try:
+        return _run_here(work) if _is_free() else _run_beside(work)
+    except RowmillError as error:
+        leave_out_ours(error)
+        raise
+
+
+def _is_free() -> bool:
+    """Whether no loop runs in this thread."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return _run(work)
+        return True
+    return False
+
+
+def _run_beside(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run a coroutine in another thread, and wait."""
     begun: Future[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = Future()
 
     async def begin() -> T:
@@ -34,7 +52,7 @@ def run_blocking(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
 
     with ThreadPoolExecutor(1, thread_name_prefix="rowmill") as pool:
         # Context variables tell which cell of a notebook an output belongs to.
-        running = pool.submit(copy_context().run, _run, begin)
+        running = pool.submit(copy_context().run, _run_here, begin)
         try:
             return running.result()
         except KeyboardInterrupt:
@@ -45,6 +63,6 @@ def run_blocking(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
             raise
 
 
-def _run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+def _run_here(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     with asyncio.Runner(loop_factory=fastest_loop()) as runner:
         return runner.run(work())

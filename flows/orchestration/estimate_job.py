@@ -68,18 +68,23 @@ async def _estimate(
 
 
 def refuse_above(result: Forecast, most_usd: float) -> None:
-    """Raises BudgetError if the forecast's 99 % bound exceeds a limit, or the price is unknown."""
+    """Raises BudgetError if the forecast's 99 % bound exceeds a limit, or the price is unknown.
+
+    What the job's caps leave bounds it too.
+    """
     if result.cost_usd is None and result.rows.to_ask:
         raise BudgetError(
             "the cost cannot be forecast: the model's price is unknown",
             where="--require-forecast-under",
             hint="add the price to your catalogue, or run without this flag",
         )
-    bound = result.spent_usd + (result.cost_usd.bound_99 if result.cost_usd else 0.0)
-    if bound > most_usd:
+    bound = result.cost_usd.bound_99 if result.cost_usd else 0.0
+    most = min(bound, bound if result.ceiling_usd is None else result.ceiling_usd)
+    if result.spent_usd + most > most_usd:
+        why = f"what {result.ceiling_binds} leaves" if most < bound else f"the 99 % bound, {result.basis.value}"
         raise BudgetError(
-            f"the forecast exceeds it: {result.spent_usd:.4f} USD are spent, and the 99 % bound of the total is "
-            f"{bound:.4f} USD ({result.basis.value})",
+            f"the forecast exceeds it: {result.spent_usd:.4f} USD are spent, and the total may come to "
+            f"{result.spent_usd + most:.4f} USD ({why})",
             where=f"--require-forecast-under {most_usd:g}",
             hint="raise it, take fewer rows with --limit, or narrow the forecast with rowmill estimate --pilot auto",
         )

@@ -11,10 +11,10 @@ from typing import Any
 import msgspec
 
 from rowmill.schemas.catalogue import Model, find_model
-from rowmill.schemas.errors import JobError
+from rowmill.schemas.errors import InputError, JobError
 from rowmill.schemas.forecast import PILOT_SHARE, Forecast
 from rowmill.schemas.job import Job
-from rowmill.schemas.manifest import Manifest
+from rowmill.schemas.manifest import Fingerprint, Manifest, difference
 from rowmill.schemas.price import PICO
 from rowmill.schemas.usage import Usage
 from rowmill.tasks.forecast.counting_pass import DryRun, Tally, seed_of
@@ -65,7 +65,7 @@ class Estimation:
     def forecast(self) -> tuple[Forecast, Tally]:
         """One pass over the input, corrected by what the output's settled rows show."""
         job, output = self.job, self._output
-        fingerprint, _ = job_fingerprint(job, sandbox=self.options.sandbox)
+        fingerprint, keys = job_fingerprint(job, sandbox=self.options.sandbox)
         settled = settled_rows(output, fingerprint)
         record = read_record(output, fingerprint)
         drawn = frozenset(bytes.fromhex(one.key) for one in record.drawn) if record else frozenset()
@@ -75,23 +75,24 @@ class Estimation:
         learned = learned_from(tally, record, paid, expected_usd=usd, seed=seed_of(fingerprint))
         if learned is None and (ratio := kept_ratio(output, self.model.name)) is not None:
             tally = tally.scaled(ratio)
-        return self._forecast_from(tally, learned, fingerprint), tally
+        return self._forecast_from(tally, learned, Fingerprint(fingerprint, keys)), tally
 
-    def _forecast_from(self, tally: Tally, learned: Learned | None, fingerprint: str) -> Forecast:
+    def _forecast_from(self, tally: Tally, learned: Learned | None, fingerprint: Fingerprint) -> Forecast:
         before = read_manifest(self._output)
         spent, note = self._spent(before, fingerprint)
         result = forecast(
-            self.job, self.model, tally, learned=learned, fingerprint=fingerprint, spent_usd=spent, now=time.time()
+            self.job, self.model, tally, learned=learned, fingerprint=fingerprint.hash, spent_usd=spent, now=time.time()
         )
         before = before or Manifest()
         notes = [*result.notes, *([note] if note else []), *self._cascade(tally, before)]
         return msgspec.structs.replace(result, notes=notes, settled_input_tokens=float(before.totals.input_tokens))
 
-    def _spent(self, before: Manifest | None, fingerprint: str) -> tuple[float, str | None]:
+    def _spent(self, before: Manifest | None, fingerprint: Fingerprint) -> tuple[float, str | None]:
         """What this job has cost in its output, unknown cost at its bound; and a note if the output is another's."""
-        if before is not None and before.fingerprint.hash != fingerprint:
+        if before is not None and before.fingerprint.hash not in ("", fingerprint.hash):
             hint = "give this one another output, or run it with --fresh"
-            return 0.0, f"{self._output} holds the results of another job: {hint}"
+            told = difference(before.fingerprint.keys, fingerprint.keys)
+            return 0.0, f"{self._output} holds the results of another job ({told}): {hint}"
         return bound_usd(spent_in(self._output)) / PICO, None
 
     def _cascade(self, tally: Tally, before: Manifest) -> list[str]:
@@ -132,7 +133,7 @@ class Estimation:
         try:
             refuse_impossible(as_asked(self.job), self.model)
             tally = self._dry_run(SettledRows()).walk()
-        except JobError as error:
+        except (JobError, InputError) as error:
             return {"cannot": str(error)}
         assert self.model.price is not None
         if result.sample is not None:

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from pathlib import Path
 
-from rowmill.flows.orchestration.pipeline import refuse_stopped
+from msgspec.structs import replace
+
+from rowmill.flows.orchestration.pipeline import StoppedEarly, refuse_stopped
+from rowmill.schemas.attempt import Spent
+from rowmill.schemas.display_text import counted
 from rowmill.schemas.errors import JobError
 from rowmill.schemas.job import Job
-from rowmill.schemas.manifest import Manifest
+from rowmill.schemas.manifest import Fingerprint, Manifest
 from rowmill.schemas.pack_trial import PackDecision, PackTrial
 from rowmill.schemas.price import PICO
+from rowmill.schemas.tally import Tally
+from rowmill.schemas.termination import Termination
+from rowmill.schemas.totals import Beside, RowLedger, Totals
 from rowmill.tasks.forecast.files import output_folder
 from rowmill.tasks.input.stored import is_stored
 from rowmill.tasks.job.fingerprint import job_fingerprint
 from rowmill.tasks.journal.ledger import LEDGER, Ledger
 from rowmill.tasks.labelling.scored_rows import Scored, scored_rows
 from rowmill.tasks.output.answer_cache import bound_usd
+from rowmill.tasks.output.folder import MANIFEST, write_file
 from rowmill.tasks.output.spending import spent_in
 from rowmill.tasks.system.durable import sync_folder
 from rowmill.tasks.tuning.gold_rows import gold_rows
@@ -106,8 +115,40 @@ async def _trial(job: Job, size: int, rows: frozenset[int], *, ask: Ask) -> dict
     known = await asyncio.to_thread(scored_rows, folder / "results", rows)
     if rows <= known.keys():
         return known
-    refuse_stopped(f"the trial of {size} rows a call", await ask(trial, rows))
+    manifest = await ask(trial, rows)
+    try:
+        refuse_stopped(f"the trial of {counted(size, 'row')} a call", manifest)
+    except StoppedEarly as error:
+        await asyncio.to_thread(_leave_word, job, manifest, error)
+        raise
     return await asyncio.to_thread(scored_rows, folder / "results", rows)
+
+
+def _leave_word(job: Job, trial: Manifest, error: StoppedEarly) -> None:
+    """In the output of a run that has not begun: why it has not, and what its trials have cost so far.
+
+    It binds the output to no job, and goes where the run begins.
+    """
+    output = Path(job.output)
+    sent = _spent_on_trials(output)
+    end = Termination(trial.end.kind, trial.end.code, error.what, trial.end.next)
+    told = replace(
+        trial,
+        name=job.name,
+        job=job.model_dump(mode="json", by_alias=True, exclude_defaults=True),
+        fingerprint=Fingerprint(keys=trial.fingerprint.keys),
+        ledger=RowLedger(trial.ledger.rows, not_attempted=trial.ledger.rows),
+        totals=Totals.of(Tally()),
+        beside=Beside.of(sent, Spent(), sent),
+        parts={},
+        termination=end,
+    )
+    write_file(output / MANIFEST, json.dumps(told.as_dict(), indent=1, ensure_ascii=False).encode())
+
+
+def _spent_on_trials(output: Path) -> Spent:
+    folders = (_trial_folder(output, size) for size in SIZES)
+    return sum((spent_in(folder) for folder in folders if folder.exists()), Spent())
 
 
 def _less_the_trials(job: Job, besides: int | None = None) -> Job:
@@ -125,6 +166,9 @@ def _go_on_with(output: Path, decision: PackDecision) -> None:
     written last.
     """
     output_folder(output)
+    if begun_with(output) is None:
+        # What was left by a trial that was stopped.
+        (output / MANIFEST).unlink(missing_ok=True)
     chosen = _trial_folder(output, decision.rows_per_call)
     if chosen.exists() and not any((output / name).exists() for name in PARTS_OF_A_RUN):
         # The manifest goes last: an output without one is taken up as what its journal and results say.

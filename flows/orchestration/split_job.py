@@ -6,6 +6,7 @@ import logging
 import os
 from pathlib import Path
 
+from rowmill.schemas.display_text import counted
 from rowmill.schemas.errors import OutputError
 from rowmill.schemas.job import Job
 from rowmill.tasks.output.folder import read_manifest, refuse_in_use
@@ -26,7 +27,8 @@ def split_job(job: Job, parts: int | None, at_once: int | None = None) -> tuple[
     split = split_of(job, parts, at_once, redis=bool(os.environ.get("ROWMILL_REDIS_URL")))
     jobs = part_jobs(job, split)
     if len(jobs) < split.asked:
-        log.warning("the input has no more than %d rows: it is split into %d parts", len(jobs), len(jobs))
+        rows, into = counted(len(jobs), "row"), counted(len(jobs), "part")
+        log.warning("the input has no more than %s: it is split into %s", rows, into)
     write_split(split)
     return split, jobs
 

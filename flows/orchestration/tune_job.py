@@ -17,6 +17,7 @@ from rowmill.flows.orchestration.pipeline import StoppedEarly
 from rowmill.flows.orchestration.tuning import Race, asked_with
 from rowmill.flows.text.tuning import by_cost, cost_text, hours_text, right_text, verdict
 from rowmill.schemas.catalogue import find_model
+from rowmill.schemas.display_text import counted
 from rowmill.schemas.errors import DamageError, JobError, OutputError
 from rowmill.schemas.job import Job
 from rowmill.schemas.price import PICO
@@ -154,7 +155,8 @@ def _write(job: Job, tuning: Tuning, plans: Sequence[Plan]) -> None:
         (output / TUNED).unlink(missing_ok=True)
         return
     head = (
-        f"# Chosen by rowmill tune: {found.accuracy:.1%} right of {found.rows:,} gold rows that did not choose it\n"
+        f"# Chosen by rowmill tune: {found.accuracy:.1%} right of {counted(found.rows, 'gold row')} that did "
+        f"not choose it\n"
         f"# (95 % interval {found.low:.1%} to {found.high:.1%}; the target was {tuning.target:.1%}).\n"
         "# Its output holds the gold rows that were paid for: a run goes on from there.\n"
     )

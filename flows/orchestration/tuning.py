@@ -12,6 +12,7 @@ from pathlib import Path
 
 from rowmill.flows.orchestration.opening import opened
 from rowmill.flows.orchestration.pipeline import carry_out, refuse_stopped
+from rowmill.schemas.display_text import counted
 from rowmill.schemas.errors import OutputError
 from rowmill.schemas.job import Job
 from rowmill.schemas.manifest import Manifest
@@ -157,10 +158,11 @@ class Race:
         assert told.low is not None
         needed = rows_to_decide(told.accuracy, self.terms)
         if needed is None:
-            return f"{told.accuracy:.1%} right of {told.rows:,} gold rows that did not choose it"
+            return f"{told.accuracy:.1%} right of {counted(told.rows, 'gold row')} that did not choose it"
         return (
-            f"{told.accuracy:.1%} right of {told.rows:,} gold rows that did not choose it, but the interval begins at "
-            f"{told.low:.1%}: about {needed:,} such rows would decide"
+            f"{told.accuracy:.1%} right of {counted(told.rows, 'gold row')} that did not choose it, but the "
+            f"interval begins at "
+            f"{told.low:.1%}: about {counted(needed, 'such row')} would decide"
         )
 
     async def _ask(self, plan: Plan, rows: Sequence[int], into: dict[str, dict[int, Scored]]) -> None:
@@ -221,7 +223,7 @@ def _nearest(plans: Sequence[ComparedPlan]) -> str:
     if not known:
         return ""
     best = max(known, key=lambda plan: (plan.accuracy or 0.0, plan.rows))
-    return f"; {best.name} came nearest: {best.accuracy:.1%} right of {best.rows:,} gold rows ({best.reason})"
+    return f"; {best.name} came nearest: {best.accuracy:.1%} right of {counted(best.rows, 'gold row')} ({best.reason})"
 
 
 def _capped(job: Job, left: int) -> Job:

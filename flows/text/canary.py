@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rowmill.flows.text.numbers import share
 from rowmill.schemas.canary import DRIFT, CanaryReport
-from rowmill.schemas.display_text import Pairs, Table
+from rowmill.schemas.display_text import Pairs, Table, counted
 from rowmill.schemas.price import parse_amount, short_usd
 
 
@@ -15,7 +15,7 @@ def canary_line(canary: CanaryReport) -> str:
     chance = canary.changed_by_chance
     beside = "" if chance is None else f", {chance:.1%} between two new askings"
     verdict = "the model has changed" if canary.verdict == DRIFT else "the model is as it was"
-    asked = f"{canary.rows:,} rows asked again, {share(canary.changed)} of their answers differ"
+    asked = f"{counted(canary.rows, 'row')} asked again, {share(canary.changed)} of their answers differ"
     return f"canary: {verdict}: {asked}{beside}"
 
 

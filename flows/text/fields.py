@@ -7,7 +7,7 @@ from typing import Any
 
 from rowmill.flows.text.numbers import interval, number, share
 from rowmill.schemas.accuracy import Accuracy
-from rowmill.schemas.display_text import Pairs, Table
+from rowmill.schemas.display_text import Pairs, Table, counted
 from rowmill.schemas.field_quality import FieldScores, GoldRows, ItemCounts, ItemScores, RowQuality, VotedRows
 from rowmill.schemas.json_text import encode_json
 from rowmill.schemas.manifest import Manifest
@@ -38,12 +38,12 @@ def field_lines(manifest: Manifest) -> list[str]:
 
 def _votes_lines(votes: VotedRows, fields: Mapping[str, FieldScores]) -> list[str]:
     alike = f", agreement {votes.agreement:.1%}" if votes.agreement is not None else ""
-    escalated = f"; {votes.escalated:,} rows asked of the stronger model" if votes.escalated else ""
+    escalated = f"; {counted(votes.escalated, 'row')} asked of the stronger model" if votes.escalated else ""
     lines = [f"votes: {votes.votes:,}, {number(votes.votes_a_row)} per row{alike}{escalated}"]
     if votes.to_review:
         worst = sorted((one.in_doubt, name) for name, one in fields.items() if one.in_doubt)[::-1][:FIELDS_SHOWN]
         named = ", ".join(f"{name} in {count:,}" for count, name in worst)
-        lines.append(f"to review: {votes.to_review:,} rows with a field in doubt (review.jsonl): {named}")
+        lines.append(f"to review: {counted(votes.to_review, 'row')} with a field in doubt (review.jsonl): {named}")
     return lines
 
 

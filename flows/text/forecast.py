@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from rowmill.schemas.display_text import one_line
+from rowmill.schemas.display_text import counted, one_line
 from rowmill.schemas.forecast import Basis, Forecast, Interval
+from rowmill.schemas.price import usd
 
 
 def forecast_text(forecast: Forecast) -> str:
@@ -24,12 +25,16 @@ def forecast_text(forecast: Forecast) -> str:
         lines.append(f"time: {_span(pace.seconds)} (limited by {pace.binds})" if pace.seconds is not None
                      else f"time: unknown, {pace.binds}")  # fmt: skip
     if forecast.rows_beyond_cap:
-        lines.append(f"cap: max_cost_usd would leave about {forecast.rows_beyond_cap:,} rows unasked")
+        lines.append(
+            f"cap: {forecast.ceiling_binds} would leave about {counted(forecast.rows_beyond_cap, 'row')} unasked"
+        )
     if forecast.pilot is not None:
         lines.append(_pilot(forecast))
     for other in forecast.compared:
-        lines.append(f"on {other['model']}: " + (other.get("cannot") or
-                     f"{usd(other['estimate_usd'])} for {other['rows']:,} rows ({other['because']})"))  # fmt: skip
+        cost = other.get("cannot") or (
+            f"{usd(other['estimate_usd'])} for {counted(other['rows'], 'row')} ({other['because']})"
+        )
+        lines.append(f"on {other['model']}: {cost}")
     lines += [f"note: {note}" for note in forecast.notes]
     return "\n".join(one_line(line) for told in lines for line in told.split("\n"))
 
@@ -44,20 +49,28 @@ def _cost(forecast: Forecast) -> list[str]:
     if cost is None:
         return ["cost: unknown (no price)"]
     basis = {
-        Basis.RANDOM: f"learned from {forecast.sample.rows if forecast.sample else 0:,} random rows",
-        Basis.EARLIER: f"learned from {forecast.sample.rows if forecast.sample else 0:,} earlier rows",
+        Basis.RANDOM: f"learned from {counted(forecast.sample.rows if forecast.sample else 0, 'random row')}",
+        Basis.EARLIER: f"learned from {counted(forecast.sample.rows if forecast.sample else 0, 'earlier row')}",
         Basis.PRIOR: "a guess: nothing has been measured yet",
     }[forecast.basis]
     credits = f" ({cost.estimate * forecast.credits_per_usd:,.1f} credits)" if forecast.credits_per_usd else ""
     lines = [f"cost: {usd(cost.estimate)}{credits}, 95 % interval {usd(cost.low)} to {usd(cost.high)}; {basis}"]
-    # Of rows that were not looked at nothing is certain.
-    most = "cannot exceed" if forecast.drawn_rows is None else "all calls at their worst come to about"
-    lines.append(f"  99 % sure to stay below {usd(cost.bound_99)}; {most} {usd(forecast.ceiling_usd or 0)}")
+    lines.append(f"  99 % sure to stay below {usd(cost.bound_99)}; {_most(forecast)}")
     if forecast.per_1000_rows_usd is not None:
         lines.append(
             f"  {usd(forecast.per_1000_rows_usd)} per 1,000 rows; {usd(forecast.spent_usd)} spent on this output so far"
         )
     return lines
+
+
+def _most(forecast: Forecast) -> str:
+    """What the cost cannot exceed, and what says so."""
+    most = usd(forecast.ceiling_usd or 0)
+    if forecast.is_capped:
+        return f"cannot exceed {most} (what {forecast.ceiling_binds} leaves)"
+    # Of rows that were not looked at nothing is certain.
+    told = "cannot exceed" if forecast.drawn_rows is None else "comes to about"
+    return f"{told} {most} ({forecast.ceiling_binds})"
 
 
 def _pilot(forecast: Forecast) -> str:
@@ -71,18 +84,11 @@ def _pilot(forecast: Forecast) -> str:
     needed, more = pilot.get("rows_for_5_percent"), pilot.get("usd_for_5_percent")
     further = ""
     if needed is not None and more:
-        further = f"; within 5 % would take about {needed:,} rows, {usd(more)} more"
+        further = f"; within 5 % would take about {counted(needed, 'row')}, {usd(more)} more"
     return (
-        f"pilot: {pilot['rows']:,} random rows for {usd(pilot['cost_usd'])}, kept as results{changed}\n"
+        f"pilot: {counted(pilot['rows'], 'random row')} for {usd(pilot['cost_usd'])}, kept as results{changed}\n"
         f"  it ended because {pilot['stopped']}{further}"
     )
-
-
-def usd(amount: float) -> str:
-    """Dollars and cents; below a dollar with two or three significant digits."""
-    if not amount or abs(amount) >= 1:
-        return f"${amount:,.2f}"
-    return f"${amount:.3f}" if abs(amount) >= 0.1 else f"${amount:.2g}" if abs(amount) >= 1e-4 else f"${amount:.1e}"
 
 
 def _span(seconds: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from rowmill.schemas.display_text import Table, one_line
+from rowmill.schemas.display_text import Table, counted, one_line
 from rowmill.schemas.history import CORRECT, FILLED, LABEL, STATUS, SUPPORTED, UNANIMOUS, VALUE, RunRecord
 from rowmill.schemas.outcome import Status
 from rowmill.schemas.price import parse_amount, short_usd
@@ -27,7 +27,7 @@ def history_text(nights: Sequence[Night], *, last: int) -> str:
     several = len({night.output for night in nights}) > 1
     lines = _aligned(*_runs(shown, with_output=several))
     if len(shown) < len(nights):
-        lines.append(f"and {len(nights) - len(shown):,} runs before these (--last {len(nights)})")
+        lines.append(f"and {counted(len(nights) - len(shown), 'run')} before these (--last {len(nights)})")
     for night in shown:
         for one in night.moved:
             lines.append(f"{_when(night.record)}  {moved_text(one)}")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from msgspec import UNSET
 
-from rowmill.flows.text.forecast import usd
 from rowmill.flows.text.numbers import NOTHING, interval, number, share
 from rowmill.schemas.accuracy import Accuracy
-from rowmill.schemas.display_text import Pairs, Table
+from rowmill.schemas.display_text import Pairs, Table, counted
 from rowmill.schemas.label_quality import Escalation, GoldScores, Interval, LabelQuality, VoteWeights
+from rowmill.schemas.price import usd
 
 LABELS_SHOWN = 12
 WEIGHED_BY = {"gold": "by gold rows", "agreement": "by how far they agree, as if each erred by itself"}
@@ -38,7 +38,8 @@ def label_lines(quality: LabelQuality) -> list[str]:
         lines.append(_weighing(quality.weighing))
     if (position := quality.position) is not None and position.p < NOTED_BELOW:
         lines.append(
-            f"position: the label shown first was chosen on {position.share:.1%} of {position.rows:,} rows, not "
+            f"position: the label shown first was chosen on {position.share:.1%} of "
+            f"{counted(position.rows, 'row')}, not "
             f" {position.expected:.1%} (p {position.p:.1g}); the orders are balanced over all rows"
         )
     if (escalation := quality.escalation) is not None:
@@ -49,17 +50,19 @@ def label_lines(quality: LabelQuality) -> list[str]:
         alpha = people.krippendorff_alpha
         chance = f", α {alpha:.2f}" if alpha is not None else ""
         lines.append(
-            f"{people.annotators:,} people labelled the same {people.rows:,} rows: {people.pairs_agree:.1%} "
-            f"of pairs agree{chance}; {people.conflicts:,} rows are undecided"
+            f"{people.annotators:,} people labelled the same {counted(people.rows, 'row')}: {people.pairs_agree:.1%} "
+            f"of pairs agree{chance}; {counted(people.conflicts, 'row')} undecided"
         )
     if suspects := quality.suspected_gold_errors:
         lines.append(
-            f"suspected gold errors: {suspects:,} rows whose votes all contradict gold (`kind: gold` in review.jsonl)"
+            f"suspected gold errors: {counted(suspects, 'row')} whose votes all contradict gold (`kind: gold` "
+            f"in review.jsonl)"
         )
     if quality.review:
         more = f" (the most doubtful; {quality.review_left_out:,} more)" if quality.review_left_out else ""
         lines.append(
-            f"to review: {quality.review:,} rows in review.jsonl{more}; fill in `gold` and run again with --gold FILE"
+            f"to review: {counted(quality.review, 'row')} in review.jsonl{more}; fill in `gold` and run again "
+            f"with --gold FILE"
         )
     return lines
 
@@ -77,8 +80,9 @@ def _accuracy_lines(quality: LabelQuality) -> list[str]:
         lines.append(f"at the parent label: {_accuracy(gold.at_parent)}")
     if (audit := quality.audit) is not None:
         lines.append(
-            f"estimated from the audit for all {audit.rows:,} answered rows: {audit.accuracy:.1%} correct, 95 % "
-            f"interval {interval(audit)} ({audit.judged:,} of {audit.drawn:,} drawn rows "
+            f"estimated from the audit for all {counted(audit.rows, 'answered row')}: {audit.accuracy:.1%} "
+            f"correct, 95 % "
+            f"interval {interval(audit)} ({audit.judged:,} of {counted(audit.drawn, 'drawn row')} "
             f"are labelled)"
         )
     return lines
@@ -98,10 +102,11 @@ def _weighing(weights: VoteWeights) -> str:
     why = f" ({weights.why})" if weights.why else ""
     if weights.by is None:
         return f"votes are not weighed{why}"
-    line = f"votes weighed {WEIGHED_BY.get(weights.by, '')}{why}: {weights.changed:,} labels are others"
+    line = f"votes weighed {WEIGHED_BY.get(weights.by, '')}{why}: {counted(weights.changed, 'label')} changed"
     if weights.gold_rows:
         line += (
-            f"; of {weights.gold_rows:,} rows with gold {weights.right_unweighed:,} were correct with one count a "
+            f"; of {counted(weights.gold_rows, 'row')} with gold {weights.right_unweighed:,} were correct with "
+            f"one count a "
             f"vote, {weights.right_weighed:,} are weighed by what other rows show"
         )
     if (found := weights.probability) is not None:
@@ -111,10 +116,10 @@ def _weighing(weights: VoteWeights) -> str:
 
 def _escalation(escalation: Escalation) -> str:
     model = escalation.model
-    line = f"escalated: {escalation.rows:,} rows to {model}, {escalation.changed:,} labels changed"
+    line = f"escalated: {counted(escalation.rows, 'row')} to {model}, {counted(escalation.changed, 'label')} changed"
     if escalation.gold_rows:
         before, after = f"{escalation.right_before:,}", f"{escalation.right_after:,}"
-        line += f"; of {escalation.gold_rows:,} gold rows {before} were correct before, {after} after"
+        line += f"; of {counted(escalation.gold_rows, 'gold row')} {before} were correct before, {after} after"
     if (saved := escalation.saved_usd) is not None:
         line += f"; about {usd(abs(saved))} {'less' if saved >= 0 else 'more'} than asking {model} for every row"
     return line

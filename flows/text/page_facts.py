@@ -7,14 +7,14 @@ from decimal import Decimal
 
 from rowmill.flows.text.canary import canary_pairs, canary_tables
 from rowmill.flows.text.fields import field_pairs, field_tables
-from rowmill.flows.text.forecast import usd
 from rowmill.flows.text.history import history_note, history_tables
 from rowmill.flows.text.labelling import label_pairs, label_tables
 from rowmill.flows.text.numbers import NOTHING
 from rowmill.flows.text.quote import quote_pairs
-from rowmill.schemas.display_text import Pairs
+from rowmill.schemas.display_text import Pairs, counted
 from rowmill.schemas.forecast import ForecastAccuracy
 from rowmill.schemas.manifest import Manifest
+from rowmill.schemas.price import usd
 from rowmill.schemas.totals import Totals
 from rowmill.tasks.report.page import PageFacts
 from rowmill.tasks.report.run_history import Night
@@ -29,7 +29,7 @@ def page_facts(manifest: Manifest, nights: Sequence[Night] = ()) -> PageFacts:
     good = manifest.is_complete and rows.ok == rows.rows
     outcome = manifest.kind.replace("_", " ")
     if manifest.is_complete and not good:
-        outcome = f"complete, {rows.rows - rows.ok:,} rows not ok"
+        outcome = f"complete, {counted(rows.rows - rows.ok, 'row')} not ok"
     evidence = manifest.evidence.by_name() if manifest.evidence else {}
     forecast = manifest.forecast
     return PageFacts(

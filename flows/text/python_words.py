@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 
+from rowmill.schemas.callers_frames import leave_out_ours
 from rowmill.schemas.errors import RowmillError
 
 # Each flag that a message may name, the more specific first, and what stands for it in Python. What has no keyword
@@ -13,6 +12,10 @@ from rowmill.schemas.errors import RowmillError
 _WORDS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(rf"{flag}(?![-\w])"), word)
     for flag, word in (
+        (
+            "`input` is relative to the job file, -i to the working directory",
+            "`input` is relative to the working directory, or to the job file that was loaded",
+        ),
         ("rowmill estimate --pilot auto", 'rowmill.estimate(job, pilot="auto")'),
         ("--pilot auto", 'pilot="auto"'),
         ("--pilot", "pilot="),
@@ -41,14 +44,16 @@ def in_python(text: str) -> str:
     return text
 
 
-@contextmanager
-def told_in_python() -> Iterator[None]:
-    """Errors raised inside say what to do in Python's words."""
-    try:
-        yield
-    except RowmillError as error:
-        # `where` is a flag or a place of the user's own; what happened is told in no one's words.
-        if error.where.startswith("--"):
-            error.where = error.where.removeprefix("--").replace("-", "_")
-        error.hint = in_python(error.hint)
-        raise
+class ToldInPython:
+    """Errors raised inside say what to do in Python's words, and where they were met without rowmill's own frames."""
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, RowmillError):
+            # `where` is a flag or a place of the user's own; what happened is told in no one's words.
+            if error.where.startswith("--"):
+                error.where = error.where.removeprefix("--").replace("-", "_")
+            error.hint = in_python(error.hint)
+            leave_out_ours(error)

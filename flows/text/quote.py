@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from rowmill.flows.text.forecast import usd
 from rowmill.flows.text.numbers import share
-from rowmill.schemas.display_text import Pairs
+from rowmill.schemas.display_text import Pairs, counted
+from rowmill.schemas.price import usd
 from rowmill.schemas.quote import GoldFigures, QuoteOutcome
 
 
@@ -33,6 +33,6 @@ def quote_pairs(outcome: QuoteOutcome | None) -> Pairs:
 def _figures(of: GoldFigures) -> str:
     right = "no gold row"
     if of.accuracy is not None:
-        right = f"{share(of.accuracy)} [{share(of.low)}, {share(of.high)}] right of {of.rows:,} gold rows"
+        right = f"{share(of.accuracy)} [{share(of.low)}, {share(of.high)}] right of {counted(of.rows, 'gold row')}"
     cost = of.usd_per_1000_rows
     return right if cost is None else f"{right}, {usd(cost)} per 1,000 rows"

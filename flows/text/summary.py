@@ -8,9 +8,9 @@ from rowmill.flows.text.canary import canary_line
 from rowmill.flows.text.fields import field_lines
 from rowmill.flows.text.labelling import label_lines
 from rowmill.flows.text.quote import quote_line
-from rowmill.schemas.display_text import one_line
+from rowmill.schemas.display_text import counted, one_line
 from rowmill.schemas.manifest import Manifest
-from rowmill.schemas.price import parse_amount, short_usd
+from rowmill.schemas.price import parse_amount, short_usd, usd
 from rowmill.schemas.totals import Sums, Totals
 from rowmill.tasks.run.progress import Progress
 
@@ -27,7 +27,7 @@ def summary(manifest: Manifest, output: str, progress: Progress | None = None) -
     counts = ", ".join(
         f"{count:,} {name.replace('_', ' ')}" for name, count in rows.by_name().items() if count and name != "rows"
     )
-    lines = [f"{manifest.kind}: {rows.rows:,} rows: {counts or 'none'}", _bill(totals, rows.settled)]
+    lines = [f"{manifest.kind}: {counted(rows.rows, 'row')}: {counts or 'none'}", _bill(totals, rows.settled)]
     if manifest.is_sandbox:
         lines.insert(1, SANDBOX)
     if manifest.beside.calls:
@@ -39,12 +39,13 @@ def summary(manifest: Manifest, output: str, progress: Progress | None = None) -
     if totals.rows_cost_unknown:
         bound = short_usd(parse_amount(totals.unknown_cost_bound_usd))
         lines.append(
-            f"{totals.rows_cost_unknown:,} rows may have cost more than was reported, at most {bound} in total"
+            f"{counted(totals.rows_cost_unknown, 'row')} may have cost more than was reported, at most {bound} in total"
         )
     if (forecast := manifest.forecast) and manifest.is_complete:
         lines.append(
-            f"forecast of the {forecast.rows:,} rows that remained ({forecast.basis}): ${forecast.estimate_usd:.4g}, "
-            f"95 % interval ${forecast.low_usd:.4g} to ${forecast.high_usd:.4g}; actual ${forecast.actual_usd:.4g}"
+            f"forecast of the {counted(forecast.rows, 'row')} that remained ({forecast.basis}): "
+            f"{usd(forecast.estimate_usd)}, "
+            f"95 % interval {usd(forecast.low_usd)} to {usd(forecast.high_usd)}; actual {usd(forecast.actual_usd)}"
         )
     if canary := manifest.canary:
         lines.append(canary_line(canary))
@@ -52,7 +53,7 @@ def summary(manifest: Manifest, output: str, progress: Progress | None = None) -
         lines += label_lines(manifest.label)
     if told := manifest.evidence:
         lines.append(
-            f"evidence: {told.fields:,} values: {told.exact:,} exact, {told.normalized:,} normalized, "
+            f"evidence: {counted(told.fields, 'value')}: {told.exact:,} exact, {told.normalized:,} normalized, "
             f"{told.none:,} without support"
         )
     lines += field_lines(manifest)
@@ -64,7 +65,7 @@ def summary(manifest: Manifest, output: str, progress: Progress | None = None) -
         lines.append(f"next: {end.next}")
     elif end is not None and rows.ok < rows.rows == rows.ok + rows.unreadable:
         lines.append("next: correct the lines that cannot be read, which error_message names, and run again")
-    elif end is not None and rows.ok < rows.rows:
+    elif end is not None and rows.ok < rows.rows - rows.not_attempted:
         lines.append(
             "next: see error_kind and error_message of the rows that are not ok; --retry-failed asks them again"
         )
@@ -77,7 +78,9 @@ def _beside(beside: Sums) -> str:
     known = "an unknown amount" if cost is None else short_usd(parse_amount(cost))
     bound = parse_amount(beside.unknown_cost_bound_usd)
     unknown = f" and at most {short_usd(bound)} that was not reported" if bound else ""
-    return f"in addition: {calls:,} calls for rows that are not settled or have left the input: {known}{unknown}"
+    return (
+        f"in addition: {counted(calls, 'call')} for rows that are not settled or have left the input: {known}{unknown}"
+    )
 
 
 def _seen(progress: Progress) -> list[str]:
@@ -98,7 +101,7 @@ def _span(seconds: float) -> str:
 
 def _bill(totals: Totals, settled: int) -> str:
     tokens = (
-        f"{totals.calls:,} calls, {totals.input_tokens:,} input, {totals.output_tokens:,} output and "
+        f"{counted(totals.calls, 'call')}, {totals.input_tokens:,} input, {totals.output_tokens:,} output and "
         f"{totals.thought_tokens:,} thought tokens"
     )
     if totals.cost_usd is None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rowmill.flows.text.forecast import usd
-from rowmill.schemas.display_text import one_line
+from rowmill.schemas.display_text import counted, one_line
+from rowmill.schemas.price import usd
 from rowmill.schemas.tuning import OWN, ComparedPlan, PlanState, Tuning
 
 MARKS = {PlanState.CHOSEN: "→", PlanState.MISSED: "-", PlanState.DROPPED: "-"}
@@ -35,7 +35,10 @@ def verdict(tuning: Tuning) -> list[str]:
         less = f"{saved:.0%} less" if saved >= 0 else f"{-saved:.0%} more"
         own = "the job as it is" if tuning.own == OWN else f"{tuning.own}, which is how the job asks"
         lines.append(f"it costs {less} than {own}")
-    return [*lines, f"{usd(tuning.spent_usd)} of {usd(tuning.budget_usd)} spent on {tuning.gold_rows:,} gold rows"]
+    return [
+        *lines,
+        f"{usd(tuning.spent_usd)} of {usd(tuning.budget_usd)} spent on {counted(tuning.gold_rows, 'gold row')}",
+    ]
 
 
 def cost_text(plan: ComparedPlan) -> str:

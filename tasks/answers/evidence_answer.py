@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rowmill.schemas.attempt import FailureKind
+from rowmill.schemas.display_text import counted
 from rowmill.schemas.evidence import FieldEvidence, Match
 from rowmill.schemas.json_text import JsonTextError, decode_json, encode_json
 from rowmill.tasks.answers.evidence_fields import EVERY, EvidenceFields, Steps, ValueRule, pointer, steps_said
@@ -141,7 +142,7 @@ def _said(one: FieldEvidence) -> str:
 def ask_for_support(lacking: Sequence[FieldEvidence]) -> str:
     """What the model is told when it is asked again for the fields that have no support."""
     named = "\n".join(f"- {one.field or '(the whole)'}: {_said(one)}" for one in lacking[:NAMED_MOST])
-    more = f"\n- and {len(lacking) - NAMED_MOST:,} more fields" if len(lacking) > NAMED_MOST else ""
+    more = f"\n- and {counted(len(lacking) - NAMED_MOST, 'more field')}" if len(lacking) > NAMED_MOST else ""
     return (
         f"The quotes of these fields were not found:\n{named}{more}\nAnswer again, whole, as a JSON value and nothing "
         "else. For each of these fields quote a passage that stands in the text, copied character for character. Where "

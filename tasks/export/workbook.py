@@ -19,6 +19,7 @@ from rowmill.tasks.system.durable import published
 ROWS_MOST, COLUMNS_MOST, CHARS_MOST = 1_048_576, 16_384, 32_767
 WHOLE_MOST = 2**53
 CUT = "…"
+MONEY = "0.00##########"
 # Characters that XML has no word for stand as _xHHHH_ in a workbook; what only looks so is told apart.
 _NO_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 _LOOKS_ESCAPED = re.compile(r"_(?=x[0-9A-Fa-f]{4}_)")
@@ -82,12 +83,20 @@ class _Cells:
             return value
         if isinstance(value, int) and abs(value) <= WHOLE_MOST:
             return value
-        if isinstance(value, Decimal) or (isinstance(value, float) and math.isfinite(value)):
+        if isinstance(value, Decimal):
+            return self._decimal(value)
+        if isinstance(value, float) and math.isfinite(value):
             return value
         if isinstance(value, datetime) and value.year >= 1900:
             # A workbook knows no time zones.
             return value.astimezone(UTC).replace(tzinfo=None) if value.tzinfo else value
         return self.text(str(plain_value(value)))
+
+    def _decimal(self, value: Decimal) -> Any:
+        """A number that shows its places: Excel's own format shows 0.0000004 as 4E-07."""
+        cell = self._make(self._sheet, value or Decimal(0))
+        cell.number_format = MONEY
+        return cell
 
     def text(self, value: str) -> Any:
         if len(value) > CHARS_MOST:

@@ -34,8 +34,10 @@ from rowmill.tasks.gateway.protocols.registry import PROTOCOLS
 from rowmill.tasks.input import reader as read
 from rowmill.tasks.input.files import InputFile, Line
 from rowmill.tasks.input.key_index import KeyIndex
-from rowmill.tasks.input.survey import Survey, Surveyor
+from rowmill.tasks.input.survey import SAMPLE_ROWS, Survey, Surveyor
+from rowmill.tasks.output.columns import columns_of, kept_names
 from rowmill.tasks.plan.evidence_plan import sent_schema
+from rowmill.tasks.plan.input_checks import refuse_bad_input, refuse_unaskable
 from rowmill.tasks.plan.label_answer import validator_of
 from rowmill.tasks.plan.pack_planner import PACK_RETRIES, common_text, pack_worst_usd, rows_at_most
 from rowmill.tasks.plan.planner import Planner
@@ -162,13 +164,18 @@ class DryRun:
         return tools + (self._count(encode_json(schema).decode()) if self._planner.native and schema is not None else 0)
 
     def walk(self, see: Callable[[Asked], None] | None = None) -> Tally:
-        """One streamed pass. `see` is told of each row that would be asked. Raises InputError, StorageError."""
+        """One streamed pass. `see` is told of each row that would be asked.
+
+        Raises InputError and JobError for an input that a run would refuse as a whole, StorageError.
+        """
         files = read.job_files(self._job)
         if self._draws and see is None and (drawn := self._drawn_walk(files)) is not None:
             self.tally = drawn
             return drawn
         with tempfile.TemporaryDirectory(prefix="rowmill-") as folder, KeyIndex(Path(folder)) as keys:
             survey = self._survey(files, keys)
+            refuse_bad_input(survey, self._job, self._planner)
+            columns_of(self._job, validator_of(self._job).shape, survey, files=files)
             threshold = (1 << 64) * CANDIDATES // max(survey.rows, CANDIDATES)
             if any(self._settled.of(shard) is not None for shard in survey.shards):
                 validator = validator_of(self._job)
@@ -183,9 +190,10 @@ class DryRun:
     def _drawn_walk(self, files: list[InputFile]) -> Tally | None:
         """The sums of a large input by rows drawn over all of it; None where all rows have to be looked at."""
         with tempfile.TemporaryDirectory(prefix="rowmill-") as folder, KeyIndex(Path(folder)) as keys:
-            survey = self._survey(files, keys, looked_at=0)
+            survey = self._survey(files, keys, looked_at=SAMPLE_ROWS)
         if survey.rows <= EXACT_ROWS:
             return None
+        refuse_unaskable(survey, self._planner)
         drawn = DrawnRows(survey.rows, survey.bytes)
         share = (DRAWN_LEAST + survey.rows / DRAWN_SHARE) / survey.rows
         for shard in survey.shards:
@@ -249,7 +257,7 @@ class DryRun:
 
     def _survey(self, files: list[InputFile], keys: KeyIndex, looked_at: int | None = None) -> Survey:
         surveyor = Surveyor(
-            files, id_column=self._job.id, keep=(), keys=keys,
+            files, id_column=self._job.id, keep=kept_names(self._job), keys=keys,
             sizes={number: footer.shard.rows for number, (_, footer) in self._settled.parts.items()},
             limit=self._limit, max_line_bytes=self._job.limits.max_line_bytes, looked_at=looked_at,
         )  # fmt: skip

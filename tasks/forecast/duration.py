@@ -7,6 +7,7 @@ import math
 from rowmill.schemas.catalogue import Model
 from rowmill.schemas.forecast import Interval, Pace, Sample
 from rowmill.schemas.job import Job
+from rowmill.tasks.forecast.caps import Cap
 from rowmill.tasks.forecast.counting_pass import Tally
 from rowmill.tasks.forecast.prior import calls_a_row, rows_a_call
 
@@ -23,7 +24,7 @@ def pace_of(
     output: float,
     sample: Sample | None,
     cost: Interval | None,
-    spent_usd: float,
+    cap: Cap | None,
 ) -> Pace:
     """Seconds that the rows to ask take, and what binds them.
 
@@ -40,13 +41,12 @@ def pace_of(
         latency = sample.mean_latency_s
         # The first call goes alone, and the last ones do not share their time with others.
         times["concurrency"] = calls * latency / job.limits.concurrency + (2 * latency if calls > 1 else latency)
-        free = _free_usd(job, spent_usd)
-        if free is not None and cost is not None:
+        if cap is not None and cost is not None:
             capped = _under_a_cap(
-                calls, latency, job.limits.concurrency, free=free, cost=cost.estimate, worst_usd=tally.worst_usd
+                calls, latency, job.limits.concurrency, free=cap.left_usd, cost=cost.estimate, worst_usd=tally.worst_usd
             )
             if capped is not None and capped > 1.05 * times["concurrency"]:
-                times["max_cost_usd"] = capped
+                times[cap.key] = capped
     if not times:
         return Pace(None, "no limit is set and no latency is known")
     binds = max(times, key=lambda name: times[name])
@@ -58,12 +58,6 @@ def _minutes(amount: float, per_minute: float, job: Job) -> float:
     if job.limits.window == "sliding":
         return max(0.0, math.ceil(amount / per_minute) - 1.0)
     return amount / per_minute
-
-
-def _free_usd(job: Job, spent_usd: float) -> float | None:
-    free = [] if job.max_cost_usd is None else [float(job.max_cost_usd) - spent_usd]
-    free += [] if job.max_run_cost_usd is None else [float(job.max_run_cost_usd)]
-    return min(free) if free else None
 
 
 def _under_a_cap(

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from rowmill.schemas.catalogue import Model
-from rowmill.schemas.forecast import Basis, Forecast, Interval, MediaTokens
+from rowmill.schemas.display_text import counted
+from rowmill.schemas.forecast import EVERY_CALL, Basis, Forecast, Interval, MediaTokens
 from rowmill.schemas.job import Job
-from rowmill.schemas.price import PICO
+from rowmill.schemas.price import PICO, usd
+from rowmill.tasks.forecast.caps import Cap, least_cap
 from rowmill.tasks.forecast.counting_pass import Tally
 from rowmill.tasks.forecast.drawn_rows import Drawn
 from rowmill.tasks.forecast.duration import pace_of
@@ -29,8 +31,9 @@ def forecast(
     ratio = (sample.input_ratio if sample else 1.0) * calls_a_row(job, sample)
     line = learned or _guess(job, model, tally)
     cost = line.cost_usd if model.price else None
-    ceiling = max(tally.ceiling_usd, cost.estimate) if cost is not None else None
-    cap = None if job.max_cost_usd is None else float(job.max_cost_usd)
+    worst = max(tally.ceiling_usd, cost.estimate) if cost is not None else None
+    cap = least_cap(job, spent_usd)
+    capped = cap is not None and worst is not None and cap.left_usd < worst
     return Forecast(
         job=fingerprint,
         model=model.name,
@@ -41,13 +44,14 @@ def forecast(
         output_tokens=tally.to_ask * output,
         media=tally.media,
         sample=sample,
-        cost_usd=_within(cost, ceiling),
+        cost_usd=_within(cost, worst),
         credits_per_usd=_credits_per_usd(model),
-        ceiling_usd=ceiling,
+        ceiling_usd=cap.left_usd if cap is not None and capped else worst,
+        ceiling_binds=cap.key if cap is not None and capped else EVERY_CALL,
         spent_usd=spent_usd,
         per_1000_rows_usd=cost.estimate / tally.to_ask * 1_000 if cost and tally.to_ask else None,
-        pace=pace_of(job, model, tally, ratio=ratio, output=output, sample=sample, cost=cost, spent_usd=spent_usd),
-        rows_beyond_cap=_beyond(cap, spent_usd, cost, rows=tally.to_ask),
+        pace=pace_of(job, model, tally, ratio=ratio, output=output, sample=sample, cost=cost, cap=cap),
+        rows_beyond_cap=_beyond(cap, cost, rows=tally.to_ask),
         intercept_usd=line.intercept_usd,
         usd_per_token=line.usd_per_token,
         notes=_notes(job, model, tally, learned=learned),
@@ -100,12 +104,11 @@ def _credits_per_usd(model: Model) -> float | None:
     return None if price is None or not price.output_usd else price.output_credits / price.output_usd
 
 
-def _beyond(cap: float | None, spent: float, cost: Interval | None, *, rows: int) -> int | None:
+def _beyond(cap: Cap | None, cost: Interval | None, *, rows: int) -> int | None:
     """Rows that the cap would leave undone if the estimate is right; null without a cap or a price."""
     if cap is None or cost is None:
         return None
-    left = max(0.0, cap - spent)
-    return 0 if cost.estimate <= left else rows - int(rows * left / cost.estimate)
+    return 0 if cost.estimate <= cap.left_usd else rows - int(rows * cap.left_usd / cost.estimate)
 
 
 def _votes_note(job: Job) -> str:
@@ -175,7 +178,8 @@ def _drawn_note(tally: Tally, drawn: Drawn) -> str:
     """What was counted, and what was told from some rows for all."""
     share = 2 * drawn.tokens_error / tally.tokens if tally.tokens else 0.0
     return (
-        f"rows and bytes are counted; {drawn.rows:,} of the {tally.total:,} rows, drawn over all of the input, were "
+        f"rows and bytes are counted; {drawn.rows:,} of the {counted(tally.total, 'row')}, drawn over all of "
+        f"the input, were "
         f"read and rendered: input tokens are theirs by bytes, within {share:.1%}, and so are the ceiling and the rows "
         f"that cannot be asked. The others were not looked at; at most {drawn.twins_most:.1%} of all may ask the same "
         "as another, which the interval's low end allows for. `rowmill estimate JOB --rows` looks at every one"
@@ -189,14 +193,16 @@ def _standing(learned: Learned, tally: Tally) -> str:
         most = tally.ceiling_usd / tally.to_ask
         return (
             f"rows far dearer than any of the {rows:,} drawn may be missed where they are rarer than 1 in "
-            f"{max(1, rows // 3):,}; none can cost more than about {most:.2g} USD"
+            f"{max(1, rows // 3):,}; none can cost more than about {usd(most)}"
         )
     if learned.nights >= NIGHTS_LEAST:
         return (
-            f"learned from {rows:,} rows of {learned.nights} earlier runs, as wide as those differed from each other; "
+            f"learned from {counted(rows, 'row')} of {learned.nights} earlier runs, as wide as those differed "
+            f"from each other; "
             "rows of another kind do not show in it: --pilot N asks rows of the rest"
         )
     return (
-        f"learned from {rows:,} rows that are settled, which need not be like the rest: the interval is a guess's; "
+        f"learned from {counted(rows, 'row')} settled before, which need not be like the rest: the interval "
+        f"is a guess's; "
         "--pilot N asks rows of the rest, at random"
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 from rowmill.schemas.catalogue import Model
 from rowmill.schemas.job import Job
-from rowmill.schemas.price import PICO
+from rowmill.schemas.price import PICO, usd
 from rowmill.schemas.usage import Usage
 from rowmill.tasks.answers.evidence_fields import EVERY, evidence_fields
 from rowmill.tasks.answers.validator import schema_text
@@ -41,7 +41,7 @@ def evidence_note(job: Job, model: Model) -> str | None:
     if not job.evidence:
         return None
     added = Usage(round(evidence_input(job)), round(evidence_output(job)))
-    cost = f", ${1_000 * model.price.of(added).usd / PICO:.3g} per 1,000 rows" if model.price else ""
+    cost = f", {usd(1_000 * model.price.of(added).usd / PICO)} per 1,000 rows" if model.price else ""
     return f"quotes add about {added.input:,} input and {added.output:,} output tokens to each call{cost}"
 
 

@@ -16,6 +16,7 @@ from typing import IO
 
 import msgspec
 
+from rowmill.schemas.display_text import counted
 from rowmill.tasks.input.files import RAW_SHOWN
 from rowmill.tasks.input.stream import skip_line, too_long
 
@@ -112,7 +113,7 @@ class _Records:
     def _judged(self, raw: bytes, fields: list[str], problem: str | None) -> Record:
         wanted = self._syntax.columns
         if problem is None and wanted is not None and len(fields) != wanted:
-            problem = f"{len(fields)} fields, the header has {wanted}"
+            problem = f"{counted(len(fields), 'field')}, the header has {wanted}"
         if problem is None and len(raw) > self._most + 1:
             problem = too_long(self._most)
         return self._record(raw, len(raw), None if problem else fields, problem=problem)

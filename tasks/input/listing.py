@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
+from rowmill.schemas.display_text import counted
 from rowmill.schemas.errors import InputError
 from rowmill.schemas.input_sections import Csv
 from rowmill.schemas.job import Job
@@ -176,5 +177,9 @@ def reading_notes(files: Sequence[InputFile]) -> list[str]:
     seen = [file for file in files if FORMATS[file.format].reading is not None]
     told = ((file, reading_of(file)) for file in seen[:NOTES_MOST])
     found = [f"{file.name} is read with {reading.sentence}" for file, reading in told if reading is not None]
-    more = [f"{len(seen) - NOTES_MOST:,} more files, each as its beginning shows"] if len(seen) > NOTES_MOST else []
+    more = (
+        [f"{counted(len(seen) - NOTES_MOST, 'more file')}, each as its beginning shows"]
+        if len(seen) > NOTES_MOST
+        else []
+    )
     return [*found, *more]

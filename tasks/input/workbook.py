@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from rowmill.schemas.display_text import counted
 from rowmill.schemas.errors import InputError, first_line
 from rowmill.tasks.input.files import InputFile, raw
 from rowmill.tasks.input.typed_columns import Table, text_of, typed
@@ -76,5 +77,5 @@ def _notes(book: Any, chosen: Any, errors: list[str]) -> list[str]:
     notes = [f"sheet {chosen.title!r} of {', '.join(names)}"] if len(names) > 1 else []
     if errors:
         shown = ", ".join(sorted(set(errors))[:5])
-        notes.append(f"{len(errors):,} cells hold an error ({shown}): read as empty")
+        notes.append(f"{counted(len(errors), 'cell')} with an error ({shown}): read as empty")
     return notes

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from rowmill.schemas.job import Job
+from rowmill.schemas.manifest import GATEWAY
 from rowmill.schemas.section import Affects, identity
 
 SHORT = 40
@@ -25,7 +26,7 @@ def job_fingerprint(job: Job, *, sandbox: bool) -> tuple[str, dict[str, str]]:
     if job.validator is not None:
         # The same class in another folder, as where the job was moved.
         keys["validator"] = job.validator.rpartition("/")[2]
-    keys["gateway"] = "sandbox" if sandbox else "gateway"
+    keys[GATEWAY] = "sandbox" if sandbox else "gateway"
     shown = {key: _short(value) for key, value in keys.items()}
     return _hash(shown), shown
 

@@ -22,6 +22,7 @@ from rowmill.tasks.job.yaml_text import Place, YamlTextError, read_yaml
 # Standard input; a file of this name is ./-
 STANDARD_INPUT = "-"
 PATHS = ("input", "output", "media_root", "catalogue")
+ENDINGS = (".yaml", ".yml", ".toml", ".json")
 # What Linux and macOS take for one name, and for a whole path.
 NAME_MOST_BYTES, PATH_MOST_BYTES = 255, 4_095
 
@@ -157,6 +158,8 @@ def _parse(path: Path) -> tuple[Any, Places]:
         raise JobError(
             "no such job file", where=str(path), hint="`rowmill init DIR` makes a small job to start from"
         ) from None
+    except IsADirectoryError:
+        raise JobError("this is a folder", where=str(path), hint=_meant(path)) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise JobError(f"cannot be read: {reason}", where=str(path), hint="a job file is text in UTF-8") from None
@@ -180,6 +183,19 @@ def _parse(path: Path) -> tuple[Any, Places]:
     raise JobError(
         f"unknown kind of job file {ending or '(no ending)'}", where=str(path), hint="use .yaml, .toml or .json"
     )
+
+
+def job_in(folder: Path) -> Path | None:
+    """The job file of a folder, where it bears the usual name."""
+    return next((path for ending in ENDINGS if (path := folder / f"job{ending}").is_file()), None)
+
+
+def _meant(folder: Path) -> str:
+    """What was meant by a folder in the place of a job file, as far as it can be told."""
+    if (folder / "run.json").exists():
+        return "it is the output of a run, which rowmill status tells of; name the job file"
+    found = job_in(folder)
+    return f"name the job file in it: {found}" if found else "name a job file; `rowmill init DIR` makes a small job"
 
 
 def _at(loc: Place, places: Mapping[Place, str]) -> str:

@@ -7,6 +7,7 @@ the stronger model's price is the share of rows that may be escalated before the
 from __future__ import annotations
 
 from rowmill.schemas.catalogue import Model
+from rowmill.schemas.display_text import counted
 from rowmill.schemas.label import Label, Vote
 from rowmill.schemas.label_quality import Escalation
 from rowmill.schemas.manifest import Manifest
@@ -62,7 +63,8 @@ def cascade_notes(label: Label, first: Model, stronger: Model, *, usage: Usage, 
         word = "more" if saved < 0 else "less"
         notes.append(
             f"the cascade cost {abs(saved) / alone:.0%} {word} than {stronger.name} alone would have, as measured in "
-            f"this output on {measured.rows:,} escalated rows" + (_CHEAPER.format(stronger.name) if saved < 0 else "")
+            f"this output on {counted(measured.rows, 'escalated row')}"
+            + (_CHEAPER.format(stronger.name) if saved < 0 else "")
         )
     elif first.price is not None and stronger.price is not None:
         notes += _by_price(label, stronger, first.price.of(usage).usd, stronger_usd=stronger.price.of(usage).usd)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import NormalDist
 
+from rowmill.schemas.display_text import counted
 from rowmill.schemas.errors import JobError
 from rowmill.schemas.job import Job
 from rowmill.schemas.termination import Termination, TerminationKind
@@ -72,7 +73,8 @@ class FieldGate:
             return f"no gold row was scored; {KEY} asks for {self.wanted:.1%}"
         mean, low, high = interval(shares, Z_95)
         return (
-            f"{mean:.1%} of the fields of {len(shares):,} gold rows are right (95 % between {low:.1%} and {high:.1%}); "
+            f"{mean:.1%} of the fields of {counted(len(shares), 'gold row')} are right (95 % between {low:.1%} "
+            f"and {high:.1%}); "
             f"{KEY} asks for {self.wanted:.1%}"
         )
 

@@ -22,6 +22,7 @@ from typing import Protocol
 
 import numpy as np
 
+from rowmill.schemas.display_text import counted
 from rowmill.schemas.label import Label, Labels
 from rowmill.schemas.termination import Termination
 from rowmill.tasks.labelling.scores import cohen_kappa, kappa_error, wilson
@@ -154,7 +155,11 @@ def _short(verdict: Verdict, of: int, wanted: float, *, share: float) -> str:
     if verdict is not Verdict.UNDECIDED:
         return ""
     enough = next((k for k in range(of + 1) if judge_share(k, of, wanted, share=share) is Verdict.PASS), None)
-    return f", which {of:,} rows show from {enough:,} right on" if enough is not None else ", which so few cannot show"
+    return (
+        f", which {counted(of, 'row')} show from {enough:,} right on"
+        if enough is not None
+        else ", which so few cannot show"
+    )
 
 
 def _of_kappa(sample: Sequence[Pair], wanted: float, share: float) -> Judged:
@@ -169,4 +174,6 @@ def _of_kappa(sample: Sequence[Pair], wanted: float, share: float) -> Judged:
     reach = NormalDist().inv_cdf(1 - FALSE_PASS * share) * kappa_error(matrix)
     above, below = kappa - reach > wanted - MARGIN, kappa + reach < wanted
     verdict = Verdict.PASS if above else Verdict.STOP if below else Verdict.UNDECIDED
-    return Judged(verdict, f"κ is {kappa:.2f} on {len(sample):,} gold rows; label.min_kappa asks for {wanted:.2f}")
+    return Judged(
+        verdict, f"κ is {kappa:.2f} on {counted(len(sample), 'gold row')}; label.min_kappa asks for {wanted:.2f}"
+    )

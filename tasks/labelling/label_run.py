@@ -14,6 +14,7 @@ from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from rowmill.schemas.catalogue import Model
+from rowmill.schemas.display_text import counted
 from rowmill.schemas.errors import JobError
 from rowmill.schemas.job import Job
 from rowmill.schemas.label import Label
@@ -145,7 +146,7 @@ def label_run(
     gold = find_gold(job, files, model, before=before, corrections=people.labels, limit=limit)
     if gold.strange:
         shown = ", ".join(gold.strange[:STRANGE_SHOWN]) + (" ..." if len(gold.strange) > STRANGE_SHOWN else "")
-        log.warning("%d rows that people labelled are not in this input: %s", len(gold.strange), shown)
+        log.warning("%s that people labelled not in this input: %s", counted(len(gold.strange), "row"), shown)
     if job.label.has_gate and not gold.is_empty:
         _look_at_gate(gold, limit)
     known = (before.label or LabelQuality()).corrections_digest or digest_of(Judgements())

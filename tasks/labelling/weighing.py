@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rowmill.schemas.display_text import counted
 from rowmill.schemas.label import Label
 from rowmill.tasks.labelling.cast_votes import NOBODY, CastVotes, Voters, stacked
 from rowmill.tasks.labelling.scores import krippendorff_alpha
@@ -182,7 +183,7 @@ def _too_little_agreement(
         return "it takes three votes on a row to learn from their agreement"
     differing = int(rows[(counts > 0).sum(1) > 1].sum())
     if differing < DIFFER_LEAST:
-        return f"votes differ on {differing} rows, too few to learn from (it takes {DIFFER_LEAST})"
+        return f"votes differ on {counted(differing, 'row')}, too few to learn from (it takes {DIFFER_LEAST})"
     alpha = krippendorff_alpha(counts, rows)
     if alpha is None or alpha < ALPHA_LEAST:
         return f"votes agree hardly more than by chance (α {alpha or 0:.2f}; it takes {ALPHA_LEAST})"

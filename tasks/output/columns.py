@@ -7,6 +7,7 @@ from contextlib import suppress
 
 import pyarrow as pa
 
+from rowmill.schemas.display_text import counted
 from rowmill.schemas.errors import InputError
 from rowmill.schemas.job import Job
 from rowmill.schemas.kept_values import KeepTypes
@@ -77,4 +78,8 @@ def json_text_notes(shape: Shape) -> list[str]:
     """What a user should know of the fields of `output` that are JSON text."""
     fields = shape.json_text_fields
     notes = [f"output{field.pointer} is JSON text, not a typed field: {field.reason}" for field in fields[:NOTED]]
-    return notes if len(fields) <= NOTED else [*notes, f"and {len(fields) - NOTED:,} more fields of output like these"]
+    return (
+        notes
+        if len(fields) <= NOTED
+        else [*notes, f"and {counted(len(fields) - NOTED, 'more field')} of output like these"]
+    )

@@ -6,6 +6,7 @@ import base64
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
@@ -35,7 +36,13 @@ class FlatColumn:
             return _as_json(values)
         if pa.types.is_dictionary(values.type):
             values = values.dictionary_decode()
-        return values if values.type == self.type else values.cast(self.type)
+        if values.type == self.type:
+            return values
+        return plain_decimals(values) if pa.types.is_decimal(values.type) and self.is_text else values.cast(self.type)
+
+    @property
+    def is_text(self) -> bool:
+        return bool(pa.types.is_string(self.type) or pa.types.is_large_string(self.type))
 
 
 def flat_columns(schemas: Iterable[pa.Schema]) -> list[FlatColumn]:
@@ -115,7 +122,32 @@ def _at(batch: pa.RecordBatch, path: tuple[str, ...]) -> pa.Array | None:
 
 def _as_json(values: pa.Array) -> pa.Array:
     plain = values.to_pylist(maps_as_pydicts="lossy")
+    if "decimal" in str(values.type):
+        plain = [told(value) for value in plain]
     return pa.array([None if value is None else encode_json(value).decode() for value in plain], pa.string())
+
+
+def plain_decimals(values: pa.Array) -> pa.Array:
+    """Decimals as text with all their places and never an exponent, which Arrow writes for 0 (0E-12) and 0.0000001."""
+    texts = values.cast(pa.string())
+    with_exponent = pc.fill_null(pc.match_substring(texts, "E"), False)
+    if not pc.any(with_exponent).as_py():
+        return texts
+    # A column of money holds the same small sums again and again, most of all nothing.
+    known = texts.filter(with_exponent).unique()
+    plain = pa.array([format(Decimal(text), "f") for text in known.to_pylist()], pa.string())
+    return pc.if_else(with_exponent, plain.take(pc.index_in(texts, known)), texts)
+
+
+def told(value: Any) -> Any:
+    """A value as JSON tells it: decimals as text without an exponent, whatever they are nested in."""
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    if isinstance(value, dict):
+        return {key: told(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [told(one) for one in value]
+    return value
 
 
 def plain_value(value: Any) -> Any:

@@ -49,7 +49,7 @@ def take_inventory(
     for number, footer in parts.items():
         if footer.job != fingerprint:
             raise OutputError(
-                "this part was made by another job",
+                "this part was made by another job, and without the run.json of that one nothing tells what differs",
                 where=str(output.part_path(number)),
                 hint="name another output, or use --fresh",
             )

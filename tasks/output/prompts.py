@@ -14,9 +14,9 @@ from rowmill.schemas.errors import RowmillError
 from rowmill.schemas.job import Job
 from rowmill.schemas.manifest import Manifest
 from rowmill.schemas.request import FunctionCall, FunctionResult, Media, Request, Text
-from rowmill.schemas.row import Row
+from rowmill.schemas.row import Row, Unreadable
 from rowmill.tasks.gateway.protocols.registry import PROTOCOLS
-from rowmill.tasks.input.files import size_of
+from rowmill.tasks.input.files import Line, size_of
 from rowmill.tasks.input.reader import job_files, judge, shard_lines
 from rowmill.tasks.job.job_file import catalogue_of, job_of
 from rowmill.tasks.output.part_footer import read_footer
@@ -90,21 +90,22 @@ class Prompts:
             return []
         sought = text.casefold()
         try:
-            rows = (judge(line, index, file, id_column=self._job.id) for index, line, file in self._lines(part))
-            return [row.index for row in rows if isinstance(row, Row) and _holds(row.columns, sought)]
+            return [
+                index
+                for index, line, file in self._lines(part)
+                if _holds(_content(judge(line, index, file, id_column=self._job.id), line), sought)
+            ]
         except (RowmillError, OSError, ValueError):
             return []
 
-    def _read(self, part: Path, wanted: Collection[int]) -> dict[int, Row]:
-        found: dict[int, Row] = {}
-        for index, line, file in self._lines(part, max(wanted)):
-            if index in wanted:
-                row = judge(line, index, file, id_column=self._job.id)
-                if isinstance(row, Row):
-                    found[index] = row
-        return found
+    def _read(self, part: Path, wanted: Collection[int]) -> dict[int, Row | Unreadable]:
+        return {
+            index: judge(line, index, file, id_column=self._job.id)
+            for index, line, file in self._lines(part, max(wanted))
+            if index in wanted
+        }
 
-    def _lines(self, part: Path, last: int | None = None) -> Iterator[tuple[int, Any, str]]:
+    def _lines(self, part: Path, last: int | None = None) -> Iterator[tuple[int, Line, str]]:
         """Index, content and file of the input's lines that a part is of, up to its last one or the one named."""
         shard = read_footer(part).shard
         start = replace(shard.start, file=self._moved.get(shard.start.file, shard.start.file))
@@ -113,9 +114,11 @@ class Prompts:
         for step, (line, file) in enumerate(islice(lines, most)):
             yield shard.first_row + step, line, file
 
-    def _prompt(self, row: Row | None, result: Mapping[str, Any]) -> Prompt:
+    def _prompt(self, row: Row | Unreadable | None, result: Mapping[str, Any]) -> Prompt:
         if row is None or row.row_id != result["row_id"]:
             return Prompt(note="no row of the input is this one any more")
+        if isinstance(row, Unreadable):
+            return Prompt([("line", row.raw)], f"this line could not be read, and nothing was asked: {row.message}")
         planned = self._planner.plan(row)
         if not isinstance(planned, Request):
             return Prompt(note=planned.error_message)
@@ -129,6 +132,11 @@ class Prompts:
         held = self._sources(row.columns) if self._sources is not None else {}
         sources = {name: one.text for name, one in held.items()}
         return Prompt([(turn.role, "\n".join(map(_shown, turn.parts))) for turn in turns], note, sources)
+
+
+def _content(row: Row | Unreadable, line: Line) -> Any:
+    """What a row says; of a line that is none, the line as it stands."""
+    return row.columns if isinstance(row, Row) else line.raw.decode("utf-8", "replace")
 
 
 def _holds(value: Any, sought: str) -> bool:

@@ -113,6 +113,12 @@ def refuse_bad_input(survey: Survey, job: Job, planner: Planner) -> None:
         raise error
 
 
+def refuse_unaskable(survey: Survey, planner: Planner) -> None:
+    """Raises InputError where none of the rows that were looked at can be asked, however many there are beyond."""
+    if (nothing := _no_row_can_be_asked(survey, planner)) is not None:
+        raise nothing
+
+
 def bad_input(survey: Survey, job: Job, planner: Planner) -> Iterator[InputError]:
     """All of that at once."""
     if survey.duplicates:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jinja2
@@ -79,6 +79,13 @@ class Template:
         return "".join(pieces)
 
 
+def _in_null(what: str, columns: Mapping[str, Any]) -> str:
+    """Something was looked for in a null; which one is known where the row has one alone."""
+    nulls = [name for name, value in columns.items() if value is None]
+    owner = f"the column {nulls[0]!r} is null" if len(nulls) == 1 else "a null was met"
+    return f"{owner}, and a null has no {what}: guard it, as in {{% if {nulls[0] if len(nulls) == 1 else 'it'} %}}"
+
+
 def _ends(tree: nodes.Template) -> tuple[str, str]:
     """The text that begins every prompt of a template, and the text that ends it; nothing where all of it is text."""
     first, last = (tree.body[0], tree.body[-1]) if tree.body else (None, None)
@@ -90,14 +97,24 @@ def _ends(tree: nodes.Template) -> tuple[str, str]:
     return ("", "") if is_text else (found[0], found[1])
 
 
-_NO_ATTRIBUTE = re.compile(r"'(?P<owner>.*) object' has no attribute '(?P<name>.*)'", re.DOTALL)
+_NO_ATTRIBUTE = re.compile(r"'(?P<owner>.*?)(?: object)?' has no attribute '(?P<name>.*)'", re.DOTALL)
+_NO_ELEMENT = re.compile(r"(?P<owner>.*?)(?: object)? has no element (?P<name>.*)", re.DOTALL)
+_KINDS = {"str": "a text", "list": "a list", "int": "a number", "float": "a number", "bool": "true or false"}
 
 
-def _undefined(message: str, columns: Iterable[str]) -> str:
+def _undefined(message: str, columns: Mapping[str, Any]) -> str:
     """What Jinja2 says of an unknown name, in the words of a row."""
     found = _NO_ATTRIBUTE.fullmatch(message)
-    if found is not None and not found["owner"].endswith(Columns.__name__):
-        return f"there is no field {found['name']!r}" if found["owner"] == "dict" else message
+    if (inside := found or _NO_ELEMENT.fullmatch(message)) is not None:
+        what = f"field {inside['name']!r}" if found is not None else f"element {inside['name']}"
+        if inside["owner"] == "None":
+            return _in_null(what, columns)
+        if inside["owner"] == "dict":
+            return f"there is no {what}"
+        if inside["owner"] in _KINDS:
+            return f"{_KINDS[inside['owner']]} has no {what}"
+        if found is None or not found["owner"].endswith(Columns.__name__):
+            return message
     name = found["name"] if found is not None else message.split("'")[1] if message.count("'") >= 2 else ""
     near = difflib.get_close_matches(name, list(columns), 1)
     hint = f"; did you mean {near[0]!r}?" if near else f"; the row has {', '.join(sorted(columns)[:20])}"

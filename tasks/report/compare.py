@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from rowmill.schemas.display_text import one_line
+from rowmill.schemas.price import usd
 from rowmill.tasks.output.results_frame import scan_results
 from rowmill.tasks.report.figures import shown
 from rowmill.tasks.report.flips import flips, flips_text
@@ -111,9 +112,9 @@ def compare_text(told: Mapping[str, Any]) -> str:
     for name in ("a", "b"):
         side = told[name]
         lines.append(
-            f"{name.upper()}: {side['ok']:,} ok, ${side['cost_usd'] or 0:.6g}, {side['input_tokens'] or 0:,} input and "
-            f"{side['output_tokens'] or 0:,} output tokens, p50 {side['p50_ms'] or 0:,.0f} ms, "
-            f"p95 {side['p95_ms'] or 0:,.0f} ms"
+            f"{name.upper()}: {side['ok']:,} ok, {usd(float(side['cost_usd'] or 0))}, "
+            f"{side['input_tokens'] or 0:,} input and {side['output_tokens'] or 0:,} output tokens, "
+            f"p50 {side['p50_ms'] or 0:,.0f} ms, p95 {side['p95_ms'] or 0:,.0f} ms"
         )
     for one in told["examples"]:
         lines += [f"{one['row_id']}:", f"  A {one['a']}", f"  B {one['b']}"]

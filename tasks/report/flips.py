@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from rowmill.schemas.display_text import counted
 from rowmill.tasks.labelling.scores import mcnemar
 from rowmill.tasks.output.results_frame import scan_results
 
@@ -86,7 +87,7 @@ def flips_text(told: dict[str, Any]) -> list[str]:
     ]
     if (gold := told["gold"]) is not None:
         lines.append(
-            f"right on {gold['rows']:,} gold rows: A {gold['right_a'] / gold['rows']:.1%}, "
+            f"right on {counted(gold['rows'], 'gold row')}: A {gold['right_a'] / gold['rows']:.1%}, "
             f"B {gold['right_b'] / gold['rows']:.1%}; {gold['only_a']:,} only A, {gold['only_b']:,} only B has right "
             f"(McNemar p = {gold['p']:.2g})"
         )

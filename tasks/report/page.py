@@ -11,6 +11,7 @@ import jinja2
 from markupsafe import Markup
 
 from rowmill.schemas.display_text import Pairs, Table, several_lines
+from rowmill.schemas.price import usd
 from rowmill.schemas.timeline import TimelineSamples
 from rowmill.tasks.report import plots
 from rowmill.tasks.report.figures import LONG_S, Figures, Histogram
@@ -86,7 +87,7 @@ def _visible(value: Any) -> Any:
 def _plots(facts: PageFacts, found: Figures) -> list[tuple[str, Markup]]:
     drawn = []
     if found.times:
-        words = f"{found.cost_usd[-1]:.4g} USD after {found.times[-1]:.3g} {found.time_unit}"
+        words = f"{usd(found.cost_usd[-1])} after {found.times[-1]:.3g} {found.time_unit}"
         svg = plots.curve(
             found.times, found.cost_usd, across=found.time_unit, up="USD", words=f"Cost over time: {words}"
         )

@@ -16,7 +16,9 @@ WIDTH, HEIGHT, TALL = 520.0, 230.0, 340.0
 LEFT, RIGHT, TOP, BOTTOM = 62.0, 14.0, 18.0, 42.0
 BAR, GAP = 20.0, 10.0
 # Room for the names of lying bars, a character each about this wide.
-CHARACTER = 6.2
+CHARACTER = 6.6
+# Room for the name of the upward axis, and for what stands between it and the numbers.
+NAME_ROOM = 30.0
 TICKS = 6
 # Marks closer than this share of the width are written as one.
 CLOSE = 0.06
@@ -60,7 +62,7 @@ def lying_bars(counts: Sequence[tuple[str, int]], *, across: str, words: str) ->
     """Named counts as horizontal bars, in their order from the top."""
     left = 16 + CHARACTER * max(len(name) for name, _ in counts)
     height = TOP + BOTTOM + len(counts) * (BAR + GAP)
-    frame = _Frame(1.15 * max(count for _, count in counts), 1, left=left, height=height)
+    frame = _Frame(1.25 * max(count for _, count in counts), 1, left=left, height=height)
     drawn = []
     for number, (name, count) in enumerate(counts):
         top = TOP + number * (BAR + GAP)
@@ -102,16 +104,20 @@ def scatter(
         drawn.append(f'<path d="{ranges}" {AXIS} opacity="{0.7 if point.name else 0.15}"/>')
         fill = "var(--line)" if point.strong else "var(--paper)"
         drawn.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="{fill}" stroke="var(--line)"/>')
-        drawn.append(_text(x + 8, y - 6, point.name, anchor="start"))
+        fits = x + 8 + CHARACTER * len(point.name) < WIDTH
+        drawn.append(_text(x + (8 if fits else -8), y - 6, point.name, anchor="start" if fits else "end"))
     return _svg([*drawn, *frame.axes(across, up)], words, TALL)
 
 
 class _Frame:
     """Axes from zero to the largest values, and where a value lies in the picture."""
 
-    def __init__(self, most_x: float, most_y: float, *, left: float = LEFT, height: float = HEIGHT) -> None:
+    def __init__(self, most_x: float, most_y: float, *, left: float | None = None, height: float = HEIGHT) -> None:
+        """`left` is where the upward axis stands; without one, where its numbers have room."""
         self._most_x, self._most_y = most_x or 1.0, most_y or 1.0
-        self._left, self._bottom = left, height - BOTTOM
+        longest = max(len(_number(value)) for value in ticks(self._most_y))
+        self._left = max(LEFT, NAME_ROOM + CHARACTER * longest) if left is None else left
+        self._bottom = height - BOTTOM
 
     def x(self, value: float) -> float:
         return self._left + (WIDTH - RIGHT - self._left) * value / self._most_x
@@ -149,7 +155,12 @@ def ticks(most: float, *, whole: bool = False) -> list[float]:
 
 
 def _number(value: float) -> str:
-    return f"{value:,.0f}" if value == int(value) else f"{value:.3g}"
+    """A tick's number, never with an exponent: with as many places as a round value has."""
+    if value == int(value):
+        return f"{value:,.0f}"
+    # Money has no more than twelve.
+    places = min(12, max(0, 2 - math.floor(math.log10(abs(value)))))
+    return f"{value:,.{places}f}".rstrip("0").rstrip(".")
 
 
 def _steps(frame: _Frame, x: Sequence[float], y: Sequence[float]) -> str:
@@ -163,6 +174,10 @@ def _box(left: float, top: float, right: float, *, bottom: float) -> str:
 
 
 def _text(x: float, y: float, text: str, *, anchor: str, more: str = "") -> str:
+    """A text, moved so far that it stands within the picture."""
+    if anchor == "middle" and not more:
+        half = CHARACTER * len(text) / 2
+        x = min(max(x, half), WIDTH - half)
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{more}>{escape(text)}</text>'
 
 

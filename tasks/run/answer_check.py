@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from rowmill.schemas.catalogue import find_model
+from rowmill.schemas.display_text import counted
 from rowmill.schemas.errors import RowmillError
 from rowmill.schemas.job import Job
 from rowmill.schemas.manifest import Manifest
@@ -47,7 +48,7 @@ def wrong_answers(part: Path, manifest: Manifest) -> Iterator[str]:
                     wrong.append(f"row {row['row_id']!r}: {reason}")
     yield from (f"{part}: {one}" for one in islice(wrong, NAMED))
     if len(wrong) > NAMED:
-        yield f"{part}: {len(wrong) - NAMED:,} more rows like these"
+        yield f"{part}: {counted(len(wrong) - NAMED, 'more row')} like these"
 
 
 def _reason(row: Mapping[str, Any], digest: str | None, expected: Mapping[int, str]) -> str | None:

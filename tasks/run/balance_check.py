@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rowmill.schemas.catalogue import Model
+from rowmill.schemas.display_text import counted
 from rowmill.schemas.json_text import JsonTextError, decode_json
 from rowmill.schemas.price import PICO, parse_amount
 from rowmill.schemas.request import Request
@@ -83,7 +84,7 @@ def judge_balance(
     forecast = rows * model.price.of(Usage(mean, min(bound, OUTPUT_GUESS))).credits
     if left < forecast:
         return (
-            f"the balance is {left / PICO:.2f} credits; {rows:,} rows may cost about {forecast / PICO:.2f} "
+            f"the balance is {left / PICO:.2f} credits; {counted(rows, 'row')} may cost about {forecast / PICO:.2f} "
             "(a rough guess): the run will stop when it is used up, and can be resumed"
         )
     return None

@@ -28,6 +28,7 @@ from rowmill.schemas.manifest import (
     SplitStanding,
     Wait,
     asks_sandbox,
+    difference,
 )
 from rowmill.schemas.model_prices import ModelPrices
 from rowmill.schemas.quote import QuoteOutcome
@@ -98,10 +99,8 @@ class ManifestBuilder:
         told = self.before.fingerprint
         if told.hash in ("", self.fingerprint):
             return
-        had = told.keys
-        changed = [key for key in sorted({*had, *self._keys}) if had.get(key) != self._keys.get(key)]
         raise OutputError(
-            f"these results were made by another job (changed: {', '.join(changed) or 'unknown'})",
+            f"these results were made by another job ({difference(told.keys, self._keys)})",
             where=where,
             hint="name another output, or use --fresh (the earlier results are then moved aside, not deleted)",
         )

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from rowmill.schemas.attempt import Spent
+from rowmill.schemas.display_text import counted
 from rowmill.schemas.job import Job
 from rowmill.schemas.manifest import WITHOUT_LEDGER, Manifest, SplitStanding
 from rowmill.schemas.price import Cost, parse_amount
@@ -76,6 +77,17 @@ async def open_run(
         yield await opening.run()
 
 
+def _tell_missing(before: Manifest, output: Output) -> None:
+    """Say that rows are about to be paid for again because their part was deleted."""
+    gone = [name for name in before.parts if not (output.results / name).exists()] if before.is_complete else []
+    if gone:
+        more = f" and {counted(len(gone) - 1, 'more part')}" if len(gone) > 1 else ""
+        log.warning(
+            "%s%s not there any more: the rows are asked, and paid for, again. What they cost stays counted; to pay "
+            "nothing twice stop now and put back what is missing", output.results / gone[0], more
+        )  # fmt: skip
+
+
 def _keep_stored(output: Output, job: Job) -> None:
     """Rows that cannot be read twice are in the bucket before the first call: whoever goes on from elsewhere, and the
     workers of a cluster, read the same. Raises StorageError.
@@ -131,6 +143,8 @@ class _Opening:
         builder.json_text_fields = list(plan.validator.shape.json_text_fields)
         builder.split = SplitStanding() if options.merges else None
         builder.refuse_another_job(str(output.root))
+        if not options.merges:
+            _tell_missing(before, output)
         if plan.labelling is not None:
             keep(plan.labelling, output.root)
         return output, builder

@@ -14,6 +14,7 @@ from rowmill.schemas.job import Job
 from rowmill.schemas.manifest import Manifest
 from rowmill.schemas.row import Shard
 from rowmill.schemas.termination import OUT_OF_MONEY, Termination, TerminationKind
+from rowmill.tasks.forecast.first_guess import first_guess_usd
 from rowmill.tasks.gateway.admission.deadline import ended_waiting
 from rowmill.tasks.gateway.admission.gate import Gate
 from rowmill.tasks.gateway.admission.halts import RUN_AGAIN, refused_storage
@@ -121,6 +122,16 @@ class OpenRun:
     @property
     def options(self) -> Options:
         return self.plan.options
+
+    @property
+    def begins_anew(self) -> bool:
+        """Whether nothing stands in the output of any run before, nor was moved aside for this one."""
+        nothing = self.manifest_builder.before == Manifest() and self._sent_before == Spent() and not self._standing
+        return nothing and not self.options.fresh
+
+    def first_guess_usd(self) -> float | None:
+        """About what all rows of a new output may cost; None where nothing can be said."""
+        return first_guess_usd(self.job, self.model, self.plan.planner, self._survey.sample, self._survey.rows)
 
     # What is to be settled.
 

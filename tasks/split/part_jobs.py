@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from rowmill.schemas.errors import JobError, OutputError
 from rowmill.schemas.input_sections import Query
 from rowmill.schemas.job import Job
-from rowmill.schemas.manifest import Manifest
+from rowmill.schemas.manifest import Manifest, difference
 from rowmill.schemas.part_of import PartOf
 from rowmill.tasks.input.divide import Extent, divide
 from rowmill.tasks.input.listing import job_files
@@ -70,9 +70,9 @@ def _begun(split: Split) -> dict[int, Manifest]:
 def _refuse_another_job(job: Job, manifest: Manifest, where: str) -> None:
     _, keys = job_fingerprint(in_begun_order(job, manifest), sandbox=manifest.is_sandbox)
     had = manifest.fingerprint.keys
-    if changed := [key for key in sorted({*had, *keys}) if had.get(key) != keys.get(key)]:
+    if had != keys:
         raise OutputError(
-            f"this part was run with another job (changed: {', '.join(changed)})",
+            f"this part was run with another job ({difference(had, keys)})",
             where=where,
             hint="undo that, or split the job into another output",
         )

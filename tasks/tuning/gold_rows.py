@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from rowmill.schemas.display_text import counted
 from rowmill.schemas.errors import JobError
 from rowmill.schemas.job import Job
 from rowmill.schemas.row import Row
@@ -36,7 +37,7 @@ def gold_rows(job: Job, limit: int | None, seed: int) -> GoldRows:
     found = list(_with_gold(job, column, limit))
     if len(found) < 2:
         raise JobError(
-            f"{len(found)} rows have gold in the column {column!r}: nothing can be compared",
+            f"{counted(len(found), 'row')} with gold in the column {column!r}: nothing can be compared",
             where="gold",
             hint="give some hundred rows their right answer",
         )

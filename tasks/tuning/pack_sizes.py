@@ -9,6 +9,7 @@ from statistics import NormalDist
 
 import msgspec
 
+from rowmill.schemas.display_text import counted
 from rowmill.schemas.pack_trial import PackDecision, PackTrial
 from rowmill.tasks.labelling.scored_rows import Scored, measure
 from rowmill.tasks.output.folder import read_manifest, write_file
@@ -52,7 +53,8 @@ def decide(job: str, trials: Sequence[PackTrial]) -> PackDecision:
     else:
         [alone, *_], best = trials, next(one for one in trials if one.rows_per_call == chosen)
         reason = (
-            f"{best.accuracy:.1%} right of {best.rows:,} gold rows, {alone.accuracy:.1%} with one row a call: worse by "
+            f"{best.accuracy:.1%} right of {counted(best.rows, 'gold row')}, {alone.accuracy:.1%} with one row "
+            f"a call: worse by "
             f"less than {MARGIN:.0%} (95 % sure)"
         )
         if best.usd_per_1000_rows and alone.usd_per_1000_rows:
@@ -70,9 +72,11 @@ def read_decision(output: Path, job: str) -> PackDecision | None:
 
 
 def begun_with(output: Path) -> int | None:
-    """How many rows shared a call in the run that an output holds; None where it holds none."""
+    """How many rows shared a call in the run that an output holds; None where it holds none, or tells only of trials
+    before it.
+    """
     manifest = read_manifest(output)
-    if manifest is None:
+    if manifest is None or not manifest.is_begun:
         return None
     told = manifest.job.get("rows_per_call", 1)
     return told if isinstance(told, int) else 1

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
+from rowmill.schemas.display_text import counted
 from rowmill.tasks.labelling.scored_rows import Scored, interval, standard_error
 from rowmill.tasks.labelling.scores import Z_95
 
@@ -52,7 +53,9 @@ def dropped(scores: Mapping[str, Scores], terms: Terms) -> dict[str, str]:
     for name, rows in scores.items():
         mean, _, high = interval([one.right for one in rows.values()], terms.z)
         if rows and high < terms.target:
-            found[name] = f"{mean:.1%} right of {len(rows):,} gold rows: below {terms.target:.1%} beyond chance"
+            found[name] = (
+                f"{mean:.1%} right of {counted(len(rows), 'gold row')}: below {terms.target:.1%} beyond chance"
+            )
     left = {name: rows for name, rows in scores.items() if name not in found and rows}
     for name, rows in left.items():
         for other, others in left.items():

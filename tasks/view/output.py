@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from hashlib import blake2b
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -15,8 +16,11 @@ import pyarrow as pa
 from rowmill.schemas.label import Label
 from rowmill.tasks.labelling.review_sheet import ReviewSheet
 from rowmill.tasks.output.flat_columns import FlatColumn
-from rowmill.tasks.output.folder import manifest_of
+from rowmill.tasks.output.folder import is_locked, manifest_of
 from rowmill.tasks.output.prompts import Prompt, Prompts
+from rowmill.tasks.output.results_frame import result_parts
+from rowmill.tasks.view.number_text import read_as_numbers
+from rowmill.tasks.view.open_rows import OpenRows, newest
 from rowmill.tasks.view.query import Condition, Query, parsed
 from rowmill.tasks.view.table import ResultsTable, signature_of
 
@@ -37,22 +41,38 @@ class ViewedOutput:
         self.root = root
         self.manifest = manifest_of(root)
         self._prompts = Prompts(self.manifest, root)
-        self._table = ResultsTable(root / "results")
+        self._open_rows = OpenRows(root)
+        self._table = ResultsTable(self._parts())
         self._positions: OrderedDict[Query, Positions] = OrderedDict()
+        # What columns of text read as, by what was asked of them.
+        self._numbers: dict[FlatColumn, FlatColumn] = {}
         self._lock = Lock()
 
     @property
     def table(self) -> ResultsTable:
-        """The rows as they stand now."""
+        """The rows as they stand now, those among them that a run settles at this moment."""
         with self._lock:
-            if signature_of(self.root / "results") != self._table.signature:
-                self._table = ResultsTable(self.root / "results")
+            parts = self._parts()
+            if signature_of(parts) != self._table.signature:
+                self._table = ResultsTable(parts)
                 self.manifest = manifest_of(self.root)
                 self._positions.clear()
+                self._numbers.clear()
             return self._table
 
+    def _parts(self) -> list[Path]:
+        opened = self._open_rows.parts(self.manifest)
+        return newest(result_parts(self.root / "results"), opened)
+
     def query(self, **asked: Any) -> Query:
-        return parsed(self.table.columns, **asked)
+        table = self.table
+
+        def by_number(column: FlatColumn) -> FlatColumn:
+            if column not in self._numbers:
+                self._numbers[column] = read_as_numbers(table, column)
+            return self._numbers[column]
+
+        return parsed(table.columns, by_number, **asked)
 
     def positions(self, query: Query) -> Positions | None:
         """Positions of the rows that a query asks for; None for all, as they stand."""
@@ -129,19 +149,28 @@ class ViewedOutput:
         return ReviewSheet(self.root, Label.model_validate(label))
 
     def about(self) -> dict[str, Any]:
-        """What the page's head tells."""
-        manifest, told = self.manifest, self.manifest.as_dict()
+        """What the page's head tells; `version` is another one where rows have come or changed since."""
+        table = self.table
+        manifest = manifest_of(self.root)
+        told = manifest.as_dict()
+        goes_on = manifest.state == "running"
+        state = "killed" if goes_on and not is_locked(self.root) else manifest.state
         label = manifest.job.get("label")
         return {
             "path": str(self.root), "name": manifest.name, "model": manifest.model,
-            "run_id": manifest.run_id, "sandbox": manifest.is_sandbox, "state": manifest.state,
+            "run_id": manifest.run_id, "sandbox": manifest.is_sandbox, "state": state,
+            "settled": table.rows, "version": version_of(table),
             "termination": told["termination"], "ledger": told["ledger"], "totals": told["totals"],
-            "columns": [{"name": name, "kind": str(column.type)} for name, column in self.table.columns.items()],
+            "columns": [{"name": name, "kind": str(column.type)} for name, column in table.columns.items()],
             "labels": None if label is None else [_label_name(one) for one in label.get("labels") or ()],
             "evidence": told.get("evidence"),
             "multi": bool(label and label.get("multi")),
-            "searches_input": self.table.rows <= INPUT_SEARCHED,
+            "searches_input": table.rows <= INPUT_SEARCHED,
         }  # fmt: skip
+
+
+def version_of(table: ResultsTable) -> str:
+    return blake2b(repr(table.signature).encode(), digest_size=8).hexdigest()
 
 
 def with_prompt(row: dict[str, Any], prompt: Prompt) -> dict[str, Any]:

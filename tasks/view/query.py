@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any, TypeVar
@@ -15,13 +15,15 @@ import pyarrow.compute as pc
 
 from rowmill.schemas.errors import RowmillError
 from rowmill.schemas.json_text import encode_json
-from rowmill.tasks.output.flat_columns import FlatColumn
+from rowmill.tasks.output.flat_columns import FlatColumn, plain_decimals
 from rowmill.tasks.view.table import ResultsTable
 
 # Texts that nobody searches for: names that rowmill gives.
 NOT_SEARCHED = frozenset({"request_key", "price_version", "run_id", "votes", "tool_calls"})
 COMPARED = {">=": pc.greater_equal, "<=": pc.less_equal, ">": pc.greater, "<": pc.less}
 T = TypeVar("T")
+# A column of text whose cells are all numbers → the same by its numbers; any other as it is.
+ByNumber = Callable[[FlatColumn], FlatColumn]
 _NUMBER = re.compile(r"(?P<sign>>=|<=|>|<)?\s*(?P<value>\S+)")
 
 
@@ -138,18 +140,24 @@ def _searched(table: ResultsTable) -> list[FlatColumn]:
 
 
 def parsed(
-    columns: Mapping[str, FlatColumn], *, search: str = "", filters: Sequence[str] = (), contains: Sequence[str] = (),
-    sort: str = "",
+    columns: Mapping[str, FlatColumn], by_number: ByNumber, *, search: str = "", filters: Sequence[str] = (),
+    contains: Sequence[str] = (), sort: str = "",
 ) -> Query:  # fmt: skip
-    """The query of a page's address. Raises QueryError naming a column that is not there, a value that cannot be."""
-    conditions = [_condition(columns, told) for told in filters]
-    conditions += [_condition(columns, told, contains=True) for told in contains]
+    """The query of a page's address. A column whose text `by_number` reads as numbers is sorted, and compared by `>`
+    and its like, by them.
+
+    Raises QueryError naming a column that is not there, a value that cannot be.
+    """
+    conditions = [_condition(columns, by_number, told) for told in filters]
+    conditions += [_condition(columns, by_number, told, contains=True) for told in contains]
     descending = sort.startswith("-") and sort not in columns
     name = sort[1:] if descending else sort
-    return Query(search, tuple(conditions), _column(columns, name) if name else None, descending)
+    return Query(search, tuple(conditions), by_number(_column(columns, name)) if name else None, descending)
 
 
-def _condition(columns: Mapping[str, FlatColumn], told: str, *, contains: bool = False) -> Condition:
+def _condition(
+    columns: Mapping[str, FlatColumn], by_number: ByNumber, told: str, *, contains: bool = False
+) -> Condition:
     column, value = split_filter(columns, told)
     negated = column is None and told.startswith("-")
     if negated:
@@ -161,9 +169,20 @@ def _condition(columns: Mapping[str, FlatColumn], told: str, *, contains: bool =
             )
         _column(columns, told.removeprefix("-").partition(":")[0])
         raise AssertionError(told)
+    if not contains and _compares(value):
+        column = by_number(column)
     if not contains and not column.as_json and value:
         _refuse_value(column, value)
     return Condition(column, value, negated, contains)
+
+
+def _compares(value: str) -> bool:
+    """Whether a filter's value is a comparison with a number."""
+    try:
+        sign, _ = number_in(value)
+    except (InvalidOperation, ValueError):
+        return False
+    return sign is not None
 
 
 def split_filter(columns: Mapping[str, T], told: str) -> tuple[T | None, str]:
@@ -215,6 +234,8 @@ def as_text(values: pa.Array) -> pa.Array:
         return values.cast(pa.string())
     if pa.types.is_null(values.type):
         return pa.nulls(len(values), pa.string())
+    if pa.types.is_decimal(values.type):
+        return plain_decimals(values)
     try:
         return values.cast(pa.string())
     except pa.ArrowException:

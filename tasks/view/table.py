@@ -8,7 +8,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from decimal import Decimal
 from itertools import accumulate
 from pathlib import Path
 from threading import Lock
@@ -17,8 +16,8 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rowmill.tasks.output.flat_columns import FlatColumn, flat_columns
-from rowmill.tasks.output.results_frame import readable, result_parts
+from rowmill.tasks.output.flat_columns import FlatColumn, flat_columns, told
+from rowmill.tasks.output.results_frame import readable
 
 # Decoded row groups that are held: pages that follow each other lie in few of them.
 GROUPS_HELD = 4
@@ -40,10 +39,10 @@ class Place:
 class ResultsTable:
     """The parts of an output as they stand now. Positions count the rows of all parts, from 0."""
 
-    def __init__(self, results: Path) -> None:
+    def __init__(self, parts: Sequence[Path]) -> None:
         """Reads the parts' footers. Raises DamageError."""
-        self.signature = signature_of(results)
-        self.parts = result_parts(results)
+        self.signature = signature_of(parts)
+        self.parts = list(parts)
         self._groups: list[tuple[Path, int]] = []
         sizes: list[int] = []
         schemas: list[pa.Schema] = []
@@ -115,21 +114,11 @@ class ResultsTable:
                 yield from some
 
 
-def told(value: Any) -> Any:
-    """A value as JSON tells it: decimals as text without an exponent, whatever they are nested in."""
-    if isinstance(value, Decimal):
-        return format(value, "f")
-    if isinstance(value, dict):
-        return {key: told(one) for key, one in value.items()}
-    if isinstance(value, list):
-        return [told(one) for one in value]
-    return value
-
-
-def signature_of(results: Path) -> Signature:
-    """The parts as the file system tells of them: cheap to hold against an earlier look."""
+def signature_of(parts: Sequence[Path]) -> Signature:
+    """The parts as the file system tells of them: cheap to hold against an earlier look. Raises DamageError."""
     found = []
-    for part in result_parts(results):
-        told = part.stat()
+    for part in parts:
+        with readable(part):
+            told = part.stat()
         found.append((part.name, told.st_size, told.st_mtime_ns))
     return tuple(found)

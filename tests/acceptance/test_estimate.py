@@ -52,6 +52,20 @@ def test_an_estimate_sends_nothing_and_counts_every_kind_of_row(bench):
 
 
 @pytest.mark.parametrize(
+    "keys", [{"prompt": "Say {{ txt }}"}, {"keep": ["txt"]}, {"id": "txt"}, {"id": "twice"}, {"keep": ["status"]}]
+)
+def test_an_input_that_check_refuses_is_refused_in_the_same_words(bench, keys):
+    """A column that the file lacks, ids that stand twice, a name of the results' own: exit 2, and no forecast."""
+    bench.rows([{"text": f"person {n}", "twice": 1, "status": "new"} for n in range(3)])
+    bench.job(**keys)
+    checked = bench.run(NOWHERE, "check", "job.yaml")
+    told = bench.run(NOWHERE, "estimate", "job.yaml")
+    assert (checked.code, told.code, told.err) == (2, 2, checked.err)
+    assert told.err
+    assert not (bench.folder / "out/estimate.json").exists()
+
+
+@pytest.mark.parametrize(
     ("rows", "job", "note"),
     [
         ([], {}, "the input is empty"),
@@ -266,13 +280,24 @@ def test_thoughts_beside_the_limit_are_within_the_bound(bench, sandboxes, inside
     assert told["low"] < float(bench.manifest()["totals"]["cost_usd"]) < told["bound_99"]
 
 
-def test_a_cap_tells_what_it_would_leave_undone(bench):
-    """With max_cost_usd below the estimate, the rows beyond it are counted."""
+@pytest.mark.parametrize("cap", ["max_cost_usd", "max_run_cost_usd"])
+def test_a_cap_tells_what_it_would_leave_undone_and_is_what_cannot_be_exceeded(bench, cap):
+    """With a cap below the estimate the rows beyond it are counted; the ceiling is the least of the cap and of what all
+    calls may come to, and says which.
+    """
     bench.rows(texts(100))
     bench.job(id="id", schema=PERSON, params={"max_output_tokens": 400})
-    whole = estimate(bench)["cost_usd"]["estimate"]
-    told = estimate(bench, "--max-cost", f"{whole / 4:.6f}")
+    whole = estimate(bench)
+    assert whole["ceiling_binds"] == "every call at its worst"
+    low = f"{whole['cost_usd']['estimate'] / 4:.6f}"
+    bench.job(id="id", schema=PERSON, params={"max_output_tokens": 400}, **{cap: low})
+    told = estimate(bench)
     assert 70 <= told["rows_beyond_cap"] <= 80
+    assert (told["ceiling_usd"], told["ceiling_binds"]) == (float(low), cap)
+    shown = bench.run(NOWHERE, "estimate", "job.yaml")
+    assert f"(what {cap} leaves)" in shown.out
+    bench.job(id="id", schema=PERSON, params={"max_output_tokens": 400}, **{cap: 1e6})
+    assert estimate(bench)["ceiling_usd"] == pytest.approx(whole["ceiling_usd"])
 
 
 def test_a_pilot_that_meets_a_limit_of_money_says_so(bench, sandboxes):

@@ -232,6 +232,28 @@ def test_any_value_is_told_and_no_two_columns_share_a_name(tmp_path_factory, row
     assert not [cell for row in sheet for cell in row if cell.data_type in ("f", "e")]
 
 
+@pytest.mark.parametrize("amount", ["0E-12", "0.000000000001", "-0.00000012", "123.000000000001"])
+def test_no_decimal_has_an_exponent_in_any_kind_of_file(tmp_path, amount):
+    """Nothing and small sums stand with their places, alone and within lists, as numbers that programs read."""
+    value, plain = Decimal(amount), f"{Decimal(amount):.12f}"
+    schema = pa.schema([("cost", pa.decimal128(18, 12)), ("many", pa.list_(pa.decimal128(18, 12)))])
+    columns = flat_columns([schema])
+
+    def table() -> Table:
+        batch = pa.RecordBatch.from_pylist([{"cost": value, "many": [value, None]}, {}], schema=schema)
+        return Table(flat_batch(batch, columns).schema, iter([flat_batch(batch, columns)]))
+
+    write_csv(tmp_path / "a.csv", table())
+    many = json.dumps(f'["{plain}",null]').replace('\\"', '""')
+    assert (tmp_path / "a.csv").read_text() == f'"cost","many"\n{plain},{many}\n,\n'
+    write_jsonl(tmp_path / "a.jsonl", table())
+    assert (tmp_path / "a.jsonl").read_text().startswith(f'{{"cost":{plain},')
+    write_xlsx(tmp_path / "a.xlsx", table())
+    cell = openpyxl.load_workbook(tmp_path / "a.xlsx").active["A2"]
+    assert (cell.data_type, cell.value) == ("n", pytest.approx(float(value)))
+    assert cell.number_format == "0.00##########"
+
+
 def test_a_text_longer_than_a_cell_is_cut_and_counted(tmp_path):
     """Excel holds 32,767 characters: what is longer is cut, and how many cells were is told."""
     row = {"row_id": "x" * 40_000, "n": 2**60, "x": None, "flag": None, "output": None, "output.tags": "_x0041_\x01"}

@@ -349,7 +349,7 @@ def test_what_people_hand_back_is_taken_whole_or_not_at_all(bench, sandboxes):
     ended = bench.run(
         sandbox.base_url, "label", "job.yaml", "--direct", "--json", "--gold", str(wild / "unknown_row.csv")
     )
-    assert "1 rows that people labelled are not in this input: r99" in ended.err
+    assert "1 row that people labelled not in this input: r99" in ended.err
     labelled(bench, sandbox.base_url, "--gold", str(wild / "excel_de.csv"))
     given = next(case["gives"] for case in corpus["files"] if case["file"] == "excel_de.csv")
     results = {row["row_id"]: row for row in bench.results().iter_rows(named=True)}
@@ -576,7 +576,7 @@ def test_an_empty_input_is_labelled_in_no_time(bench, sandboxes):
     file = corrected(bench, "csv", {"r1": "praise"})
     ended = bench.run(sandbox.base_url, "label", "job.yaml", "--direct", "--json", "--gold", file)
     assert ended.code == 0, ended.err
-    assert "1 rows that people labelled are not in this input" in ended.err
+    assert "1 row that people labelled not in this input" in ended.err
     assert ended.manifest["ledger"]["rows"] == 0
 
 

@@ -79,3 +79,26 @@ def test_auto_without_gold_or_with_little_of_it(bench, sandboxes):
     assert ended.code == 0, ended.err
     assert "20 gold rows show nothing" in ended.err
     assert sandbox.books()["calls"] == 20
+
+
+def test_a_trial_that_is_stopped_leaves_word_in_the_output_and_the_run_goes_on_with_more(bench, sandboxes):
+    """Under a cap too small for the trials: exit 4, a manifest whose rows and money balance, status tells of it; with a
+    larger cap the run begins, and pays for no row of the trial twice.
+    """
+    sandbox = sandboxes(labels=right_answers(20))
+    auto(bench, 20, max_cost_usd="0.0012", limits={"concurrency": 1})
+    ended = bench.run(sandbox.base_url, "label", "job.yaml", "--direct")
+    assert ended.code == 4, ended.err
+    manifest = bench.manifest()
+    assert manifest["termination"]["kind"] == "budget"
+    assert "the trial of 1 row a call stopped" in manifest["termination"]["message"]
+    assert (manifest["ledger"]["rows"], manifest["ledger"]["not_attempted"]) == (20, 20)
+    assert 0 < paid(manifest) == Decimal(sandbox.books()["billed_usd"])
+    shown = bench.run(sandbox.base_url, "status", "out")
+    assert (shown.code, "20 not attempted" in shown.out, "--max-cost" in shown.out) == (0, True, True), shown.out
+    assert json.loads(bench.run(sandbox.base_url, "status", "out", "--json").out)["beside"] == manifest["beside"]
+    ended = bench.run(sandbox.base_url, "label", "job.yaml", "--direct", "--json", "--max-cost", "5")
+    assert ended.code == 0, ended.err
+    assert ended.manifest["ledger"]["ok"] == 20
+    assert sandbox.books()["calls"] == 20
+    assert paid(ended.manifest) == Decimal(sandbox.books()["billed_usd"])

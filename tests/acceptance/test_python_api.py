@@ -280,18 +280,23 @@ AWAITED = """
 job = rowmill.Job(model="gemini-3-pro", input="out/input.jsonl", output="b", id="id", prompt="{{ text }} <i>")
 (await rowmill.run_async(job, limit=7)).frame().height
 """
+MISTAKEN = """
+rowmill.run(rowmill.Job(model="gemini-3-pro", input="nowhere.jsonl", output="c", prompt="Say {{ text }}"))
+"""
 
 
-def test_a_real_notebook_shows_how_far_a_run_is(sandbox, tmp_path, monkeypatch):
-    """Run by nbclient: one output a cell follows the run and ends as its summary; nothing goes to stderr."""
+def test_a_real_notebook_shows_how_far_a_run_is_and_a_mistake_in_few_lines(sandbox, tmp_path, monkeypatch):
+    """Run by nbclient: one output a cell follows the run and ends as its summary; nothing goes to stderr. A user's
+    mistake is the cell's line and the message.
+    """
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))
     for name in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR"):
         monkeypatch.setenv(name, str(tmp_path / name))
     sandbox.change(latency_ms=700)
-    cells = [nbformat.v4.new_code_cell(code) for code in (NOTEBOOK, AWAITED)]
+    cells = [nbformat.v4.new_code_cell(code) for code in (NOTEBOOK, AWAITED, MISTAKEN)]
     seen: list[str] = []
     client = NotebookClient(
-        nbformat.v4.new_notebook(cells=cells), timeout=90, kernel_name="python3",
+        nbformat.v4.new_notebook(cells=cells), timeout=90, kernel_name="python3", allow_errors=True,
         resources={"metadata": {"path": str(tmp_path)}},
     )  # fmt: skip
     taken = client.process_message
@@ -303,6 +308,10 @@ def test_a_real_notebook_shows_how_far_a_run_is(sandbox, tmp_path, monkeypatch):
 
     monkeypatch.setattr(client, "process_message", noted)
     client.execute()
+    mistake = cells.pop().outputs[-1]
+    assert mistake.output_type == "error"
+    assert len("\n".join(mistake.traceback).splitlines()) < 10, mistake.traceback
+    assert "nowhere.jsonl: no such file" in mistake.traceback[-1]
     for cell, rows in zip(cells, ("20", "7"), strict=True):
         assert [one.output_type for one in cell.outputs] == ["display_data", "execute_result"], cell.outputs
         assert f"complete: {rows} rows: {rows} ok" in cell.outputs[0].data["text/plain"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from decimal import Decimal
 from typing import Any
@@ -91,6 +92,26 @@ def test_running_again_is_a_no_op_that_says_so(bench, sandboxes):
     assert "nothing to do" in again.err
     assert not home.exists()
     assert (sandbox.books()["calls"], part.stat().st_mtime_ns) == (calls, before)
+
+
+def test_what_was_paid_for_and_deleted_is_told_before_it_is_paid_for_again(bench, sandboxes):
+    """A new output says that nothing is known of earlier runs, and about what is to come; a part that was deleted is
+    named, and what it cost stays counted. The second run of an output says nothing of the kind.
+    """
+    sandbox = sandboxes()
+    bench.rows(numbered(4))
+    bench.job(id="id")
+    for _ in range(2):
+        told = direct(bench, sandbox.base_url)
+        assert "out is a new output, nothing is known of earlier runs: 4 rows to ask, about $" in told.err
+        assert "new output" not in direct(bench, sandbox.base_url).err
+        shutil.rmtree(bench.folder / "out")
+    direct(bench, sandbox.base_url)
+    (bench.folder / "out/results/part-000000.parquet").unlink()
+    told = direct(bench, sandbox.base_url)
+    assert "part-000000.parquet not there any more: the rows are asked, and paid for, again" in told.err
+    assert told.manifest["beside"]["calls"] == 4
+    assert "any more" not in direct(bench, sandbox.base_url).err
 
 
 def test_a_changed_job_is_refused_and_fresh_moves_the_old_aside(bench, sandboxes):

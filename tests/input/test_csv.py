@@ -100,7 +100,7 @@ def test_how_a_file_is_written_is_seen(tmp_path, content, rows):
     ("bad", "reason"),
     [
         (b"2,b,c", "3 fields, the header has 2"),
-        (b"2", "1 fields, the header has 2"),
+        (b"2", "1 field, the header has 2"),
         (b"2,\xff\xfe", "not valid UTF-8: byte 0xff"),
         (b'2,"b', "a quote is opened and not closed"),
         (b'2,"b"c', "text stands behind a closing quote"),
@@ -118,7 +118,19 @@ def test_a_malformed_line_is_that_row_and_nothing_else(tmp_path, bad, reason, re
     assert isinstance(wrong, Unreadable)
     assert reason in wrong.message
     assert "f, row 2" in wrong.message
+    assert wrong.message.endswith("(line 3 of the file)")
     assert [row.columns["id"] for row in others if isinstance(row, Row)] == ["3", "4"]
+
+
+@pytest.mark.parametrize("name", ["r.csv", "r.csv.gz"])
+def test_what_is_wrong_is_told_by_the_line_that_an_editor_shows(tmp_path, name):
+    """Blank lines and records of several lines before it count, from whatever row reading begins."""
+    content = b'id,a\n\n1,"x\ny\nz"\nbad\n2,b\n\nworse,1,2\n3,c\n'
+    file = file_of(tmp_path / name, content)
+    told = [row.message for row in read(file) if isinstance(row, Unreadable)]
+    assert [message.rpartition("(")[2] for message in told] == ["line 6 of the file)", "line 9 of the file)"]
+    later = read(file, Cursor("", content.index(b"2,b"), 2))
+    assert [row.message for row in later if isinstance(row, Unreadable)] == ["f, row 4: " + told[1].partition(": ")[2]]
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)

@@ -166,7 +166,7 @@ def test_a_sheet_is_read_with_the_types_of_its_cells(tmp_path, caplog):
     ]  # fmt: skip
     for told in (
         "sheet 'Orders' of Orders, Notes",
-        "1 cells hold an error (#N/A)",
+        "1 cell with an error (#N/A)",
         "several types: 'mixed'",
         "renamed: ",
     ):

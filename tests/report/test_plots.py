@@ -25,6 +25,12 @@ def drawn(svg: str) -> ElementTree.Element:
     for text in root.iter("text"):
         assert 0 <= float(text.attrib["x"]) <= width + 20
         assert 0 <= float(text.attrib["y"]) <= height
+        if "transform" not in text.attrib:
+            # A character takes 6.6 at the most, and no text is cut.
+            size, x = 6.6 * len(text.text or ""), float(text.attrib["x"])
+            begins = x - size * {"start": 0, "middle": 0.5, "end": 1}[text.attrib["text-anchor"]]
+            assert -1 <= begins <= begins + size <= width + 1, text.text
+            assert "e" not in (text.text or "") or not (text.text or "e")[0].isdigit()
     return root
 
 

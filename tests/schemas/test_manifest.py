@@ -12,7 +12,7 @@ from rowmill.schemas.attempt import Spent
 from rowmill.schemas.catalogue import builtin_catalogue
 from rowmill.schemas.errors import DamageError, ExitCode
 from rowmill.schemas.evidence import Match
-from rowmill.schemas.manifest import WITHOUT_LEDGER, Manifest
+from rowmill.schemas.manifest import WITHOUT_LEDGER, Manifest, difference
 from rowmill.schemas.model_prices import ModelPrices
 from rowmill.schemas.outcome import Status
 from rowmill.schemas.price import Cost
@@ -180,3 +180,17 @@ def test_a_manifest_of_a_newer_version_is_not_to_be_deleted(tmp_path):
     (tmp_path / "run.json").write_text('{"version": 99, "termination": {"kind": "mood"}}', encoding="utf-8")
     with pytest.raises(DamageError, match="newer version.*Update rowmill"):
         read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("had", "has", "told"),
+    [
+        ({"gateway": '"sandbox"', "model": "a"}, {"gateway": '"gateway"', "model": "a"}, "a sandbox answered that one"),
+        ({"gateway": '"gateway"'}, {"gateway": '"sandbox"'}, "the gateway answered that one, this one asks a sandbox"),
+        ({"model": "a"}, {"model": "b", "schema": "{}"}, "changed: model, schema"),
+        ({}, {}, "not known"),
+    ],
+)
+def test_what_makes_another_job_is_named_also_where_it_is_the_sandbox(had, has, told):
+    """Keys by their names; a sandbox, which no key of a job file names, in words."""
+    assert told in difference(had, has)

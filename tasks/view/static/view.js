@@ -84,12 +84,15 @@ function chosenColumns() {
   return about.outputs.length === 2 ? ["row_id", "status", ...fields.concat(names.filter((name) => name === "label"))] : chosen;
 }
 
-async function show() {
+// `quietly` draws the rows anew and leaves the open one, and what is being typed, as they are.
+async function show({ quietly = false } = {}) {
   const turn = ++asking;
   const told = view();
-  $("search").value = told.get("search") ?? "";
-  drawChips();
-  $("where").textContent = "reading …";
+  if (!quietly) {
+    $("search").value = told.get("search") ?? "";
+    drawChips();
+    $("where").textContent = "reading …";
+  }
   try {
     const found = await ask(apiAddress());
     if (turn !== asking) return;
@@ -104,7 +107,26 @@ async function show() {
   }
   $("where").className = "";
   drawRows();
-  drawDetail();
+  if (!quietly) drawDetail();
+}
+
+// What a run settles is shown as it comes; an output that nobody writes is looked at now and then.
+const RUNNING_MS = 2000, RESTING_MS = 15000;
+const isRunning = () => about.outputs.some((one) => one.state === "running");
+const columnsOf = (told) => JSON.stringify(told.outputs.map((one) => one.columns));
+async function follow() {
+  if (!document.hidden) try {
+    const told = await ask("/api/about"), was = about;
+    about = told;
+    if (told.outputs.some((one, side) => one.version !== was.outputs[side].version || one.state !== was.outputs[side].state)) {
+      drawHead();
+      if (columnsOf(told) !== columnsOf(was)) drawForm();
+      await show({ quietly: true });
+    }
+  } catch {
+    // The command has ended, or a file changed at this moment: what is shown stands.
+  }
+  setTimeout(follow, isRunning() ? RUNNING_MS : RESTING_MS);
 }
 
 function drawHead() {
@@ -115,10 +137,11 @@ function drawHead() {
     const line = make("p");
     line.append(make("h1", (two ? "AB"[side] + ": " : "") + one.name));
     if (one.sandbox) line.append(make("span", "sandbox: nothing was paid, answers are made up", { class: "badge" }));
-    const ended = one.termination ? one.termination.kind.replaceAll("_", " ") : one.state;
-    const rows = Object.entries(one.ledger).filter(([name, count]) => count && name !== "rows").map(([name, count]) => `${count.toLocaleString("en")} ${name.replaceAll("_", " ")}`);
+    const running = one.state === "running" || one.state === "killed";
+    const ended = one.termination && !running ? one.termination.kind.replaceAll("_", " ") : one.state;
+    const rows = running ? [`${one.settled.toLocaleString("en")} of ${one.ledger.rows.toLocaleString("en")} rows settled so far`] : Object.entries(one.ledger).filter(([name, count]) => count && name !== "rows").map(([name, count]) => `${count.toLocaleString("en")} ${name.replaceAll("_", " ")}`);
     const cost = one.totals.cost_usd === null ? "cost unknown" : `$${Number(Number(one.totals.cost_usd).toPrecision(5))}`;
-    line.append(make("span", `  ${ended} · ${rows.join(", ")} · ${cost} · ${one.model} · ${one.path}`, { class: "soft" }));
+    line.append(make("span", "  " + [ended, rows.join(", "), ...(running ? [] : [cost]), one.model, one.path].join(" · "), { class: "soft" }));
     if (one.evidence && !two) {
       const { fields, exact, normalized, none } = one.evidence;
       line.append(make("span", ` · ${fields.toLocaleString("en")} values with quotes: ${exact.toLocaleString("en")} exact, ${normalized.toLocaleString("en")} normalized `, { class: "soft" }));
@@ -145,11 +168,11 @@ function drawHead() {
 function drawForm() {
   const whole = about.outputs.every((one) => one.searches_input);
   $("search").placeholder = whole ? "Search ids, prompts, answers, errors ( / )" : "Search ids, answers, errors ( / ); not prompts, of so many rows";
-  const select = $("column");
+  const select = $("column"), picked = select.value;
   const names = about.outputs.flatMap((one, side) => one.columns.map((column) => (side ? "b." : "") + column.name));
   if (about.outputs.length === 2) names.push("changed", "only", ...about.fields.map((one) => `changed.${one.field}`));
   select.replaceChildren(...names.map((name) => make("option", name, { value: name })));
-  select.value = names.includes("status") ? "status" : names[0] ?? "";
+  select.value = names.includes(picked) ? picked : names.includes("status") ? "status" : names[0] ?? "";
   const choices = $("choices"), chosen = new Set(chosenColumns());
   choices.replaceChildren();
   for (const { name } of about.outputs[0].columns) {
@@ -553,7 +576,7 @@ $("asked").addEventListener("submit", (event) => {
 });
 $("before").addEventListener("click", () => turn(-LIMIT));
 $("after").addEventListener("click", () => turn(LIMIT));
-addEventListener("popstate", show);
+addEventListener("popstate", () => show());
 
 (async () => {
   try {
@@ -568,4 +591,5 @@ addEventListener("popstate", show);
   if (about.outputs.length === 1 && about.outputs[0].evidence) document.querySelector(".keys").append(" ", make("kbd", "u"), " ", make("kbd", "U"), " next and previous value that wants a look, ", make("kbd", "f"), " ", make("kbd", "F"), " any value.");
   if (about.judges) document.querySelector(".keys").append(" ", make("kbd", "1"), " to ", make("kbd", "9"), " label the open row.");
   show();
+  setTimeout(follow, isRunning() ? RUNNING_MS : RESTING_MS);
 })();
