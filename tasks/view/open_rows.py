@@ -20,9 +20,9 @@ import pyarrow as pa
 
 from rowmill.schemas.errors import RowmillError
 from rowmill.schemas.job import Job
+from rowmill.schemas.kept_values import kept_or_null
 from rowmill.schemas.manifest import Manifest
 from rowmill.schemas.outcome import Outcome
-from rowmill.schemas.results import kept_or_null
 from rowmill.schemas.row import Row, Shard
 from rowmill.schemas.tally import Tally
 from rowmill.tasks.input.files import InputFile, name_of
