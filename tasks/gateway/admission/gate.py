@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from enum import Enum
 from math import inf
 
 from rowmill.schemas.attempt import Failure, FailureKind
 from rowmill.schemas.termination import Termination
+from rowmill.tasks.gateway.admission.alarm import Alarm
 from rowmill.tasks.gateway.admission.breaker import Breaker
 from rowmill.tasks.gateway.admission.budget import Budget
 from rowmill.tasks.gateway.admission.concurrency import Concurrency
@@ -19,6 +19,8 @@ from rowmill.tasks.gateway.admission.evidence import Finding
 from rowmill.tasks.gateway.admission.halts import LEASE_ENDED, bill_too_high, outage, spent_up
 from rowmill.tasks.gateway.admission.limiter import Limiter
 from rowmill.tasks.gateway.admission.permit import Permit
+from rowmill.tasks.gateway.admission.phase import Event, Phase, phase_after
+from rowmill.tasks.gateway.admission.refusal_pauses import RefusalPauses
 from rowmill.tasks.gateway.admission.refused_rows import RefusedRows
 from rowmill.tasks.gateway.admission.shared_budget import SharedBudget
 from rowmill.tasks.gateway.admission.shared_cap import SharedCap
@@ -28,13 +30,8 @@ from rowmill.tasks.system.clock import Clock
 
 # A closed gate is looked at again this often, so that one that opens early is not waited out.
 LOOK_AGAIN_S = 0.25
-# A timer may fire this much early, and would be set again and again without time going by.
-SLEEP_LEAST_S = 1e-6
 RECENT = 200
 ANSWERED = "answered"
-PAUSE_FIRST_S = 1.0
-PAUSE_MOST_S = 60.0
-PAUSED_OF = 100
 # A limit is near for so long after the last answer: a sliding minute that was used up lets nothing in for one.
 NEAR_S = 120.0
 REFUSALS = (FailureKind.RATE_LIMIT, FailureKind.BARE_429)
@@ -46,39 +43,6 @@ class Halted(Exception):
 
 class TooDear(Exception):
     """What is left of the money does not cover this call, which can be divided into smaller ones."""
-
-
-class Phase(Enum):
-    """Whether calls go together. They go alone until one has shown that key, address and model are right."""
-
-    UNTRIED = "no call was sent yet"
-    ALONE = "one call at a time"
-    PROBING = "one call decides whether a refusal without a readable body was about pace"
-    TOGETHER = "as many as the limits allow"
-
-
-class Event(Enum):
-    """What changes the phase."""
-
-    SENT = "a call was sent"
-    PROVED = "a call has shown that key, address and model are right"
-    DOUBTED = "a refusal without a readable body may be a spend limit"
-    VERIFIED = "another process has shown it for the same key"
-    REOPENED = "the run goes on after a halt"
-
-
-# What is not named changes nothing.
-TRANSITIONS = {
-    (Phase.UNTRIED, Event.SENT): Phase.ALONE,
-    (Phase.UNTRIED, Event.VERIFIED): Phase.TOGETHER,
-    (Phase.UNTRIED, Event.REOPENED): Phase.ALONE,
-    (Phase.ALONE, Event.PROVED): Phase.TOGETHER,
-    (Phase.ALONE, Event.VERIFIED): Phase.TOGETHER,
-    (Phase.TOGETHER, Event.DOUBTED): Phase.PROBING,
-    (Phase.TOGETHER, Event.REOPENED): Phase.ALONE,
-    (Phase.PROBING, Event.PROVED): Phase.TOGETHER,
-    (Phase.PROBING, Event.REOPENED): Phase.ALONE,
-}
 
 
 class Gate:
@@ -106,13 +70,11 @@ class Gate:
         self._phase = Phase.UNTRIED
         self._line = WaitingLine()
         self._refused_rows = RefusedRows()
-        self._pause_s = PAUSE_FIRST_S
-        self._paused_at = float("-inf")
+        self._pauses = RefusalPauses()
         self._answered_at = float("-inf")
         # Whether a 429 without a body was seen to be about pace: the call after it was answered.
         self._bare_is_pace = False
-        self._alarm: asyncio.Task[None] | None = None
-        self._alarm_at = float("inf")
+        self._alarm = Alarm(clock, self._let_in)
         # Where storing an answer takes long, its call keeps its slot until then: no more than the calls that may be in
         # flight are ever paid for and not stored.
         self.holds_until_stored = False
@@ -185,20 +147,7 @@ class Gate:
             # Whoever holds the lease may have been waited for: nothing else would tell that it is gone.
             moments.append(self.valid_until)
         if moments:
-            self._look_again(min(moments), now)
-
-    def _look_again(self, at: float, now: float) -> None:
-        if self._alarm is not None:
-            if self._alarm_at <= at:
-                return
-            self._alarm.cancel()
-        self._alarm_at = at
-        self._alarm = self._loop.create_task(self._wake_up(max(SLEEP_LEAST_S, at - now)))
-
-    async def _wake_up(self, seconds: float) -> None:
-        await self._clock.sleep(seconds)
-        self._alarm = None
-        self._let_in()
+            self._alarm.set(min(moments), now)
 
     def _closed(self, place: Place, now: float) -> tuple[str | None, float | None]:
         """Why the gate is closed and for how many seconds; None seconds means until a call ends. Raises TooDear."""
@@ -366,7 +315,7 @@ class Gate:
             self.breaker.answered(permit.row, now)
         if policy is None:
             self._answered_at = now
-            self._pause_s = PAUSE_FIRST_S
+            self._pauses.answered()
             self.limiter.answered(tokens, now)
         self.concurrency.ended(permit.slot, failed=policy is not None and policy.slows, now=now)
         refusal = failure if failure is not None and failure.kind in REFUSALS else None
@@ -386,8 +335,7 @@ class Gate:
             return
         stops = finding in (Finding.STOP, Finding.EARLY)
         if stops and retry_after is None:
-            self.limiter.pause(now + self._pause_s)
-            self._pause_s = min(PAUSE_MOST_S, self._pause_s * 2)
+            self.limiter.pause(now + self._pauses.next_s())
         elif retry_after is not None and (stops or self.limiter.paused(now) or self._may_pause(retry_after, now)):
             self.limiter.pause(now + retry_after)
         if refusal.kind is FailureKind.BARE_429 and (stops or not self._bare_is_pace):
@@ -396,13 +344,10 @@ class Gate:
 
     def _may_pause(self, retry_after: float, now: float) -> bool:
         """Whether everybody waits for one refusal: where a limit holds calls back, at 1 % of the time at most."""
-        if self.waiting_for != "rate limit" or now - self._paused_at < PAUSED_OF * retry_after:
-            return False
-        self._paused_at = now
-        return True
+        return self.waiting_for == "rate limit" and self._pauses.may_pause(retry_after, now)
 
     def _on(self, event: Event) -> None:
-        self._phase = TRANSITIONS.get((self._phase, event), self._phase)
+        self._phase = phase_after(self._phase, event)
 
     def end_if_late(self) -> bool:
         """End the run where its deadline has come. Returns whether it has."""
@@ -421,9 +366,7 @@ class Gate:
         if self.termination is None:
             self.termination = termination
             self.on_halt()
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
+        self._alarm.stop()
         for place in self._line.disperse():
             place.turn.set_exception(Halted())
 
