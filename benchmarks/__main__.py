@@ -18,6 +18,7 @@ from statistics import median
 from benchmarks import bucket_cluster, engine, forecasts, oracle, quota, quotes
 from benchmarks.fleet import fleet
 from benchmarks.kept import kept
+from benchmarks.loop import loop
 from benchmarks.measure import ROOT, SCHEMA, Cost, bare, measured, rowmill, rows, stub
 from benchmarks.moved import moved
 from benchmarks.processes import processes
@@ -170,7 +171,7 @@ def guard(folder: Path) -> None:
 
 SECTIONS: dict[str, Callable[[Path], object]] = {
     "server": server, "per_row": per_row, "latency": latency, "memory": memory, "compaction": compaction,
-    "stock": stock, "moved": moved, "ready": ready, "processes": processes,
+    "stock": stock, "moved": moved, "ready": ready, "loop": loop, "processes": processes,
     "startup": startup, "quota": lambda _: quota.main(), "peers": peers,
 }  # fmt: skip
 APART: dict[str, Callable[[Path], object]] = {

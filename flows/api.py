@@ -44,6 +44,7 @@ from rowmill.tasks.output.folder import manifest_of
 from rowmill.tasks.output.location import output_to_read, output_to_write
 from rowmill.tasks.output.results_frame import scan_results
 from rowmill.tasks.run.run_plan import Options
+from rowmill.tasks.system.collector import older_objects_left_out
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -276,7 +277,7 @@ async def carry_out_job(
     display = NotebookDisplay() if progress and in_notebook() else None
     watch = display.watch if display is not None else watch_bar if progress and _on_terminal() else None
     async with open_gateway(job, sandbox=options.sandbox, known=gateway) as access:
-        with output_to_write(job) as (local, mirror):
+        with older_objects_left_out(), output_to_write(job) as (local, mirror):
             async with opened(local, options, access, mirror=mirror) as this_run:
                 manifest = await carry_out(this_run, watch=watch)
             folder = Path(local.output)
