@@ -28,8 +28,9 @@ from rowmill.schemas.price import usd
 from rowmill.tasks.job.checks import refuse_unknown_kind, refuse_without_labels
 from rowmill.tasks.job.job_file import load_job
 from rowmill.tasks.output.location import output_to_write
+from rowmill.tasks.run.finished_run import FinishedRun
 from rowmill.tasks.run.progress import Progress
-from rowmill.tasks.run.run import FinishedRun, OpenRun
+from rowmill.tasks.run.run import OpenRun
 from rowmill.tasks.run.run_plan import Options
 
 if TYPE_CHECKING:

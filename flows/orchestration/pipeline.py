@@ -14,7 +14,8 @@ from rowmill.flows.orchestration.waiting import GIVE_UP_S, Wait, next_turn, wait
 from rowmill.schemas.errors import BudgetError
 from rowmill.schemas.manifest import Manifest
 from rowmill.schemas.row import Shard
-from rowmill.tasks.run.run import PILOT_ENDED, FinishedRun, OpenRun, Run
+from rowmill.tasks.run.finished_run import FinishedRun
+from rowmill.tasks.run.run import PILOT_ENDED, OpenRun, Run
 from rowmill.tasks.run.shard_runner import ShardReport
 
 # Prefect kills 30 s after it cancels.
@@ -80,9 +81,9 @@ async def _carry_out(run: OpenRun, settle: SettleShard, watch: Watch | None, *, 
         try:
             await asyncio.shield(work)
         except asyncio.CancelledError:
-            run.interrupt(force=False)
+            run.stop.interrupt(force=False)
             await asyncio.wait([work], timeout=GRACE_S)
-            run.interrupt(force=True)
+            run.stop.interrupt(force=True)
             await asyncio.wait([work])
             await run.close()
             raise
@@ -93,9 +94,9 @@ async def _settle_gold_first(run: OpenRun, settle: SettleShard, wait: Wait) -> N
     for look, rows in enumerate(looks := run.gold_looks):
         run.take_only(rows)
         await _settle_and_wait(run, settle, wait)
-        if run.halted or await run.judge_gold(look):
+        if run.stop.halted or await run.judge_gold(look):
             break
-    if run.halted:
+    if run.stop.halted:
         return
     if looks:
         run.take_only(None)
@@ -107,16 +108,16 @@ async def _settle_and_wait(run: OpenRun, settle: SettleShard, wait: Wait) -> Non
     await _settle_or_stop(run, settle)
     if run.progress.settled:
         run.manifest_builder.end_waiting()
-    while run.awaits_spend_limit:
+    while run.stop.awaits_spend_limit:
         settled, until = run.progress.settled, next_turn(run.clock.wall())
-        if run.ends_before(until):
+        if run.stop.ends_before(until):
             return
         since = await run.begin_waiting(until)
         if run.clock.wall() - since >= GIVE_UP_S:
             return
         await wait(run, until)
-        run.resume()
-        if run.interrupted:
+        run.stop.resume()
+        if run.stop.interrupted:
             return
         await _settle_or_stop(run, settle)
         if run.progress.settled > settled:
@@ -128,18 +129,18 @@ async def _settle_or_stop(run: OpenRun, settle: SettleShard) -> None:
     decide whether the others are asked.
     """
     await run.ask_canary()
-    if run.is_over:
+    if run.stop.is_over:
         return
-    if not run.is_suspect:
+    if not run.stop.is_suspect:
         await _settle_shards(run, settle)
-    while run.is_suspect:
-        while run.is_suspect and (rows := run.draw()):
+    while run.stop.is_suspect:
+        while run.stop.is_suspect and (rows := run.draw()):
             with run.only_drawn(rows):
                 await _settle_shards(run, settle)
-        if not run.is_suspect:
+        if not run.stop.is_suspect:
             return
         run.judge_drawn()
-        if not run.halted:
+        if not run.stop.halted:
             await _settle_shards(run, settle)
 
 
@@ -150,7 +151,7 @@ async def _settle_shards(run: OpenRun, settle: SettleShard) -> None:
         async for shard in run.shards():
             await slots.acquire()
             running = [task for task in running if not task.done() or task.exception()]
-            if run.is_over or any(task.done() for task in running):
+            if run.stop.is_over or any(task.done() for task in running):
                 break
             running.append(asyncio.create_task(_settle_one(run, settle, shard, slots=slots)))
     finally:
@@ -208,8 +209,8 @@ async def _interruptible(run: OpenRun) -> AsyncIterator[None]:
 
     def stop() -> None:
         # A run that has ended for another reason has calls in flight too: the first signal gives none of them up.
-        run.interrupt(force=bool(timers))
-        timers.append(loop.call_later(GRACE_S, lambda: run.interrupt(force=True)))
+        run.stop.interrupt(force=bool(timers))
+        timers.append(loop.call_later(GRACE_S, lambda: run.stop.interrupt(force=True)))
 
     if not _stops:
         _install_handlers(loop)

@@ -35,5 +35,5 @@ def wait_message(run: OpenRun, until: float) -> str:
 async def wait_here(run: OpenRun, until: float) -> None:
     """Wait in this process; an interrupt ends the wait."""
     run.gate.waiting_for = f"spend limit until {datetime.fromtimestamp(until, UTC):%H:%M} UTC"
-    while not run.interrupted and (left := until - run.clock.wall()) > 0:
+    while not run.stop.interrupted and (left := until - run.clock.wall()) > 0:
         await run.clock.sleep(min(left, LOOK_S))

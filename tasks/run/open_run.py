@@ -49,10 +49,11 @@ from rowmill.tasks.run.budget_part import forget_part, join_budget, join_cap, pa
 from rowmill.tasks.run.callers import Callers
 from rowmill.tasks.run.canary import CanaryRun, close_left, seed_of
 from rowmill.tasks.run.expectation import expectation_of
+from rowmill.tasks.run.finished_run import FinishedRun
 from rowmill.tasks.run.manifest_builder import ManifestBuilder
 from rowmill.tasks.run.progress import Progress
 from rowmill.tasks.run.quality_watch import QualityWatch
-from rowmill.tasks.run.run import FinishedRun, OpenRun, Run
+from rowmill.tasks.run.run import OpenRun, Run
 from rowmill.tasks.run.run_plan import RunPlan
 from rowmill.tasks.run.run_record import record_idle, record_killed
 from rowmill.tasks.run.runner import Runner

@@ -13,11 +13,10 @@ from rowmill.schemas.errors import StorageError
 from rowmill.schemas.job import Job
 from rowmill.schemas.manifest import Manifest
 from rowmill.schemas.row import Shard
-from rowmill.schemas.termination import OUT_OF_MONEY, Termination, TerminationKind
+from rowmill.schemas.termination import Termination, TerminationKind
 from rowmill.tasks.forecast.first_guess import first_guess_usd
-from rowmill.tasks.gateway.admission.deadline import ended_waiting
 from rowmill.tasks.gateway.admission.gate import Gate
-from rowmill.tasks.gateway.admission.halts import RUN_AGAIN, refused_storage
+from rowmill.tasks.gateway.admission.halts import refused_storage
 from rowmill.tasks.input.survey import Survey, Surveyor
 from rowmill.tasks.labelling.gate import Judged, Verdict
 from rowmill.tasks.labelling.label_run import correct, weigh
@@ -27,14 +26,16 @@ from rowmill.tasks.output.reprojection import keep_anew
 from rowmill.tasks.run.background import Background
 from rowmill.tasks.run.canary import CanaryRun
 from rowmill.tasks.run.closing import close_output, conclude_fields, conclude_labelling, conclude_quote
+from rowmill.tasks.run.finished_run import FinishedRun
 from rowmill.tasks.run.manifest_builder import ManifestBuilder
 from rowmill.tasks.run.progress import Progress
-from rowmill.tasks.run.quality_watch import SUSPICION, QualityWatch
+from rowmill.tasks.run.quality_watch import QualityWatch
 from rowmill.tasks.run.run_plan import Options, RunPlan
 from rowmill.tasks.run.run_record import record_run
 from rowmill.tasks.run.runner import SettlesShards
 from rowmill.tasks.run.shard_context import ShardContext
 from rowmill.tasks.run.shard_runner import ShardReport, ShardRun
+from rowmill.tasks.run.stop import Stop
 from rowmill.tasks.system.clock import Clock
 from rowmill.tasks.system.in_thread import in_thread
 
@@ -42,31 +43,6 @@ PILOT_ENDED = Termination(
     TerminationKind.INTERRUPTED, "pilot", "the pilot's rows are settled", "Run the job: it goes on from there"
 )
 HEAR_S = 1.0
-INTERRUPTED = Termination(TerminationKind.INTERRUPTED, None, "the run was interrupted", RUN_AGAIN)
-
-
-class FinishedRun:
-    """A run over an output that is complete already: there is nothing to do."""
-
-    nothing_to_do = True
-
-    def __init__(self, plan: RunPlan, clock: Clock, manifest_builder: ManifestBuilder) -> None:
-        self.plan, self.clock, self.manifest_builder = plan, clock, manifest_builder
-        self.progress = Progress(started_at=clock.now())
-        self.manifest: Manifest | None = None
-
-    @property
-    def job(self) -> Job:
-        return self.plan.job
-
-    @property
-    def model(self) -> Model:
-        return self.plan.model
-
-    async def close(self) -> Manifest:
-        """The manifest as it stands."""
-        self.manifest = self.manifest_builder.before
-        return self.manifest
 
 
 class OpenRun:
@@ -99,7 +75,6 @@ class OpenRun:
         self.plan, self.clock, self.manifest_builder = plan, clock, manifest_builder
         self.progress, self.gate, self.background = progress, gate, background
         self.open_shards = open_shards
-        self.interrupted = False
         self.manifest: Manifest | None = None
         self._output, self._survey, self._surveyor = output, survey, surveyor
         self._context, self._shard_run, self._settling = context, shard_run, settling
@@ -109,7 +84,15 @@ class OpenRun:
         self._writing = asyncio.Lock()
         self._sent_before = self.sent
         self.take_only(plan.options.rows)
-        gate.on_halt = self._halted
+        self.stop = Stop(
+            plan.job,
+            gate,
+            background=background,
+            shard_run=shard_run,
+            cache=context.answer_cache,
+            watch=watch,
+            canary=canary,
+        )
 
     @property
     def job(self) -> Job:
@@ -205,7 +188,7 @@ class OpenRun:
     async def ask_canary(self) -> None:
         """Ask settled rows again, where the job says so and something new is to be asked; end the run for a drift."""
         canary, new = self._canary, not self._survey.complete or self.progress.done < self.progress.total
-        if canary is None or canary.is_done or not new or self.options.rows is not None or self.halted:
+        if canary is None or canary.is_done or not new or self.options.rows is not None or self.stop.halted:
             return
         tallies = self._shard_run.tallies
         standing = {
@@ -217,12 +200,6 @@ class OpenRun:
         self.manifest_builder.canary = canary.report
         if termination is not None:
             self.gate.halt(termination)
-
-    @property
-    def is_suspect(self) -> bool:
-        """Whether so many rows are not ok that rows drawn at random have to show that the run is worth going on."""
-        held = self.gate.termination is None or self.gate.termination == SUSPICION
-        return self._watch.is_suspicious and held and not self.interrupted
 
     def draw(self) -> frozenset[int]:
         """Rows to ask next, drawn over all that are not settled; none where it is decided."""
@@ -239,7 +216,7 @@ class OpenRun:
     def only_drawn(self, rows: frozenset[int]) -> Iterator[None]:
         """These rows alone are settled meanwhile, and calls go again."""
         before = self._only
-        self.resume()
+        self.stop.resume()
         self.take_only(rows)
         try:
             yield
@@ -249,70 +226,17 @@ class OpenRun:
     def judge_drawn(self) -> None:
         """End the run where the rows drawn were no better, else let calls go again."""
         stop = self._watch.judge()
-        self.resume()
+        self.stop.resume()
         if stop is not None:
             self.gate.halt(stop)
 
-    # How it stops.
-
-    @property
-    def halted(self) -> bool:
-        """Whether no call goes any more."""
-        return self.gate.termination is not None
-
-    @property
-    def is_over(self) -> bool:
-        """Whether no further shard is to be opened. One that has run out of money still takes over known answers."""
-        termination = self.gate.termination
-        if termination is None:
-            return False
-        return termination.kind not in OUT_OF_MONEY or self._context.answer_cache.is_empty
-
-    @property
-    def awaits_spend_limit(self) -> bool:
-        """Whether the run stopped at the key's spend limit, and its job says to wait for it."""
-        termination = self.gate.termination
-        stopped = termination is not None and termination.kind is TerminationKind.SPEND_LIMIT
-        return stopped and self.job.on_spend_limit == "wait" and not self.interrupted
-
-    def ends_before(self, until: float) -> bool:
-        """Whether the deadline comes before the moment (seconds since 1970) to be waited for; the run ends then."""
-        deadline = self.gate.deadline
-        if deadline is None or until < deadline.at:
-            return False
-        told = self.gate.termination
-        self.gate.termination = ended_waiting(deadline, told.message if told is not None else "")
-        return True
+    # How it waits.
 
     async def begin_waiting(self, until: float) -> float:
         """Note in the manifest that the run waits until then. Returns since when it waits, in seconds since 1970."""
         since = self.manifest_builder.begin_waiting(self.clock.wall(), until)
         await self.write_manifest()
         return since
-
-    def resume(self) -> None:
-        """After a wait: one call goes alone and decides for all."""
-        if not self.interrupted:
-            self.background.reset()
-            self.gate.reopen()
-
-    def interrupt(self, *, force: bool) -> None:
-        """End the run: let calls in flight end, or (`force`) give them up too."""
-        if self.awaits_spend_limit or self.is_suspect:
-            self.gate.termination = INTERRUPTED
-        self.interrupted = True
-        self.gate.halt(INTERRUPTED)
-        if force:
-            self._shard_run.cancel_all()
-            if self._canary is not None:
-                self._canary.cancel_all()
-            self.background.give_up()
-
-    def _halted(self) -> None:
-        self._shard_run.cancel_waiting()
-        if self._canary is not None:
-            self._canary.cancel_waiting()
-        self.background.halted()
 
     # How it ends.
 
@@ -336,7 +260,7 @@ class OpenRun:
                 close_output(self._context, tallies, builder, rows=self._survey.rows, sent=self.sent)
             halted = self.gate.termination or (PILOT_ENDED if self.options.rows is not None else None)
             termination = builder.ended(halted, complete=complete)
-            in_haste = self.interrupted and not complete
+            in_haste = self.stop.interrupted and not complete
             try:
                 self._conclude(in_haste=in_haste)
             except StorageError:
