@@ -42,7 +42,7 @@ from rowmill.tasks.input.listing import input_files
 from rowmill.tasks.input.reader import shard_rows
 from rowmill.tasks.input.survey import Surveyor
 from rowmill.tasks.journal.group_commit import GATHER_AWAY_S
-from rowmill.tasks.output.folder import Layout
+from rowmill.tasks.output.layout import Layout
 from rowmill.tasks.plan.planner import Planner
 from rowmill.tasks.run.open_shard import Remaining
 from rowmill.tasks.run.progress import Progress

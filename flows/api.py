@@ -40,8 +40,8 @@ from rowmill.tasks.answers.pydantic_model import model_schema, name_of
 from rowmill.tasks.gateway.credentials import Gateway
 from rowmill.tasks.job.checks import refuse_unknown_kind, refuse_without_labels
 from rowmill.tasks.job.job_file import job_of, load_job, resolve_job
-from rowmill.tasks.output.folder import manifest_of
 from rowmill.tasks.output.location import output_to_read, output_to_write
+from rowmill.tasks.output.manifest_file import manifest_of
 from rowmill.tasks.output.results_frame import scan_results
 from rowmill.tasks.run.run_plan import Options
 from rowmill.tasks.system.collector import older_objects_left_out

@@ -22,7 +22,7 @@ from rowmill.tasks.answers.pydantic_model import model_schema, name_of
 from rowmill.tasks.gateway.credentials import Gateway
 from rowmill.tasks.input.frame_file import is_pandas, write_frame
 from rowmill.tasks.job.job_file import job_of, resolve_job
-from rowmill.tasks.output.folder import refuse_in_use
+from rowmill.tasks.output.folder_lock import refuse_in_use
 from rowmill.tasks.run.run_plan import Options
 
 if TYPE_CHECKING:

@@ -43,7 +43,7 @@ from rowmill.tasks.job.job_file import catalogue_of, load_job
 from rowmill.tasks.labelling.cascade import cascade_notes
 from rowmill.tasks.labelling.label_run import LabelRun, label_run
 from rowmill.tasks.output.columns import columns_of, json_text_notes, kept_names
-from rowmill.tasks.output.folder import read_manifest
+from rowmill.tasks.output.manifest_file import read_manifest
 from rowmill.tasks.output.part_grades import grader_of
 from rowmill.tasks.plan.input_checks import bad_input, impossible
 from rowmill.tasks.plan.label_answer import validator_of

@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 
 from rowmill.schemas.errors import ExitCode, OutputError
-from rowmill.tasks.output.folder import read_manifest
 from rowmill.tasks.output.location import output_to_read
+from rowmill.tasks.output.manifest_file import read_manifest
 from rowmill.tasks.output.results_frame import result_parts
 
 

@@ -14,8 +14,8 @@ from rowmill.schemas.job import Job
 from rowmill.schemas.label import Label
 from rowmill.schemas.manifest import Manifest
 from rowmill.tasks.job.job_file import catalogue_of, job_of
-from rowmill.tasks.output.folder import manifest_of
 from rowmill.tasks.output.location import output_to_read
+from rowmill.tasks.output.manifest_file import manifest_of
 
 LABEL_STUDIO = ".json"
 ENDINGS = (".csv", ".jsonl", ".xlsx", ".parquet", LABEL_STUDIO)

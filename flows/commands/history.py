@@ -10,8 +10,8 @@ from pathlib import Path
 from rowmill.flows.text.history import history_text
 from rowmill.schemas.errors import ExitCode, OutputError
 from rowmill.schemas.history import RunRecord
-from rowmill.tasks.output.folder import MANIFEST
 from rowmill.tasks.output.history_source import bucket_history, history_at_hand
+from rowmill.tasks.output.layout import MANIFEST
 
 
 def history_command(args: argparse.Namespace) -> ExitCode:

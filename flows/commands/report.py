@@ -7,7 +7,7 @@ import argparse
 from rowmill.flows.orchestration.run_report import write_report
 from rowmill.schemas.display_text import one_line
 from rowmill.schemas.errors import ExitCode
-from rowmill.tasks.output.folder import MANIFEST
+from rowmill.tasks.output.layout import MANIFEST
 from rowmill.tasks.output.location import output_held
 
 

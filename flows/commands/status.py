@@ -18,8 +18,10 @@ from rowmill.schemas.tally import Tally, summed
 from rowmill.schemas.totals import Beside, RowLedger, Totals
 from rowmill.tasks.journal.ledger import LEDGER, Ledger
 from rowmill.tasks.journal.replay import replay
-from rowmill.tasks.output.folder import is_locked, manifest_of, read_manifest, segments_in
+from rowmill.tasks.output.folder_lock import is_locked
+from rowmill.tasks.output.layout import segments_in
 from rowmill.tasks.output.location import output_to_read
+from rowmill.tasks.output.manifest_file import manifest_of, read_manifest
 from rowmill.tasks.output.part_footer import read_footer, tally_of, verify_part
 from rowmill.tasks.output.results_frame import result_parts
 from rowmill.tasks.output.spending import spent_on_canary

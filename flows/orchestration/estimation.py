@@ -28,7 +28,7 @@ from rowmill.tasks.forecast.tokens import Count, by_script, by_tokenizer
 from rowmill.tasks.job.fingerprint import job_fingerprint
 from rowmill.tasks.labelling.cascade import cascade_notes
 from rowmill.tasks.output.answer_cache import bound_usd
-from rowmill.tasks.output.folder import read_manifest
+from rowmill.tasks.output.manifest_file import read_manifest
 from rowmill.tasks.output.spending import spent_in
 from rowmill.tasks.plan.input_checks import refuse_impossible
 from rowmill.tasks.plan.label_answer import validator_of

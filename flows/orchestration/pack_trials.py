@@ -28,9 +28,9 @@ from rowmill.tasks.job.fingerprint import job_fingerprint
 from rowmill.tasks.journal.ledger import LEDGER, Ledger
 from rowmill.tasks.labelling.scored_rows import Scored, scored_rows
 from rowmill.tasks.output.answer_cache import bound_usd
-from rowmill.tasks.output.folder import MANIFEST, write_file
+from rowmill.tasks.output.layout import MANIFEST
 from rowmill.tasks.output.spending import spent_in
-from rowmill.tasks.system.durable import sync_folder
+from rowmill.tasks.system.durable import sync_folder, write_file
 from rowmill.tasks.tuning.gold_rows import gold_rows
 from rowmill.tasks.tuning.pack_sizes import (
     ROWS_LEAST,

@@ -6,8 +6,9 @@ import logging
 from pathlib import Path
 
 from rowmill.schemas.errors import RowmillError
-from rowmill.tasks.output.folder import manifest_of, write_file
+from rowmill.tasks.output.manifest_file import manifest_of
 from rowmill.tasks.report.run_history import nights_of, records_of
+from rowmill.tasks.system.durable import write_file
 
 REPORT = "report.html"
 log = logging.getLogger("rowmill")

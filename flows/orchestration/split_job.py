@@ -9,8 +9,9 @@ from pathlib import Path
 from rowmill.schemas.display_text import counted
 from rowmill.schemas.errors import OutputError
 from rowmill.schemas.job import Job
-from rowmill.tasks.output.folder import read_manifest, refuse_in_use
+from rowmill.tasks.output.folder_lock import refuse_in_use
 from rowmill.tasks.output.location import in_bucket
+from rowmill.tasks.output.manifest_file import read_manifest
 from rowmill.tasks.split.part_jobs import part_jobs, split_of
 from rowmill.tasks.split.place import Split, write_split
 

@@ -28,9 +28,9 @@ from rowmill.tasks.gateway.credentials import Gateway
 from rowmill.tasks.input.reader import job_files
 from rowmill.tasks.job.job_file import STANDARD_INPUT, catalogue_of
 from rowmill.tasks.labelling.label_run import label_run
-from rowmill.tasks.output.folder import write_file
 from rowmill.tasks.output.location import in_bucket
 from rowmill.tasks.report.tuning_page import tuning_page
+from rowmill.tasks.system.durable import write_file
 from rowmill.tasks.tuning.gold_rows import gold_rows
 from rowmill.tasks.tuning.plans import Plan, plans_of
 from rowmill.tasks.tuning.race import Terms, rounds

@@ -22,7 +22,7 @@ from rowmill.schemas.tuning import ComparedPlan, PlanState, Tuning
 from rowmill.tasks.gateway.credentials import Gateway
 from rowmill.tasks.labelling.scored_rows import Scored, measure, scored_rows
 from rowmill.tasks.output.answer_cache import bound_usd
-from rowmill.tasks.output.folder import read_manifest
+from rowmill.tasks.output.manifest_file import read_manifest
 from rowmill.tasks.output.spending import spent_in
 from rowmill.tasks.run.run_plan import Options
 from rowmill.tasks.tuning.gold_rows import GoldRows

@@ -15,7 +15,8 @@ from rowmill.tasks.cluster.worker_segments import WorkerLayout, adopt
 from rowmill.tasks.output.bucket.lease import HINT
 from rowmill.tasks.output.bucket.mirror import Mirror
 from rowmill.tasks.output.bucket.worker_pieces import AWAY, found_in, segment_name
-from rowmill.tasks.output.folder import Layout, Output, number_of
+from rowmill.tasks.output.folder import Output
+from rowmill.tasks.output.layout import Layout, number_of
 
 # A shard's journal of so many bytes travels with the work: mostly it is one line, and a request of the worker's saved.
 CARRIED_MOST = 64 * 1024

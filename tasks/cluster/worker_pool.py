@@ -22,7 +22,7 @@ from rowmill.tasks.gateway.admission.gate import Gate
 from rowmill.tasks.gateway.admission.halts import DEFECT, LEASE_ENDED, RUN_AGAIN, refused_storage, spent_up
 from rowmill.tasks.gateway.admission.traffic import Traffic, together
 from rowmill.tasks.journal.group_commit import refused
-from rowmill.tasks.output.folder import Layout
+from rowmill.tasks.output.layout import Layout
 from rowmill.tasks.run.open_shard import Remaining
 from rowmill.tasks.run.progress import Elsewhere, Progress
 from rowmill.tasks.system.clock import Clock

@@ -17,7 +17,7 @@ from rowmill.tasks.journal.replay import replay
 from rowmill.tasks.journal.segment import CHUNK
 from rowmill.tasks.output.answer_cache import bound_usd
 from rowmill.tasks.output.bucket.worker_pieces import WORKER_PREFIX, segment_name
-from rowmill.tasks.output.folder import Layout, number_of
+from rowmill.tasks.output.layout import Layout, number_of
 from rowmill.tasks.system.durable import published, sync_folder
 
 

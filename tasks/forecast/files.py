@@ -14,8 +14,7 @@ from rowmill.schemas.errors import OutputError
 from rowmill.schemas.forecast import Basis, Forecast
 from rowmill.tasks.forecast.accuracy import ESTIMATE
 from rowmill.tasks.forecast.counting_pass import Asked, DryRun
-from rowmill.tasks.output.folder import write_file
-from rowmill.tasks.system.durable import private_folder, published
+from rowmill.tasks.system.durable import private_folder, published, write_file
 
 ROWS = "estimate.parquet"
 LEARNED = "learned.json"

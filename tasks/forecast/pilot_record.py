@@ -9,7 +9,7 @@ import msgspec
 
 from rowmill.tasks.forecast.counting_pass import Candidate, Tally
 from rowmill.tasks.forecast.files import output_folder
-from rowmill.tasks.output.folder import write_file
+from rowmill.tasks.system.durable import write_file
 
 PILOT = "pilot.json"
 

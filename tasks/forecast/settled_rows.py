@@ -17,7 +17,7 @@ from rowmill.schemas.row import Shard
 from rowmill.tasks.answers.validator import Validator
 from rowmill.tasks.journal.replay import replay
 from rowmill.tasks.output.answer_cache import FOLDER, read_outcomes
-from rowmill.tasks.output.folder import segments_in
+from rowmill.tasks.output.layout import segments_in
 from rowmill.tasks.output.part_footer import Footer, read_footer
 from rowmill.tasks.output.part_requests import keys_apart, requests_in
 from rowmill.tasks.output.results_frame import result_parts

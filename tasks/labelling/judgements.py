@@ -16,8 +16,8 @@ from rowmill.schemas.json_text import encode_json
 from rowmill.schemas.label import Label, Labels
 from rowmill.tasks.labelling.label_studio import OWN_COLUMNS
 from rowmill.tasks.labelling.people_file import Entry, PeopleFile, plain_name, read_people_file
-from rowmill.tasks.output.folder import write_file
 from rowmill.tasks.plan.label_gold import GoldReader
+from rowmill.tasks.system.durable import write_file
 
 log = logging.getLogger("rowmill")
 KEPT = "gold.jsonl"

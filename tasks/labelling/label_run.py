@@ -40,8 +40,9 @@ from rowmill.tasks.labelling.judgements import (
     read_judgements,
 )
 from rowmill.tasks.labelling.review import GOLD, Texts, write_review
-from rowmill.tasks.output.folder import number_of, read_manifest
 from rowmill.tasks.output.label_columns import labels_of
+from rowmill.tasks.output.layout import number_of
+from rowmill.tasks.output.manifest_file import read_manifest
 from rowmill.tasks.output.results_frame import result_parts
 from rowmill.tasks.plan.begun_labels import in_begun_order
 from rowmill.tasks.plan.label_prompt import as_asked

@@ -11,8 +11,9 @@ from rowmill.schemas.errors import InputError
 from rowmill.schemas.json_text import JsonTextError, decode_json, encode_json
 from rowmill.schemas.label import Label, Labels
 from rowmill.tasks.labelling.judgements import REVIEW
-from rowmill.tasks.output.folder import refuse_in_use, write_file
+from rowmill.tasks.output.folder_lock import refuse_in_use
 from rowmill.tasks.plan.label_gold import GoldReader
+from rowmill.tasks.system.durable import write_file
 
 ROW, GOLD = "row_id", "gold"
 

@@ -21,11 +21,10 @@ from rowmill.tasks.input.key_table import Keys, Marks, key_array
 from rowmill.tasks.journal.entries import Opened, decode_line, encode_line
 from rowmill.tasks.journal.replay import replay
 from rowmill.tasks.output.answer_index import AnswerIndex, Place, entries_in
-from rowmill.tasks.output.folder import write_file
 from rowmill.tasks.output.outcome_lookup import OutcomeLookup
 from rowmill.tasks.output.part_reader import PartReader
 from rowmill.tasks.output.part_requests import keys_apart
-from rowmill.tasks.system.durable import private_folder
+from rowmill.tasks.system.durable import private_folder, write_file
 
 FOLDER = "former"
 KEPT = "kept.outcomes"

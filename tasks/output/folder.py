@@ -1,63 +1,23 @@
-"""Output: the folder of a run: its lock, its parts and segments, its manifest. Never held by two at once."""
+"""Output: the folder of a run while it is held: its parts and segments, its manifest, what is set aside."""
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 from collections.abc import Mapping
-from enum import Enum
 from pathlib import Path
 
-import msgspec
-
-from rowmill.schemas.errors import DamageError, OutputError, StorageError
-from rowmill.schemas.manifest import MANIFEST_VERSION, Manifest
+from rowmill.schemas.errors import OutputError
+from rowmill.schemas.manifest import Manifest
 from rowmill.tasks.journal.ledger import LEDGER
 from rowmill.tasks.output.bucket.mirror import Mirror
-from rowmill.tasks.output.bucket.worker_pieces import WORKER_PREFIX
+from rowmill.tasks.output.folder_lock import FolderLock
+from rowmill.tasks.output.layout import MANIFEST, PARTS, SPLIT, Layout, segments_in
+from rowmill.tasks.output.manifest_file import read_manifest
 from rowmill.tasks.output.part_footer import Footer, read_footer
 from rowmill.tasks.output.results_frame import result_parts
-from rowmill.tasks.system.durable import (
-    PRIVATE_FILE,
-    PRIVATE_FOLDER,
-    hint_of,
-    private_folder,
-    published,
-    write_hint,
-)
-from rowmill.tasks.system.process import in_use, this_process
+from rowmill.tasks.system.durable import PRIVATE_FOLDER, private_folder, write_file, write_hint
 
-MANIFEST = "run.json"
-# Where the parts of a split job stand in its output, and what is written down of the split.
-PARTS, SPLIT = "parts", "split.json"
-LOCK = ".lock"
 KEPT_WHEN_FRESH = ("results", "journal", MANIFEST, LEDGER, "report.html", "estimate.json")
-
-
-# The journal of settled rows that are asked again.
-CANARY = "canary.jsonl"
-
-
-class Layout:
-    """Where things stand in an output folder."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.results, self.journal = root / "results", root / "journal"
-
-    def segment_path(self, number: int) -> Path:
-        return self.journal / f"shard-{number:06d}.jsonl"
-
-    def part_path(self, number: int) -> Path:
-        return self.results / f"part-{number:06d}.parquet"
-
-    def keep(self, path: Path) -> None:
-        """A file was published: make it stand wherever else the output stands. Raises StorageError."""
-
-    def drop(self, path: Path) -> None:
-        """Delete a file whose content stands elsewhere by now."""
-        path.unlink(missing_ok=True)
 
 
 class Output(Layout):
@@ -71,10 +31,9 @@ class Output(Layout):
             raise OutputError("the output is a file", where=str(root), hint="name a folder")
         try:
             private_folder(root)
-            self._lock = os.open(root / LOCK, os.O_RDWR | os.O_CREAT, PRIVATE_FILE)
+            self._lock = FolderLock(root)
         except OSError as error:
             raise OutputError(f"cannot be written: {error.strerror}", where=str(root), hint=write_hint(error)) from None
-        self._take_lock()
         try:
             private_folder(self.results)
             private_folder(self.journal)
@@ -82,30 +41,8 @@ class Output(Layout):
             self.close()
             raise OutputError(f"cannot be written: {error.strerror}", where=str(root), hint=write_hint(error)) from None
 
-    def _take_lock(self) -> None:
-        """Locks of the kernel's, on the folder and on a file in it: they end with the process, and a file left behind
-        means nothing. That of the folder holds though somebody deletes the file; some network file systems lock no
-        folders.
-        """
-        self._folder_lock = os.open(self.root, os.O_RDONLY)
-        try:
-            if _lock(self._folder_lock) is Locked.BY_ANOTHER or _lock(self._lock) is Locked.BY_ANOTHER:
-                owner = os.read(self._lock, 200).decode("utf-8", "replace").strip()
-                raise in_use(str(self.root), owner)
-            os.ftruncate(self._lock, 0)
-            os.pwrite(self._lock, this_process().encode(), 0)
-        except OSError as error:
-            self.close()
-            raise StorageError(
-                f"cannot be written: {error.strerror}", where=str(self.root), hint=write_hint(error)
-            ) from None
-        except OutputError:
-            self.close()
-            raise
-
     def close(self) -> None:
-        os.close(self._lock)
-        os.close(self._folder_lock)
+        self._lock.close()
 
     def manifest(self) -> Manifest | None:
         return read_manifest(self.root)
@@ -186,57 +123,6 @@ class Output(Layout):
         return aside
 
 
-def number_of(path: Path) -> int:
-    """The number of the shard that a part or a segment is of."""
-    return int(path.stem.split("-")[1])
-
-
-def segments_in(journal: Path) -> dict[int, Path]:
-    """The segments of open shards by shard number: a worker's own where it has one, which holds all of the shard's."""
-    return {
-        number_of(path): path for kind in ("shard", WORKER_PREFIX) for path in sorted(journal.glob(f"{kind}-*.jsonl"))
-    }
-
-
-class Locked(Enum):
-    """What became of the wish to lock a file."""
-
-    BY_US = "by us"
-    BY_ANOTHER = "by another"
-    NOT_POSSIBLE = "not possible"
-
-
-def _lock(fd: int, kind: int = fcntl.LOCK_EX) -> Locked:
-    try:
-        fcntl.flock(fd, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return Locked.BY_ANOTHER
-    except OSError:
-        return Locked.NOT_POSSIBLE
-    return Locked.BY_US
-
-
-def is_locked(root: Path) -> bool:
-    """Whether a run holds this output now; the kernel knows, a file left behind does not."""
-    for path in (root, root / LOCK):
-        try:
-            fd = os.open(path, os.O_RDONLY)
-        except OSError:
-            continue
-        try:
-            if _lock(fd, fcntl.LOCK_SH) is Locked.BY_ANOTHER:
-                return True
-        finally:
-            os.close(fd)
-    return False
-
-
-def refuse_in_use(root: Path) -> None:
-    """Raises OutputError where a run holds this output now."""
-    if is_locked(root):
-        raise in_use(str(root), (root / LOCK).read_text(encoding="utf-8", errors="replace").strip())
-
-
 def refuse_split(output: Output) -> None:
     """Raises OutputError where the job of this output is split into parts, and not all of them stand in it yet."""
     manifest = output.manifest()
@@ -250,58 +136,3 @@ def refuse_split(output: Output) -> None:
             where=str(output.root),
             hint="run those that are not complete, then rowmill merge; or name another output",
         )
-
-
-def read_manifest(root: Path) -> Manifest | None:
-    """run.json of an output, of this version or an older one; None where there is none.
-
-    Raises OutputError where it may not be read; DamageError where it is no JSON, or holds another kind of value than a
-    manifest does.
-    """
-    path = root / MANIFEST
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise OutputError(
-            f"cannot be read: {error.strerror}", where=str(path), hint=hint_of(error) or "look after the disk"
-        ) from None
-    return manifest_in(content, str(path))
-
-
-def manifest_in(content: bytes, where: str) -> Manifest:
-    """A manifest from the bytes of run.json. Raises DamageError as `read_manifest`."""
-    told = None
-    try:
-        told = json.loads(content)
-        return msgspec.convert(told, Manifest)
-    except ValueError as error:
-        version = told.get("version") if isinstance(told, dict) else None
-        if isinstance(version, int) and version > MANIFEST_VERSION:
-            what = f"a newer version of rowmill wrote it: {error}"
-            raise DamageError(what, where=where, hint="update rowmill") from None
-        raise _damaged(where, f"is no manifest: {error}") from None
-
-
-def _damaged(where: str, what: str) -> DamageError:
-    return DamageError(what, where=where, hint="delete it: it is made again from the parts and the journal")
-
-
-def manifest_of(root: Path) -> Manifest:
-    """run.json of an output. Raises OutputError where there is no run, DamageError."""
-    manifest = read_manifest(root) if root.is_dir() else None
-    if manifest is None:
-        raise no_run(str(root))
-    return manifest
-
-
-def no_run(where: str) -> OutputError:
-    """What a folder without a run is to who asks for one."""
-    return OutputError("there is no run here (no run.json)", where=where, hint="name the output folder of a run")
-
-
-def write_file(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all, durably. Raises StorageError."""
-    with published(path, path.name) as file:
-        file.write(content)

@@ -10,9 +10,10 @@ from rowmill.schemas.errors import OutputError
 from rowmill.schemas.history import RunRecord
 from rowmill.schemas.manifest import Manifest
 from rowmill.tasks.output.bucket.objects import Objects
-from rowmill.tasks.output.folder import MANIFEST, manifest_in, manifest_of
 from rowmill.tasks.output.history import HISTORY, records_in
+from rowmill.tasks.output.layout import MANIFEST
 from rowmill.tasks.output.location import in_bucket, output_to_read
+from rowmill.tasks.output.manifest_file import manifest_in, manifest_of
 
 
 def bucket_history(address: str) -> list[RunRecord] | None:

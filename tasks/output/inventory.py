@@ -13,7 +13,8 @@ from rowmill.tasks.journal.entries import Head
 from rowmill.tasks.journal.ledger import Ledger
 from rowmill.tasks.journal.replay import replay
 from rowmill.tasks.output.answer_cache import AnswerCache
-from rowmill.tasks.output.folder import Output, number_of
+from rowmill.tasks.output.folder import Output
+from rowmill.tasks.output.layout import number_of
 from rowmill.tasks.output.part_footer import Footer, tally_of
 from rowmill.tasks.output.results_frame import result_parts
 

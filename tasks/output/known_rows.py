@@ -16,8 +16,8 @@ from rowmill.tasks.input.kept_types import may_widen
 from rowmill.tasks.input.key_index import id_keys
 from rowmill.tasks.input.key_table import Keys, Numbers, key_array
 from rowmill.tasks.input.survey import KnownRows
-from rowmill.tasks.output.folder import Layout
 from rowmill.tasks.output.group_statistics import GroupStatistics
+from rowmill.tasks.output.layout import Layout
 from rowmill.tasks.output.part_footer import Footer
 from rowmill.tasks.output.part_notes import line_bytes_in
 

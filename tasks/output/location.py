@@ -13,7 +13,7 @@ from rowmill.schemas.job import Job
 from rowmill.tasks.output.bucket.mirror import Mirror
 from rowmill.tasks.output.bucket.objects import Objects
 from rowmill.tasks.output.bucket.stores import output_scheme
-from rowmill.tasks.output.folder import no_run, read_manifest
+from rowmill.tasks.output.manifest_file import no_run, read_manifest
 from rowmill.tasks.system.durable import private_folder
 
 

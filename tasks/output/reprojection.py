@@ -15,7 +15,7 @@ from rowmill.schemas.row import Shard
 from rowmill.tasks.answers.validator import Validator
 from rowmill.tasks.fields.grading import Grader
 from rowmill.tasks.input.kept_columns import KeptColumns, Pick
-from rowmill.tasks.output.folder import Layout
+from rowmill.tasks.output.layout import Layout
 from rowmill.tasks.output.part_footer import part_digest
 from rowmill.tasks.output.part_grades import GOLD, PartGrades
 from rowmill.tasks.output.part_notes import notes_of

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 # The parts among the files of an output's results.
-PARTS = "part-*.parquet"
+PART_FILES = "part-*.parquet"
 
 
 def result_parts(results: Path) -> list[Path]:
     """The parts of an output, in the input's order; none where nothing is settled yet."""
-    return sorted(results.glob(PARTS))
+    return sorted(results.glob(PART_FILES))
 
 
 def scan_results(results: Path) -> pl.LazyFrame:

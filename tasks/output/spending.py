@@ -8,7 +8,7 @@ from rowmill.schemas.attempt import Spent
 from rowmill.schemas.errors import DamageError
 from rowmill.tasks.journal.ledger import LEDGER, Ledger
 from rowmill.tasks.journal.replay import Replay, replay
-from rowmill.tasks.output.folder import CANARY, segments_in
+from rowmill.tasks.output.layout import CANARY, segments_in
 
 
 def spent_in(root: Path) -> Spent:

@@ -15,7 +15,7 @@ from rowmill.schemas.row import Row
 from rowmill.tasks.input.formats import input_state
 from rowmill.tasks.input.reader import job_files, shard_rows
 from rowmill.tasks.job.job_file import job_of
-from rowmill.tasks.output.folder import manifest_of
+from rowmill.tasks.output.manifest_file import manifest_of
 from rowmill.tasks.output.part_footer import read_footer
 from rowmill.tasks.output.results_frame import result_parts
 

@@ -15,7 +15,7 @@ from rowmill.schemas.history import KILLED, RUNNING, RunRecord
 from rowmill.schemas.manifest import Manifest
 from rowmill.schemas.price import Cost, decimal_string, parse_amount
 from rowmill.schemas.termination import TerminationKind
-from rowmill.tasks.output.folder import is_locked
+from rowmill.tasks.output.folder_lock import is_locked
 from rowmill.tasks.output.history import HISTORY, read_history
 from rowmill.tasks.output.results_frame import readable, result_parts
 from rowmill.tasks.output.spending import spent_in

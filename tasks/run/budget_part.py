@@ -13,9 +13,10 @@ from rowmill.tasks.gateway.admission.budget_store import open_budget_store
 from rowmill.tasks.gateway.admission.daily_budget import DailyBudget, Part
 from rowmill.tasks.gateway.admission.gate import Gate
 from rowmill.tasks.gateway.admission.shared_cap import DAYS_KEPT, SharedCap
-from rowmill.tasks.output.folder import Output, write_file
+from rowmill.tasks.output.folder import Output
 from rowmill.tasks.run.run_plan import RunPlan
 from rowmill.tasks.system.clock import Clock
+from rowmill.tasks.system.durable import write_file
 
 log = logging.getLogger("rowmill")
 FILE = "budget.json"

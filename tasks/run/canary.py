@@ -29,7 +29,7 @@ from rowmill.tasks.gateway.admission.halts import refused_storage
 from rowmill.tasks.journal.entries import VERSION, Head
 from rowmill.tasks.journal.ledger import Ledger
 from rowmill.tasks.journal.segment import ANSWER_ROOM, Segment, opened_segment
-from rowmill.tasks.output.folder import CANARY
+from rowmill.tasks.output.layout import CANARY
 from rowmill.tasks.output.outcome_lookup import OutcomeLookup
 from rowmill.tasks.output.spending import canary_in
 from rowmill.tasks.run.drift import Drift, differs, leaves, measure

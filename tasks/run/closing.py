@@ -15,7 +15,7 @@ from rowmill.tasks.labelling.field_review import write_field_review
 from rowmill.tasks.labelling.judgements import REVIEW
 from rowmill.tasks.labelling.label_run import conclude, correct, texts_of, weigh
 from rowmill.tasks.labelling.quote import held_against
-from rowmill.tasks.output.folder import number_of
+from rowmill.tasks.output.layout import number_of
 from rowmill.tasks.output.part_columns import PartColumns
 from rowmill.tasks.output.part_footer import PART_VERSION, Footer, part_digest, tally_value
 from rowmill.tasks.output.part_writer import write_part

@@ -24,7 +24,9 @@ from rowmill.tasks.job.job_file import catalogue_of
 from rowmill.tasks.labelling.field_gate import FieldGate, field_gate
 from rowmill.tasks.labelling.gate import GoldGate
 from rowmill.tasks.labelling.label_run import LabelRun, label_run
-from rowmill.tasks.output.folder import read_manifest, refuse_in_use, segments_in
+from rowmill.tasks.output.folder_lock import refuse_in_use
+from rowmill.tasks.output.layout import segments_in
+from rowmill.tasks.output.manifest_file import read_manifest
 from rowmill.tasks.output.part_grades import grader_of
 from rowmill.tasks.plan.input_checks import refuse_impossible
 from rowmill.tasks.plan.label_answer import validator_of

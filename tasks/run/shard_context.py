@@ -12,7 +12,7 @@ from rowmill.tasks.input.line_digests import LineDigests
 from rowmill.tasks.journal.group_commit import Syncer
 from rowmill.tasks.journal.ledger import Ledger
 from rowmill.tasks.output.answer_cache import AnswerCache
-from rowmill.tasks.output.folder import Layout
+from rowmill.tasks.output.layout import Layout
 from rowmill.tasks.output.moved_rows import MovedRows
 from rowmill.tasks.output.reprojection import Projection
 from rowmill.tasks.plan.planner import Planner

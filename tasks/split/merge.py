@@ -22,7 +22,8 @@ from rowmill.tasks.input.key_index import KeyIndex
 from rowmill.tasks.input.listing import job_files
 from rowmill.tasks.input.reader import shard_rows
 from rowmill.tasks.journal.ledger import LEDGER, Ledger
-from rowmill.tasks.output.folder import MANIFEST, Output
+from rowmill.tasks.output.folder import Output
+from rowmill.tasks.output.layout import MANIFEST
 from rowmill.tasks.output.part_footer import FOOTER, Footer, read_footer
 from rowmill.tasks.output.part_notes import DETAILS, JOINED, details_in, joined_in
 from rowmill.tasks.output.part_writer import writing

@@ -14,9 +14,10 @@ from rowmill.schemas.manifest import Manifest
 from rowmill.schemas.part_of import InputPlace
 from rowmill.tasks.input.divide import Extent
 from rowmill.tasks.output.bucket.objects import Objects
-from rowmill.tasks.output.folder import MANIFEST, PARTS, SPLIT, manifest_in, read_manifest, write_file
+from rowmill.tasks.output.layout import MANIFEST, PARTS, SPLIT
 from rowmill.tasks.output.location import in_bucket
-from rowmill.tasks.system.durable import private_folder
+from rowmill.tasks.output.manifest_file import manifest_in, read_manifest
+from rowmill.tasks.system.durable import private_folder, write_file
 
 
 class Split(msgspec.Struct, frozen=True):

@@ -86,3 +86,9 @@ def sync_folder(folder: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all, durably. Raises StorageError."""
+    with published(path, path.name) as file:
+        file.write(content)

@@ -12,7 +12,8 @@ import msgspec
 from rowmill.schemas.display_text import counted
 from rowmill.schemas.pack_trial import PackDecision, PackTrial
 from rowmill.tasks.labelling.scored_rows import Scored, measure
-from rowmill.tasks.output.folder import read_manifest, write_file
+from rowmill.tasks.output.manifest_file import read_manifest
+from rowmill.tasks.system.durable import write_file
 
 SIZES = (1, 5, 10, 20)
 # So much less often right is no worse; the test's chance to call what is worse than that no worse is 5 %.

@@ -34,7 +34,7 @@ from rowmill.tasks.input.survey import Survey
 from rowmill.tasks.job.job_file import job_of
 from rowmill.tasks.journal.replay import replay
 from rowmill.tasks.output.columns import columns_of, kept_names
-from rowmill.tasks.output.folder import Layout, segments_in
+from rowmill.tasks.output.layout import Layout, segments_in
 from rowmill.tasks.output.part_columns import PartColumns
 from rowmill.tasks.output.part_footer import PART_VERSION, Footer, tally_value
 from rowmill.tasks.output.part_writer import BATCH_ROWS, write_part

@@ -16,7 +16,8 @@ import pyarrow as pa
 from rowmill.schemas.label import Label
 from rowmill.tasks.labelling.review_sheet import ReviewSheet
 from rowmill.tasks.output.flat_columns import FlatColumn
-from rowmill.tasks.output.folder import is_locked, manifest_of
+from rowmill.tasks.output.folder_lock import is_locked
+from rowmill.tasks.output.manifest_file import manifest_of
 from rowmill.tasks.output.prompts import Prompt, Prompts
 from rowmill.tasks.output.results_frame import result_parts
 from rowmill.tasks.view.number_text import read_as_numbers

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rowmill.tasks.output.folder import manifest_of
+from rowmill.tasks.output.manifest_file import manifest_of
 from rowmill.tasks.report.run_history import nights_of, records_of
 from tests.acceptance.test_fortnight import A_NIGHT, IMPOSSIBLE, JOB, Fortnight
 from tests.acceptance.test_run import numbered

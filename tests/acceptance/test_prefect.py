@@ -21,7 +21,7 @@ import pytest
 import yaml
 
 from rowmill.flows.cli import STARTING
-from rowmill.tasks.output.folder import is_locked
+from rowmill.tasks.output.folder_lock import is_locked
 from tests.conftest import KEY, PERSON, Bench, assert_balanced
 
 ROOT = Path(__file__).resolve().parents[2]

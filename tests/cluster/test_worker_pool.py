@@ -19,7 +19,7 @@ from rowmill.tasks.gateway.admission.budget import Budget
 from rowmill.tasks.gateway.admission.concurrency import Concurrency
 from rowmill.tasks.gateway.admission.gate import Gate
 from rowmill.tasks.gateway.admission.limiter import Limiter
-from rowmill.tasks.output.folder import Layout
+from rowmill.tasks.output.layout import Layout
 from rowmill.tasks.run.open_shard import Remaining
 from rowmill.tasks.run.progress import Progress
 from tests.clocks import FakeClock

@@ -12,7 +12,7 @@ from rowmill.schemas.row import Cursor, Shard
 from rowmill.tasks.cluster.worker_segments import WorkerLayout, adopt, adopt_all, begin, left_away
 from rowmill.tasks.journal.entries import VERSION, Head, encode_line
 from rowmill.tasks.journal.replay import replay
-from rowmill.tasks.output.folder import Layout, segments_in
+from rowmill.tasks.output.layout import Layout, segments_in
 
 SHARD = Shard(3, 100, 50, Cursor("rows.jsonl", 0, 0), "d")
 

@@ -17,8 +17,8 @@ from rowmill.schemas.row import Cursor, Shard
 from rowmill.tasks.input.key_index import id_key
 from rowmill.tasks.input.key_table import key_array
 from rowmill.tasks.output import part_writer
-from rowmill.tasks.output.folder import Layout
 from rowmill.tasks.output.known_rows import StandingRows
+from rowmill.tasks.output.layout import Layout
 from rowmill.tasks.output.part_columns import PartColumns
 from rowmill.tasks.output.part_footer import PART_VERSION, Footer
 from rowmill.tasks.output.part_notes import LINE_BYTES

@@ -20,7 +20,7 @@ from rowmill.schemas.tally import Tally
 from rowmill.schemas.termination import EXIT_CODES, Termination, TerminationKind
 from rowmill.schemas.totals import Beside, EvidenceCounts, RowLedger, Totals
 from rowmill.schemas.usage import Usage
-from rowmill.tasks.output.folder import read_manifest
+from rowmill.tasks.output.manifest_file import read_manifest
 
 KEYS = [
     "version",
