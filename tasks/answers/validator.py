@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,8 @@ from rowmill.tasks.answers.schema_checks import faulty_hint
 REASONS_MOST = 8
 REASON_CHARS = 300
 BACKTRACKS_MOST = 100_000
+# JSON Schema's times have a zone (RFC 3339); a pydantic model takes those without one too, and judges them itself.
+LEFT_TO_MODELS: Mapping[str, Callable[[str], bool]] = {name: lambda text: True for name in ("date-time", "time")}
 
 
 class Accepted(msgspec.Struct, frozen=True):
@@ -47,13 +49,16 @@ class Rejected:
         return "; ".join(self.reasons)
 
 
-def compile_schema(schema: Any, where: str) -> Compiled:
-    """A validator of the schema's draft that fetches nothing and whose patterns cannot run away. Raises SchemaError."""
+def compile_schema(schema: Any, where: str, *, formats: Mapping[str, Callable[[str], bool]] | None = None) -> Compiled:
+    """A validator of the schema's draft that fetches nothing and whose patterns cannot run away; `formats` are judged in
+    another way than the draft's. Raises SchemaError.
+    """
     validator = validator_class(schema, where)
     try:
         return validator(
             schema,
             validate_formats=True,
+            formats=dict(formats or {}),
             offline=True,
             pattern_options=jsonschema_rs.FancyRegexOptions(backtrack_limit=BACKTRACKS_MOST),
         )
@@ -98,7 +103,8 @@ class Validator:
         """`model` names a pydantic model whose own validators judge what meets the schema. Raises SchemaError."""
         self.shape: Shape = output_shape(schema)
         self._model = load_model(model) if model is not None else None
-        self._compiled = compile_schema(schema, "schema") if schema is not None else None
+        formats = LEFT_TO_MODELS if model is not None else None
+        self._compiled = compile_schema(schema, "schema", formats=formats) if schema is not None else None
 
     def evidence(self, accepted: Accepted, columns: Mapping[str, Any]) -> tuple[FieldEvidence, ...]:
         """Where the values of an answer stand in the row's columns; nothing where the job asks for no quotes."""

@@ -54,3 +54,24 @@ def test_schema_may_be_a_pydantic_model(tmp_path):
     for wrong in ("shapes_of_test:Nothing", "no_such_module:X", "json:dumps"):
         with pytest.raises(SchemaError):
             load_schema(wrong, tmp_path)
+
+
+def test_a_models_times_are_those_that_the_model_takes(tmp_path):
+    """With a zone or without, as pydantic reads them; what is no time is refused in pydantic's words."""
+    (tmp_path / "shifts_of_mine.py").write_text(
+        "import datetime as dt\nfrom pydantic import AwareDatetime, BaseModel\n"
+        "class Shift(BaseModel):\n    at: dt.datetime\n    start: dt.time\n    seen: AwareDatetime | None = None\n"
+    )
+    name = f"{tmp_path}/shifts_of_mine:Shift"
+    judge = Validator(load_schema("shifts_of_mine:Shift", tmp_path), name)
+    told = '{"at":"2024-05-03T10:00:00","start":"10:00:00"}'
+    verdict = judge.judge(told)
+    assert isinstance(verdict, Accepted)
+    assert verdict.text == told
+    assert isinstance(judge.judge('{"at":"2024-05-03T10:00:00Z","start":"10:00:00+02:00"}'), Accepted)
+    for wrong in ('{"at":"soon","start":"10:00:00"}', told.replace("}", ',"seen":"2024-05-03T10:00:00"}')):
+        verdict = judge.judge(wrong)
+        assert isinstance(verdict, Rejected)
+        assert "datetime" in verdict.message or "timezone" in verdict.message
+    # Without a model the schema alone decides.
+    assert isinstance(Validator({"format": "date-time"}).judge('"2024-05-03T10:00:00"'), Rejected)
