@@ -50,8 +50,8 @@ class Rejected:
 
 
 def compile_schema(schema: Any, where: str, *, formats: Mapping[str, Callable[[str], bool]] | None = None) -> Compiled:
-    """A validator of the schema's draft that fetches nothing and whose patterns cannot run away; `formats` are judged in
-    another way than the draft's. Raises SchemaError.
+    """A validator of the schema's draft that fetches nothing and whose patterns cannot run away; `formats` are judged
+    otherwise than the draft does. Raises SchemaError.
     """
     validator = validator_class(schema, where)
     try:

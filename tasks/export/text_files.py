@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from rowmill.tasks.export.rows import Table
 from rowmill.tasks.output.flat_columns import plain_decimals, plain_value
+from rowmill.tasks.output.python_values import python_values
 from rowmill.tasks.system.durable import published
 
 # A spreadsheet runs a cell that begins so as a formula, in a CSV too. A plain number is none. A cell that has the
@@ -78,7 +79,7 @@ def _quoted(texts: pa.Array) -> pa.Array:
 
 def _guarded(values: pa.Array) -> pa.Array:
     if not _is_text(values.type):
-        values = pa.array([_as_text(value) for value in values.to_pylist()], pa.string())
+        values = pa.array([_as_text(value) for value in python_values(values)], pa.string())
     values = values.cast(pa.large_string())
     runs = pc.and_not(pc.match_substring_regex(values, FORMULA), pc.match_substring_regex(values, NUMBER))
     apostrophe, nothing = pa.scalar(AS_TEXT, pa.large_string()), pa.scalar("", pa.large_string())
@@ -104,7 +105,7 @@ def write_jsonl(path: Path, table: Table) -> int:
     with published(path, "the export") as file:
         for batch in table.batches:
             names = batch.schema.names
-            columns = [column.to_pylist() for column in batch.columns]
+            columns = [python_values(column) for column in batch.columns]
             for cells in zip(*columns, strict=True):
                 file.write(encode(dict(zip(names, map(_value, cells), strict=True))) + b"\n")
             count += batch.num_rows

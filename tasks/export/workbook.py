@@ -13,6 +13,7 @@ from typing import Any
 from rowmill.schemas.errors import JobError, OutputError
 from rowmill.tasks.export.rows import Table
 from rowmill.tasks.output.flat_columns import plain_value
+from rowmill.tasks.output.python_values import python_values
 from rowmill.tasks.system.durable import published
 
 # Excel's own limits.
@@ -67,7 +68,7 @@ def _too_large(path: Path, what: str) -> OutputError:
 
 def _rows(table: Table) -> Iterator[tuple[Any, ...]]:
     for batch in table.batches:
-        yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+        yield from zip(*(python_values(column) for column in batch.columns), strict=True)
 
 
 class _Cells:

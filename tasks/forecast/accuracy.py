@@ -9,7 +9,7 @@ import msgspec
 from rowmill.schemas.attempt import Spent
 from rowmill.schemas.forecast import DecileCost, Forecast, ForecastAccuracy
 from rowmill.schemas.price import PICO
-from rowmill.tasks.output.results_frame import PART_FILES
+from rowmill.tasks.output.results_frame import scan_results
 
 ESTIMATE = "estimate.json"
 COLUMNS = ("input_tokens", "attempts", "cost_usd", "reused_from")
@@ -56,7 +56,7 @@ def _deciles(told: Forecast, results: Path) -> list[DecileCost]:
     ratio = told.sample.input_ratio if told.sample else 1.0
     tokens = pl.col("input_tokens") / pl.col("attempts") / ratio
     asked = (
-        pl.scan_parquet(results / PART_FILES)
+        scan_results(results)
         .select(COLUMNS)
         .filter(pl.col("reused_from").is_null() & (pl.col("attempts") > 0) & pl.col("cost_usd").is_not_null())
         .select(

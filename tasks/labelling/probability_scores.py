@@ -10,13 +10,13 @@ from rowmill.schemas.label_quality import ProbabilityBin, ProbabilityScores
 from rowmill.schemas.results import PROBABILITY
 from rowmill.tasks.labelling.basis import Basis
 from rowmill.tasks.labelling.gold_scores import CHOSEN, rows_by_basis
-from rowmill.tasks.output.results_frame import PART_FILES
+from rowmill.tasks.output.results_frame import scan_results
 
 
 def probability_scores(results: Path, basis: Basis) -> ProbabilityScores | None:
     """How far the probabilities of labels can be believed, on the gold rows that are a sample; None without any."""
     has_both = pl.col("correct").is_not_null() & pl.col(PROBABILITY).is_not_null()
-    scored = pl.scan_parquet(results / PART_FILES).filter(has_both)
+    scored = scan_results(results).filter(has_both)
     for name, part in rows_by_basis(basis).items():
         sure, right = pl.col(PROBABILITY), pl.col("correct").cast(pl.Float64)
         tenth = (sure * 10).floor().clip(0, 9).cast(pl.Int64).alias("tenth")

@@ -12,12 +12,12 @@ from rowmill.tasks.labelling.basis import Basis
 from rowmill.tasks.labelling.escalation import escalation
 from rowmill.tasks.labelling.gold_scores import scores_by_basis
 from rowmill.tasks.labelling.vote_agreement import vote_agreement
-from rowmill.tasks.output.results_frame import PART_FILES
+from rowmill.tasks.output.results_frame import scan_results
 
 
 def label_quality(results: Path, label: Label, basis: Basis) -> LabelQuality:
     """Labels, votes, agreement, and scores against gold where there is any; nothing yet of what people said."""
-    rows = pl.scan_parquet(results / PART_FILES)
+    rows = scan_results(results)
     answered = rows.filter(pl.col("votes").list.len() > 0)
     told = answered.select(
         pl.len().alias("rows"),

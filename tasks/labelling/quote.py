@@ -9,7 +9,7 @@ from msgspec import convert
 from rowmill.schemas.quote import GoldFigures, Quote, QuotedFigures, QuoteOutcome
 from rowmill.tasks.labelling.scored_rows import interval, shares_right
 from rowmill.tasks.labelling.scores import Z_95
-from rowmill.tasks.output.results_frame import result_parts
+from rowmill.tasks.output.results_frame import result_parts, scan_results
 
 
 def held_against(quote: Quote, results: Path, not_ok: int = 0) -> QuoteOutcome:
@@ -31,5 +31,5 @@ def _usd_per_1000_rows(results: Path) -> float | None:
     parts = result_parts(results)
     if not parts:
         return None
-    cost = pl.scan_parquet(parts).select(pl.col("cost_usd").cast(pl.Float64)).collect()["cost_usd"]
+    cost = scan_results(results).select(pl.col("cost_usd").cast(pl.Float64)).collect()["cost_usd"]
     return 1_000 * float(cost.sum()) / len(cost) if cost.count() else None

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rowmill.schemas.tuning import Measure
 from rowmill.tasks.labelling.scores import Z_95, score_interval
-from rowmill.tasks.output.results_frame import result_parts
+from rowmill.tasks.output.results_frame import result_parts, scan_part
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ def scored_rows(results: Path, rows: Collection[int]) -> dict[int, Scored]:
     parts = result_parts(results)
     found: dict[int, Scored] = {}
     for part in parts:
-        wanted = pl.scan_parquet(part).filter(pl.col("row_index").is_in(list(rows)))
+        wanted = scan_part(part).filter(pl.col("row_index").is_in(list(rows)))
         frame = wanted.select(pl.col("row_index", "status", "cost_usd", "^(correct|field_correct)$")).collect()
         for row in frame.iter_rows(named=True):
             right = _share_right(row)
@@ -45,7 +45,7 @@ def shares_right(results: Path, not_ok: int = 0) -> list[float]:
 
     shares = [0.0] * not_ok
     for part in result_parts(results):
-        wanted = pl.scan_parquet(part).select(pl.col("status", "^(gold|correct|field_correct)$"))
+        wanted = scan_part(part).select(pl.col("status", "^(gold|correct|field_correct)$"))
         for row in wanted.collect().iter_rows(named=True):
             if row["status"] == "ok":
                 right = _share_right(row)

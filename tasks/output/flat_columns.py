@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rowmill.schemas.json_text import encode_json
+from rowmill.tasks.output.python_values import python_values
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,7 @@ def _at(batch: pa.RecordBatch, path: tuple[str, ...]) -> pa.Array | None:
 
 
 def _as_json(values: pa.Array) -> pa.Array:
-    plain = values.to_pylist(maps_as_pydicts="lossy")
+    plain = python_values(values)
     if "decimal" in str(values.type):
         plain = [told(value) for value in plain]
     return pa.array([None if value is None else encode_json(value).decode() for value in plain], pa.string())

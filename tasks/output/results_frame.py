@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rowmill.schemas.errors import DamageError, OutputError, first_line
+from rowmill.tasks.output.polars_arrays import polars_table
 
 if TYPE_CHECKING:
     import polars as pl
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 # The parts among the files of an output's results.
 PART_FILES = "part-*.parquet"
+BATCH_ROWS = 16_384
 
 
 def result_parts(results: Path) -> list[Path]:
@@ -40,8 +42,39 @@ def scan_results(results: Path) -> pl.LazyFrame:
         )
     schemas = [part_schema(part) for part in parts]
     if all(schema.equals(schemas[0]) for schema in schemas):
+        return _scan(parts, schemas[0])
+    some = [_scan([part], schema) for part, schema in zip(parts, schemas, strict=True)]
+    return pl.concat(some, how="diagonal_relaxed")
+
+
+def scan_part(part: Path) -> pl.LazyFrame:
+    """The rows of one part. Raises DamageError."""
+    return _scan([part], part_schema(part))
+
+
+def _scan(parts: list[Path], schema: pa.Schema) -> pl.LazyFrame:
+    """Parts of one schema; columns that polars cannot hold in types that it can."""
+    import polars as pl
+
+    held = polars_table(schema)
+    if held.schema.equals(schema):
         return pl.scan_parquet(parts)
-    return pl.concat([pl.scan_parquet(part) for part in parts], how="diagonal_relaxed")
+    from polars.io.plugins import register_io_source
+
+    def batches(
+        columns: list[str] | None, predicate: pl.Expr | None, rows: int | None, batch_rows: int | None
+    ) -> Iterator[pl.DataFrame]:
+        for part in parts:
+            with readable(part), pq.ParquetFile(part, pre_buffer=False) as file:
+                for batch in file.iter_batches(batch_rows or BATCH_ROWS, columns=columns, use_threads=False):
+                    frame = pl.DataFrame(polars_table(batch)).select(columns or held.column_names)
+                    frame = frame if rows is None else frame.head(rows)
+                    rows = rows if rows is None else rows - len(frame)
+                    yield frame if predicate is None else frame.filter(predicate)
+                    if rows == 0:
+                        return
+
+    return register_io_source(batches, schema=pl.DataFrame(held).schema)
 
 
 def part_schema(part: Path) -> pa.Schema:

@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from rowmill.tasks.output.part_footer import read_footer
 from rowmill.tasks.output.prompts import Prompts
-from rowmill.tasks.output.results_frame import result_parts, scan_results
+from rowmill.tasks.output.python_values import python_rows
+from rowmill.tasks.output.results_frame import part_schema, readable, result_parts, scan_results
 from rowmill.tasks.report.evidence_figures import EvidenceFigures, evidence_figures
 
 SAMPLES = 12
@@ -191,14 +194,30 @@ def _samples(results: Path, rows: pl.LazyFrame, found: Figures, *, prompts: Prom
     """Some rows from everywhere: what was asked and kept of them, beside what came out."""
     every = max(1, found.rows // SAMPLES)
     told = ["status", "response_text", "error_message", "cost_usd"]
-    sampled = rows.select("row_id", "row_index", "request_key", *found.keep, *told)
+    sampled = rows.select("row_id", "row_index", "request_key", *told)
     sampled_rows = sampled.gather_every(every).head(SAMPLES).collect().to_dicts()
+    kept = _kept(results, [row["row_index"] for row in sampled_rows], found.keep)
     asked = _prompts(results, sampled_rows, prompts)
     return [
-        {**{name: _cell(row[name]) for name in ("row_id", *found.keep)}, "prompt": shown(asked.get(row["row_index"])),
+        {"row_id": _cell(row["row_id"]), **{name: _cell(value) for name, value in kept[row["row_index"]].items()},
+         "prompt": shown(asked.get(row["row_index"])),
          **{name: _cell(row[name]) for name in told}}
         for row in sampled_rows
     ]  # fmt: skip
+
+
+def _kept(results: Path, places: list[int], names: list[str]) -> dict[int, dict[str, Any]]:
+    """The kept columns of rows, by their places; null where a part has no such column."""
+    found: dict[int, dict[str, Any]] = {}
+    for part in result_parts(results):
+        shard = read_footer(part).shard
+        if any(shard.first_row <= place <= shard.last_row for place in places):
+            there = [name for name in names if name in part_schema(part).names]
+            with readable(part):
+                some = pq.read_table(part, columns=["row_index", *there], filters=pc.field("row_index").isin(places))
+            for row in python_rows(some):
+                found[row["row_index"]] = {name: row.get(name) for name in names}
+    return found
 
 
 def _prompts(results: Path, sampled: list[dict[str, Any]], prompts: Prompts | None) -> dict[int, str | None]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from rowmill.schemas.errors import RowmillError
 from rowmill.schemas.json_text import encode_json
 from rowmill.tasks.output.flat_columns import FlatColumn, plain_decimals
+from rowmill.tasks.output.python_values import python_values
 from rowmill.tasks.view.table import ResultsTable
 
 # Texts that nobody searches for: names that rowmill gives.
@@ -239,7 +240,7 @@ def as_text(values: pa.Array) -> pa.Array:
     try:
         return values.cast(pa.string())
     except pa.ArrowException:
-        plain: list[Any] = values.to_pylist()
+        plain = python_values(values)
         return pa.array([None if value is None else str(value) for value in plain], pa.string())
 
 

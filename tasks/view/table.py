@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rowmill.tasks.output.flat_columns import FlatColumn, flat_columns, told
+from rowmill.tasks.output.python_values import python_rows
 from rowmill.tasks.output.results_frame import readable
 
 # Decoded row groups that are held: pages that follow each other lie in few of them.
@@ -76,8 +77,10 @@ class ResultsTable:
             wanted.setdefault((place.part, place.group), []).append(place.row)
         found: dict[Place, dict[str, Any]] = {}
         for (part, group), rows in wanted.items():
-            values = self._group(part, group).take(pa.array(rows)).to_pylist(maps_as_pydicts="lossy")
-            found |= {Place(part, group, row): told(value) for row, value in zip(rows, values, strict=True)}
+            values = self._group(part, group).take(pa.array(rows))
+            found |= {
+                Place(part, group, row): told(value) for row, value in zip(rows, python_rows(values), strict=True)
+            }
         return [found[place] for place in places]
 
     def _group(self, part: Path, group: int) -> pa.Table:

@@ -88,6 +88,35 @@ def test_changing_what_is_kept_asks_nothing_again(bench, gateways):
     assert bench.run(gateway.url, "status", "out", "--verify").code == 0
 
 
+def test_a_kept_column_that_polars_lacks_is_in_nobodys_way(bench, gateways):
+    """Zones of a fixed offset, as pandas writes them, decimals of many digits, null as a word of a dictionary: the run
+    has its page, and the results are exported.
+    """
+    gateway = gateways()
+    columns = {
+        "there": pa.array([0, None, 1], pa.timestamp("us", "+05:30")),
+        "digits": pa.array([10**60, None, 1], pa.decimal256(70, 0)),
+        "word": pa.DictionaryArray.from_arrays(pa.array([0, 1, None], pa.int8()), pa.array(["a", None])),
+        "years": pa.array([2**62, None, 0], pa.int64()).view(pa.timestamp("us")),
+    }
+    table = pa.table({"id": list("abc"), "text": list("xyz"), **columns})
+    with pa.ipc.new_file(bench.folder / "rows.arrow", table.schema) as file:
+        file.write_table(table)
+    bench = Bench(bench.folder, reports=True)
+    bench.job(input="rows.arrow", id="id", keep=list(columns))
+    ended = direct(bench, gateway.url)
+    assert ended.code == 0, ended.err
+    assert (bench.folder / "out/report.html").exists()
+    found = parts(bench)
+    for name, column in columns.items():
+        assert found.schema.field(name).type == column.type
+        if name != "years":
+            assert found[name].to_pylist() == column.to_pylist()
+    ended = bench.run(gateway.url, "export", "out", "rows.csv")
+    assert ended.code == 0, ended.err
+    assert "+05:30" in (bench.folder / "rows.csv").read_text()
+
+
 def test_a_stopped_run_goes_on_with_other_kept_columns(bench, gateways):
     """What a limit left is asked under the new keep; what was settled is only kept anew."""
     gateway, table = gateways(), wide(60)

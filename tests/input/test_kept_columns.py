@@ -207,6 +207,23 @@ def test_null_structs_that_hold_lists_of_uuids_are_rows(tmp_path):
     ] == [None] * 2
 
 
+def test_null_among_the_words_of_a_dictionary_is_null(tmp_path):
+    """Parquet cannot write such a word: the rows that name it are null, wherever the dictionary stands."""
+    words = pa.DictionaryArray.from_arrays(pa.array([0, 1, None, 0], pa.int8()), pa.array(["a", None]))
+    offsets = pa.array([0, 1, None, 1, 4], pa.int32())
+    for column in (
+        words,
+        pa.StructArray.from_arrays([words], names=["word"]),
+        pa.ListArray.from_arrays(offsets, words),
+        pa.FixedSizeListArray.from_arrays(pa.concat_arrays([words, words]), 2),
+        pa.MapArray.from_arrays(offsets, pa.array(list("abcd")), words),
+    ):
+        with pa.ipc.new_file(tmp_path / "in.arrow", pa.schema([("col", column.type)])) as file:
+            file.write_table(pa.table({"col": column}))
+        found = kept(tmp_path, tmp_path / "in.arrow", ["col"]).column("col")
+        assert found.to_pylist() == column.to_pylist(), column.type
+
+
 def test_views_are_kept_as_text_and_bytes_anywhere_in_a_column(tmp_path):
     """What polars writes into an Arrow file is kept with its values, whichever rows are settled."""
     texts = [None if n % 7 == 0 else f"text {n}" for n in range(3_000)]
