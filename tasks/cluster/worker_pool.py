@@ -1,25 +1,25 @@
-"""Team: the workers of one run, as its coordinator sees them: leases, orders, and shards of the lost taken up again."""
+"""Worker pool: shards given to the workers of one run, one lease each; shards of lost workers are taken up again."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from rowmill.schemas.errors import JobError
 from rowmill.schemas.row import Shard
 from rowmill.schemas.termination import Termination, TerminationKind
-from rowmill.tasks.cluster.backends.backend import STARTING, Engine, EngineLost, WorkerLost
-from rowmill.tasks.cluster.limit_split import BudgetShare, even, even_slots, money
-from rowmill.tasks.cluster.mailbox import BEAT_S, GRANTS, Heartbeat, LeaseGrants, Quota
+from rowmill.tasks.cluster.backends.backend import Engine, EngineLost, WorkerLost
+from rowmill.tasks.cluster.lease_table import Lease, LeaseTable
+from rowmill.tasks.cluster.mailbox import BEAT_S, GRANTS, Heartbeat, LeaseGrants
 from rowmill.tasks.cluster.messages import Report, ShardWork, packed
+from rowmill.tasks.cluster.roster import START_S, Roster
 from rowmill.tasks.cluster.shared_output import SharedOutput
 from rowmill.tasks.cluster.worker_segments import assume_in_flight, bound_of
 from rowmill.tasks.gateway.admission.gate import Gate
-from rowmill.tasks.gateway.admission.halts import DEFECT, LEASE_ENDED, RUN_AGAIN, refused_storage, spent_up
+from rowmill.tasks.gateway.admission.halts import DEFECT, LEASE_ENDED, RUN_AGAIN, refused_storage
 from rowmill.tasks.gateway.admission.traffic import Traffic, together
 from rowmill.tasks.journal.group_commit import refused
 from rowmill.tasks.output.layout import Layout
@@ -29,9 +29,7 @@ from rowmill.tasks.system.clock import Clock
 
 log = logging.getLogger("rowmill")
 # A worker that says nothing for so long is taken as lost, whatever the engine thinks.
-SILENT_S, START_S = 15.0, 120.0
-# How long a scheduler may have no worker at all before the first call, and how often it is said what is waited for.
-FIRST_WORKER_S, SAY_S = 30.0, 10.0
+SILENT_S = 15.0
 # The same for a run that is given up at once.
 GIVEN_UP_S = 5.0
 TRIES = 3
@@ -42,37 +40,6 @@ NO_WORKERS_S = 60.0
 # Beats between looks for workers that came, while rows wait for one.
 LOOK_AROUND = 5
 WORKERS_HINT = "Look at the workers' logs and memory, then run the same command again"
-
-
-NOTHING = Quota()
-
-
-@dataclass(slots=True)
-class _Lease:
-    """Who has a shard: what it was given, what it said last, and when."""
-
-    shard: Shard
-    heard_at: float
-    quota: Quota = NOTHING
-    told: Heartbeat | None = None
-    is_revoked: bool = False
-
-    @property
-    def held(self) -> Quota:
-        """The most it may go by now: what it was given, or what it has not given back yet."""
-        if self.told is None:
-            return self.quota
-        one, other = self.quota, self.told.quota
-        usd = None if one.usd is None else max(one.usd, other.usd or 0)
-        return Quota(max(one.rpm, other.rpm), max(one.tpm, other.tpm), max(one.concurrency, other.concurrency), usd)
-
-    def budget_share(self, held: int) -> BudgetShare:
-        return BudgetShare(held, self.told.spent, self.told.short) if self.told else BudgetShare(held, 0, 0)
-
-    @property
-    def waits_for_money(self) -> bool:
-        """Whether nothing of its goes on, because its next call is not covered."""
-        return self.told is not None and self.told.short > 0 and not self.told.traffic.in_flight
 
 
 class WorkerPool:
@@ -95,8 +62,9 @@ class WorkerPool:
         self._gate, self._progress, self._clock = gate, progress, clock
         limits = work.job.limits
         self._concurrency = limits.concurrency
-        self._rpm, self._tpm = limits.rpm or 0.0, limits.tpm or 0.0
-        self._leases: dict[str, _Lease] = {}
+        self._table = LeaseTable(gate, concurrency=limits.concurrency, rpm=limits.rpm or 0.0, tpm=limits.tpm or 0.0)
+        self._leases = self._table.leases
+        self._roster = Roster(engine, lambda: packed(self._work), clock)
         # What the holders of ended leases said last whose journals are still being taken over.
         self._adopting: dict[str, Heartbeat | None] = {}
         self._numbers = itertools.count(1)
@@ -108,11 +76,7 @@ class WorkerPool:
         self._posting, self._reading = asyncio.Lock(), asyncio.Semaphore(READ_AT_ONCE)
         # The most that a call of a lost worker could cost, in 10⁻¹² USD.
         self._dearest_usd = 0
-        self._refused: dict[str, str] = {}
-        self._fit: list[str] = []
-        self._starting: set[str] = set()
         self._verified = False
-        self._no_workers_since: float | None = None
         self._looking: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._looking.set_result(None)
         # Leases, workers, or the end of the run.
@@ -125,50 +89,22 @@ class WorkerPool:
         """
         await asyncio.to_thread(self._mailbox.open)
         if self._gate.daily is not None:
-            self._gate.daily.serves_workers(self._with_workers)
+            self._gate.daily.serves_workers(self._table.with_workers)
         await self._post()
         try:
-            await self._wait_for_workers()
+            await self._roster.wait_for_first()
         except EngineLost as error:
             raise JobError(
                 f"its workers cannot be asked: {error}", where=self._engine.address, hint="look at its workers"
             ) from None
-        if not self._fit:
-            told = "; ".join(f"worker {name}: {reason}" for name, reason in sorted(self._refused.items()))
+        if not self._roster.fit:
+            told = "; ".join(f"worker {name}: {reason}" for name, reason in sorted(self._roster.refused.items()))
             raise JobError(
                 f"no worker can work for this run: {told}" if told else "the scheduler has no workers",
                 where=self._engine.address,
                 hint="mend or start its workers, and run again",
             )
-        return len(self._fit)
-
-    async def _wait_for_workers(self) -> None:
-        """Until one can work, or none of those that are there will. Those that are importing are alive; a scheduler
-        without any may have been started just now. Raises EngineLost.
-        """
-        began, said = self._clock.now(), 0
-        while True:
-            await self._look_around()
-            waited = self._clock.now() - began
-            if self._fit or waited >= (START_S if self._starting else FIRST_WORKER_S if not self._refused else 0.0):
-                return
-            if waited >= SAY_S * said:
-                what = (
-                    f"{len(self._starting)} workers that are importing rowmill" if self._starting else "a first worker"
-                )
-                log.warning("%s: waiting for %s", self._engine.address, what)
-                said += 1
-            await self._clock.sleep(BEAT_S)
-
-    async def _look_around(self) -> None:
-        """Who is there, and who of them can work. Raises EngineLost."""
-        told = await self._engine.fitness(packed(self._work))
-        self._fit = sorted(name for name, reason in told.items() if reason is None)
-        self._starting = {name for name, reason in told.items() if reason == STARTING}
-        for name, reason in sorted(told.items()):
-            if reason is not None and name not in self._starting and self._refused.get(name) != reason:
-                log.warning("worker %s of %s is not used: %s", name, self._engine.address, reason)
-        self._refused = {name: reason for name, reason in told.items() if reason is not None}
+        return len(self._roster.fit)
 
     async def ask(self, shard: Shard, left: Remaining) -> None:
         """Have these rows asked; their journal is the shard's own afterwards. Where the run ends first, some are left.
@@ -211,7 +147,7 @@ class WorkerPool:
         if report.refused is not None:
             await self._end(token, await self._adopted_unheard(work))
             log.warning("%s of %s is not used: %s", report.worker, self._engine.address, report.refused)
-            await self._look_around()
+            await self._roster.look_around()
             return report.refused
         self._verified = self._verified or report.verified
         if report.verified:
@@ -250,18 +186,18 @@ class WorkerPool:
             if self._gate.termination is not None:
                 return None
             token = f"{self._work.run_id}_{next(self._numbers)}"
-            self._leases[token] = _Lease(shard, heard_at=self._clock.now())
+            self._leases[token] = Lease(shard, heard_at=self._clock.now())
             await self._give_out()
             return token
 
     def _may_lease(self) -> bool:
-        most = len(self._fit) if self._verified else 1
+        most = len(self._roster.fit) if self._verified else 1
         return self._gate.termination is not None or len(self._leases) < min(most, self._concurrency)
 
     async def _report_of(self, work: ShardWork) -> Report:
         """Raises WorkerLost for a worker that is gone or not heard, EngineLost."""
         lease = self._leases[work.token]
-        asking = asyncio.create_task(self._engine.settle(packed(work), self._fit))
+        asking = asyncio.create_task(self._engine.settle(packed(work), self._roster.fit))
         try:
             while not asking.done():
                 await asyncio.wait([asking], timeout=BEAT_S)
@@ -296,7 +232,7 @@ class WorkerPool:
             await asyncio.to_thread(self._shared.adopt, away, closed=False)
         await self._end(work.token, spent)
         if self._gate.termination is None:
-            await self._look_around()
+            await self._roster.look_around()
         return why
 
     async def _spent_by(self, away: Path, shard: Shard) -> int:
@@ -347,14 +283,10 @@ class WorkerPool:
     async def _see_who_came(self) -> None:
         """Workers come and go; where nobody has come for long the run ends."""
         try:
-            await self._look_around()
+            await self._roster.look_around()
         except EngineLost as error:
             self._give_up(error)
-        if self._fit or self._leases:
-            self._no_workers_since = None
-        elif self._no_workers_since is None:
-            self._no_workers_since = self._clock.now()
-        elif self._clock.now() - self._no_workers_since >= NO_WORKERS_S:
+        if self._roster.empty_s(works=bool(self._leases)) >= NO_WORKERS_S:
             self._halt("workers", f"{self._engine.address} has had no worker for {NO_WORKERS_S:g} s", WORKERS_HINT)
 
     def _give_up(self, error: EngineLost) -> None:
@@ -362,14 +294,7 @@ class WorkerPool:
 
     async def _give_out(self) -> None:
         """Divide limits and cap anew, and post the grants."""
-        held = {token: lease.held for token, lease in self._leases.items()}
-        expected = min(self._wanted, len(self._fit))
-        rpm = even(self._rpm, expected, {token: one.rpm for token, one in held.items()})
-        tpm = even(self._tpm, expected, {token: one.tpm for token, one in held.items()})
-        calls = even_slots(self._concurrency, expected, {token: one.concurrency for token, one in held.items()})
-        usd = self._money(expected, held)
-        for token, lease in self._leases.items():
-            lease.quota = Quota(rpm[token], tpm[token], calls[token], usd.get(token))
+        self._table.divide(min(self._wanted, len(self._roster.fit)))
         self._show()
         await self._post()
 
@@ -381,37 +306,6 @@ class WorkerPool:
             sum(one.settled for one in live), sum(one.not_ok for one in live), sum(one.usd for one in live)
         )
 
-    def _money(self, expected: int, held: Mapping[str, Quota]) -> dict[str, int]:
-        """The cap divided; where no call of any worker fits what is left, the run ends."""
-        budget, daily = self._gate.budget, self._gate.daily
-        if daily is not None:
-            daily.follow()
-        if budget.ceiling is None:
-            return {}
-        shares = {token: lease.budget_share(held[token].usd or 0) for token, lease in self._leases.items()}
-        if shares and all(lease.waits_for_money for lease in self._leases.values()):
-            spent = budget.spent + sum(budget_share.spent for budget_share in shares.values())
-            least = min(budget_share.short for budget_share in shares.values())
-            if spent + least > budget.ceiling:
-                self._widen(spent, least)
-        elif daily is not None and shares:
-            # Before it is used up: workers hear of more only at their next beat.
-            spent = budget.spent + sum(budget_share.spent for budget_share in shares.values())
-            daily.widens_ahead(spent)
-        return money(budget.ceiling - budget.spent, expected, shares)
-
-    def _widen(self, spent: int, least: int) -> None:
-        """Nothing goes on with what there is: ask for more of the day's money, or end the run. In 10⁻¹² USD."""
-        budget, daily = self._gate.budget, self._gate.daily
-        if budget.cap is not None and spent + least > budget.cap:
-            self._gate.halt(spent_up(budget, spent, least))
-        elif daily is not None and not daily.widens(least):
-            self._gate.halt(daily.spent_up(least))
-
-    def _with_workers(self) -> int:
-        """What workers have spent, or may yet by what they were given, in 10⁻¹² USD."""
-        return sum(max(lease.held.usd or 0, lease.budget_share(0).spent) for lease in self._leases.values())
-
     async def _post(self) -> None:
         try:
             # One after the other, each as things are when its turn comes.
@@ -422,13 +316,12 @@ class WorkerPool:
             self._gate.halt(refused_storage(refused(self._layout.journal, error)))
 
     def _grants(self) -> LeaseGrants:
-        leases = {token: lease.quota for token, lease in self._leases.items() if not lease.is_revoked}
-        halt = self._gate.termination
-        return LeaseGrants(self._work.run_id, self._beat, leases, self._verified, halt, self._force)
+        quotas, halt = self._table.quotas(), self._gate.termination
+        return LeaseGrants(self._work.run_id, self._beat, quotas, self._verified, halt, self._force)
 
     def take_share(self, rpm: float, tpm: float) -> None:
         """Go by these shares of the key's limits from the next orders on."""
-        self._rpm, self._tpm = rpm, tpm
+        self._table.take_share(rpm, tpm)
 
     def halt(self) -> None:
         """The run has ended: tell the workers now."""
