@@ -19,7 +19,7 @@ from rowmill.tasks.plan.planner import Planner
 SAMPLE_ROWS = 8
 
 
-def first_guess_usd(job: Job, model: Model, planner: Planner, sample: Sequence[Row], rows: int) -> float | None:
+def first_guess_usd(job: Job, model: Model, planner: Planner, *, sample: Sequence[Row], rows: int) -> float | None:
     """USD of so many rows like the sample's; None without a price, and where rows bring media, slow to read."""
     if model.price is None or job.attachments:
         return None

@@ -114,7 +114,9 @@ class OpenRun:
 
     def first_guess_usd(self) -> float | None:
         """About what all rows of a new output may cost; None where nothing can be said."""
-        return first_guess_usd(self.job, self.model, self.plan.planner, self._survey.sample, self._survey.rows)
+        return first_guess_usd(
+            self.job, self.model, self.plan.planner, sample=self._survey.sample, rows=self._survey.rows
+        )
 
     # What is to be settled.
 

@@ -96,30 +96,30 @@ class OpenRows:
         if found is None or not settled:
             return
         rows = sorted(settled)
-        columns = _columns(manifest, self._output.root, found.head.shard, rows)
+        columns = _columns(manifest, self._output.root, found.head.shard, rows=rows)
         batches = ([settled[row] for row in rows[at : at + BATCH_ROWS]] for at in range(0, len(rows), BATCH_ROWS))
         footer = Footer(PART_VERSION, found.head.job, found.head.shard, False, tally_value(tally))
         write_part(self._scratch.part_path(number), columns, batches, footer=footer)
 
 
-def _columns(manifest: Manifest, root: Path, shard: Shard, rows: Sequence[int]) -> PartColumns:
+def _columns(manifest: Manifest, root: Path, shard: Shard, *, rows: Sequence[int]) -> PartColumns:
     """What a part of these rows is made of. The columns of an input that is gone are null."""
     job = as_asked(in_begun_order(job_of(manifest.job, str(root)), manifest))
     validator = validator_of(job)
     survey = Survey()
     try:
         files = job_files(job, root)
-        told = {} if is_typed(files) else _read(job, files, shard, rows, survey=survey)
+        told = {} if is_typed(files) else _read(job, files, shard, rows=rows, survey=survey)
     except (RowmillError, OSError, ValueError):
         job, files, told = job.model_copy(update={"keep": []}), [], {}
     # Gold is for the part itself, when it is whole.
     schema, types = columns_of(job.model_copy(update={"gold": None}), validator.shape, survey, files=files)
-    kept = _typed(files, shard, types, job) if files and is_typed(files) else _picks(told, types)
+    kept = _typed(files, shard, types, job=job) if files and is_typed(files) else _picks(told, types)
     return PartColumns(schema, validator.shape if validator.has_schema else None, kept)
 
 
 def _read(
-    job: Job, files: list[InputFile], shard: Shard, rows: Sequence[int], *, survey: Survey
+    job: Job, files: list[InputFile], shard: Shard, *, rows: Sequence[int], survey: Survey
 ) -> dict[int, dict[str, Any]]:
     """The columns of some rows that results keep; their types are met by the survey."""
     names, wanted = kept_names(job), set(rows)
@@ -148,7 +148,7 @@ def _picks(told: Mapping[int, Mapping[str, Any]], types: Mapping[str, pa.DataTyp
     return pick
 
 
-def _typed(files: Sequence[InputFile], shard: Shard, types: Mapping[str, pa.DataType], job: Job) -> Pick:
+def _typed(files: Sequence[InputFile], shard: Shard, types: Mapping[str, pa.DataType], *, job: Job) -> Pick:
     sizes = {name_of(file): typed.rows(file) for file in files if (typed := typed_of(file)) is not None}
     kept = KeptColumns(
         files, types, file_rows=sizes, states=input_state(files), max_line_bytes=job.limits.max_line_bytes
