@@ -61,7 +61,7 @@ def _scan(parts: list[Path], schema: pa.Schema) -> pl.LazyFrame:
         return pl.scan_parquet(parts)
     from polars.io.plugins import register_io_source
 
-    def batches(
+    def batches_of_polars(
         columns: list[str] | None, predicate: pl.Expr | None, rows: int | None, batch_rows: int | None
     ) -> Iterator[pl.DataFrame]:
         for part in parts:
@@ -74,7 +74,7 @@ def _scan(parts: list[Path], schema: pa.Schema) -> pl.LazyFrame:
                     if rows == 0:
                         return
 
-    return register_io_source(batches, schema=pl.DataFrame(held).schema)
+    return register_io_source(batches_of_polars, schema=pl.DataFrame(held).schema)
 
 
 def part_schema(part: Path) -> pa.Schema:
