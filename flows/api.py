@@ -184,7 +184,7 @@ async def run_async(
     """The same, awaited; `approve` may be a coroutine function."""
     with ToldInPython():
         options = options_of(limit=limit, sandbox=sandbox, fresh=fresh, retry_failed=retry_failed)
-        resolved = resolve_job(job, Path.cwd())
+        resolved = resolve_job(_a_job(job), Path.cwd())
         if approve_over is not None or approve is not None:
             over = _usd(approve_over)
             ask = answering(approve, over)
@@ -218,7 +218,7 @@ async def estimate_async(
 ) -> Forecast:
     """The same, awaited."""
     with ToldInPython():
-        resolved = resolve_job(job, Path.cwd())
+        resolved = resolve_job(_a_job(job), Path.cwd())
         ask = EstimateOptions(pilot=pilot, compare=compare, limit=_positive(limit, "limit"), sandbox=sandbox)
         if pilot is None:
             return await estimate_job(resolved, ask)
@@ -246,6 +246,16 @@ def options_of(
         retry_failed=kind,
         gold=None if gold is None else str(gold),
     )
+
+
+def _a_job(job: schemas_job.Job) -> schemas_job.Job:
+    """Raises JobError for what is none, such as the name of its file."""
+    if isinstance(job, schemas_job.Job):
+        return job
+    given = (
+        f"rowmill.Job.load({str(job)!r})" if isinstance(job, str | Path) else "rowmill.Job(model=..., input=..., ...)"
+    )
+    raise JobError(f"{type(job).__name__} is no job", where="job", hint=f"hand over {given}")
 
 
 def _usd(amount: float | Decimal | None) -> float:

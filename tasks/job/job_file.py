@@ -161,6 +161,8 @@ def _parse(path: Path) -> tuple[Any, Places]:
     except IsADirectoryError:
         raise JobError("this is a folder", where=str(path), hint=_meant(path)) from None
     except (OSError, ValueError) as error:
+        if path.suffix.lower() not in ENDINGS:
+            raise _no_job(path) from None
         reason = getattr(error, "strerror", None) or error
         raise JobError(f"cannot be read: {reason}", where=str(path), hint="a job file is text in UTF-8") from None
     ending = path.suffix.lower()
@@ -180,8 +182,15 @@ def _parse(path: Path) -> tuple[Any, Places]:
     except (tomllib.TOMLDecodeError, JsonTextError, RecursionError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else error
         raise JobError(f"not valid {ending[1:].upper()}: {reason}", where=str(path), hint="correct it there") from None
-    raise JobError(
-        f"unknown kind of job file {ending or '(no ending)'}", where=str(path), hint="use .yaml, .toml or .json"
+    raise _no_job(path)
+
+
+def _no_job(path: Path) -> JobError:
+    """What a file of another kind is, such as the rows themselves."""
+    return JobError(
+        f"unknown kind of job file {path.suffix or '(no ending)'}",
+        where=str(path),
+        hint=f"use .yaml, .toml or .json; if these are the rows, a job names them: `input: {path.name}`",
     )
 
 

@@ -187,6 +187,14 @@ def test_what_is_no_frame_is_told(sandbox, rows, words):
         rowmill.extract(rows, "out", **ASKED)
 
 
+@pytest.mark.parametrize(("given", "words"), [("job.yaml", r"Job\.load\('job\.yaml'\)"), ({}, r"rowmill\.Job\(model=")])
+@pytest.mark.parametrize("call", [rowmill.run, rowmill.estimate])
+def test_what_is_no_job_is_told_with_what_makes_one(call, given, words):
+    """The name of a job's file, its keys: refused as a user's mistake, with the call that was meant."""
+    with pytest.raises(rowmill.RowmillError, match=words):
+        call(given)
+
+
 def test_a_frame_without_rows_comes_back_with_its_columns(sandbox):
     """No rows in, no rows out, and the columns of the results all the same."""
     found = rowmill.extract(

@@ -53,3 +53,11 @@ def test_an_alias_that_holds_itself_is_no_end_of_the_world(tmp_path):
     (tmp_path / "job.yaml").write_text("model: m\ninput: i\noutput: o\nkeep: &a [*a]\n")
     with pytest.raises(JobError, match="keep"):
         load_job(tmp_path / "job.yaml")
+
+
+@pytest.mark.parametrize("content", [b"a;b\n1;2\n", "a;b\nMüller;2\n".encode("cp1252")])
+def test_rows_in_place_of_a_job_are_told_as_such(tmp_path, content):
+    """Whatever the rows are written in, the key that names them is told."""
+    (tmp_path / "kunden.csv").write_bytes(content)
+    with pytest.raises(JobError, match=r"unknown kind of job file \.csv.*input: kunden\.csv"):
+        load_job(tmp_path / "kunden.csv")
