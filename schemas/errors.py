@@ -32,7 +32,8 @@ class RowmillError(Exception):
 
     def __str__(self) -> str:
         place = f"{self.where}: " if self.where else ""
-        way_out = f". {self.hint[0].upper()}{self.hint[1:]}" if self.hint else ""
+        end = "" if self.what.endswith(("?", "!", ".")) else "."
+        way_out = f"{end} {self.hint[0].upper()}{self.hint[1:]}" if self.hint else ""
         return one_line(f"{place}{self.what}{way_out}")
 
     def _render_traceback_(self) -> list[str]:

@@ -71,3 +71,9 @@ def test_a_mistake_begins_where_it_was_called():
     frames = met.value.__traceback__
     assert frames is not None
     assert frames.tb_next is None
+
+
+def test_what_happened_and_the_way_out_are_two_sentences():
+    """A question keeps its mark, and gets no full stop behind it."""
+    assert str(InputError("no such column; did you mean 'a'?", where="f", hint="fix it")).endswith("'a'? Fix it")
+    assert str(InputError("no such file", where="f", hint="name another")) == "f: no such file. Name another"
