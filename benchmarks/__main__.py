@@ -23,6 +23,7 @@ from benchmarks.measure import ROOT, SCHEMA, Cost, bare, measured, rowmill, rows
 from benchmarks.moved import moved
 from benchmarks.processes import processes
 from benchmarks.ready import ready
+from benchmarks.stages import stages
 from benchmarks.startup import startup
 from benchmarks.thousand import thousand
 
@@ -170,8 +171,9 @@ def guard(folder: Path) -> None:
 
 
 SECTIONS: dict[str, Callable[[Path], object]] = {
-    "server": server, "per_row": per_row, "latency": latency, "memory": memory, "compaction": compaction,
-    "stock": stock, "moved": moved, "ready": ready, "loop": loop, "processes": processes,
+    "server": server, "per_row": per_row, "stages": stages, "latency": latency, "memory": memory,
+    "compaction": compaction, "stock": stock, "moved": moved,
+    "ready": ready, "loop": loop, "processes": processes,
     "startup": startup, "quota": lambda _: quota.main(), "peers": peers,
 }  # fmt: skip
 APART: dict[str, Callable[[Path], object]] = {
