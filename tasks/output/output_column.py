@@ -44,13 +44,17 @@ def _plain_reader(shape: Shape) -> Callable[[Sequence[str | None]], pa.Array | N
     if not shape.fields or any(id(field) not in _PLAIN for _, field in shape.fields):
         return None
     places = {name: f"field{at}" for at, (name, _) in enumerate(shape.fields)}
-    row = msgspec.defstruct(
-        "Row",
-        [(places[name], _PLAIN[id(field)], None) for name, field in shape.fields],
-        rename={place: name for name, place in places.items()},
-        forbid_unknown_fields=True,
-        gc=False,
-    )
+    try:
+        row = msgspec.defstruct(
+            "Row",
+            [(places[name], _PLAIN[id(field)], None) for name, field in shape.fields],
+            rename={place: name for name, place in places.items()},
+            forbid_unknown_fields=True,
+            gc=False,
+        )
+    except ValueError:
+        # A field's name has a quotation mark, a backslash or the like.
+        return None
     decode = msgspec.json.Decoder(list[row | None]).decode  # type: ignore[valid-type]
     fields, empty = list(shape.type), row()
 

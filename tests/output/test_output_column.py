@@ -22,7 +22,7 @@ KINDS = {
     "boolean": st.booleans(),
     "array": st.just([1, 2]),
 }
-NAMES = ["a", "b c", "_extra2", "class"]
+NAMES = ["a", "b c", "_extra2", "class", "", 'q"x', "back\\slash", "\x01", "é"]
 WRONG = st.sampled_from([1, "x", True, None, [1], {"a": 1}])
 
 
