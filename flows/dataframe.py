@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
@@ -21,8 +23,10 @@ from rowmill.schemas.label import Label
 from rowmill.tasks.answers.pydantic_model import model_schema, name_of
 from rowmill.tasks.gateway.credentials import Gateway
 from rowmill.tasks.input.frame_file import is_pandas, write_frame
+from rowmill.tasks.input.stored import STDIN
 from rowmill.tasks.job.job_file import job_of, resolve_job
 from rowmill.tasks.output.folder_lock import refuse_in_use
+from rowmill.tasks.output.location import in_bucket
 from rowmill.tasks.run.run_plan import Options
 
 if TYPE_CHECKING:
@@ -42,8 +46,8 @@ def extract(rows: Any, output: str | Path, **asked: Any) -> Any:
 
     `rows` are a polars DataFrame or LazyFrame, a pandas DataFrame, an Arrow table, or dicts. What comes back has one
     row for each, in their order, with the columns of the results: a pandas frame for a pandas frame, else a polars one.
-    The rows are kept in the folder `output` beside the results: called again with the same or a grown frame, only new
-    rows are paid for.
+    The rows are kept in the folder `output` beside the results, which may be one of a bucket (`s3://bucket/folder`):
+    called again with the same or a grown frame, only new rows are paid for.
 
     `asked` are the keys of a job file (model, prompt, id, keep, params, limits, max_cost_usd, ...; `schema` may be a
     pydantic model), and the keywords of `rowmill.run` (limit, sandbox, fresh, retry_failed, progress, report),
@@ -119,7 +123,7 @@ async def _answered(
         job = {key: value for key, value in asked.items() if key not in (*RUN_KEYS, *SHOWN_KEYS)}
         options = options_of(**{key: asked[key] for key in RUN_KEYS if key in asked})
         result = await _run_over(
-            rows, _folder(output), job, options=options, **_shown(asked), labels=labels, gateway=gateway
+            rows, _address(output), job, options=options, **_shown(asked), labels=labels, gateway=gateway
         )
         frame = await asyncio.to_thread(result.frame)
         return await asyncio.to_thread(pandas_of, frame, rows.index) if is_pandas(rows) else frame
@@ -129,14 +133,17 @@ def _shown(asked: Mapping[str, Any]) -> dict[str, Any]:
     return {key: asked.get(key, True) for key in SHOWN_KEYS}
 
 
-async def _run_over(rows: Any, root: Path, job: dict[str, Any], *, options: Options, **how: Any) -> Result:
+async def _run_over(rows: Any, address: str, job: dict[str, Any], *, options: Options, **how: Any) -> Result:
     schema = job.get("schema")
     if isinstance(schema, type) and issubclass(schema, BaseModel):
         job |= {"schema": model_schema(schema, "schema"), "validator": name_of(schema)}
     if "input" in job:
         raise JobError("the rows are the input: there is no other", where="input", hint="drop the key")
     # Wrong keys are told before a row is written.
-    resolve_job(job_of({**job, "input": str(root), "output": str(root)}, "the call"), Path.cwd())
+    resolve_job(job_of({**job, "input": STDIN, "output": address}, "the call"), Path.cwd())
+    if in_bucket(address):
+        return await _run_into_bucket(rows, address, job, options=options, **how)
+    root = Path(address)
     root.mkdir(parents=True, exist_ok=True)
     refuse_in_use(root)
     file = await asyncio.to_thread(write_frame, rows, root)
@@ -144,12 +151,19 @@ async def _run_over(rows: Any, root: Path, job: dict[str, Any], *, options: Opti
     return await carry_out_job(resolved, options, **how)
 
 
-def _folder(output: str | Path | None) -> Path:
+async def _run_into_bucket(rows: Any, address: str, job: dict[str, Any], *, options: Options, **how: Any) -> Result:
+    """The rows are stored in the output as standard input is, under its lock; workers elsewhere read them there."""
+    with tempfile.TemporaryDirectory(prefix="rowmill-") as name:
+        file = await asyncio.to_thread(write_frame, rows, Path(name))
+        resolved = resolve_job(job_of({**job, "input": STDIN, "output": address}, "the call"), Path.cwd())
+        return await carry_out_job(resolved, replace(options, frame=file), **how)
+
+
+def _address(output: str | Path | None) -> str:
+    """Where the results go: a folder, or one of a bucket. Raises JobError, OutputError."""
     if output is None:
         raise JobError("the rows have no output", where="output", hint='name a folder, as in label(rows, "out", ...)')
-    if "://" in str(output):
-        raise JobError("a frame's results go to a folder", where=str(output), hint="name one of this machine")
-    return Path(output).absolute()
+    return str(output) if in_bucket(str(output)) else str(Path(output).absolute())
 
 
 def _with_label_section(asked: Mapping[str, Any]) -> dict[str, Any]:

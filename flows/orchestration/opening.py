@@ -46,7 +46,7 @@ async def opened(
         in_bucket=mirror is not None,
     )
     keeps = options.as_taken or options.resumes or options.rows is not None
-    await asyncio.to_thread(take_rows, job, anew=options.fresh, keeps=keeps)
+    await asyncio.to_thread(take_rows, job, anew=options.fresh, keeps=keeps, frame=options.frame)
     plan = plan_run(job, options, gateway, clock=clock, address=mirror.url if mirror is not None else None)
     async with open_run(plan, runner_for(plan.job), mirror=mirror, clock=clock, seed=seed) as run:
         yield run

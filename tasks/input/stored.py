@@ -116,6 +116,12 @@ def take_input(job: Job, root: Path, *, anew: bool, stdin: IO[bytes] | None = No
             _write_parquet(table, file, job.input_name)
 
 
+def store_frame(file: Path, root: Path) -> None:
+    """Store rows that a caller has handed over, which this file holds. Raises StorageError."""
+    with open(file, "rb") as rows, _replaced(root, f"{STEM}{file.suffix}", {"kind": "frame"}) as out:
+        shutil.copyfileobj(rows, out, 1 << 20)
+
+
 @contextmanager
 def _table_of(job: Job) -> Iterator[Table]:
     if isinstance(job.input, Query):

@@ -17,7 +17,7 @@ from rowmill.tasks.gateway.credentials import Gateway
 from rowmill.tasks.input.divide import refuse_moved
 from rowmill.tasks.input.files import InputFile
 from rowmill.tasks.input.listing import job_files, reading_notes
-from rowmill.tasks.input.stored import is_stored, stored_in, take_input
+from rowmill.tasks.input.stored import is_stored, store_frame, stored_in, take_input
 from rowmill.tasks.job.checks import notes
 from rowmill.tasks.job.fingerprint import job_fingerprint
 from rowmill.tasks.job.job_file import catalogue_of
@@ -46,6 +46,7 @@ class Options:
     people gave, `gold_by` the one who decides where they disagree. `resumes` tells that the same flow run was at it
     before and was suspended, so that what its first start set still holds. `as_taken`: rows that were
     stored a moment ago, for a forecast, are not taken anew. `merges`: the output was made of the parts of a split job.
+    `frame` is a file of rows that a caller has handed over, in place of standard input.
     """
 
     limit: int | None = None
@@ -59,6 +60,7 @@ class Options:
     resumes: bool = False
     as_taken: bool = False
     merges: bool = False
+    frame: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +94,8 @@ class RunPlan:
         return [model for model, _ in self.votes.values()] or [self.model]
 
 
-def take_rows(job: Job, *, anew: bool = False, keeps: bool = False) -> None:
-    """Store what the job's input gives, where that cannot be read twice, in its output's folder.
+def take_rows(job: Job, *, anew: bool = False, keeps: bool = False, frame: Path | None = None) -> None:
+    """Store what the job's input gives, where that cannot be read twice, in its output's folder; or a `frame`'s rows.
 
     A query is asked again where the run before was finished, where none has begun (an estimate stores its rows too), or
     `anew`; `keeps`: never where it is there already.
@@ -104,6 +106,9 @@ def take_rows(job: Job, *, anew: bool = False, keeps: bool = False) -> None:
         return
     if root.is_dir():
         refuse_in_use(root)
+    if frame is not None:
+        store_frame(frame, root)
+        return
     before = read_manifest(root)
     goes_on = bool(segments_in(root / "journal")) if before is None else not before.is_complete
     take_input(job, root, anew=anew or not goes_on)
