@@ -12,9 +12,11 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from benchmarks import redis_server, s3_server
+from rowmill.flows.dataframe import extract_frame
 from rowmill.flows.orchestration.opening import opened
 from rowmill.flows.orchestration.pipeline import carry_out
 from rowmill.schemas.errors import InputError, JobError, OutputError
@@ -177,6 +179,30 @@ async def test_rows_that_cannot_be_read_twice_are_read_from_the_bucket(bench, sa
     assert sandbox.books()["billed_calls"] == 60
     assert results(s3)["row_id"].to_list() == [f"r{n:02}" for n in range(60)]
     assert results(s3)["text"].to_list() == [f"row {n}" for n in range(60)]
+
+
+async def test_a_frame_is_asked_by_workers_elsewhere(sandboxes, s3, monkeypatch, tmp_path):
+    """Its rows stand in the bucket, where each worker reads them, and its results come back; a grown one costs its new
+    rows.
+    """
+
+    async def open_engine(*_: Any) -> Threads:
+        return Threads()
+
+    monkeypatch.setattr(runners, "open_engine", open_engine)
+    monkeypatch.setattr(worker_input, "work_folder", lambda _: tmp_path / "workers")
+    sandbox = sandboxes()
+    for rows in (20, 25):
+        frame = pl.DataFrame({"text": [f"row {n}" for n in range(rows)], "n": range(rows)})
+        told = await extract_frame(
+            frame, OUT, gateway=Gateway(sandbox.base_url, KEY), model="gemini-3-flash", prompt="Say {{ text }}",
+            keep=["n"], runner="dask", report=False,
+        )  # fmt: skip
+        assert told["n"].to_list() == list(range(rows))
+        assert told["status"].to_list() == ["ok"] * rows
+        assert sandbox.books()["billed_calls"] == rows
+    assert "stored-input.parquet" in names(s3)
+    assert [path.name for path in (tmp_path / "workers").rglob("*.parquet")] == ["stored-input.parquet"] * 2
 
 
 async def test_stored_rows_are_read_by_a_copy_under_the_coordinators_name(s3, tmp_path, monkeypatch):
