@@ -238,7 +238,8 @@ def test_a_spend_limit_stops_all_workers(bench, twice):
     assert refused.get("429", 0) <= 16, refused
     for gateway in (both.here, both.there):
         gateway.change(spend_limit_usd=None)
-    both.assert_same(both.run(**EXTRACTED))
+    # Which rows had met the limit depends on when.
+    both.assert_same(both.run(**EXTRACTED), besides=("attempts",))
 
 
 def test_rows_with_media_and_requests_of_their_own(bench, twice, bucket):
