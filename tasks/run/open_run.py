@@ -22,27 +22,20 @@ from rowmill.schemas.termination import Termination
 from rowmill.tasks.forecast.accuracy import read_forecast
 from rowmill.tasks.gateway.admission.deadline import deadline_of
 from rowmill.tasks.input.formats import input_state
-from rowmill.tasks.input.kept_columns import KeptColumns
-from rowmill.tasks.input.kept_types import is_typed
 from rowmill.tasks.input.key_index import KeyIndex
-from rowmill.tasks.input.line_digests import LineDigests
 from rowmill.tasks.input.reader import shard_rows
 from rowmill.tasks.input.stored import ABOUT, is_stored, source_of, stored_in
-from rowmill.tasks.input.survey import Survey, Surveyor
+from rowmill.tasks.input.survey import Survey
 from rowmill.tasks.journal.group_commit import Syncer
 from rowmill.tasks.journal.ledger import LEDGER, Ledger
 from rowmill.tasks.labelling.label_run import keep
-from rowmill.tasks.output.answer_cache import AnswerCache, bound_usd
+from rowmill.tasks.output.answer_cache import bound_usd
 from rowmill.tasks.output.bucket.mirror import Mirror
-from rowmill.tasks.output.columns import columns_of, kept_names
 from rowmill.tasks.output.folder import Output, refuse_split
-from rowmill.tasks.output.inventory import Inventory, take_inventory
-from rowmill.tasks.output.known_rows import StandingRows
-from rowmill.tasks.output.moved_rows import MovedRows, may_move
+from rowmill.tasks.output.inventory import Inventory
 from rowmill.tasks.output.part_footer import Footer, tally_of
 from rowmill.tasks.output.part_requests import requests_in
-from rowmill.tasks.output.reprojection import Projection, keep_anew
-from rowmill.tasks.plan.input_checks import named_columns, refuse_bad_input, refuse_emptied
+from rowmill.tasks.output.reprojection import keep_anew
 from rowmill.tasks.run.background import Background
 from rowmill.tasks.run.balance_check import preflight
 from rowmill.tasks.run.budget_part import forget_part, join_budget, join_cap, part_in
@@ -59,6 +52,7 @@ from rowmill.tasks.run.run_record import record_idle, record_killed
 from rowmill.tasks.run.runner import Runner
 from rowmill.tasks.run.shard_context import ShardContext
 from rowmill.tasks.run.shard_runner import ShardRun
+from rowmill.tasks.run.standing_answers import StandingAnswers, SurveyedInput, find_standing, survey_input
 from rowmill.tasks.system.clock import Clock
 from rowmill.tasks.system.in_thread import in_thread
 
@@ -179,84 +173,13 @@ class _Opening:
     ) -> Run:
         plan, job = self._plan, self._plan.job
         await in_thread(_keep_stored, output, job)
-        keys = self._stack.enter_context(KeyIndex(output.journal))
-        # Where no row may move, nobody looks for a line.
-        lines = self._stack.enter_context(closing(LineDigests(output.journal))) if may_move(job) else None
-        keep = () if is_typed(plan.files) else kept_names(job)
-        standing = StandingRows(
-            output, parts, plan.fingerprint, keep=keep, named=job.id is not None, lines=lines is not None
-        )
-        surveyor = Surveyor(
-            plan.files,
-            id_column=job.id,
-            keep=kept_names(job),
-            keys=keys,
-            sizes=output.part_sizes(parts),
-            limit=builder.limit,
-            max_line_bytes=job.limits.max_line_bytes,
-            digests=lines,
-            standing=standing,
-            named=[name for names in named_columns(job).values() for name in names],
-        )
-        survey = await in_thread(surveyor.run_checked)
-        refuse_emptied(survey, job, sum(footer.shard.rows for footer in parts.values()))
-        schema, types = columns_of(job, plan.validator.shape, survey, files=plan.files)
-        if not is_typed(plan.files):
-            plan.planner.keep_types = {name: types[name] for name in job.keep}
-        kept = KeptColumns(
-            plan.files,
-            types,
-            file_rows=survey.file_rows,
-            states=builder.input_files,
-            max_line_bytes=job.limits.max_line_bytes,
-        )
-        if not plan.options.merges:
-            # What is wrong with rows that were asked was told before they were.
-            refuse_bad_input(survey, job, plan.planner)
-        cache = self._stack.enter_context(
-            closing(AnswerCache(output.journal, plan.validator, plan.options.retry_failed))
-        )
-        inventory = await in_thread(
-            take_inventory,
-            output,
-            parts,
-            {shard.number: shard.digest for shard in survey.shards},
-            cache=cache,
-            ledger=ledger,
-            fingerprint=plan.fingerprint,
-            reopen=plan.options.retry_failed is not None,
-        )
-        cache.open()
-        projection = Projection(schema, kept, plan.grader, plan.validator)
-        moved = None
-        if cache.parts and may_move(job):
-            moved = await in_thread(MovedRows, cache.parts, schema, plan.validator, named=job.id is not None)
-            self._stack.enter_context(closing(moved))
-        builder.digests |= await in_thread(keep_anew, survey.shards, output, projection)
+        read = await survey_input(plan, output, parts, builder=builder, stack=self._stack)
+        found = await find_standing(plan, output, parts, read=read, ledger=ledger, stack=self._stack)
+        survey, inventory = read.survey, found.inventory
+        builder.digests |= await in_thread(keep_anew, survey.shards, output, found.projection)
         append = self._mirror.append if self._mirror is not None else None
         syncer = self._stack.enter_context(closing(Syncer(asyncio.get_running_loop(), keep=append)))
-        callers = Callers(
-            job,
-            plan.model,
-            plan.votes,
-            gateway=plan.gateway,
-            validator=plan.validator,
-            spent_usd=bound_usd(sum(inventory.sent.values(), ledger.spent)),
-            clock=self._clock,
-            rng=self._rng,
-            run_id=plan.run_id,
-        )
-        self._stack.push_async_callback(callers.aclose)
-        daily = callers.gate.daily = await join_budget(plan, output, callers.gate, clock=self._clock)
-        if daily is not None:
-            builder.budget = daily.spending
-            self._stack.push_async_callback(daily.aclose)
-        shared_cap = callers.gate.shared_cap = await join_cap(plan, output, callers.gate, clock=self._clock)
-        if shared_cap is not None:
-            self._stack.push_async_callback(shared_cap.aclose)
-        told = builder.deadline_before if plan.options.resumes else None
-        callers.gate.deadline = deadline_of(job, self._clock.wall(), told)
-        builder.deadline = callers.gate.deadline.at if callers.gate.deadline is not None else None
+        callers = await self._callers(output, builder, bound_usd(sum(inventory.sent.values(), ledger.spent)))
         progress = Progress(started_at=self._clock.now(), cap_usd=callers.cap_usd)
         watch = QualityWatch(
             job.stop_when,
@@ -267,38 +190,12 @@ class _Opening:
         )
         background = Background(callers.gate, self._runner, self._mirror, clock=self._clock)
         self._stack.push_async_callback(background.aclose)
-        context = ShardContext(
-            output=output,
-            job_fingerprint=plan.fingerprint,
-            planner=plan.planner,
-            validator=plan.validator,
-            settler=callers.settler,
-            keys=keys,
-            answer_cache=cache,
-            ledger=ledger,
-            syncer=syncer,
-            projection=projection,
-            lines=lines,
-            moved=moved,
-            concurrency=job.limits.concurrency,
-            rows_per_call=job.pack_size,
-            reads_media=bool(job.attachments),
-            run_id=plan.run_id,
-            progress=progress,
-            duplicates=survey.duplicates,
-            rows_of=partial(_rows_of, plan),
-            watch=watch,
+        context = self._context(
+            output, read, found, callers=callers, ledger=ledger, syncer=syncer, progress=progress, watch=watch
         )
         shard_run = ShardRun(context, asks=self._runner.asks_here)
-        await in_thread(_stand, inventory, output, shard_run, keys=keys, progress=progress)
-        progress.total, progress.total_is_exact = survey.rows, survey.complete
-        if survey.complete and plan.options.rows is None:
-            progress.expectation = expectation_of(
-                read_forecast(output.root),
-                job=plan.fingerprint,
-                rows=survey.rows,
-                input_tokens=sum(tally.spent.usage.input for tally in shard_run.tallies.values()),
-            )
+        await in_thread(_stand, inventory, output, shard_run, keys=read.keys, progress=progress)
+        self._expect(output, survey, shard_run, progress=progress)
         settling = await self._runner.begin(
             plan,
             keep_types=plan.planner.keep_types,
@@ -317,7 +214,7 @@ class _Opening:
             builder,
             progress=progress,
             survey=survey,
-            surveyor=surveyor,
+            surveyor=read.surveyor,
             output=output,
             context=context,
             shard_run=shard_run,
@@ -335,6 +232,81 @@ class _Opening:
             # What was set aside stands in the bucket before anything is written in its place.
             await in_thread(self._mirror.push)
         return run
+
+    async def _callers(self, output: Output, builder: ManifestBuilder, spent_usd: int) -> Callers:
+        """Who calls the gateway, with its limits, its money and its deadline. `spent_usd`: 10⁻¹² USD until now."""
+        plan, job = self._plan, self._plan.job
+        callers = Callers(
+            job,
+            plan.model,
+            plan.votes,
+            gateway=plan.gateway,
+            validator=plan.validator,
+            spent_usd=spent_usd,
+            clock=self._clock,
+            rng=self._rng,
+            run_id=plan.run_id,
+        )
+        self._stack.push_async_callback(callers.aclose)
+        daily = callers.gate.daily = await join_budget(plan, output, callers.gate, clock=self._clock)
+        if daily is not None:
+            builder.budget = daily.spending
+            self._stack.push_async_callback(daily.aclose)
+        shared_cap = callers.gate.shared_cap = await join_cap(plan, output, callers.gate, clock=self._clock)
+        if shared_cap is not None:
+            self._stack.push_async_callback(shared_cap.aclose)
+        told = builder.deadline_before if plan.options.resumes else None
+        callers.gate.deadline = deadline_of(job, self._clock.wall(), told)
+        builder.deadline = callers.gate.deadline.at if callers.gate.deadline is not None else None
+        return callers
+
+    def _context(
+        self,
+        output: Output,
+        read: SurveyedInput,
+        found: StandingAnswers,
+        *,
+        callers: Callers,
+        ledger: Ledger,
+        syncer: Syncer,
+        progress: Progress,
+        watch: QualityWatch,
+    ) -> ShardContext:
+        plan, job = self._plan, self._plan.job
+        return ShardContext(
+            output=output,
+            job_fingerprint=plan.fingerprint,
+            planner=plan.planner,
+            validator=plan.validator,
+            settler=callers.settler,
+            keys=read.keys,
+            answer_cache=found.cache,
+            ledger=ledger,
+            syncer=syncer,
+            projection=found.projection,
+            lines=read.lines,
+            moved=found.moved,
+            concurrency=job.limits.concurrency,
+            rows_per_call=job.pack_size,
+            reads_media=bool(job.attachments),
+            run_id=plan.run_id,
+            progress=progress,
+            duplicates=read.survey.duplicates,
+            rows_of=partial(_rows_of, plan),
+            watch=watch,
+        )
+
+    def _expect(self, output: Output, survey: Survey, shard_run: ShardRun, *, progress: Progress) -> None:
+        """How many rows there are, and what a forecast made of them."""
+        plan = self._plan
+        progress.total, progress.total_is_exact = survey.rows, survey.complete
+        if survey.complete and plan.options.rows is None:
+            progress.expectation = expectation_of(
+                read_forecast(output.root),
+                job=plan.fingerprint,
+                rows=survey.rows,
+                input_tokens=sum(tally.spent.usage.input for tally in shard_run.tallies.values()),
+            )
 
     async def _check_balance(self, survey: Survey, callers: Callers, shard_run: ShardRun) -> None:
         """Stop or warn where the key's balance does not cover what is asked."""

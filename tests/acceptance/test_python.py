@@ -15,7 +15,7 @@ from rowmill.flows.dataframe import Stopped, extract_frame
 from rowmill.sandbox import process
 from rowmill.schemas.errors import JobError
 from rowmill.tasks.gateway.credentials import Gateway
-from rowmill.tasks.run import open_run, run
+from rowmill.tasks.run import open_run, run, standing_answers
 from tests.conftest import KEY
 
 
@@ -73,7 +73,7 @@ async def test_the_loop_of_the_caller_stays_free_while_a_run_is_opened_and_close
         monkeypatch.setattr(place, name, note)
 
     for place, name in (
-        (open_run, "take_inventory"), (open_run, "MovedRows"), (open_run, "_stand"), (run, "close_output"),
+        (standing_answers, "take_inventory"), (standing_answers, "MovedRows"), (open_run, "_stand"), (run, "close_output"),
         (run, "record_run"), (api, "leave_report"), (api.Result, "frame"), (process.subprocess, "Popen"),
         (process.subprocess.Popen, "wait"),
     ):  # fmt: skip
