@@ -47,7 +47,9 @@ def load_job(path: Path, overrides: Mapping[str, Any] | None = None) -> Job:
     keys = _with_absolute_paths(keys, base)
     for key, value in (overrides or {}).items():
         _set(keys, key, value)
-    return resolve_job(job_of(keys, str(path), places), base)
+    # What a flag gave stands nowhere in the file, though the key may.
+    given: dict[Place, str] = {tuple(key.split(".")): "" for key in overrides or {}}
+    return resolve_job(job_of(keys, str(path), lambda: {**places(), **given}), base)
 
 
 def job_of(keys: Mapping[str, Any], where: str, places: Places = dict) -> Job:
@@ -210,8 +212,8 @@ def _meant(folder: Path) -> str:
 def _at(loc: Place, places: Mapping[Place, str]) -> str:
     """Where the key, or the nearest one around it, stands."""
     for end in range(len(loc), 0, -1):
-        if loc[:end] in places:
-            return f" ({places[loc[:end]]})"
+        if (place := places.get(loc[:end])) is not None:
+            return f" ({place})" if place else ""
     return ""
 
 

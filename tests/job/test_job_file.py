@@ -61,3 +61,11 @@ def test_rows_in_place_of_a_job_are_told_as_such(tmp_path, content):
     (tmp_path / "kunden.csv").write_bytes(content)
     with pytest.raises(JobError, match=r"unknown kind of job file \.csv.*input: kunden\.csv"):
         load_job(tmp_path / "kunden.csv")
+
+
+def test_a_value_that_a_flag_gave_is_not_looked_for_in_the_file(tmp_path):
+    """What is wrong with it is told without the line of the key, which holds another value."""
+    path = tmp_path / "job.yaml"
+    path.write_text("model: gemini-3-pro\ninput: a.jsonl\noutput: out\nprompt: Hi\nmax_cost_usd: 1\n")
+    with pytest.raises(JobError, match=r"max_cost_usd: input should be greater than 0$"):
+        load_job(path, {"max_cost_usd": "0"})
