@@ -212,7 +212,8 @@ def _kept(results: Path, places: list[int], names: list[str]) -> dict[int, dict[
     for part in result_parts(results):
         shard = read_footer(part).shard
         if any(shard.first_row <= place <= shard.last_row for place in places):
-            there = [name for name in names if name in part_schema(part).names]
+            known = set(part_schema(part).names)
+            there = [name for name in names if name in known]
             with readable(part):
                 some = pq.read_table(part, columns=["row_index", *there], filters=pc.field("row_index").isin(places))
             for row in python_rows(some):
