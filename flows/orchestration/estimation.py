@@ -17,7 +17,8 @@ from rowmill.schemas.job import Job
 from rowmill.schemas.manifest import Fingerprint, Manifest, difference
 from rowmill.schemas.price import PICO
 from rowmill.schemas.usage import Usage
-from rowmill.tasks.forecast.counting_pass import DryRun, Tally, seed_of
+from rowmill.tasks.forecast.counted_rows import Tally
+from rowmill.tasks.forecast.counting_pass import DryRun, seed_of
 from rowmill.tasks.forecast.estimate import forecast
 from rowmill.tasks.forecast.files import kept_ratio, write_rows
 from rowmill.tasks.forecast.learned import Learned, learned_from

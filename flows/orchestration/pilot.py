@@ -15,7 +15,7 @@ from rowmill.flows.orchestration.pipeline import carry_out, refuse_stopped
 from rowmill.schemas.forecast import Basis, Forecast
 from rowmill.schemas.job import Job
 from rowmill.schemas.manifest import Manifest
-from rowmill.tasks.forecast.counting_pass import Tally
+from rowmill.tasks.forecast.counted_rows import Tally
 from rowmill.tasks.forecast.pilot_record import record_draw
 from rowmill.tasks.gateway.credentials import Gateway
 from rowmill.tasks.output.bucket.mirror import Mirror

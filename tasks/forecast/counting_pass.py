@@ -5,8 +5,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from hashlib import blake2b
 from heapq import heappush, heapreplace
 from itertools import islice
@@ -17,32 +15,27 @@ from typing import TypeVar
 import numpy as np
 
 from rowmill.schemas.catalogue import Model
-from rowmill.schemas.forecast import RowCounts
 from rowmill.schemas.job import Job
-from rowmill.schemas.json_text import encode_json
-from rowmill.schemas.media_tokens import NO_TOKENS, Tokens
+from rowmill.schemas.media_tokens import Tokens
 from rowmill.schemas.outcome import Outcome
-from rowmill.schemas.price import PICO
-from rowmill.schemas.request import Common, Request, Text
+from rowmill.schemas.request import Request
 from rowmill.schemas.row import Row, Shard, Unreadable
-from rowmill.tasks.answers.validator import REASON_CHARS, REASONS_MOST, Validator
+from rowmill.tasks.answers.validator import Validator
+from rowmill.tasks.forecast.counted_rows import Asked, Candidate, Tally
 from rowmill.tasks.forecast.drawn_rows import DRAWN_LEAST, DRAWN_SHARE, TWINS_MOST, Drawn, DrawnRows, places
 from rowmill.tasks.forecast.prior import expected_usd
+from rowmill.tasks.forecast.request_costs import RequestCosts
 from rowmill.tasks.forecast.settled_rows import SettledRows
 from rowmill.tasks.forecast.tokens import Count
-from rowmill.tasks.gateway.protocols.registry import PROTOCOLS
 from rowmill.tasks.input import reader as read
 from rowmill.tasks.input.files import InputFile, Line
 from rowmill.tasks.input.key_index import KeyIndex
 from rowmill.tasks.input.survey import SAMPLE_ROWS, Survey, Surveyor
 from rowmill.tasks.output.columns import columns_of, kept_names
-from rowmill.tasks.plan.evidence_plan import sent_schema
 from rowmill.tasks.plan.input_checks import refuse_bad_input, refuse_unaskable
 from rowmill.tasks.plan.label_answer import validator_of
-from rowmill.tasks.plan.pack_planner import PACK_RETRIES, common_text, pack_worst_usd, rows_at_most
 from rowmill.tasks.plan.planner import Planner
 from rowmill.tasks.plan.vote_planners import Votes
-from rowmill.tasks.plan.worst_case import worst_case
 
 # Rows that a pilot may draw, and settled rows that a forecast may be learned from.
 CANDIDATES = 4_000
@@ -52,79 +45,12 @@ AT_ONCE = 64
 EXACT_ROWS = 100_000
 # How far above its estimate a ceiling stands that was not summed over every row, in standard errors.
 CEILING_ERRORS = 5
-# What a model is told when it is asked again, at the most.
-COMPLAINT_BYTES = REASONS_MOST * REASON_CHARS + 1_000
 PAID_ALREADY = -1
 # What is summed of each row that is looked at.
 SUMS = (
     "tokens", "size", "worst", "ceiling", "media", "media_unmeasured", "media_tokens", "media_low", "media_high",
 )  # fmt: skip
 T = TypeVar("T")
-# The two lines that bear a row's token.
-ROW_TOKENS = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A row that a sample may hold: its request key, its estimated tokens, and what it is expected to cost in USD."""
-
-    key: bytes
-    row: int
-    tokens: float
-    size: float
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """One row that would be asked, for whoever wants the rows and not only their sum."""
-
-    row: Row
-    tokens: float
-
-
-@dataclass(slots=True)
-class Tally:
-    """Sums over the input. Tokens are estimated; `ceiling_usd` is the worst case of every call a row may need,
-    `worst_usd` that of its first call alone.
-
-    `media_tokens` are those of `media`, which are among the tokens, with their interval; `media_unmeasured` of them do
-    not tell how large they are. `size` is what the rows to ask are expected to cost before anything is known
-    (prior.py). `drawable` are rows to ask in the order in which a pilot draws them: by a hash of the request over its
-    size, so that each is drawn with a chance in proportion to its size (sequential Poisson sampling, Ohlsson 1998).
-    `earlier` is a random handful of the settled rows. `drawn` tells that the sums are those of rows drawn over the
-    input. `keys` is the sum of all request keys, asked or settled, which tells one set of rows from another.
-    """
-
-    total: int = 0
-    unreadable: int = 0
-    cannot_be_asked: int = 0
-    same_request: int = 0
-    settled: int = 0
-    to_ask: int = 0
-    tokens: float = 0.0
-    media: int = 0
-    media_tokens: Tokens = NO_TOKENS
-    media_unmeasured: int = 0
-    ceiling_usd: float = 0.0
-    worst_usd: float = 0.0
-    size: float = 0.0
-    drawable: list[Candidate] = field(default_factory=list)
-    earlier: list[Candidate] = field(default_factory=list)
-    keys: int = 0
-    first_to_ask: int | None = None
-    settled_beyond: int = 0
-    watched: dict[bytes, int] = field(default_factory=dict)
-    drawn: Drawn | None = None
-
-    def scaled(self, ratio: float) -> Tally:
-        """With so many times the tokens, as earlier answers of the model were billed for."""
-        drawn = None if self.drawn is None else replace(self.drawn, tokens_error=self.drawn.tokens_error * ratio)
-        return replace(self, tokens=self.tokens * ratio, media_tokens=self.media_tokens.times(ratio), drawn=drawn)
-
-    def counts(self) -> RowCounts:
-        return RowCounts(
-            self.total, self.unreadable, self.cannot_be_asked, self.same_request, self.settled, self.to_ask
-        )
 
 
 class DryRun:
@@ -145,23 +71,11 @@ class DryRun:
         self._shard_keys: dict[int, int] = {}
         self._job, self._model, self._settled = job, model, settled
         self._planner = Planner(job, model, sandbox=sandbox)
-        self._votes = {name: (other, planners[0], len(planners)) for name, (other, planners) in votes.items()}
-        self._protocol = PROTOCOLS[model.protocol]
-        self._count = count
-        self._counted_once = lru_cache(64)(count)
+        self._costs = RequestCosts(job, model, votes, count=count, native=self._planner.native)
         self._row_usd, self._token_usd = expected_usd(job, model)
         # The rows to ask that would be drawn first: a heap whose head is the one to give way.
         self._drawn: list[tuple[float, int, Candidate]] = []
-        self._fixed = self._fixed_tokens()
         self.tally = Tally()
-
-    def _fixed_tokens(self) -> float:
-        """What every request carries beside its texts: tools, and a schema that travels natively."""
-        tools = sum(
-            self._count(encode_json(tool.model_dump(exclude_defaults=True)).decode()) for tool in self._job.tools
-        )
-        schema = sent_schema(self._job, native=True)
-        return tools + (self._count(encode_json(schema).decode()) if self._planner.native and schema is not None else 0)
 
     def walk(self, see: Callable[[Asked], None] | None = None) -> Tally:
         """One streamed pass. `see` is told of each row that would be asked.
@@ -217,8 +131,8 @@ class DryRun:
             was_read = float(self.tally.unreadable == unreadable)
             drawn.add(len(line.raw), None, unreadable=1 - was_read, cannot_be_asked=was_read, **nothing)
             return
-        tokens = self.tokens(request)
-        worst, ceiling = self._worst_cases(request)
+        tokens = self._costs.tokens(request)
+        worst, ceiling = self._costs.worst_cases(request)
         media = request.media_tokens
         drawn.add(
             len(line.raw), request.key, unreadable=0.0, cannot_be_asked=0.0, tokens=tokens,
@@ -311,7 +225,7 @@ class DryRun:
     def _see_earlier(self, row: Row) -> None:
         planned = self._planner.plan(row)
         if isinstance(planned, Request):
-            self.tally.earlier.append(self._candidate(planned, self.tokens(planned)))
+            self.tally.earlier.append(self._candidate(planned, self._costs.tokens(planned)))
 
     def _candidate(self, request: Request, tokens: float) -> Candidate:
         return Candidate(request.key, request.row.index, tokens, self._row_usd + self._token_usd * tokens)
@@ -326,7 +240,7 @@ class DryRun:
         if owner != request.row.index:
             self.tally.same_request += 1
             return
-        tally, tokens = self.tally, self.tokens(request)
+        tally, tokens = self.tally, self._costs.tokens(request)
         candidate = self._candidate(request, tokens)
         tally.to_ask += 1
         tally.tokens += tokens
@@ -335,7 +249,7 @@ class DryRun:
         if request.media:
             tally.media_tokens = tally.media_tokens.plus(request.media_tokens)
             tally.media_unmeasured += request.media_unmeasured
-        first, most = self._worst_cases(request)
+        first, most = self._costs.worst_cases(request)
         tally.worst_usd += first
         tally.ceiling_usd += most
         if tally.first_to_ask is None:
@@ -350,52 +264,6 @@ class DryRun:
             heappush(self._drawn, (order, -candidate.row, candidate))
         elif order > self._drawn[0][0]:
             heapreplace(self._drawn, (order, -candidate.row, candidate))
-
-    def tokens(self, request: Request) -> float:
-        """Estimated input tokens of a request: its texts, what all carry, and its media by the model's rule."""
-        if request.common is not None:
-            return self._packed_tokens(request, request.common)
-        total = self._fixed + request.media_tokens.estimate
-        for turn in self._protocol.turns(request.body):
-            count = self._counted_once if turn.role == "system" else self._count
-            total += sum(count(part.text) for part in turn.parts if isinstance(part, Text))
-        return total
-
-    def _packed_tokens(self, request: Request, common: Common) -> float:
-        """Of a row that shares its call: its own text, and its part of what is common."""
-        rows = rows_at_most(request, self._model, self._job.pack_size)
-        return self._count(request.own) + ROW_TOKENS + self._counted_once(common_text(common)) / rows
-
-    def _worst_cases(self, request: Request) -> tuple[float, float]:
-        """(of the row's first call, of every call that it may need, all votes and re-asks), in USD."""
-        if not self._votes:
-            return self._most_usd(self._model, request)
-        first, total = 0.0, 0.0
-        for model, planner, votes in self._votes.values():
-            planned = request if model is self._model else planner.plan(request.row)
-            if isinstance(planned, Request):
-                one, most = self._most_usd(model, planned)
-                first, total = first or one, total + votes * most
-        return first, total
-
-    def _most_usd(self, model: Model, request: Request) -> tuple[float, float]:
-        """(the first call, every call that one answer may take), each at its worst case.
-
-        Asked again, a row carries its last answer and the complaint along; a cut answer is given twice the room.
-        """
-        retries, protocol = self._job.retries, PROTOCOLS[model.protocol]
-        bound = protocol.output_limit(request.body) or model.max_output_tokens
-        size = len(protocol.wire(request.body, stream=False))
-        worst, most_media = [], request.media_most
-        for _ in range(1 + retries.content):
-            worst.append(worst_case(model, request.body, size, output_tokens=bound, media_most=most_media).usd)
-            size, bound = size + bound + COMPLAINT_BYTES, min(model.max_output_tokens, 2 * bound)
-        first, most = worst[0], sum(worst) + worst[-1] * retries.transport
-        if request.common is not None:
-            attempts = 1 + min(retries.transport, PACK_RETRIES)
-            first, packed = pack_worst_usd(request, model, self._job.pack_size, attempts=attempts)
-            most += packed
-        return first / PICO, most / PICO
 
 
 def row_orders(first: int, count: int) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:

@@ -8,7 +8,7 @@ from rowmill.schemas.catalogue import Model
 from rowmill.schemas.forecast import Interval, Pace, Sample
 from rowmill.schemas.job import Job
 from rowmill.tasks.forecast.caps import Cap
-from rowmill.tasks.forecast.counting_pass import Tally
+from rowmill.tasks.forecast.counted_rows import Tally
 from rowmill.tasks.forecast.prior import calls_a_row, rows_a_call
 
 # Under a cap fewer calls may be in flight the more is spent: steps in which that is followed.

@@ -11,7 +11,7 @@ from rowmill.schemas.forecast import EVERY_CALL, Basis, Forecast, Interval, Medi
 from rowmill.schemas.job import Job
 from rowmill.schemas.price import PICO, usd
 from rowmill.tasks.forecast.caps import Cap, least_cap
-from rowmill.tasks.forecast.counting_pass import Tally
+from rowmill.tasks.forecast.counted_rows import Tally
 from rowmill.tasks.forecast.drawn_rows import Drawn
 from rowmill.tasks.forecast.duration import pace_of
 from rowmill.tasks.forecast.evidence_tokens import evidence_note

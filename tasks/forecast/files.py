@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 from rowmill.schemas.errors import OutputError
 from rowmill.schemas.forecast import Basis, Forecast
 from rowmill.tasks.forecast.accuracy import ESTIMATE
-from rowmill.tasks.forecast.counting_pass import Asked, DryRun
+from rowmill.tasks.forecast.counted_rows import Asked
+from rowmill.tasks.forecast.counting_pass import DryRun
 from rowmill.tasks.system.durable import private_folder, published, write_file
 
 ROWS = "estimate.parquet"

@@ -8,9 +8,8 @@ from rowmill.schemas.catalogue import Model
 from rowmill.schemas.job import Job
 from rowmill.schemas.request import Request
 from rowmill.schemas.row import Row
-from rowmill.tasks.forecast.counting_pass import DryRun
 from rowmill.tasks.forecast.prior import calls_a_row, expected_usd
-from rowmill.tasks.forecast.settled_rows import SettledRows
+from rowmill.tasks.forecast.request_costs import RequestCosts
 from rowmill.tasks.forecast.tokens import by_script
 from rowmill.tasks.plan.label_prompt import as_asked
 from rowmill.tasks.plan.planner import Planner
@@ -27,7 +26,9 @@ def first_guess_usd(job: Job, model: Model, planner: Planner, *, sample: Sequenc
     requests = [one for one in planned if isinstance(one, Request)]
     if not requests:
         return None
-    tokens = DryRun(as_asked(job), model, {}, settled=SettledRows(), count=by_script, sandbox=False).tokens
+    asked = as_asked(job)
+    native = Planner(asked, model, sandbox=False).native
+    tokens = RequestCosts(asked, model, {}, count=by_script, native=native).tokens
     row_usd, token_usd = expected_usd(job, model)
     mean = sum(map(tokens, requests)) / len(requests)
     return rows * (row_usd + token_usd * mean) * calls_a_row(job, None)

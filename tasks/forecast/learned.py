@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from rowmill.schemas.forecast import Basis, Interval, Sample
-from rowmill.tasks.forecast.counting_pass import Candidate, Tally
+from rowmill.tasks.forecast.counted_rows import Candidate, Tally
 from rowmill.tasks.forecast.pilot_record import Drawn, PilotRecord, is_of
 from rowmill.tasks.forecast.regression import Line, Rest, project
 from rowmill.tasks.forecast.settled_rows import Paid

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from rowmill.tasks.forecast.counting_pass import Candidate, Tally
+from rowmill.tasks.forecast.counted_rows import Candidate, Tally
 from rowmill.tasks.forecast.files import output_folder
 from rowmill.tasks.system.durable import write_file
 

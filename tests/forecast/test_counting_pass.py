@@ -12,7 +12,9 @@ from rowmill.schemas.job import Job
 from rowmill.schemas.request import Request
 from rowmill.schemas.row import Row
 from rowmill.tasks.forecast import counting_pass, drawn_rows
-from rowmill.tasks.forecast.counting_pass import DryRun, Tally
+from rowmill.tasks.forecast.counted_rows import Tally
+from rowmill.tasks.forecast.counting_pass import DryRun
+from rowmill.tasks.forecast.request_costs import RequestCosts
 from rowmill.tasks.forecast.settled_rows import SettledRows
 from rowmill.tasks.gateway.protocols.registry import PROTOCOLS
 from rowmill.tasks.plan.planner import Planner
@@ -39,10 +41,11 @@ def test_what_is_counted_is_what_is_sent(keys):
         counted.append(text)
         return float(len(text))
 
-    dry_run = DryRun(job, model, {}, settled=None, count=count, sandbox=False)
-    request = Planner(job, model, sandbox=False).plan(Row(0, "0", {"a": "x"}, "f", 1))
+    planner = Planner(job, model, sandbox=False)
+    costs = RequestCosts(job, model, {}, count=count, native=planner.native)
+    request = planner.plan(Row(0, "0", {"a": "x"}, "f", 1))
     assert isinstance(request, Request)
-    assert dry_run.tokens(request) == sum(map(len, counted))
+    assert costs.tokens(request) == sum(map(len, counted))
     wire = PROTOCOLS[model.protocol].wire(request.body, stream=False).decode()
     sent = wire.replace('\\"', '"').replace("\\n", "\n")
     assert counted
