@@ -7,15 +7,12 @@ answer, or whose line is not known go the way of all rows, by their request.
 
 from __future__ import annotations
 
-import mmap
-import tempfile
 import threading
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -24,18 +21,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from rowmill.schemas.attempt import Spent
 from rowmill.schemas.errors import DamageError
 from rowmill.schemas.job import Job
 from rowmill.schemas.outcome import Outcome, Status
-from rowmill.schemas.price import PICO, Cost
 from rowmill.schemas.tally import Tally
-from rowmill.schemas.usage import Usage
 from rowmill.tasks.answers.validator import Validator
-from rowmill.tasks.output.outcome_lookup import GROUPS_HELD, OutcomeLookup
+from rowmill.tasks.output.held_groups import HeldGroups
+from rowmill.tasks.output.outcome_lookup import OutcomeLookup
 from rowmill.tasks.output.part_footer import read_footer
 from rowmill.tasks.output.part_notes import NotedRows, Positions, lines_in, noted_rows
 from rowmill.tasks.output.part_requests import keys_apart, request_keys
+from rowmill.tasks.output.results_sums import columns_tally
 
 # Rows that are known by their line at a time, at 12 bytes each; those beyond are found by their request.
 KNOWN_MOST = 16_000_000
@@ -72,10 +68,7 @@ class MovedRows:
         self._lock = threading.RLock()
         self._lookup = OutcomeLookup(validator)
         self._formers: list[_Former] = []
-        self._held: OrderedDict[tuple[int, int], pa.Table] = OrderedDict()
-        self._seen: set[tuple[int, int]] = set()
-        self._spilled: dict[tuple[int, int], pa.Table] = {}
-        self._scratch: Any = None
+        self._groups_held = HeldGroups()
         # What the parts that were looked at last tell beside their columns.
         self._told: OrderedDict[int, tuple[Lines, NotedRows]] = OrderedDict()
         known: list[npt.NDArray[np.uint64]] = []
@@ -180,46 +173,13 @@ class MovedRows:
             of = np.flatnonzero((numbers == number) & (groups == group))
             former = self._formers[number]
             inside = places[of] - former.first
-            taken.append(self._group(number, group).take(inside - former.group_starts[group]))
+            taken.append(self._groups_held.group(former.path, group).take(inside - former.group_starts[group]))
             noted.append(self._told_of(number)[1].take(inside))
             order.append(of)
         back = np.argsort(np.concatenate(order), kind="stable")
         table = pa.concat_tables(taken)
         in_order = bool((back == np.arange(len(back))).all())
         return table if in_order else table.take(back), NotedRows.together(noted).take(back)
-
-    def _group(self, number: int, group: int) -> pa.Table:
-        """A row group, decoded twice at the most: then it stands in a scratch file."""
-        with self._lock:
-            name = (number, group)
-            if (spilled := self._spilled.get(name)) is not None:
-                return spilled
-            if name not in self._held:
-                with pq.ParquetFile(
-                    self._formers[number].path, pre_buffer=False, page_checksum_verification=True
-                ) as part:
-                    table = part.read_row_group(group, use_threads=False)
-                if name in self._seen:
-                    self._spilled[name] = self._spill(table)
-                    return self._spilled[name]
-                self._seen.add(name)
-                self._held[name] = table
-                if len(self._held) > GROUPS_HELD:
-                    self._held.popitem(last=False)
-            self._held.move_to_end(name)
-            return self._held[name]
-
-    def _spill(self, table: pa.Table) -> pa.Table:
-        if self._scratch is None:
-            self._scratch = tempfile.TemporaryFile(prefix="rowmill-")  # noqa: SIM115  closed with the rows
-        start = -(-self._scratch.seek(0, 2) // mmap.ALLOCATIONGRANULARITY) * mmap.ALLOCATIONGRANULARITY
-        self._scratch.seek(start)
-        with pa.ipc.new_file(self._scratch, table.schema) as writer:
-            writer.write_table(table)
-        self._scratch.flush()
-        length = self._scratch.tell() - start
-        held = mmap.mmap(self._scratch.fileno(), length, prot=mmap.PROT_READ, offset=start)
-        return pa.ipc.open_file(pa.py_buffer(held)).read_all()
 
     def renumbered(self, table: pa.Table, rows: Positions) -> pa.Table:
         """A table whose rows stand at these positions of the input now."""
@@ -248,11 +208,8 @@ class MovedRows:
         return msgspec.structs.replace(outcome, row_id=str(row) if placed else outcome.row_id, row_index=row)
 
     def close(self) -> None:
-        self._held.clear()
-        self._spilled.clear()
+        self._groups_held.close()
         self._lookup.close()
-        if self._scratch is not None:
-            self._scratch.close()
 
 
 class MovedShard:
@@ -285,7 +242,7 @@ class MovedShard:
         """The sums of the rows."""
         total = Tally()
         for table, noted in self._tables():
-            total.merge(_tally(table, noted))
+            total.merge(columns_tally(table, noted))
         return total
 
     def _tables(self, size: int = 5_000) -> Iterator[tuple[pa.Table, NotedRows]]:
@@ -309,48 +266,3 @@ class MovedShard:
     def outcomes(self) -> Iterator[Outcome]:
         """All of the rows, in their order."""
         return self._source.outcomes(self.rows, self._places)
-
-
-def _tally(table: pa.Table, noted: NotedRows) -> Tally:
-    """The sums of results rows, as `Tally.add` makes them of their outcomes."""
-
-    def total(name: str) -> int:
-        return int(pc.sum(table.column(name)).as_py() or 0)
-
-    def money(name: str) -> int:
-        return int((pc.sum(table.column(name)).as_py() or 0) * PICO)
-
-    priced = not (table.column("cost_usd").null_count or table.column("cost_credits").null_count)
-    failures: Counter[str] = Counter()
-    unknown_usd = 0
-    for bound, failed in noted.details.values():
-        unknown_usd += bound
-        failures.update(failed)
-    return Tally(
-        rows=table.num_rows,
-        by_status=_counts(table.column("status")),
-        spent=Spent(
-            total("attempts"),
-            Usage(total("input_tokens"), total("output_tokens"), total("thought_tokens")),
-            Cost(money("cost_usd"), money("cost_credits")) if priced else None,
-            bool(total("cost_unknown")),
-            unknown_usd,
-            sum(noted.joined.values()),
-        ),
-        wasted_usd=money("wasted_cost_usd"),
-        unknown_rows=total("cost_unknown"),
-        failures=dict(failures),
-        evidence=_matches(table),
-    )
-
-
-def _counts(column: pa.ChunkedArray) -> dict[str, int]:
-    return {one["values"]: one["counts"] for one in pc.value_counts(column).to_pylist()}
-
-
-def _matches(table: pa.Table) -> dict[str, int]:
-    """Checked values by how their quotes were found."""
-    if "evidence" not in table.column_names:
-        return {}
-    found = pc.list_flatten(table.column("evidence"))
-    return _counts(pc.struct_field(found, "match")) if len(found) else {}
