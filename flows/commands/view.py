@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import socket
 import threading
 import webbrowser
@@ -29,9 +30,15 @@ def view_command(args: argparse.Namespace) -> ExitCode:
         print(f"{address}  (Ctrl-C ends it)", flush=True)
         if not args.no_browser:
             threading.Timer(0.3, webbrowser.open, [address]).start()
+        # Uvicorn hands the signal on when it has ended: what the view made of open shards is then deleted.
+        signal.signal(signal.SIGTERM, _end)
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off", access_log=False))
         server.run(sockets=[listening])
     return ExitCode.OK
+
+
+def _end(*_: object) -> None:
+    raise SystemExit(int(ExitCode.OK))
 
 
 def _socket(port: int) -> socket.socket:

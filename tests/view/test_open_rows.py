@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from pathlib import Path
 
@@ -63,10 +64,15 @@ def test_what_is_settled_so_far_is_seen_while_the_run_goes_on(tmp_path: Path, mo
     assert (row["row_id"], row["weight"], row["text"]) == ("r10", "10", "person 10") or totals[-1] < ROWS - 1
     assert "Who is person" in row["prompt"]
     assert row["label"] == "x" if labels else row["output"] == {"n": 1}
-    view = views[0]
+    view = views.pop()
+    scratch = view._open_rows._scratch.root
     assert view.page(view.query(), 0, 50)[0] == ROWS
     assert view.about()["state"] == "ended"
     assert [part.parent for part in view.table.parts] == [out / "results"]
+    assert not list(scratch.rglob("*.parquet"))
+    del view
+    gc.collect()
+    assert not scratch.exists()
 
 
 def test_what_is_being_written_at_this_moment_is_no_damage(tmp_path, monkeypatch):
