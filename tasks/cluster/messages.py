@@ -65,7 +65,7 @@ class ShardWork:
 class Report:
     """How the work of a lease ended. `refused` tells why this worker cannot do it, `taken` that another process had
     taken the lease up before; `spent` is the lease's cost and what it may have cost, in 10⁻¹² USD; `window` is what
-    failures left of the calls in flight.
+    failures left of the calls in flight. One that is not `whole` could not store what its last calls brought.
     """
 
     worker: str
@@ -75,6 +75,7 @@ class Report:
     spent: int = 0
     verified: bool = False
     window: int | None = None
+    whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,6 @@ def settle_parcel(parcel: Parcel) -> Report:
         with asyncio.Runner(loop_factory=fastest_loop()) as runner:
             return runner.run(holder.settle())
     except StorageError as error:
-        return Report(this_process(), halt=refused_storage(error))
+        return Report(this_process(), halt=refused_storage(error), whole=False)
     except RowmillError as error:
         return Report(this_process(), refused=str(error))

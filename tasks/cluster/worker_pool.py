@@ -155,6 +155,9 @@ class WorkerPool:
             self._work = replace(self._work, begins_wide=True, window=report.window)
         if report.halt is not None and report.halt.code != LEASE_ENDED.code:
             self._gate.halt(report.halt)
+        if not report.whole:
+            await self._end(token, await self._adopted_unheard(work, in_flight=self._leases[token].held.concurrency))
+            return None
         # No call of its is in flight: it is free for the next shard while the journal of this one is taken over.
         self._adopting[token] = self._leases[token].told
         await self._end(token, report.spent)
@@ -168,10 +171,14 @@ class WorkerPool:
         if (away := await asyncio.to_thread(self._shared.fetch, work)) is not None:
             await asyncio.to_thread(self._shared.adopt, away, closed=True)
 
-    async def _adopted_unheard(self, work: ShardWork) -> int:
-        """The same for a holder that was refused midway and does not know what it has spent: that, in 10⁻¹² USD."""
+    async def _adopted_unheard(self, work: ShardWork, *, in_flight: int = 0) -> int:
+        """The same for a holder that was stopped midway and does not know what it has spent: that, in 10⁻¹² USD, with
+        as many calls as it may have had in flight whose answers it could not put into the bucket.
+        """
         if (away := await asyncio.to_thread(self._shared.fetch, work)) is None:
             return 0
+        if in_flight and work.address is not None:
+            self._dearest_usd = await asyncio.to_thread(assume_in_flight, away, in_flight, self._dearest_usd)
         spent = await self._spent_by(away, work.shard)
         await asyncio.to_thread(self._shared.adopt, away, closed=True)
         return spent

@@ -32,6 +32,7 @@ from rowmill.tasks.gateway.credentials import Gateway
 from rowmill.tasks.input.reader import shard_rows
 from rowmill.tasks.job.job_file import load_job
 from rowmill.tasks.output.bucket.objects import Objects
+from rowmill.tasks.output.bucket.worker_pieces import PieceWriter
 from rowmill.tasks.output.location import output_to_write
 from rowmill.tasks.run.run_plan import Options
 from rowmill.tasks.system import buckets
@@ -136,6 +137,30 @@ async def test_a_lost_lease_is_gone_on_with(bench, sandboxes, s3, monkeypatch):
     assert manifest["ledger"]["ok"] == 61
     assert money(sandbox.books()["billed_usd"]) == money(manifest["totals"]["cost_usd"])
     assert not [name for name in names(s3) if "away" in name]
+
+
+async def test_answers_that_a_worker_could_not_store_are_bounded(bench, sandboxes, s3, monkeypatch):
+    """A worker whose right to write is taken away ends the run: its calls in flight may be paid again, and are told."""
+    sandbox = sandboxes()
+    bench.rows([{"id": f"r{n}", "text": f"row {n}"} for n in range(60)])
+    append, puts = PieceWriter.append, iter(range(1_000))
+
+    def refuse(self: PieceWriter, path: Path, end: int) -> None:
+        if next(puts) > 3:
+            raise OSError(5, "no right to it", OUT)
+        append(self, path, end)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PieceWriter, "append", refuse)
+        manifest = await run(bench, sandbox.base_url, Threads(), monkeypatch, limits={"concurrency": 8})
+    assert manifest["termination"]["kind"] == "storage"
+    assert "no right to it" in manifest["termination"]["message"]
+    manifest = await run(bench, sandbox.base_url, Threads(), monkeypatch, limits={"concurrency": 8})
+    assert manifest["ledger"]["ok"] == 60
+    books = sandbox.books()
+    assert 60 < books["billed_calls"] <= 68
+    paid, bound = (money(manifest["totals"][name]) for name in ("cost_usd", "unknown_cost_bound_usd"))
+    assert paid < money(books["billed_usd"]) <= paid + bound
 
 
 async def test_media_come_from_the_bucket(bench, sandboxes, s3, monkeypatch):
