@@ -45,7 +45,7 @@ from rowmill.tasks.labelling.label_run import LabelRun, label_run
 from rowmill.tasks.output.columns import columns_of, json_text_notes, kept_names
 from rowmill.tasks.output.manifest_file import read_manifest
 from rowmill.tasks.output.part_grades import grader_of
-from rowmill.tasks.plan.input_checks import bad_input, impossible
+from rowmill.tasks.plan.input_checks import bad_input, impossible, refuse_doubled
 from rowmill.tasks.plan.label_answer import validator_of
 from rowmill.tasks.plan.label_prompt import as_asked
 from rowmill.tasks.plan.pack_planner import plan_pack, rows_at_most
@@ -123,6 +123,7 @@ def _check_rows(
     validator = validator_of(job)
     grader: Grader | None = None
     with _collecting(found):
+        refuse_doubled(job, files)
         columns_of(job, validator.shape, survey, files=files)
         grader = grader_of(job, validator.shape)
     if found:

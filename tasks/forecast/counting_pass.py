@@ -32,7 +32,7 @@ from rowmill.tasks.input.files import InputFile, Line
 from rowmill.tasks.input.key_index import KeyIndex
 from rowmill.tasks.input.survey import SAMPLE_ROWS, Survey, Surveyor
 from rowmill.tasks.output.columns import columns_of, kept_names
-from rowmill.tasks.plan.input_checks import refuse_bad_input, refuse_unaskable
+from rowmill.tasks.plan.input_checks import refuse_bad_input, refuse_doubled, refuse_unaskable
 from rowmill.tasks.plan.label_answer import validator_of
 from rowmill.tasks.plan.planner import Planner
 from rowmill.tasks.plan.vote_planners import Votes
@@ -89,6 +89,7 @@ class DryRun:
         with tempfile.TemporaryDirectory(prefix="rowmill-") as folder, KeyIndex(Path(folder)) as keys:
             survey = self._survey(files, keys)
             refuse_bad_input(survey, self._job, self._planner)
+            refuse_doubled(self._job, files)
             columns_of(self._job, validator_of(self._job).shape, survey, files=files)
             threshold = (1 << 64) * CANDIDATES // max(survey.rows, CANDIDATES)
             if any(self._settled.of(shard) is not None for shard in survey.shards):

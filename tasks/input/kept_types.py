@@ -34,6 +34,12 @@ def is_typed(files: Sequence[InputFile]) -> bool:
     return bool(files) and all(typed_of(file) is not None for file in files)
 
 
+def column_names(file: InputFile) -> list[str]:
+    """The columns of a typed file, in its order; one that stands twice stands here twice."""
+    names: list[str] = _typed(file).schema(file).names
+    return names
+
+
 def kept_types(files: Sequence[InputFile], names: Sequence[str], met: KeepTypes) -> dict[str, pa.DataType]:
     """The types of these columns: what typed files state, unified where they differ, else what values were `met`.
 

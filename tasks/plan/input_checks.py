@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 from rowmill.schemas.catalogue import Model
 from rowmill.schemas.errors import InputError, JobError
@@ -12,10 +13,12 @@ from rowmill.schemas.price import ROW_MOST
 from rowmill.schemas.request import AskOptions, Text, Turn
 from rowmill.schemas.usage import Usage
 from rowmill.tasks.gateway.protocols.registry import PROTOCOLS
+from rowmill.tasks.input.files import InputFile, name_of
+from rowmill.tasks.input.kept_types import column_names, is_typed
 from rowmill.tasks.input.reader import without_id
 from rowmill.tasks.input.survey import Survey
 from rowmill.tasks.plan.evidence_plan import impossible_evidence
-from rowmill.tasks.plan.named_columns import names_column
+from rowmill.tasks.plan.named_columns import columns_named, names_column
 from rowmill.tasks.plan.planner import Planner
 from rowmill.tasks.plan.worst_case import refusal
 
@@ -153,6 +156,26 @@ def named_columns(job: Job) -> dict[str, list[str]]:
         "evidence_columns": job.evidence_columns,
         "gold": [job.gold.column] if job.gold is not None else [],
     }
+
+
+def refuse_doubled(job: Job, files: Sequence[InputFile]) -> None:
+    """Raises InputError for a column that the job names and that stands twice in a typed file: nobody knows which is
+    meant. Those of `keep` are refused where their types are told.
+    """
+    if not is_typed(files):
+        return
+    named = {key: names for key, names in named_columns(job).items() if key != "keep"}
+    named["prompt"] = list(columns_named(job.prompt) or ()) if job.prompt is not None else []
+    for file in files:
+        count = Counter(column_names(file))
+        for key, names in named.items():
+            for name in names:
+                if count[name] > 1:
+                    raise InputError(
+                        f"{key} names the column {name!r}, which stands {count[name]} times in this file",
+                        where=name_of(file),
+                        hint="rename one of them",
+                    )
 
 
 def refuse_emptied(survey: Survey, job: Job, rows_before: int) -> None:

@@ -22,7 +22,7 @@ from rowmill.tasks.output.known_rows import StandingRows
 from rowmill.tasks.output.moved_rows import MovedRows, may_move
 from rowmill.tasks.output.part_footer import Footer
 from rowmill.tasks.output.reprojection import Projection
-from rowmill.tasks.plan.input_checks import named_columns, refuse_bad_input, refuse_emptied
+from rowmill.tasks.plan.input_checks import named_columns, refuse_bad_input, refuse_doubled, refuse_emptied
 from rowmill.tasks.run.manifest_builder import ManifestBuilder
 from rowmill.tasks.run.run_plan import RunPlan
 from rowmill.tasks.system.in_thread import in_thread
@@ -79,6 +79,7 @@ async def survey_input(
     )
     survey = await in_thread(surveyor.run_checked)
     refuse_emptied(survey, job, sum(footer.shard.rows for footer in parts.values()))
+    refuse_doubled(job, plan.files)
     schema, types = columns_of(job, plan.validator.shape, survey, files=plan.files)
     if not is_typed(plan.files):
         plan.planner.keep_types = {name: types[name] for name in job.keep}

@@ -142,6 +142,28 @@ def test_files_that_drift_are_refused_before_a_call(bench, gateways, command):
     assert asked(bench, gateway, input="rows")["row_id"].to_pylist() == ["a", "b"]
 
 
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"prompt": "Say {{ row['col'] }}"}, "prompt names the column 'col'"),
+        ({"id": "col"}, "id names the column 'col'"),
+    ],
+)
+def test_a_column_that_stands_twice_is_refused_where_it_is_named(bench, gateways, keys, words):
+    """Nobody knows which of them is meant: exit 2, the file and the key named, and no call. Else it is nobody's matter."""
+    gateway = gateways()
+    columns = [pa.array(["a"]), pa.array(["x"]), pa.array(["1"]), pa.array(["2"])]
+    pq.write_table(pa.table(columns, names=["id", "text", "col", "col"]), bench.folder / "rows.parquet")
+    bench.job(input="rows.parquet", **keys)
+    for command in (["check", "job.yaml"], ["run", "job.yaml", "--direct"]):
+        ended = bench.run(gateway.url, *command)
+        assert ended.code == 2, command
+        assert words in ended.err
+        assert "rows.parquet" in ended.err
+    assert not gateway.asks
+    assert asked(bench, gateway)["row_id"].to_pylist() == ["a"]
+
+
 def test_the_id_stands_under_its_own_name_and_type(bench, gateways):
     """A join on the id needs no conversion; where the results use its name, or it drifts, row_id has it alone."""
     gateway = gateways()
