@@ -101,11 +101,13 @@ class Document:
     def conjuncts(self, places: Iterable[Place]) -> list[Place]:
         """All schemas that a value must meet at once: these, and what their `$ref` and `allOf` name."""
         found: dict[int, Place] = {}
+        met: set[int] = set()
         left = list(places)[::-1]
         while left:
             place = left.pop()
-            if id(place.schema) in found or place.schema is True:
+            if id(place.schema) in met or place.schema is True:
                 continue
+            met.add(id(place.schema))
             found[id(place.schema)] = place
             if not isinstance(place.schema, Mapping):
                 continue

@@ -291,6 +291,25 @@ def test_any_schema_is_compiled_in_a_moment_or_refused(schema, words):
     assert time.process_time() - started < 3
 
 
+@pytest.mark.parametrize("draft", ["draft-04", "draft-06", "draft-07", "2019-09", "2020-12"])
+@pytest.mark.parametrize(
+    "root",
+    [
+        {"$ref": "#"},
+        {"$ref": "#/definitions/a"},
+        {"allOf": [{"$ref": "#"}]},
+        {"anyOf": [{"$ref": "#"}, {"type": "string"}]},
+    ],
+)
+def test_a_schema_that_refers_to_itself_has_an_end(draft, root):
+    """Circles of references say nothing of a value, in any draft: the answer is JSON text."""
+    schema = "http://json-schema.org/draft" if draft.startswith("draft") else "https://json-schema.org/draft"
+    name = f"{schema}-{draft[6:]}/schema#" if draft.startswith("draft") else f"{schema}/{draft}/schema"
+    circle = {"a": {"$ref": "#/definitions/b"}, "b": {"$ref": "#/definitions/a"}}
+    shape = output_shape({"$schema": name, **root, "definitions": circle})
+    assert shape.type == pa.string()
+
+
 def test_fields_that_are_json_text_are_told_with_their_reason():
     """Each field that no type holds is named by its pointer."""
     shape = output_shape(
