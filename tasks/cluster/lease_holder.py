@@ -152,6 +152,7 @@ class LeaseHolder:
             settler=callers.settler,
             keys=keys,
             answer_cache=AnswerCache(scratch, Validator(None), None),
+            open_accounts={},
             ledger=None,
             syncer=syncer,
             projection=None,

@@ -63,10 +63,14 @@ class PackBill(msgspec.Struct, frozen=True):
 
 
 class Opened(msgspec.Struct, frozen=True):
-    """What a row's request had cost before it came into this segment. No attempt of this segment: billed elsewhere."""
+    """What a row's request had cost before it came into this segment. No attempt of this segment: billed elsewhere.
+
+    `stands` is whether the row that paid for it has its account still, in a segment that is gone on with.
+    """
 
     row: int
     account: Account
+    stands: bool = False
 
 
 class Closed(msgspec.Struct, frozen=True):

@@ -38,12 +38,15 @@ class Replay:
     settled: dict[int, tuple[int, int]] = field(default_factory=dict)
     accounts: dict[int, Account] = field(default_factory=dict)
     in_flight: dict[int, Intent] = field(default_factory=dict)
+    # What of a row's account another row's holds too.
+    counted: dict[int, Spent] = field(default_factory=dict)
     billed: Spent = Spent()
 
     @property
     def unsettled(self) -> Spent:
-        """What rows without an outcome have cost, calls left in flight left out."""
-        return sum((account.total for account in self.accounts.values()), Spent())
+        """What rows without an outcome have cost, calls left in flight left out, and what another row counts."""
+        all_of_them = sum((account.total for account in self.accounts.values()), Spent())
+        return all_of_them - sum((spent for row, spent in self.counted.items() if row in self.accounts), Spent())
 
     @property
     def lost(self) -> Spent:
@@ -86,6 +89,9 @@ class Replay:
                     self.billed = self.billed + (entry.outcome.spent - account.spent)
             case Opened(row=row):
                 self.accounts[row] = entry.account
+                self.counted.pop(row, None)
+                if entry.stands:
+                    self.counted[row] = entry.account.total
 
 
 def lost_call(intent: Intent) -> Spent:

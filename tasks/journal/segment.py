@@ -98,9 +98,11 @@ class Segment:
         if self._syncer.keeps_elsewhere:
             self._syncer.sync(self.path, self._fd, self._written, waiting=[])
 
-    def open_account(self, row: int, account: Account) -> None:
-        """Append what a row's request had cost elsewhere, so that it goes on from there."""
-        opened = Opened(row, account)
+    def open_account(self, row: int, account: Account, *, stands: bool) -> None:
+        """Append what a row's request had cost elsewhere, so that it goes on from there. `stands`: also as what another
+        open row has cost.
+        """
+        opened = Opened(row, account, stands)
         self._append(opened)
         self._flush_soon()
         self.replayed.see(opened, 0, 0)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rowmill.schemas.account import Account
 from rowmill.schemas.attempt import Spent
 from rowmill.schemas.errors import OutputError
 from rowmill.schemas.tally import Tally
@@ -13,6 +14,7 @@ from rowmill.tasks.journal.entries import Head
 from rowmill.tasks.journal.ledger import Ledger
 from rowmill.tasks.journal.replay import replay
 from rowmill.tasks.output.answer_cache import AnswerCache
+from rowmill.tasks.output.answer_index import accounts_of
 from rowmill.tasks.output.folder import Output
 from rowmill.tasks.output.layout import number_of
 from rowmill.tasks.output.part_footer import Footer, tally_of
@@ -23,12 +25,14 @@ from rowmill.tasks.output.results_frame import result_parts
 class Inventory:
     """Parts that stand and segments that are gone on with, by shard number.
 
-    `tallies` sums the rows of both; `sent` is what was sent from each open segment.
+    `tallies` sums the rows of both; `sent` is what was sent from each open segment. `accounts` are those of the
+    segments' rows without an outcome.
     """
 
     parts: dict[int, Footer] = field(default_factory=dict)
     tallies: dict[int, Tally] = field(default_factory=dict)
     sent: dict[int, Spent] = field(default_factory=dict)
+    accounts: list[Account] = field(default_factory=list)
 
 
 def take_inventory(
@@ -77,6 +81,7 @@ def take_inventory(
             cache.set_aside(path)
         else:
             inventory.sent[number], inventory.tallies[number] = found.sent, settled
+            inventory.accounts += accounts_of(found)
     _drop_previews(output, inventory)
     return inventory
 

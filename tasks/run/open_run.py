@@ -7,11 +7,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from functools import partial
 from pathlib import Path
 
+from rowmill.schemas.account import Account
 from rowmill.schemas.attempt import Spent
 from rowmill.schemas.display_text import counted
 from rowmill.schemas.job import Job
@@ -281,6 +282,7 @@ class _Opening:
             settler=callers.settler,
             keys=read.keys,
             answer_cache=found.cache,
+            open_accounts=_by_request(found.inventory.accounts),
             ledger=ledger,
             syncer=syncer,
             projection=found.projection,
@@ -323,6 +325,11 @@ class _Opening:
             callers.gate.halt(found)
         elif found is not None:
             log.warning("%s", found)
+
+
+def _by_request(accounts: Sequence[Account]) -> dict[bytes, Account]:
+    """Each request's account with the most votes."""
+    return {bytes.fromhex(one.key): one for one in sorted(accounts, key=lambda account: len(account.votes))}
 
 
 def _stand(inventory: Inventory, output: Output, shard_run: ShardRun, *, keys: KeyIndex, progress: Progress) -> None:

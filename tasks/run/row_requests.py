@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from rowmill.schemas.account import Account
 from rowmill.schemas.outcome import Outcome
 from rowmill.schemas.request import Request
 from rowmill.schemas.row import Row, Unreadable
@@ -45,15 +46,20 @@ class RowRequests:
     def known_answer(self, request: Request, place: Place | None, segment: Segment) -> Outcome | None:
         """The row's answer from before the input changed, where its request was paid for then.
 
-        A request that was paid for and has no answer, or one that is to be tried again, leaves its account.
-        Raises DamageError.
+        A request that was paid for and has no answer, or one that is to be tried again, leaves its account; so does
+        one that another open row asks. Raises DamageError.
         """
-        if place is None:
-            return None
-        row = request.row.index
-        found = self._context.answer_cache.at(place, request.key)
+        context, row = self._context, request.row.index
+        found = None if place is None else context.answer_cache.at(place, request.key)
         if isinstance(found, Outcome):
-            return carried(found, request, self._context.validator)
-        if row not in segment.replayed.accounts:
-            segment.open_account(row, found)
+            return carried(found, request, context.validator)
+        own, another = segment.replayed.accounts.get(row), context.open_accounts.get(request.key)
+        # The one with the most votes: each of them was paid, and is the vote of its place whichever row asked.
+        known = max((one for one in (own, found, another) if one is not None), key=_votes, default=None)
+        if known is not None and known is not own:
+            segment.open_account(row, known, stands=known is another)
         return None
+
+
+def _votes(account: Account) -> int:
+    return len(account.votes)

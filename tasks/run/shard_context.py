@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
+from rowmill.schemas.account import Account
 from rowmill.schemas.row import Row, Shard, Unreadable
 from rowmill.tasks.answers.validator import Validator
 from rowmill.tasks.input.key_index import KeyIndex
@@ -34,6 +35,8 @@ class ShardContext:
     settler: Settler | PackSettler | Voter
     keys: KeyIndex
     answer_cache: AnswerCache
+    # Of requests that rows without an outcome ask, in segments that are gone on with: the account with most votes.
+    open_accounts: Mapping[bytes, Account]
     ledger: Ledger | None
     syncer: Syncer
     projection: Projection | None

@@ -96,6 +96,21 @@ def test_what_was_sent_is_the_sum_of_bills_and_open_intents(told):
     assert found.sent == expected + lost
 
 
+def test_an_account_that_stands_elsewhere_too_is_counted_there() -> None:
+    """What a row goes on from, while the row that paid for it stands open, is unsettled once; its own calls are here."""
+    found, spent, more = Replay(HEAD), Spent(1, Usage(10, 5, 1), Cost(100, 7)), Spent(1, Usage(9, 4, 0), Cost(30, 2))
+    found.see(Opened(0, Account("k", spent), stands=True), 0, 0)
+    found.see(Opened(1, Account("l", spent)), 0, 0)
+    assert found.unsettled == spent
+    found.see(Intent(0, 1, 99, "k"), 0, 0)
+    found.see(Bill(0, 1, "server_error", more), 0, 0)
+    assert found.unsettled == spent + more
+    assert found.account(0).total == spent + more
+    found.see(Outcome("r0", 0, Status.OK, spent=spent + more), 0, 0)
+    assert found.unsettled == spent
+    assert found.sent == more
+
+
 # A call for several rows: one intent, one bill, each in shares that add up.
 WORST = 1_000_003
 SHARES = (333_335, 333_334, 333_334)

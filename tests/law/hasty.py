@@ -20,6 +20,13 @@ from tests import forks
 # that is none is passed over.
 PRELOADED = ("obstore.store", "pandas", "pyarrow.pandas_compat", "dateutil", "_strptime", "uvloop")
 
+WAITS = (
+    ("rowmill.tasks.output.bucket.mirror", "RENEW_S"),
+    ("rowmill.tasks.output.bucket.lease", "LOOK_S"),
+    ("rowmill.tasks.cluster.lease_holder", "BEAT_S"),
+    ("rowmill.tasks.cluster.lease_beats", "BEAT_S"),
+)
+
 
 def prepare() -> None:
     """Import and compile once what all runs would."""
@@ -38,7 +45,7 @@ def main(args: Sequence[str]) -> int:
         asyncio.run(_be_dask(told["what"], *args[1:]))
         return 0
     if told["shard_rows"]:
-        importlib.import_module("rowmill.tasks.input.survey").SMALL_SHARD = told["shard_rows"]
+        _change("rowmill.tasks.input.shard_cut", "SMALL_SHARD", told["shard_rows"])
     return command([*args[1:], "--direct", "--no-report"])
 
 
@@ -72,13 +79,16 @@ def _hasten(haste: float) -> None:
     clock.sleep = short_sleep
     mirror = importlib.import_module("rowmill.tasks.output.bucket.mirror")
     mirror.Mirror.__init__.__kwdefaults__["now"] = lambda: time.monotonic() * haste
-    lease, holder, beats = (
-        importlib.import_module(f"rowmill.tasks.{one}")
-        for one in ("output.bucket.lease", "cluster.lease_holder", "cluster.lease_beats")
-    )
     # Those that wait by no clock of ours.
-    mirror.RENEW_S, lease.LOOK_S = mirror.RENEW_S / haste, lease.LOOK_S / haste
-    holder.BEAT_S, beats.BEAT_S = holder.BEAT_S / haste, beats.BEAT_S / haste
+    for module, name in WAITS:
+        _change(module, name, getattr(importlib.import_module(module), name) / haste)
+
+
+def _change(module: str, name: str, value: Any) -> None:
+    """Set what stands in a module. Raises AttributeError where nothing of that name stands there any more."""
+    home = importlib.import_module(module)
+    getattr(home, name)
+    setattr(home, name, value)
 
 
 async def _be_dask(what: str, *args: str) -> None:

@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 
 from tests.law import runs
 from tests.law.gateway import WEATHERS
-from tests.law.random_walk import PLACES, random_setting, random_step, script, shrunk, walk
+from tests.law.random_walk import PLACES, random_setting, random_step, read_script, script, shrunk, walk
 from tests.law.stage import Stage, in_memory, staged
 from tests.law.world import CAPS, PRICE_FACTORS, RETRY_KINDS, Broken, Setting, Step, World
 
@@ -27,6 +27,36 @@ SEEDED = 50
 # Seeds of short walks in which runs are killed, stopped and gone on with.
 SEEDED_ELSEWHERE = (("bucket", 6), ("bucket", 31), ("cluster", 17), ("cluster", 0))
 STEPS_ELSEWHERE = 7
+# Walks that broke the law once, and what they broke it by.
+BROKE_IT = {
+    "two rows that ask the same, of which the later one's shard is open first": """
+        setting labels=True with_id=False flash=True concurrency=1 content=0 seed=44 shard=3
+        set_cap 1
+        run
+        append_same 14
+        set_weather 4
+        run
+        set_cap 0
+        stop 1 6 1 4 1
+    """,
+    "the same, after rows that were set aside": """
+        setting labels=True with_id=True flash=False concurrency=3 content=2 seed=242 shard=3
+        set_prices 1
+        run
+        delete 7
+        give_back 3 1
+        roll 3
+        revert 1 0
+        kill 12 5 0 1 0
+        run
+        roll 3
+        set_weather 8
+        append_same 2
+        append 2
+        retry 4
+        run_first 8
+    """,
+}
 STEPS_LEAST = 2_000
 SHRINK_S = 20.0
 MINUTES = float(os.environ.get("ROWMILL_LAW_MINUTES", "60"))
@@ -257,6 +287,14 @@ def test_money_and_answers_on_random_walks(stage: Stage) -> None:
     """The same on walks of a fixed seed, which are mostly runs."""
     for number in range(SEEDED):
         walk_seeded(stage, f"law {number}", "disk", STEPS_A_WALK)
+
+
+@pytest.mark.parametrize("why", BROKE_IT)
+def test_walks_that_broke_the_law(stage: Stage, why: str) -> None:
+    """A walk that broke the law once does not again."""
+    setting, steps = read_script(BROKE_IT[why])
+    found = walk(stage, setting, steps)
+    assert found is None, found
 
 
 def test_steps_enough() -> None:
