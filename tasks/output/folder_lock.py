@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
+from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
 
@@ -12,13 +14,16 @@ from rowmill.tasks.output.layout import LOCK
 from rowmill.tasks.system.durable import PRIVATE_FILE, write_hint
 from rowmill.tasks.system.process import in_use, this_process
 
+# Who looks whether a run lives (`status`, a view) holds a lock for an instant: no reason to refuse a run.
+LOOKS, LOOK_S = 10, 0.05
+
 
 class FolderLock:
     """Locks of the kernel's, on the folder and on a file in it: they end with the process, and a file left behind means
     nothing. That of the folder holds though somebody deletes the file; some network file systems lock no folders.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, sleep: Callable[[float], None] = time.sleep) -> None:
         """Takes both. Raises OSError where they cannot be opened, OutputError where another holds the folder,
         StorageError.
         """
@@ -29,7 +34,7 @@ class FolderLock:
             os.close(self._file)
             raise
         try:
-            if _lock(self._folder) is Locked.BY_ANOTHER or _lock(self._file) is Locked.BY_ANOTHER:
+            if not (_lock_soon(self._folder, sleep) and _lock_soon(self._file, sleep)):
                 owner = os.read(self._file, 200).decode("utf-8", "replace").strip()
                 raise in_use(str(root), owner)
             os.ftruncate(self._file, 0)
@@ -64,6 +69,16 @@ def _lock(fd: int, kind: int = fcntl.LOCK_EX) -> Locked:
     except OSError:
         return Locked.NOT_POSSIBLE
     return Locked.BY_US
+
+
+def _lock_soon(fd: int, sleep: Callable[[float], None]) -> bool:
+    """Whether no other process holds the file, or none does for long."""
+    for look in range(LOOKS):
+        if _lock(fd) is not Locked.BY_ANOTHER:
+            return True
+        if look < LOOKS - 1:
+            sleep(LOOK_S)
+    return False
 
 
 def is_locked(root: Path) -> bool:
