@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any
 
 from rowmill.flows.commands.arguments import kind_or_job, parser
@@ -30,6 +31,26 @@ PREFECT_DEFAULTS = {
 }
 # Imports and Prefect's server take seconds: this comes before both.
 STARTING = "rowmill: opening the job, then starting Prefect's server (some seconds; --direct runs without it)"
+# Where each command stands in `commands`. It is imported when it is asked for: others need not wait for what it needs.
+COMMANDS = {
+    "run": ("run", "run_command"),
+    "label": ("run", "run_command"),
+    "estimate": ("estimate", "estimate_command"),
+    "tune": ("tune", "tune_command"),
+    "check": ("check", "check_command"),
+    "models": ("models", "models_command"),
+    "report": ("report", "report_command"),
+    "compare": ("compare", "compare_command"),
+    "history": ("history", "history_command"),
+    "export": ("export", "export_command"),
+    "view": ("view", "view_command"),
+    "status": ("status", "status_command"),
+    "split": ("split", "split_command"),
+    "merge": ("split", "merge_command"),
+    "init": ("init", "init_command"),
+    "schema": ("schema", "schema_command"),
+    "completion": ("completion", "completion_command"),
+}
 NO_WINDOWS = "rowmill: Windows itself is not supported. Run rowmill in WSL (wsl --install), as on Linux"
 
 
@@ -84,74 +105,14 @@ def _dispatch(args: argparse.Namespace) -> ExitCode:
         print(f"rowmill {__version__}")
         return ExitCode.OK
     name_outputs(args)
-    if args.command in ("run", "label"):
-        if not (args.direct or args.quiet):
-            print(STARTING, file=sys.stderr, flush=True)
-        from rowmill.flows.commands.run import run_command
-
-        return asyncio_run(run_command(args))
-    if args.command == "estimate":
-        from rowmill.flows.commands.estimate import estimate_command
-
-        return asyncio_run(estimate_command(args))
-    if args.command == "tune":
-        from rowmill.flows.commands.tune import tune_command
-
-        return asyncio_run(tune_command(args))
-    if args.command == "check":
-        from rowmill.flows.commands.check import check_command
-
-        return check_command(args)
-    if args.command == "models":
-        from rowmill.flows.commands.models import models_command
-
-        return models_command(args)
-    if args.command == "report":
-        from rowmill.flows.commands.report import report_command
-
-        return report_command(args)
-    if args.command == "compare":
-        from rowmill.flows.commands.compare import compare_command
-
-        return compare_command(args)
-    if args.command == "history":
-        from rowmill.flows.commands.history import history_command
-
-        return history_command(args)
-    if args.command == "export":
-        from rowmill.flows.commands.export import export_command
-
-        return export_command(args)
-    if args.command == "view":
-        from rowmill.flows.commands.view import view_command
-
-        return view_command(args)
-    if args.command == "status":
-        from rowmill.flows.commands.status import status_command
-
-        return status_command(args)
-    if args.command == "split":
-        from rowmill.flows.commands.split import split_command
-
-        return split_command(args)
-    if args.command == "merge":
-        from rowmill.flows.commands.split import merge_command
-
-        return asyncio_run(merge_command(args))
-    if args.command == "init":
-        from rowmill.flows.commands.init import init_command
-
-        return init_command(args)
-    if args.command == "schema":
-        from rowmill.flows.commands.schema import schema_command
-
-        return schema_command()
-    if args.command == "completion":
-        from rowmill.flows.commands.completion import completion_command
-
-        return completion_command(args)
-    parser().print_help()
-    return ExitCode.REFUSED
+    if args.command not in COMMANDS:
+        parser().print_help()
+        return ExitCode.REFUSED
+    if args.command in ("run", "label") and not (args.direct or args.quiet):
+        print(STARTING, file=sys.stderr, flush=True)
+    module, function = COMMANDS[args.command]
+    told = getattr(import_module(f"rowmill.flows.commands.{module}"), function)(args)
+    return asyncio_run(told) if asyncio.iscoroutine(told) else ExitCode(told)
 
 
 def asyncio_run(main_coroutine: Any) -> ExitCode:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import importlib
 import os
 import select
 import subprocess
@@ -10,7 +12,8 @@ import sys
 import pytest
 
 from rowmill.flows import cli
-from rowmill.flows.cli import PREFECT_DEFAULTS, main
+from rowmill.flows.cli import COMMANDS, PREFECT_DEFAULTS, main
+from rowmill.flows.commands.arguments import parser
 from rowmill.schemas.errors import ExitCode
 
 
@@ -25,6 +28,14 @@ def environment(monkeypatch):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
     return monkeypatch
+
+
+def test_each_command_has_its_place() -> None:
+    """Every command that the parser knows is found, but the sandbox, whose arguments are its own."""
+    [names] = [action.choices for action in parser()._actions if isinstance(action, argparse._SubParsersAction)]
+    assert {*names} == {*COMMANDS, "sandbox"}
+    for module, function in COMMANDS.values():
+        assert callable(getattr(importlib.import_module(f"rowmill.flows.commands.{module}"), function))
 
 
 def test_the_command_makes_prefect_quiet_for_its_own_process(environment, capsys):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 
 from rowmill.schemas.errors import ExitCode
 from rowmill.tasks.job.job_schema import job_schema
 
 
-def schema_command() -> ExitCode:
+def schema_command(_: argparse.Namespace) -> ExitCode:
     """`rowmill schema`."""
     print(schema_text(), end="")
     return ExitCode.OK
