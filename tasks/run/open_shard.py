@@ -9,6 +9,7 @@ from rowmill.schemas.outcome import Outcome
 from rowmill.schemas.row import Shard
 from rowmill.schemas.tally import Tally
 from rowmill.tasks.journal.segment import Segment
+from rowmill.tasks.run.turns import Turn
 
 
 @dataclass(slots=True)
@@ -30,12 +31,15 @@ class Remaining:
 
 @dataclass(frozen=True, slots=True)
 class OpenShard:
-    """A shard, its journal and its sums. `show` is told each outcome that is new; `remaining` is for others to ask."""
+    """A shard, its journal and its sums. `show` is told each outcome that is new; its rows are taken up in its `turn`;
+    `remaining` is for others to ask.
+    """
 
     shard: Shard
     segment: Segment
     tally: Tally
     show: Callable[[Outcome], None]
+    turn: Turn
     remaining: Remaining = field(default_factory=Remaining)
 
     def note(self, outcome: Outcome) -> None:

@@ -41,8 +41,6 @@ class RowDispatcher:
     ) -> None:
         self._context, self._requests, self._moved, self._settled = context, requests, moved, settled
         self._asks = asks
-        # One shard's rows are taken up at a time; its last calls overlap with the next shard's first.
-        self._turn = asyncio.Lock()
         self._waiting_rows: dict[int, asyncio.Future[Outcome]] = {}
         self.tasks = RowTasks(context.concurrency, context.rows_per_call)
         context.settler.gate.on_retry = self.tasks.on_retry
@@ -53,7 +51,9 @@ class RowDispatcher:
         """Settle the rows of a shard. Returns whether all are. Raises StorageError, DamageError, InputError."""
         gate, tasks = self._context.settler.gate, list[asyncio.Task[None]]()
         try:
-            async with self._turn:
+            # One shard's rows are taken up at a time; its last calls overlap with the next shard's first.
+            with opened.turn:
+                await opened.turn.come()
                 await self._take_up_all(opened, tasks)
         except Halted:
             await self._take_over(opened)

@@ -25,6 +25,7 @@ from rowmill.tasks.run.row_requests import RowRequests
 from rowmill.tasks.run.settled_outcomes import SettledOutcomes
 from rowmill.tasks.run.shard_context import ShardContext
 from rowmill.tasks.run.shard_part import write_shard_part
+from rowmill.tasks.run.turns import Turns
 
 # Outcomes that are read back before calls in flight, and workers elsewhere, are heard again.
 READ_AT_ONCE = 64
@@ -58,6 +59,7 @@ class ShardRun:
             settled=self._settled,
             asks=asks,
         )
+        self._turns = Turns()
         # What was sent from each segment that is not closed in the ledger yet, by shard number.
         self._sent: dict[int, Spent] = {}
         self._open: dict[int, Segment] = {}
@@ -100,21 +102,26 @@ class ShardRun:
     async def _opened(self, shard: Shard) -> AsyncIterator[OpenShard]:
         """The shard with its journal, which goes when its part is written."""
         tally = self.tallies[shard.number] = Tally()
-        segment = await self._open_segment(shard, tally)
-        await self._move(shard, segment, tally)
-        opened = OpenShard(shard, segment, tally, self._show)
-        self._open[shard.number] = segment
-        self._settled.opened(opened)
-        try:
-            yield opened
-        finally:
-            del self._open[shard.number]
-            self._settled.closed(opened)
-            self._known[shard.number] = len(segment.settled)
-            self._sent[shard.number] = segment.replayed.sent
-            segment.close()
-            if self._settled.has_part(shard):
-                await asyncio.to_thread(self._retire, shard, segment)
+        with self._turns.next() as turn:
+            segment = await self._open_segment(shard, tally)
+            await self._move(shard, segment, tally)
+            opened = OpenShard(shard, segment, tally, self._show, turn)
+            self._open[shard.number] = segment
+            self._settled.opened(opened)
+            try:
+                yield opened
+            finally:
+                await self._close(opened)
+
+    async def _close(self, opened: OpenShard) -> None:
+        shard, segment = opened.shard, opened.segment
+        del self._open[shard.number]
+        self._settled.closed(opened)
+        self._known[shard.number] = len(segment.settled)
+        self._sent[shard.number] = segment.replayed.sent
+        segment.close()
+        if self._settled.has_part(shard):
+            await asyncio.to_thread(self._retire, shard, segment)
 
     async def _open_segment(self, shard: Shard, tally: Tally) -> Segment:
         """The shard's journal, with calls that were in flight at a crash written down as maybe paid."""
