@@ -101,7 +101,7 @@ class AnswerCache:
                 where=str(self._files[place.file]),
                 hint="remove this file: what it holds is then asked again",
             )
-        return self._reopened(outcome) if self.reopens(outcome) else outcome
+        return self.reopened(outcome) if self.reopens(outcome) else outcome
 
     def _outcome(self, place: Place) -> Outcome:
         path = self._files[place.file]
@@ -120,7 +120,7 @@ class AnswerCache:
             return False
         return self._retry in (ANY, outcome.status.value, outcome.error_kind)
 
-    def _reopened(self, outcome: Outcome) -> Account:
+    def reopened(self, outcome: Outcome) -> Account:
         """The account of a row that is tried again: good votes stand, nothing is charged to its retries."""
         votes = tuple(self._vote(outcome, vote) for vote in _good_votes(outcome))
         spent = outcome.spent

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from rowmill.schemas.account import Account
-from rowmill.schemas.outcome import Outcome
+from rowmill.schemas.outcome import Outcome, Status
 from rowmill.schemas.request import Request
 from rowmill.schemas.row import Row, Unreadable
 from rowmill.tasks.journal.segment import Segment
@@ -51,9 +51,12 @@ class RowRequests:
         """
         context, row = self._context, request.row.index
         found = None if place is None else context.answer_cache.at(place, request.key)
-        if isinstance(found, Outcome):
-            return carried(found, request, context.validator)
         own, another = segment.replayed.accounts.get(row), context.open_accounts.get(request.key)
+        if isinstance(found, Outcome):
+            if found.status is Status.OK or (own is None and another is None):
+                return carried(found, request, context.validator)
+            # A retry that was stopped has opened it again: what was paid since is not given up for the old failure.
+            found = context.answer_cache.reopened(found)
         # The one with the most votes: each of them was paid, and is the vote of its place whichever row asked.
         known = max((one for one in (own, found, another) if one is not None), key=_votes, default=None)
         if known is not None and known is not own:

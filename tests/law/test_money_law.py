@@ -39,6 +39,15 @@ BROKE_IT = {
         set_cap 0
         stop 1 6 1 4 1
     """,
+    "a retry that was stopped, then a run that took the old failure for the answer": """
+        setting labels=True with_id=True flash=False concurrency=3 content=2 seed=811 shard=3
+        edit 7
+        set_weather 4
+        run_first 7
+        stop 4 4 0 1 1
+        run
+        kill 13 5 0 4 1
+    """,
     "the same, after rows that were set aside": """
         setting labels=True with_id=True flash=False concurrency=3 content=2 seed=242 shard=3
         set_prices 1
