@@ -78,9 +78,12 @@ class Bench:
         path.write_text(yaml.safe_dump({**told, **keys}, sort_keys=False))
         return path
 
-    def command(self, *args: str) -> list[str]:
+    def arguments(self, *args: str) -> list[str]:
         more = ["--no-report"] if args[:1] in (("run",), ("label",)) and not self.reports else []
-        return [sys.executable, "-m", "rowmill", *args, *more]
+        return [*args, *more]
+
+    def command(self, *args: str) -> list[str]:
+        return [sys.executable, "-m", "rowmill", *self.arguments(*args)]
 
     def environment(self, base_url: str, **more: str) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("ROWMILL_", "PREFECT_"))}
@@ -92,8 +95,9 @@ class Bench:
         prefect = args[:1] in (("run",), ("label",)) and "--direct" not in args
         if not (prefect or TRACED or any(name.startswith(READ_EARLY) for name in more)):
             environment = self.environment(base_url, **more)
-            told = self.command(*args)[3:]
-            return Ended(*forks().run(told, folder=self.folder, environment=environment, timeout=timeout))
+            return Ended(
+                *forks().run(self.arguments(*args), folder=self.folder, environment=environment, timeout=timeout)
+            )
         done = subprocess.run(
             self.command(*args),
             cwd=self.folder,

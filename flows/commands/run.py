@@ -10,7 +10,6 @@ from contextlib import redirect_stdout
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rowmill.flows.commands.arguments import overrides
 from rowmill.flows.orchestration.gateway_access import gateway_for, gateway_of
@@ -32,9 +31,6 @@ from rowmill.tasks.run.finished_run import FinishedRun
 from rowmill.tasks.run.progress import Progress
 from rowmill.tasks.run.run import OpenRun
 from rowmill.tasks.run.run_plan import Options
-
-if TYPE_CHECKING:
-    pass
 
 
 async def run_command(args: argparse.Namespace) -> ExitCode:

@@ -13,6 +13,7 @@ from rowmill.schemas.row import Row, Unreadable
 from rowmill.schemas.termination import OUT_OF_MONEY
 from rowmill.tasks.gateway.admission.gate import Halted
 from rowmill.tasks.gateway.admission.halts import DEFECT, refused_storage
+from rowmill.tasks.output.answer_index import Place
 from rowmill.tasks.run.moved_shards import MovedShards
 from rowmill.tasks.run.open_shard import OpenShard
 from rowmill.tasks.run.reuse import reused
@@ -102,15 +103,12 @@ class RowDispatcher:
                 raise Halted
             if self._asks:
                 context.progress.take_up(told.row_index if isinstance(told, Outcome) else told.row.index)
-            if isinstance(told, Outcome):
-                opened.note(told)
+            if (unknown := self._note_known(told, owners, opened)) is None:
                 continue
-            owner, place = next(owners)
-            if (known := self._requests.known_answer(told, place, opened.segment)) is not None:
-                opened.note(known)
-            elif not self._asks:
-                self._leave(told, owner, opened)
-            elif (task := await self._begin(told, owner, opened)) is not None:
+            request, owner = unknown
+            if not self._asks:
+                self._leave(request, owner, opened)
+            elif (task := await self._begin(request, owner, opened)) is not None:
                 tasks.append(task)
         # Calls in flight are heard meanwhile.
         await asyncio.sleep(0)
@@ -125,15 +123,22 @@ class RowDispatcher:
             planned = await asyncio.to_thread(self._requests.plan, few)
             owners = self._requests.owners(planned)
             for told in planned:
-                if isinstance(told, Outcome):
-                    opened.note(told)
-                    continue
-                owner, place = next(owners)
-                if (known := self._requests.known_answer(told, place, opened.segment)) is not None:
-                    opened.note(known)
-                else:
-                    self._leave(told, owner, opened)
+                if (unknown := self._note_known(told, owners, opened)) is not None:
+                    self._leave(*unknown, opened)
             await asyncio.sleep(0)
+
+    def _note_known(
+        self, told: Request | Outcome, owners: Iterator[tuple[int, Place | None]], opened: OpenShard
+    ) -> tuple[Request, int] | None:
+        """Write down a row's outcome where it is known; else its request, and the row that owns that."""
+        if isinstance(told, Outcome):
+            opened.note(told)
+            return None
+        owner, place = next(owners)
+        if (known := self._requests.known_answer(told, place, opened.segment)) is not None:
+            opened.note(known)
+            return None
+        return told, owner
 
     def _leave(self, request: Request, owner: int, opened: OpenShard) -> None:
         """A row that nobody asks here, unless the row that asks the same is settled already."""
