@@ -6,6 +6,9 @@ import asyncio
 
 from rowmill.tasks.system.clock import Clock
 
+# What doubles with each level takes years, what a slow or traced machine does takes seconds: a bound between them.
+A_MOMENT_S = 30
+
 
 class FakeClock(Clock):
     """Time passes by sleeping. With several sleepers the earliest wakes first."""

@@ -22,6 +22,7 @@ from rowmill.schemas.output_schema import EXTRA, Shape, output_shape
 from rowmill.tasks.answers.dialects import standard_form
 from rowmill.tasks.answers.schema_file import load_schema
 from rowmill.tasks.answers.validator import Accepted, Validator, output_value
+from tests.clocks import A_MOMENT_S
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 WILD = [json.loads(line) for line in (DATA / "wild/schemas.jsonl").read_text(encoding="utf-8").splitlines()]
@@ -147,9 +148,9 @@ def outcome(entry: dict[str, Any]) -> tuple[str, Any]:
 def test_wild_schemas_end_as_a_careful_user_expects(entry):
     """Schemas as people and libraries write them: ok and whole, invalid with a reason, or refused before a call."""
     expected = entry["expect"]
-    started = time.monotonic()
+    started = time.process_time()
     status, value = outcome(entry)
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < A_MOMENT_S
     assert status in (expected["status"], expected.get("or"))
     if status == "ok" and "value" in expected:
         wanted = expected["value"]
@@ -239,7 +240,7 @@ def test_any_schema_is_mapped_in_bounded_time_and_size(schema):
     """However a schema unfolds, its type has some hundred fields, made in a moment; what is cut off is told."""
     started = time.process_time()
     shape = output_shape(schema)
-    assert time.process_time() - started < 3
+    assert time.process_time() - started < A_MOMENT_S
     assert str(shape.type).count(":") <= 2_100
     assert shape.json_text_fields
 
@@ -288,7 +289,7 @@ def test_any_schema_is_compiled_in_a_moment_or_refused(schema, words):
     else:
         with pytest.raises(SchemaError, match=words):
             load_schema(schema, HERE)
-    assert time.process_time() - started < 3
+    assert time.process_time() - started < A_MOMENT_S
 
 
 @pytest.mark.parametrize("draft", ["draft-04", "draft-06", "draft-07", "2019-09", "2020-12"])
