@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -32,13 +32,8 @@ _LEADS, _VOWELS, _FINALS, _SYLLABLES = range(0x1100, 0x1113), range(0x1161, 0x11
 # No letter becomes one character with more marks.
 _MARKS_MOST = 3
 
-# What is packed of each code point: its order among marks, its column, its row.
-_ORDER, _COLUMN, _ROW = 0xFF, 8, 16
-_COLUMNS = 0xFF << _COLUMN
-
 Places = npt.NDArray[np.intp]
 Flags = npt.NDArray[np.bool_]
-Packed = npt.NDArray[np.unsignedinteger[Any]]
 
 
 class Composed(NamedTuple):
@@ -57,113 +52,102 @@ def composed(points: Points, marks: Places) -> Composed:
     # Marks that a text begins with have no letter.
     headless = marks[marks == np.arange(len(marks))] if len(marks) and marks[0] == 0 else marks[:0]
     marks = marks[len(headless) :]
-    if not len(marks):
-        return Composed(marks, points[:0], marks, headless)
     known = _pairs()
-    facts = known.facts.take(points.take(marks), mode="clip")
-    moves = _moves(facts, known.facts.take(points.take(marks - 1), mode="clip"))
+    columns = known.columns.take(points.take(marks), mode="clip")
+    all_compose = bool(columns.all())
+    moves = columns > 0 if all_compose else known.moves(points, marks, columns)
     if not moves.any():
         return Composed(marks[:0], points[:0], marks[:0], headless)
     runs = _Runs.of(marks)
     letters = marks.take(runs.starts) - 1
-    rows = known.facts.take(points.take(letters), mode="clip") >> _ROW
-    columns = (facts & _COLUMNS) >> _COLUMN
-    forms = known.form(rows, columns.take(runs.starts))
-    merges = (forms > _UNTOLD) & runs.single
-    stays = ~np.logical_or.reduceat(moves, runs.starts) | ((forms == _STAYS) & runs.single)
-    going = ((forms > _UNTOLD) & ~(runs.single | stays) & (runs.counts <= _MARKS_MOST)).nonzero()[0]
+    forms = known.forms(points.take(letters), columns.take(runs.starts))
     for step in range(1, _MARKS_MOST):
-        if not len(going):
+        longer = (runs.counts > step).nonzero()[0]
+        if not len(longer):
             break
-        found = known.form(known.facts.take(forms.take(going)) >> _ROW, columns.take(runs.starts.take(going) + step))
-        hit = (found > _UNTOLD).nonzero()[0]
-        going = going.take(hit)
-        forms[going] = found.take(hit)
-        merges[going] = ends = runs.counts.take(going) == step + 1
-        going = going.take((~ends).nonzero()[0])
-    at = merges.nonzero()[0]
-    told = merges | stays
-    untold = headless if told.all() else np.concatenate((headless, marks[runs.each(~told)]))
-    return Composed(letters.take(at), forms.take(at), marks[runs.each(merges)], untold)
+        forms[longer] = known.forms(forms.take(longer), columns.take(runs.starts.take(longer) + step))
+    else:
+        forms[runs.counts > _MARKS_MOST] = _UNTOLD
+    merges = forms > _UNTOLD
+    if merges.all():
+        return Composed(letters, forms, marks, headless)
+    stays = (forms == _STAYS) & (runs.counts == 1)
+    if not all_compose:
+        stays |= ~np.logical_or.reduceat(moves, runs.starts)
+    untold = np.concatenate((headless, marks[runs.each(~(merges | stays))]))
+    return Composed(letters[merges], forms[merges], marks[runs.each(merges)], untold)
 
 
 class _Runs(NamedTuple):
-    """Marks that stand side by side: where among the marks each run begins, its length, and whether it is one mark."""
+    """Marks that stand side by side: where among the marks each run begins, and its length."""
 
     starts: Places
     counts: Places
-    single: Flags
 
     @classmethod
     def of(cls, marks: Places) -> _Runs:
-        begins = np.empty(len(marks), np.bool_)
-        begins[0] = True
-        np.not_equal(marks[1:] - marks[:-1], 1, out=begins[1:])
-        starts = begins.nonzero()[0]
-        counts = np.empty_like(starts)
-        np.subtract(starts[1:], starts[:-1], out=counts[:-1])
-        counts[-1] = len(marks) - starts[-1]
-        return cls(starts, counts, counts == 1)
+        begins = np.empty(len(marks) + 1, np.bool_)
+        begins[0] = begins[-1] = True
+        np.not_equal(marks[1:] - marks[:-1], 1, out=begins[1:-1])
+        bounds = begins.nonzero()[0]
+        return cls(bounds[:-1], bounds[1:] - bounds[:-1])
 
     def each(self, of_runs: Flags) -> Flags:
         """Of each mark what is true of its run."""
         return of_runs.repeat(self.counts)
 
 
-def _moves(facts: Packed, before: Packed) -> Flags:
-    """Of each mark, whether it may compose with its letter or change places with what stands before it; where no mark
-    of a letter does, all stay (UAX #15, 9.1).
-    """
-    composes = facts & _COLUMNS > 0
-    if composes.all():
-        return composes
-    orders = facts & _ORDER
-    moved: Flags = composes | ((orders < before & _ORDER) & (orders > 0))
-    return moved
-
-
 @dataclass(frozen=True, slots=True)
 class _Pairs:
-    """Of each code point its row as a letter, its column as a mark and its canonical order; what each pair becomes."""
+    """What becomes of each letter and mark: of each code point where its row begins in the table, as a letter, and its
+    column, as a mark. `_orders` are the canonical ones.
+    """
 
-    facts: Packed
-    _table: Packed
+    columns: Places
+    _rows: Places
+    _orders: npt.NDArray[np.uint8]
+    _table: Points
 
-    def form(self, rows: npt.NDArray[Any], columns: npt.NDArray[Any]) -> Packed:
-        """What becomes of letters and marks."""
-        formed: Packed = self._table.ravel().take(rows * self._table.shape[1] + columns)
-        return formed
+    def forms(self, letters: Points, columns: Places) -> Points:
+        """What becomes of letters with the marks of these columns. Of what is no letter any more nothing is told."""
+        return self._table.take(self._rows.take(letters, mode="clip") + columns)
+
+    def moves(self, points: Points, marks: Places, columns: Places) -> Flags:
+        """Of each mark, whether it may compose with its letter or change places with what stands before it; where no
+        mark of a letter does, all stay (UAX #15, 9.1).
+        """
+        orders, before = (self._orders.take(points.take(at), mode="clip") for at in (marks, marks - 1))
+        moved: Flags = (columns > 0) | ((orders < before) & (orders > 0))
+        return moved
 
 
 @lru_cache(1)
 def _pairs() -> _Pairs:
     """Worked out when first needed, in 0.03 s."""
     composites = [*_composites(), *_syllables()]
-    rows = {point: row for row, point in enumerate(sorted({letter for letter, _, _ in composites}), _NAMED)}
-    columns = {point: column for column, point in enumerate(sorted({mark for _, mark, _ in composites}), _NAMED)}
-    table = np.zeros((_NAMED + len(rows), _NAMED + len(columns)), np.uint32)
+    row_of = {point: row for row, point in enumerate(sorted({letter for letter, _, _ in composites}), _NAMED)}
+    column_of = {point: column for column, point in enumerate(sorted({mark for _, mark, _ in composites}), _NAMED)}
+    table = np.full((_NAMED + len(row_of), _NAMED + len(column_of)), _STAYS, np.uint32)
     table[_UNKNOWN], table[:, _UNKNOWN] = _UNTOLD, _UNTOLD
-    facts = np.fromiter((unicodedata.combining(chr(point)) for point in range(_PLANE)), np.uint32, _PLANE)
-    facts[facts > 0] |= _UNKNOWN << _ROW
+    orders = np.fromiter((unicodedata.combining(chr(point)) for point in range(_PLANE)), np.uint8, _PLANE)
+    rows, columns = np.where(orders > 0, _UNKNOWN, 0), np.zeros(_PLANE, np.intp)
     for point in chain(*_DECOMPOSED):
         char = chr(point)
         if not unicodedata.decomposition(char):
             continue
         # Its own marks may change places with another, or make room for it.
-        if point in rows:
-            table[rows[point]] = _UNTOLD
+        if point in row_of:
+            table[row_of[point]] = _UNTOLD
         form = unicodedata.normalize("NFKC", char)
-        facts[point] = _UNKNOWN << _ROW | unicodedata.combining(form[-1])
+        rows[point], orders[point] = _UNKNOWN, unicodedata.combining(form[-1])
         if form != char:
-            facts[point] |= _UNKNOWN << _COLUMN
-    facts[_BEYOND] = _UNKNOWN << _ROW | _UNKNOWN << _COLUMN | _ORDER
-    for point, row in rows.items():
-        facts[point] = facts[point] & 0xFFFF | row << _ROW
-    for point, column in columns.items():
-        facts[point] |= column << _COLUMN
+            columns[point] = _UNKNOWN
+    rows[[_STAYS, _UNTOLD, _BEYOND]] = columns[_BEYOND] = _UNKNOWN
+    orders[_BEYOND] = np.iinfo(orders.dtype).max
+    rows[list(row_of)], columns[list(column_of)] = list(row_of.values()), list(column_of.values())
     for letter, mark, composite in composites:
-        table[rows[letter], columns[mark]] = composite
-    return _Pairs(facts, table)
+        table[row_of[letter], column_of[mark]] = composite
+    return _Pairs(columns, rows * table.shape[1], orders, table.ravel())
 
 
 def _composites() -> Iterator[tuple[int, int, int]]:
