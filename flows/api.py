@@ -35,7 +35,7 @@ from rowmill.schemas import job as schemas_job
 from rowmill.schemas.errors import JobError, RowmillError
 from rowmill.schemas.forecast import Forecast
 from rowmill.schemas.manifest import Manifest
-from rowmill.schemas.price import MONEY_MOST
+from rowmill.schemas.price import asked_usd
 from rowmill.tasks.answers.pydantic_model import model_schema, name_of
 from rowmill.tasks.gateway.credentials import Gateway
 from rowmill.tasks.job.checks import refuse_unknown_kind, refuse_without_labels
@@ -186,7 +186,7 @@ async def run_async(
         options = options_of(limit=limit, sandbox=sandbox, fresh=fresh, retry_failed=retry_failed)
         resolved = resolve_job(_a_job(job), Path.cwd())
         if approve_over is not None or approve is not None:
-            over = _usd(approve_over)
+            over = asked_usd(approve_over, "approve_over")
             ask = answering(approve, over)
             resolved = await approved(resolved, over, limit=options.limit, sandbox=options.sandbox, approve=ask)
         return await carry_out_job(resolved, options, progress=progress, report=report)
@@ -256,14 +256,6 @@ def _a_job(job: schemas_job.Job) -> schemas_job.Job:
         f"rowmill.Job.load({str(job)!r})" if isinstance(job, str | Path) else "rowmill.Job(model=..., input=..., ...)"
     )
     raise JobError(f"{type(job).__name__} is no job", where="job", hint=f"hand over {given}")
-
-
-def _usd(amount: float | Decimal | None) -> float:
-    if isinstance(amount, bool) or not isinstance(amount, int | float | Decimal) or not 0 < amount <= MONEY_MOST:
-        raise JobError(
-            f"{amount!r} is no sum of money above 0", where="approve_over", hint="say above how many USD to ask"
-        )
-    return float(amount)
 
 
 def _positive(number: int | None, name: str) -> int | None:

@@ -38,6 +38,7 @@ from rowmill.schemas.display_text import one_line
 from rowmill.schemas.errors import ExitCode, JobError, RowmillError
 from rowmill.schemas.job import Job
 from rowmill.schemas.manifest import Manifest
+from rowmill.schemas.price import asked_usd
 from rowmill.schemas.row import Shard
 from rowmill.tasks.job.checks import refuse_without_labels
 from rowmill.tasks.job.job_file import load_job, resolve_job
@@ -127,7 +128,10 @@ async def run_job(
         asked = job_of(job, job_file, await with_variables(overrides, variables))
         if labels:
             refuse_without_labels(asked)
+        if approve_over is not None:
+            asked_usd(approve_over, "approve_over")
         if require_forecast_under is not None:
+            asked_usd(require_forecast_under, "require_forecast_under", or_nothing=True)
             from rowmill.flows.orchestration.estimate_job import require_forecast_under as require_under
 
             await require_under(asked, require_forecast_under, limit=options.limit, sandbox=options.sandbox)

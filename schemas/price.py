@@ -7,7 +7,7 @@ from decimal import Decimal, InvalidOperation
 
 import msgspec
 
-from rowmill.schemas.errors import CatalogueError
+from rowmill.schemas.errors import CatalogueError, JobError
 from rowmill.schemas.usage import Usage
 
 PICO = 10**12
@@ -143,6 +143,16 @@ def parse_amount(text: str) -> int:
     if abs(value) >= AMOUNT_MOST:
         raise ValueError(f"{text[:60]!r} is no sum of money: it is {AMOUNT_MOST:.0e} or more")
     return int(value * PICO)
+
+
+def asked_usd(amount: object, where: str, *, or_nothing: bool = False) -> float:
+    """A sum above 0 USD that somebody holds a run to, or 0 too. Raises JobError where it is none: NaN holds nobody."""
+    is_number = isinstance(amount, int | float | Decimal) and not isinstance(amount, bool)
+    told = float(amount) if is_number else -1.0  # type: ignore[arg-type]
+    if not (0 < told <= MONEY_MOST or (or_nothing and told == 0)):
+        least = "from 0" if or_nothing else "above 0"
+        raise JobError(f"{amount!r} is no sum of money {least}", where=where, hint="name a sum in USD, such as 20")
+    return told
 
 
 def _decimal(text: str) -> Decimal:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import argparse
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
+from rowmill.flows.commands.argument_types import (
+    SandboxSettings,
+    parts,
+    pilot,
+    positive,
+    positive_usd,
+    share,
+    usd,
+    usd_or_nothing,
+)
 from rowmill.schemas.forecast import PILOT_SHARE
-from rowmill.schemas.price import MONEY_MOST
-from rowmill.schemas.row import PARTS_MOST
 
 INPUT_HELP = "input file, folder or glob, or - for standard input (instead of the job's)"
 RETRY_KINDS_HELP = "any (the default), a status (failed, invalid, refused, unreadable) or an error kind"
@@ -54,7 +61,7 @@ def parser() -> argparse.ArgumentParser:
         help="an output, or a folder of outputs, such as one for each night; s3:// too",
     )
     history.add_argument(
-        "--last", type=_positive, default=30, metavar="N", help="show the last N runs (default: %(default)s)"
+        "--last", type=positive, default=30, metavar="N", help="show the last N runs (default: %(default)s)"
     )
     history.add_argument("--json", action="store_true", help="print every run as one JSON object")
     _add_split(commands)
@@ -93,13 +100,13 @@ def _add_run(run: argparse.ArgumentParser) -> None:
     )
     run.add_argument(
         "--require-forecast-under",
-        type=float,
+        type=usd_or_nothing,
         metavar="USD",
         help="estimate first, and send nothing if the 99 %% bound of the total cost is higher",
     )
     run.add_argument(
         "--approve-over",
-        type=_usd,
+        type=usd,
         metavar="USD",
         help="estimate first; a run that may cost more goes on only under a sum that somebody approves",
     )
@@ -126,14 +133,14 @@ def _add_estimate(commands: Any) -> None:
     _add_overrides(estimate)
     estimate.add_argument(
         "--pilot",
-        type=_pilot,
+        type=pilot,
         metavar="N",
         help="pay for N rows that are not settled yet, drawn at random (auto: until within 5 %%), keep their results, "
         "and forecast from them",
     )
     estimate.add_argument(
         "--pilot-share",
-        type=_share,
+        type=share,
         default=PILOT_SHARE,
         metavar="X",
         help="with --pilot auto: spend no more on the pilot than this share of the whole bill (default: %(default)s)",
@@ -155,14 +162,14 @@ def _add_tune(commands: Any) -> None:
     tune = commands.add_parser("tune", help="find the cheapest way of asking that is right often enough, on gold rows")
     tune.add_argument("job", metavar="JOB", help="the job file (.yaml, .toml or .json); it names a gold column")
     tune.add_argument(
-        "--target", type=_share, required=True, metavar="X", help="share of gold rows that must be right, such as 0.95"
+        "--target", type=share, required=True, metavar="X", help="share of gold rows that must be right, such as 0.95"
     )
     tune.add_argument(
-        "--budget", type=_positive_usd, required=True, metavar="USD", help="what the comparison may cost at the most"
+        "--budget", type=positive_usd, required=True, metavar="USD", help="what the comparison may cost at the most"
     )
     tune.add_argument(
         "--margin",
-        type=_share,
+        type=share,
         default=0.02,
         metavar="X",
         help="how far below the target the 95 %% interval of the marked plan may reach (default: %(default)s)",
@@ -174,49 +181,14 @@ def _add_tune(commands: Any) -> None:
     tune.add_argument("-q", "--quiet", action="store_true", help="write tune.json and tuned.yaml and print nothing")
 
 
-def _positive_usd(text: str) -> Decimal:
-    try:
-        amount = Decimal(text)
-    except InvalidOperation:
-        amount = Decimal(0)
-    if not amount.is_finite() or amount <= 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no sum of money above 0, such as 20 or 0.50")
-    return amount
-
-
 def _add_sandbox(command: argparse.ArgumentParser, does: str) -> None:
     command.add_argument("--sandbox", action="store_true", help=does)
     command.add_argument(
         "--sandbox-settings",
         metavar="FILE",
-        action=_SandboxSettings,
+        action=SandboxSettings,
         help="the same, with settings from a JSON file: latency, faults, correct answers",
     )
-
-
-class _SandboxSettings(argparse.Action):
-    """`--sandbox-settings` implies `--sandbox`."""
-
-    def __call__(self, _: Any, namespace: argparse.Namespace, values: Any, __: str | None = None) -> None:
-        namespace.sandbox, namespace.sandbox_settings = True, values
-
-
-def _pilot(text: str) -> int | str:
-    if text == "auto":
-        return text
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither auto nor a number of rows")
-    return int(text)
-
-
-def _share(text: str) -> float:
-    try:
-        share = float(text)
-    except ValueError:
-        share = 0.0
-    if not 0 < share <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no share: a number above 0 and up to 1, such as 0.05")
-    return share
 
 
 def _add_overrides(command: argparse.ArgumentParser, *, limit: bool = True) -> None:
@@ -227,9 +199,9 @@ def _add_overrides(command: argparse.ArgumentParser, *, limit: bool = True) -> N
     command.add_argument("-m", "--model", help="model (instead of the job's)")
     if limit:
         command.add_argument(
-            "-n", "--limit", type=_positive, metavar="N", help="take only the first N rows of the input"
+            "-n", "--limit", type=positive, metavar="N", help="take only the first N rows of the input"
         )
-    command.add_argument("--concurrency", type=_positive, help="maximum number of calls in flight")
+    command.add_argument("--concurrency", type=positive, help="maximum number of calls in flight")
     command.add_argument("--rpm", type=float, help="requests per minute")
     command.add_argument("--tpm", type=float, help="tokens per minute")
     command.add_argument("--max-cost", metavar="USD", help="cap on the cost: no call is sent that could exceed it")
@@ -243,7 +215,7 @@ def _add_check(commands: Any) -> None:
     )
     check.add_argument("-m", "--model", help="model (instead of the job's)")
     check.add_argument(
-        "-n", dest="show", type=_positive, default=1, help="number of rendered requests to show (default 1)"
+        "-n", dest="show", type=positive, default=1, help="number of rendered requests to show (default 1)"
     )
 
 
@@ -264,11 +236,11 @@ def _add_split(commands: Any) -> None:
     split = commands.add_parser("split", help="make jobs of parts of a job, to be run on any machines under one cap")
     split.add_argument("job", metavar="JOB", help="the job file (.yaml, .toml or .json)")
     split.add_argument(
-        "--parts", type=_parts, metavar="N", help="number of parts; left out where the job is split already"
+        "--parts", type=parts, metavar="N", help="number of parts; left out where the job is split already"
     )
     split.add_argument(
         "--at-once",
-        type=_positive,
+        type=positive,
         metavar="K",
         help="how many run at a time, for which concurrency, rpm and tpm are divided (default: all)",
     )
@@ -295,36 +267,6 @@ def _add_export(commands: Any) -> None:
         ),
     ):
         which.add_argument(f"--{name}", dest="selection", action="store_const", const=name, help=words)
-
-
-def _usd(text: str) -> float:
-    value = float(text)
-    if not 0 < value <= MONEY_MOST:
-        raise ValueError
-    return value
-
-
-_usd.__name__ = "sum above 0"
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError
-    return value
-
-
-_positive.__name__ = "whole number from 1"
-
-
-def _parts(text: str) -> int:
-    value = int(text)
-    if not 1 <= value <= PARTS_MOST:
-        raise ValueError
-    return value
-
-
-_parts.__name__ = f"whole number from 1 to {PARTS_MOST}"
 
 
 def overrides(args: argparse.Namespace) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from rowmill.tasks.forecast.caps import least_cap
 # A flow run waits so long for somebody to approve.
 WAIT_S = 3 * 86_400
 KEY = "approve-bill"
+IN_THOUSANDS = re.compile(r"\d{1,3}(,\d{3})+(\.\d*)?")
 WAYS_OUT = (
     "approve it with --yes, run it on a terminal and answer there, or run a deployment with the parameter "
     "approve_over: its flow run waits until the sum is approved in Prefect"
@@ -96,9 +98,15 @@ def under(job: Job, usd: Decimal) -> Job:
 
 
 def sum_of(text: str) -> Decimal | None:
-    """A sum of money above 0 as a person writes it; None where it is none."""
+    """A sum of money above 0 as a person writes it; None where it is none.
+
+    A comma stands between thousands alone: whoever writes 0,50 does not mean 50.
+    """
+    amount = text.strip().removeprefix("$").removesuffix("USD").strip()
+    if "," in amount and not IN_THOUSANDS.fullmatch(amount):
+        return None
     try:
-        value = Decimal(text.strip().removeprefix("$").removesuffix("USD").strip().replace(",", ""))
+        value = Decimal(amount.replace(",", ""))
     except InvalidOperation:
         return None
     return value if value.is_finite() and value > 0 else None

@@ -20,7 +20,7 @@ from rowmill.schemas.catalogue import find_model
 from rowmill.schemas.display_text import counted
 from rowmill.schemas.errors import DamageError, JobError, OutputError
 from rowmill.schemas.job import Job
-from rowmill.schemas.price import PICO
+from rowmill.schemas.price import PICO, asked_usd
 from rowmill.schemas.quote import Quote
 from rowmill.schemas.tuning import ComparedPlan, PlanState, Tuning
 from rowmill.tasks.forecast.files import output_folder
@@ -83,6 +83,12 @@ def _named(tuning: Tuning, job: Job, options: TuneOptions) -> Tuning:
 
 def refuse_uncomparable(job: Job, options: TuneOptions) -> None:
     """Raises JobError, OutputError for terms that say nothing, and for what can be read once or stands elsewhere."""
+    asked_usd(options.budget_usd, "--budget")
+    for where, share in (("--target", options.target), ("--margin", options.margin)):
+        if not 0 < share <= 1:
+            raise JobError(
+                f"{share!r} is no share", where=where, hint="name a number above 0 and up to 1, such as 0.95"
+            )
     if options.margin >= options.target:
         raise JobError(
             f"the margin {options.margin:g} leaves nothing of the target {options.target:g}",

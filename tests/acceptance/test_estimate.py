@@ -263,6 +263,9 @@ def test_a_run_can_be_made_to_wait_for_a_forecast_that_fits(bench, sandboxes):
     assert refused.code == 4
     assert "--require-forecast-under" in refused.err
     assert "Traceback" not in refused.err
+    no_sum = bench.run(sandbox.base_url, "run", "job.yaml", "--direct", "--require-forecast-under", "nan")
+    assert no_sum.code == 2
+    assert "sum from 0" in no_sum.err
     assert sandbox.books()["calls"] == 0
     assert bench.run(sandbox.base_url, "run", "job.yaml", "--direct", "--require-forecast-under", "100").code == 0
     assert sandbox.books()["calls"] == 100

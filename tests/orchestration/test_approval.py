@@ -59,6 +59,14 @@ def test_what_is_approved_caps_the_run_and_widens_no_cap():
     assert sum_of("1e3") == 1000
 
 
+def test_a_comma_is_never_taken_for_another_sum():
+    """Whoever answers 0,50 has not approved 50: a comma stands between thousands or there is no sum."""
+    told = [
+        sum_of(text) for text in ("$1,250.50", "12,500", "0,50", "1,5", "1,00", "1,2345", ",5", "1,,000", "nan", "inf")
+    ]
+    assert told == [Decimal("1250.50"), 12500, None, None, None, None, None, None, None, None]
+
+
 def test_without_a_terminal_a_large_bill_is_refused_and_yes_approves_it(bench: Bench) -> None:
     """Exit 2 with the ways out and nothing sent; `--yes` goes on under the forecast's bound; below the limit nobody is
     asked, and the limit is what the run may spend.

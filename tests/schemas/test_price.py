@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rowmill.schemas.catalogue import builtin_catalogue, parse_catalogue
-from rowmill.schemas.errors import CatalogueError
-from rowmill.schemas.price import PICO, Cost, decimal_string, parse_amount, per_token, short_usd
+from rowmill.schemas.errors import CatalogueError, JobError
+from rowmill.schemas.price import PICO, Cost, asked_usd, decimal_string, parse_amount, per_token, short_usd
 from rowmill.schemas.usage import Usage
 
 tokens = st.integers(0, 2**31)
@@ -119,3 +119,12 @@ def test_an_amount_that_is_no_sum_of_money_is_refused(amount):
 def test_small_sums_are_shown_with_enough_digits(usd, shown):
     """Nobody sees $0.00 where something was paid."""
     assert short_usd(parse_amount(usd)) == shown
+
+
+@pytest.mark.parametrize("amount", [float("nan"), float("inf"), -1, 10**10, True, "20", None, Decimal("NaN")])
+def test_no_run_is_held_to_a_sum_that_is_none(amount):
+    """What is no number, or nothing is above, would let every bill pass."""
+    for or_nothing in (False, True):
+        with pytest.raises(JobError, match="no sum of money"):
+            asked_usd(amount, "approve_over", or_nothing=or_nothing)
+    assert asked_usd(0, "require_forecast_under", or_nothing=True) == 0
