@@ -10,46 +10,39 @@ import random
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from functools import partial
-from pathlib import Path
 
 from rowmill.schemas.account import Account
-from rowmill.schemas.attempt import Spent
-from rowmill.schemas.display_text import counted
 from rowmill.schemas.job import Job
-from rowmill.schemas.manifest import WITHOUT_LEDGER, Manifest, SplitStanding
-from rowmill.schemas.price import Cost, parse_amount
 from rowmill.schemas.row import Row, Shard, Unreadable
 from rowmill.schemas.termination import Termination
 from rowmill.tasks.forecast.accuracy import read_forecast
 from rowmill.tasks.gateway.admission.deadline import deadline_of
-from rowmill.tasks.input.formats import input_state
 from rowmill.tasks.input.key_index import KeyIndex
 from rowmill.tasks.input.reader import shard_rows
-from rowmill.tasks.input.stored import ABOUT, is_stored, source_of, stored_in
+from rowmill.tasks.input.stored import ABOUT, is_stored, stored_in
 from rowmill.tasks.input.survey import Survey
 from rowmill.tasks.journal.group_commit import Syncer
-from rowmill.tasks.journal.ledger import LEDGER, Ledger
-from rowmill.tasks.labelling.label_run import keep
+from rowmill.tasks.journal.ledger import Ledger
 from rowmill.tasks.output.answer_cache import bound_usd
 from rowmill.tasks.output.bucket.mirror import Mirror
-from rowmill.tasks.output.folder import Output, refuse_split
+from rowmill.tasks.output.folder import Output
 from rowmill.tasks.output.inventory import Inventory
-from rowmill.tasks.output.part_footer import Footer, tally_of
+from rowmill.tasks.output.part_footer import Footer
 from rowmill.tasks.output.part_requests import requests_in
 from rowmill.tasks.output.reprojection import keep_anew
 from rowmill.tasks.run.background import Background
 from rowmill.tasks.run.balance_check import preflight
-from rowmill.tasks.run.budget_part import forget_part, join_budget, join_cap, part_in
+from rowmill.tasks.run.budget_part import join_budget, join_cap
 from rowmill.tasks.run.callers import Callers
-from rowmill.tasks.run.canary import CanaryRun, close_left, seed_of
+from rowmill.tasks.run.canary import CanaryRun, seed_of
 from rowmill.tasks.run.expectation import expectation_of
 from rowmill.tasks.run.finished_run import FinishedRun
+from rowmill.tasks.run.held_output import hold_output, read_standing
 from rowmill.tasks.run.manifest_builder import ManifestBuilder
 from rowmill.tasks.run.progress import Progress
 from rowmill.tasks.run.quality_watch import QualityWatch
 from rowmill.tasks.run.run import OpenRun, Run
 from rowmill.tasks.run.run_plan import RunPlan
-from rowmill.tasks.run.run_record import record_idle, record_killed
 from rowmill.tasks.run.runner import Runner
 from rowmill.tasks.run.shard_context import ShardContext
 from rowmill.tasks.run.shard_runner import ShardRun
@@ -73,32 +66,6 @@ async def open_run(
         yield await opening.run()
 
 
-def _tell_missing(before: Manifest, output: Output) -> None:
-    """Say that rows are about to be paid for again because their part was deleted."""
-    gone = [name for name in before.parts if not (output.results / name).exists()] if before.is_complete else []
-    if gone:
-        more = f" and {counted(len(gone) - 1, 'more part')}" if len(gone) > 1 else ""
-        log.warning(
-            "%s%s not there any more: the rows are asked, and paid for, again. What they cost stays counted; to pay "
-            "nothing twice stop now and put back what is missing", output.results / gone[0], more
-        )  # fmt: skip
-
-
-def _keep_stored(output: Output, job: Job) -> None:
-    """Rows that cannot be read twice are in the bucket before the first call: whoever goes on from elsewhere, and the
-    workers of a cluster, read the same. Raises StorageError.
-    """
-    found = stored_in(output.root) if is_stored(job) else None
-    if found is None or (mirror := output.mirror) is None:
-        return
-    rows, about = output.root / found.file, output.root / ABOUT
-    if not mirror.holds(rows):
-        # What tells of other rows must not stand beside these.
-        mirror.drop(about)
-        mirror.keep(rows)
-    mirror.keep(about)
-
-
 class _Opening:
     """The steps from a plan to an open run; what they open is closed by the stack, the last first."""
 
@@ -117,57 +84,13 @@ class _Opening:
 
     async def run(self) -> Run:
         # Files are looked at, locked and synced in threads: others may share the loop.
-        output, builder = await in_thread(self._taken)
+        held = partial(hold_output, self._plan, self._mirror, clock=self._clock, stack=self._stack)
+        output, builder = await in_thread(held)
         await self._runner.take_over(output, self._clock)
-        ledger, parts, is_done = await in_thread(self._standing, output, builder)
-        if is_done:
+        standing = await in_thread(read_standing, self._plan, output, builder)
+        if standing.is_all:
             return FinishedRun(self._plan, self._clock, builder)
-        return await self._opened(output, parts, builder, ledger=ledger)
-
-    def _taken(self) -> tuple[Output, ManifestBuilder]:
-        """The output, held from here on, and what it tells of itself."""
-        plan, options = self._plan, self._plan.options
-        output = self._stack.enter_context(closing(Output(Path(plan.job.output), self._mirror)))
-        if not options.merges:
-            refuse_split(output)
-        record_killed(output)
-        if options.fresh and (aside := output.set_aside(plan.run_id)) is not None:
-            log.info("the earlier results were moved to %s", aside)
-            forget_part(output)
-        before = output.manifest() or Manifest()
-        builder = ManifestBuilder(plan, self._clock, before)
-        builder.json_text_fields = list(plan.validator.shape.json_text_fields)
-        builder.split = SplitStanding() if options.merges else None
-        builder.refuse_another_job(str(output.root))
-        if not options.merges:
-            _tell_missing(before, output)
-        if plan.labelling is not None:
-            keep(plan.labelling, output.root)
-        return output, builder
-
-    def _standing(self, output: Output, builder: ManifestBuilder) -> tuple[Ledger, dict[int, Footer], bool]:
-        """What was spent, the parts that stand, and whether there is nothing to do."""
-        plan, options = self._plan, self._plan.options
-        ledger = Ledger(output.root / LEDGER, output.keep)
-        close_left(output.journal, ledger)
-        if options.fresh_part is not None:
-            output.set_part_aside(options.fresh_part, plan.run_id)
-        parts = output.parts()
-        if builder.before.version == WITHOUT_LEDGER:
-            ledger.begin(_spent_before_the_ledger(builder.before, parts))
-        standing_rows = sum(footer.shard.rows for footer in parts.values())
-        builder.input_files = input_state(plan.files)
-        builder.source = source_of(plan.job, output.root)
-        # A limit below what stands already takes nothing away: rows that were paid for stay.
-        builder.limit = None if options.limit is None else max(options.limit, standing_rows)
-        corrected = plan.labelling is not None and plan.labelling.is_new
-        is_same = builder.is_shown_alike() and not corrected and options.retry_failed is None
-        # The trials that chose how many rows share a call are counted after the one that became this output.
-        is_same = is_same and builder.tells_of_calls(ledger.spent.calls)
-        is_done = is_same and builder.was_complete(standing_rows) and part_in(output.root) is None
-        if is_done:
-            record_idle(output, plan, builder)
-        return ledger, parts, is_done
+        return await self._opened(output, standing.parts, builder, ledger=standing.ledger)
 
     async def _opened(
         self, output: Output, parts: Mapping[int, Footer], builder: ManifestBuilder, *, ledger: Ledger
@@ -347,8 +270,16 @@ def _rows_of(plan: RunPlan, shard: Shard) -> Iterator[Row | Unreadable]:
     return shard_rows(shard, list(plan.files), plan.job.id, max_line_bytes=plan.job.limits.max_line_bytes)
 
 
-def _spent_before_the_ledger(before: Manifest, parts: Mapping[int, Footer]) -> Spent:
-    """What an output of a version without a ledger has cost, its open segments left out."""
-    former = before.beside.former_cost_usd
-    rows = sum((tally_of(footer).spent for footer in parts.values()), Spent())
-    return rows + Spent(cost=Cost(parse_amount(former if isinstance(former, str) else "0")))
+def _keep_stored(output: Output, job: Job) -> None:
+    """Rows that cannot be read twice are in the bucket before the first call: whoever goes on from elsewhere, and the
+    workers of a cluster, read the same. Raises StorageError.
+    """
+    found = stored_in(output.root) if is_stored(job) else None
+    if found is None or (mirror := output.mirror) is None:
+        return
+    rows, about = output.root / found.file, output.root / ABOUT
+    if not mirror.holds(rows):
+        # What tells of other rows must not stand beside these.
+        mirror.drop(about)
+        mirror.keep(rows)
+    mirror.keep(about)
