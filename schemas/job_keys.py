@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, StrictBool, field_validator
 
 from rowmill.schemas.fields import FieldGold, FieldVotes, gold_of, votes_of
 from rowmill.schemas.input_sections import Csv, Query
@@ -50,7 +51,7 @@ class JobKeys(Part):
     )
     prompt: ForAnswers[str | None] = Field(None, description="Jinja2 template over the row's columns")
     system: ForAnswers[str | None] = Field(None, description="System text for every row")
-    output_schema: ForAnswers[str | dict[str, Any] | None] = Field(
+    output_schema: ForAnswers[str | dict[str, Any] | StrictBool | None] = Field(
         None, alias="schema", description="JSON Schema file, inline schema, or package.module:PydanticModel"
     )
     validator: Later[ForAnswers[str | None]] = Field(
@@ -160,6 +161,14 @@ class JobKeys(Part):
     def _exact(cls, value: object) -> object:
         # YAML gives 0.1 as a float; its shortest text is what the user wrote.
         return str(value) if isinstance(value, float) else value
+
+    @field_validator("output_schema", mode="before")
+    @classmethod
+    def _schema(cls, value: object) -> object:
+        # The file of a schema may hold `true`, which a job carries as it does any other schema.
+        if value is not None and not isinstance(value, (str, Mapping, bool)):
+            raise ValueError("a schema's file, an inline schema, or package.module:PydanticModel is expected")
+        return value
 
     @field_validator("gold", mode="before", json_schema_input_type=FieldGold | str | None)
     @classmethod

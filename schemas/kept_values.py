@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +25,23 @@ class KeepTypes:
 
     def arrow(self, names: list[str]) -> dict[str, pa.DataType]:
         return {name: _ARROW[self.kinds.get(name, "null")] for name in names}
+
+
+def distinct_names(names: Sequence[str]) -> list[str]:
+    """Names of a struct's fields, each another one: one that stands again gets a number, as a column of a CSV does."""
+    if len(set(names)) == len(names):
+        return list(names)
+    found: list[str] = []
+    taken, numbers = set(names), dict.fromkeys(names, 1)
+    for name in names:
+        made = name
+        while numbers[name] > 1 and made in taken:
+            made = f"{name}_{numbers[name]}"
+            numbers[name] += 1
+        numbers[name] = max(numbers[name], 2)
+        taken.add(made)
+        found.append(made)
+    return found
 
 
 # A double holds whole numbers up to 2⁵³ alone: beyond, they are kept apart from numbers with a fraction.

@@ -10,6 +10,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from pydantic.errors import PydanticUserError
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core.core_schema import DecimalSchema, ModelField
 
 from rowmill.schemas.errors import SchemaError
 from rowmill.schemas.json_text import encode_json
@@ -63,15 +65,50 @@ def load_model(name: str) -> type[BaseModel]:
     return model
 
 
+class _UnreachableError(Exception):
+    """A field that no answer to the model's JSON Schema can fill in."""
+
+
+class _SchemaOfModel(GenerateJsonSchema):
+    """pydantic's own, with what it leaves out and answers depend on."""
+
+    def emit_warning(self, kind: Any, detail: str) -> None:
+        """Nothing on the terminal: a default that JSON does not know is left out, and no answer depends on it."""
+
+    def decimal_schema(self, schema: DecimalSchema) -> JsonSchemaValue:
+        # pydantic 2.13 and later say nothing by which a Decimal is told from a union of number and text.
+        found = super().decimal_schema(schema)
+        text: dict[str, Any] = next((part for part in found.get("anyOf", ()) if part.get("type") == "string"), {})
+        if text == {"type": "string"}:
+            text["format"] = "decimal"
+        return found
+
+    def model_field_schema(self, schema: ModelField) -> JsonSchemaValue:
+        # JSON Schema has no word for AliasPath("names", 0), and pydantic's calls the field by its own name.
+        alias = schema.get("validation_alias")
+        paths: list[Any] = alias if isinstance(alias, list) and isinstance(alias[0], list) else [alias]
+        if not any(path is None or isinstance(path, str) or len(path) == 1 for path in paths) and not (
+            self._config.populate_by_name or self._config.validate_by_name
+        ):
+            raise _UnreachableError(f"AliasPath({', '.join(map(repr, paths[0]))})")
+        return super().model_field_schema(schema)
+
+
 def model_schema(model: type[BaseModel], where: str) -> dict[str, Any]:
     """The JSON Schema of a model. Raises SchemaError where pydantic cannot write one."""
     try:
-        return model.model_json_schema()
+        return model.model_json_schema(schema_generator=_SchemaOfModel)
     except PydanticUserError as error:
         raise SchemaError(
             f"pydantic cannot write its JSON Schema: {error.message.splitlines()[0]}",
             where=where,
             hint="use types that JSON knows",
+        ) from None
+    except _UnreachableError as error:
+        raise SchemaError(
+            f"a field is read by {error}, which no JSON Schema tells: every answer would be invalid",
+            where=where,
+            hint="give it a name of its own, by AliasChoices or populate_by_name",
         ) from None
 
 

@@ -15,12 +15,12 @@ from rowmill.tasks.answers.schema_size import refuse_too_large
 from rowmill.tasks.answers.validator import compile_schema
 
 
-def load_schema(schema: str | dict[str, Any], base: Path) -> Any:
+def load_schema(schema: str | dict[str, Any] | bool, base: Path) -> Any:
     """The JSON Schema a job names: inline, a file below `base`, or `package.module:PydanticModel`.
 
     Raises SchemaError where there is none, where it is no schema, or where no answer could meet it.
     """
-    if isinstance(schema, dict):
+    if not isinstance(schema, str):
         loaded: Any = schema
         where = "schema"
     elif names_model(schema, base):

@@ -22,8 +22,11 @@ from rowmill.tasks.answers.schema_checks import faulty_hint
 REASONS_MOST = 8
 REASON_CHARS = 300
 BACKTRACKS_MOST = 100_000
-# JSON Schema's times have a zone (RFC 3339); a pydantic model takes those without one too, and judges them itself.
-LEFT_TO_MODELS: Mapping[str, Callable[[str], bool]] = {name: lambda text: True for name in ("date-time", "time")}
+# JSON Schema's times have a zone (RFC 3339), its durations no fractions, its addresses ASCII alone; a pydantic model
+# takes more, and judges them itself.
+LEFT_TO_MODELS: Mapping[str, Callable[[str], bool]] = {
+    name: lambda text: True for name in ("date-time", "duration", "time", "uri")
+}
 
 
 class Accepted(msgspec.Struct, frozen=True):

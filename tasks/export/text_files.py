@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rowmill.tasks.export.rows import Table
-from rowmill.tasks.output.flat_columns import plain_decimals, plain_value
+from rowmill.tasks.output.flat_columns import plain_decimals, plain_value, told
 from rowmill.tasks.output.python_values import python_values
 from rowmill.tasks.system.durable import published
 
@@ -78,7 +78,7 @@ def _quoted(texts: pa.Array) -> pa.Array:
 
 
 def _guarded(values: pa.Array) -> pa.Array:
-    if not _is_text(values.type):
+    if not (_is_text(values.type) and _is_utf8(values)):
         values = pa.array([_as_text(value) for value in python_values(values)], pa.string())
     values = values.cast(pa.large_string())
     runs = pc.and_not(pc.match_substring_regex(values, FORMULA), pc.match_substring_regex(values, NUMBER))
@@ -88,6 +88,15 @@ def _guarded(values: pa.Array) -> pa.Array:
 
 def _is_text(type_: pa.DataType) -> bool:
     return bool(pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_string_view(type_))
+
+
+def _is_utf8(texts: pa.Array) -> bool:
+    """Whether they are what they say: some writers mark any bytes as text."""
+    try:
+        texts.cast(pa.large_binary()).cast(pa.large_string())
+    except pa.ArrowInvalid:
+        return False
+    return True
 
 
 def _as_text(value: Any) -> str | None:
@@ -114,4 +123,4 @@ def write_jsonl(path: Path, table: Table) -> int:
 
 def _value(cell: Any) -> Any:
     """A cell as a JSON value: decimals as numbers with all their places, and no exponent."""
-    return msgspec.Raw(format(cell, "f").encode()) if isinstance(cell, Decimal) else plain_value(cell)
+    return msgspec.Raw(format(cell, "f").encode()) if isinstance(cell, Decimal) else told(plain_value(cell))

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from pyarrow import types as of
 
 from rowmill.schemas.json_text import encode_json
+from rowmill.schemas.kept_values import distinct_names
 
 _UNITS = {"s": 0, "ms": 3, "us": 6, "ns": 9}
 
@@ -39,9 +40,10 @@ def batch_rows(batch: pa.RecordBatch) -> tuple[list[dict[str, Any]], list[bytes]
 def values(array: pa.Array, *, exact: bool = False) -> list[Any]:
     """The values of an array as Python knows them.
 
-    Bytes are their UTF-8 text, or base64 where they are none; a map is a dict; what no Python type holds unchanged
-    (nanoseconds, years beyond 9999) is text. `exact` tells apart what JSON would make one: NaN and null, text and
-    bytes, maps that differ in order or hold a key twice.
+    Bytes are their UTF-8 text, or base64 where they are none; a map is a dict, or pairs where a key stands twice;
+    fields of a struct that share a name get numbers; what no Python type holds unchanged (nanoseconds, years beyond
+    9999) is text. `exact` tells apart what JSON would make one: NaN and null, text and bytes, maps that differ in order
+    or hold a key twice.
     """
     type_ = array.type
     if of.is_dictionary(type_):
@@ -165,7 +167,8 @@ def _maps(array: pa.Array, exact: bool) -> list[Any]:
     for at, is_valid in enumerate(array.is_valid().to_pylist()):
         here = slice(offsets[at] - first, offsets[at + 1] - first)
         pairs = list(zip(keys[here], items[here], strict=True)) if is_valid else None
-        found.append(pairs if exact or pairs is None else {_key(key): item for key, item in pairs})
+        shown = None if exact or pairs is None else {_key(key): item for key, item in pairs}
+        found.append(shown if shown is not None and len(shown) == len(pairs or ()) else pairs)
     return found
 
 
@@ -177,7 +180,9 @@ def _structs(array: pa.Array, exact: bool) -> list[Any]:
     names = array.type.names
     columns = [values(column, exact=exact) for column in array.flatten()]
     rows: list[Any] = list(zip(*columns, strict=True)) or [()] * len(array)
-    make: Callable[[Any], Any] = dict if len(set(names)) == len(names) or not exact else list
+    is_told_apart = len(set(names)) == len(names)
+    make: Callable[[Any], Any] = dict if is_told_apart or not exact else list
+    names = names if exact else distinct_names(names)
     return [
         make(zip(names, row, strict=True)) if is_valid else None
         for row, is_valid in zip(rows, array.is_valid().to_pylist(), strict=True)

@@ -7,12 +7,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from math import isfinite, isnan
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from rowmill.schemas.json_text import encode_json
+from rowmill.schemas.kept_values import distinct_names
 from rowmill.tasks.output.python_values import python_values
 
 
@@ -81,8 +83,8 @@ def flat_batch(batch: pa.RecordBatch, columns: Iterable[FlatColumn]) -> pa.Recor
 
 def _leaves(path: tuple[str, ...], type_: pa.DataType) -> Iterator[tuple[tuple[str, ...], pa.DataType, bool]]:
     if pa.types.is_struct(type_) and type_.num_fields:
-        for field in type_:
-            yield from _leaves((*path, field.name), field.type)
+        for name, field in zip(distinct_names(type_.names), type_, strict=True):
+            yield from _leaves((*path, name), field.type)
     elif pa.types.is_nested(type_):
         yield path, pa.string(), True
     else:
@@ -115,17 +117,15 @@ def _at(batch: pa.RecordBatch, path: tuple[str, ...]) -> pa.Array | None:
         return None
     values = batch.column(path[0])
     for step in path[1:]:
-        if not pa.types.is_struct(values.type) or values.type.get_field_index(step) < 0:
+        names = distinct_names(values.type.names) if pa.types.is_struct(values.type) else []
+        if step not in names:
             return None
-        values = pc.struct_field(values, [step])
+        values = pc.struct_field(values, [names.index(step)])
     return values
 
 
 def _as_json(values: pa.Array) -> pa.Array:
-    plain = python_values(values)
-    if "decimal" in str(values.type):
-        plain = [told(value) for value in plain]
-    return pa.array([None if value is None else encode_json(value).decode() for value in plain], pa.string())
+    return pa.array([None if one is None else json_of(one).decode() for one in python_values(values)], pa.string())
 
 
 def plain_decimals(values: pa.Array) -> pa.Array:
@@ -140,13 +140,24 @@ def plain_decimals(values: pa.Array) -> pa.Array:
     return pc.if_else(with_exponent, plain.take(pc.index_in(texts, known)), texts)
 
 
+def json_of(value: Any) -> bytes:
+    """A value as JSON text."""
+    text = encode_json(value)
+    # What has neither is told as it is: a list of many numbers is not walked through.
+    return encode_json(told(value)) if b"null" in text or b'"' in text else text
+
+
 def told(value: Any) -> Any:
-    """A value as JSON tells it: decimals as text without an exponent, whatever they are nested in."""
+    """A value as JSON tells it: decimals as text without an exponent, what is no number as text, as in ProtoJSON:
+    NaN, Infinity, -Infinity; whatever they are nested in.
+    """
     if isinstance(value, Decimal):
         return format(value, "f")
+    if isinstance(value, float) and not isfinite(value):
+        return "NaN" if isnan(value) else "Infinity" if value > 0 else "-Infinity"
     if isinstance(value, dict):
         return {key: told(one) for key, one in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [told(one) for one in value]
     return value
 

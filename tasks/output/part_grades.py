@@ -20,6 +20,7 @@ from rowmill.schemas.output_schema import Shape
 from rowmill.tasks.fields.grading import Grader, MalformedGoldError
 from rowmill.tasks.fields.sums import GoldSums
 from rowmill.tasks.fields.tree import MISSING
+from rowmill.tasks.input.arrow_values import values
 
 # What a part was held against, and what came of it, in its metadata.
 GOLD = "rowmill.gold"
@@ -47,7 +48,8 @@ class PartGrades:
 
     def column(self, outcomes: Sequence[Outcome], kept: pa.Table) -> pa.Array:
         """Whether each field of these rows is right; null in rows without gold. `kept` holds their gold column."""
-        golds = kept.column(self._grader.gold.column).to_pylist(maps_as_pydicts="lossy")
+        chunks = kept.column(self._grader.gold.column).chunks
+        golds = [value for chunk in chunks for value in values(chunk)]
         rows = [self._grade(outcome, gold) for outcome, gold in zip(outcomes, golds, strict=True)]
         return self._grader.tree.column(rows, pa.bool_())
 

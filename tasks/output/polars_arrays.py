@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import types as of
 
+from rowmill.schemas.kept_values import distinct_names
 from rowmill.tasks.output.python_values import python_values
 
 DIGITS_MOST = 38
@@ -59,12 +60,7 @@ def _plain(array: pa.Array) -> pa.Array:
 
 def _struct(array: pa.Array) -> pa.Array:
     fields = [_plain(field) for field in array.flatten()]
-    names: list[str] = []
-    for name in array.type.names:
-        known = name
-        while known in names:
-            known += "_"
-        names.append(known)
+    names = distinct_names(array.type.names)
     same = names == array.type.names
     if not fields or (same and all(one.type.equals(field.type) for one, field in zip(fields, array.type, strict=True))):
         return array

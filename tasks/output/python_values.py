@@ -1,7 +1,8 @@
 """Python values: Arrow values as Python holds them; what it has no form for is told as text, and never an exception.
 
-Years beyond 9999, nanoseconds (which pyarrow makes values of pandas where that is installed, and refuses where not),
-time zones that nobody knows, text that is no UTF-8, keys of maps that are structs.
+Fields that share a name, keys of maps that are structs or stand twice, years beyond 9999, nanoseconds (which pyarrow
+makes values of pandas where that is installed, and refuses where not), time zones that nobody knows, text that is no
+UTF-8.
 """
 
 from __future__ import annotations
@@ -13,14 +14,16 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import types as of
 
+from rowmill.schemas.kept_values import distinct_names
+
 UNTOLD = (OverflowError, TypeError, ValueError, KeyError, pa.ArrowException)
 
 
 def python_values(array: pa.Array | pa.ChunkedArray) -> list[Any]:
-    """The values of a column; maps as dicts where their keys are text."""
+    """The values of a column; maps as dicts where their keys are text, each another one, else as lists of pairs."""
     if "[ns" not in str(array.type):
         try:
-            return array.to_pylist(maps_as_pydicts="lossy")  # type: ignore[no-any-return]
+            return array.to_pylist(maps_as_pydicts="strict")  # type: ignore[no-any-return]
         except UNTOLD:
             pass
     return [_value(scalar) for scalar in array]
@@ -38,10 +41,11 @@ def _value(scalar: pa.Scalar) -> Any:
     if not scalar.is_valid:
         return None
     if of.is_struct(type_):
-        return {name: _value(scalar[at]) for at, name in enumerate(type_.names)}
+        return {name: _value(scalar[at]) for at, name in enumerate(distinct_names(type_.names))}
     if of.is_map(type_):
         pairs = [(_value(entry[0]), _value(entry[1])) for entry in scalar.values]
-        return dict(pairs) if all(isinstance(key, str) for key, _ in pairs) else [list(pair) for pair in pairs]
+        is_dict = all(isinstance(key, str) for key, _ in pairs) and len({key for key, _ in pairs}) == len(pairs)
+        return dict(pairs) if is_dict else [list(pair) for pair in pairs]
     if of.is_nested(type_):
         return [_value(part) for part in scalar.values]
     if isinstance(scalar, pa.ExtensionScalar | pa.DictionaryScalar):

@@ -310,10 +310,6 @@ def test_valid_answers_come_back_equal_through_whole_runs(gateways, tmp_path, mo
 def job_over(rows: list[dict[str, Any]], folder: Path, schema: Any) -> rowmill.Job:
     folder.mkdir()
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    if not isinstance(schema, dict):
-        # A job file has no place for a schema that is true; a file of its own has.
-        (folder / "schema.json").write_text(json.dumps(schema))
-        schema = str(folder / "schema.json")
     return rowmill.Job(
         model="gemini-3-flash",
         prompt="Say {{ text }} .",
