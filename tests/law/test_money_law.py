@@ -338,5 +338,7 @@ def test_money_and_answers_all_night(stage: Stage, place: str) -> None:
             walk_seeded(stage, f"{seed} {number}", place, random.Random(number).choice((8, 20, 20, 50)))
         except pytest.fail.Exception as error:
             broken.append(str(error))
+            # At once, for who watches with -s: the night may be long.
+            print(error, flush=True)
         number += 1
     assert not broken, "\n\n".join(broken)
