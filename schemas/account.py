@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 from rowmill.schemas.attempt import Spent
-from rowmill.schemas.outcome import Outcome
+from rowmill.schemas.outcome import Outcome, Status
 
 
 class Voted(msgspec.Struct, frozen=True):
@@ -37,6 +37,14 @@ class Account(msgspec.Struct, frozen=True, omit_defaults=True):
         """All that the request has cost, its votes included."""
         return sum((vote.outcome.spent for vote in self.votes), self.spent)
 
+    @property
+    def reached(self) -> tuple[int, int, int]:
+        """How far it has come: good votes, attempts, votes. Whoever asks goes on from the furthest account that is
+        known of a request, so of two the further one holds all that the other does.
+        """
+        good = sum(vote.outcome.status is Status.OK for vote in self.votes)
+        return good, self.total.attempts, len(self.votes)
+
     def billed(self, kind: str | None, spent: Spent) -> Account:
         """The account after one more attempt; `kind` is why it failed, None where it brought an answer."""
         if kind is None:
@@ -47,6 +55,11 @@ class Account(msgspec.Struct, frozen=True, omit_defaults=True):
     def voted(self, vote: Voted) -> Account:
         """The account after a vote, whose outcome holds what was spent since the vote before."""
         return Account(self.key, votes=(*self.votes, vote))
+
+
+def furthest(*accounts: Account) -> Account:
+    """Of accounts of one request the one that has come furthest; of equals the first."""
+    return max(accounts, key=lambda account: account.reached)
 
 
 def _one_more(counts: Mapping[str, int], kind: str) -> dict[str, int]:

@@ -1,7 +1,9 @@
 """Answer index: where what is known of a request stands in the files that were set aside.
 
 Of what is known of a request the best stands: an answer that was accepted is never displaced by one that was not, nor
-the row that paid by one that shared its answer. Among equals the later one stands: it goes on from the earlier.
+the row that paid by one that shared its answer. Among equals the later one stands: it goes on from the earlier. Of
+accounts the furthest stands, wherever it is: of rows that ask the same the later one may hold what the earlier began
+with.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from rowmill.schemas.account import Account
+from rowmill.schemas.account import Account, furthest
 from rowmill.schemas.attempt import FailureKind
 from rowmill.schemas.outcome import Outcome, Status
 from rowmill.tasks.input.key_table import UNKNOWN, Keys, KeyTable, key_array
@@ -118,6 +120,7 @@ class AnswerIndex:
         self._table = KeyTable(folder)
         self._spans: list[array[int]] = []
         self._accounts: list[Sequence[Account]] = []
+        self._furthest: dict[str, Account] = {}
         for file, path in enumerate(files):
             found = entries_in(path)
             self._table.add(
@@ -126,6 +129,8 @@ class AnswerIndex:
             )
             self._spans.append(found.spans)
             self._accounts.append(found.accounts)
+            for account in found.accounts:
+                self._furthest[account.key] = furthest(self._furthest.get(account.key, account), account)
 
     def places(self, keys: Keys) -> list[Place | None]:
         """Where what is known of each request stands."""
@@ -137,7 +142,8 @@ class AnswerIndex:
         if 2 * entry < len(spans):
             return Place(file, span=(spans[2 * entry], spans[2 * entry + 1]))
         if self._accounts[file]:
-            return Place(file, account=self._accounts[file][entry - len(spans) // 2])
+            account = self._accounts[file][entry - len(spans) // 2]
+            return Place(file, account=self._furthest[account.key])
         return Place(file, entry)
 
     def close(self) -> None:

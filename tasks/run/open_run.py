@@ -251,8 +251,8 @@ class _Opening:
 
 
 def _by_request(accounts: Sequence[Account]) -> dict[bytes, Account]:
-    """Each request's account with the most votes."""
-    return {bytes.fromhex(one.key): one for one in sorted(accounts, key=lambda account: len(account.votes))}
+    """Each request's account that has come furthest."""
+    return {bytes.fromhex(one.key): one for one in sorted(accounts, key=lambda account: account.reached)}
 
 
 def _stand(inventory: Inventory, output: Output, shard_run: ShardRun, *, keys: KeyIndex, progress: Progress) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from rowmill.schemas.account import Account
+from rowmill.schemas.account import furthest
 from rowmill.schemas.outcome import Outcome, Status
 from rowmill.schemas.request import Request
 from rowmill.schemas.row import Row, Unreadable
@@ -55,14 +55,13 @@ class RowRequests:
         if isinstance(found, Outcome):
             if found.status is Status.OK or (own is None and another is None):
                 return carried(found, request, context.validator)
+            again = context.answer_cache.reopened(found)
+            if not any(one.reached > again.reached for one in (own, another) if one is not None):
+                return carried(found, request, context.validator)
             # A retry that was stopped has opened it again: what was paid since is not given up for the old failure.
-            found = context.answer_cache.reopened(found)
-        # The one with the most votes: each of them was paid, and is the vote of its place whichever row asked.
-        known = max((one for one in (own, found, another) if one is not None), key=_votes, default=None)
-        if known is not None and known is not own:
+            found = again
+        # Each of its votes was paid, and is the vote of its place whichever row asked.
+        accounts = [one for one in (own, found, another) if one is not None]
+        if accounts and (known := furthest(*accounts)) is not own:
             segment.open_account(row, known, stands=known is another)
         return None
-
-
-def _votes(account: Account) -> int:
-    return len(account.votes)

@@ -35,7 +35,7 @@ class ShardContext:
     settler: Settler | PackSettler | Voter
     keys: KeyIndex
     answer_cache: AnswerCache
-    # Of requests that rows without an outcome ask, in segments that are gone on with: the account with most votes.
+    # Of requests that rows without an outcome ask, in segments that are gone on with: the furthest account.
     open_accounts: Mapping[bytes, Account]
     ledger: Ledger | None
     syncer: Syncer

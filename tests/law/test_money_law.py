@@ -65,6 +65,17 @@ BROKE_IT = {
         retry 4
         run_first 8
     """,
+    "two rows that ask the same, of which the one that began later was set aside last": """
+        setting labels=True with_id=True flash=False concurrency=8 content=0 seed=0 shard=3
+        append_same 0
+        append 1
+        set_weather 1
+        stop 3 0 1 0 0
+        stop 0 0 1 0 0
+        edit 1
+        edit 4
+        run
+    """,
 }
 STEPS_LEAST = 2_000
 SHRINK_S = 20.0
