@@ -33,8 +33,8 @@ LAZY_FILTERS = frozenset({"map", "select", "reject", "selectattr", "rejectattr"}
 FREE_FILTERS = LAZY_FILTERS | {
     "abs", "attr", "count", "d", "default", "filesizeformat", "first", "items", "last", "length",
 }  # fmt: skip
-# Filters of a text, to which null is empty text.
-NULL_IS_EMPTY = frozenset(
+# Filters of a text, to which null is empty text, and an object or a list its JSON.
+OF_TEXT = frozenset(
     {
         "capitalize", "center", "e", "escape", "forceescape", "indent", "lower", "replace", "safe", "string",
         "striptags", "title", "trim", "truncate", "upper", "urlencode", "urlize", "wordcount", "wordwrap",
@@ -50,8 +50,6 @@ def filter_cost(context: Context, name: str, value: Any, *, given: Arguments, bu
     whole = weight(value, budget, text=name not in ("list", "reverse", "sort", "unique", "groupby"))
     if name in SLOW_FILTERS and whole > SLOW_MOST:
         raise TemplateError(f"`{name}` of {whole:,} bytes; it takes at most {SLOW_MOST:,}")
-    if name == "join":
-        value = ["" if one is None else one for one in value] if isinstance(value, (list, tuple)) else value
     rule = FILTER_COSTS.get(name)
     cost = rule(value, given, budget) if rule else 0
     budget.make(cost + GROWTH.get(name, 2) * whole + weight(tuple(given), budget))

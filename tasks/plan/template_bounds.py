@@ -14,16 +14,16 @@ from typing import Any
 
 import jinja2
 from jinja2 import nodes
+from jinja2.filters import do_join, make_attrgetter
 from jinja2.runtime import BlockReference, Context, LoopContext, Macro, Undefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedFormatter
 from jinja2.utils import pass_context
 
-from rowmill.tasks.plan.filter_costs import FREE_FILTERS, LAZY_FILTERS, NULL_IS_EMPTY, filter_cost
+from rowmill.tasks.plan.filter_costs import FREE_FILTERS, LAZY_FILTERS, OF_TEXT, filter_cost
 from rowmill.tasks.plan.method_costs import method_cost
 from rowmill.tasks.plan.template_budget import (
     BINARY,
     VALUE_BYTES,
-    VIEWS,
     Budget,
     TemplateError,
     reading_steps,
@@ -32,6 +32,7 @@ from rowmill.tasks.plan.template_budget import (
 )
 from rowmill.tasks.plan.template_costs import Arguments, format_cost, operator_cost, percent_cost
 from rowmill.tasks.plan.template_tree import TreeBounds
+from rowmill.tasks.plan.value_text import as_text
 
 LOOPS_MOST = 100_000
 # Parts of a template that are code, not text.
@@ -65,11 +66,13 @@ class _Formatter(SandboxedFormatter):
         self._budget = budget
 
     def format_field(self, value: Any, format_spec: str) -> Any:
-        value = "" if value is None else value
+        value = "" if value is None else as_text(value, self._budget)
         self._budget.make(format_cost(value, format_spec, self._budget))
         return super().format_field(value, format_spec)
 
     def convert_field(self, value: Any, conversion: Any) -> Any:
+        if conversion == "s":
+            value = as_text(value, self._budget)
         if conversion is not None:
             self._budget.make(10 * weight(value, self._budget, text=True))
         return super().convert_field(value, conversion)
@@ -89,6 +92,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         for name in ("lipsum", "cycler", "joiner", "namespace"):
             self.globals.pop(name, None)
         self.globals["range"] = _bounded_range
+        self.filters["join"] = _joined
         # The same row gives the same prompt.
         del self.filters["random"]
         self.filters = {name: _bounded_filter(name, function) for name, function in self.filters.items()}
@@ -137,7 +141,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         budget = _budget(context)
         budget.step(CALL_STEPS)
         if operator == "%" and isinstance(left, str):
-            right = _without_nulls(right)
+            right = _as_texts(right, budget, named="%(" in left)
             budget.make(percent_cost(left, right, budget))
         else:
             budget.make(operator_cost(operator, left, right))
@@ -182,7 +186,8 @@ def _bounded_range(*bounds: int) -> range:
 
 @pass_context
 def _printed(context: BoundedContext, value: Any) -> str:
-    """What `{{ value }}` shows: null is empty text, and what has no text of its own is refused.
+    """What `{{ value }}` shows: null is empty text, objects and lists are JSON, and what has no text of its own is
+    refused.
 
     Raises TemplateError for binary values, methods, and sequences that are not made yet.
     """
@@ -206,8 +211,11 @@ def _printed(context: BoundedContext, value: Any) -> str:
     if callable(value) or isinstance(value, BoundedFormat):
         name = getattr(value, "__name__", type(value).__name__)
         raise TemplateError(f"{name!r} is a method and no field of this row: call it with (), or name a field it has")
+    if (text := as_text(value, budget)) is not value:
+        budget.make(escaped * shallow(text))
+        return str(text)
     budget.make(4 * escaped * weight(value, budget, text=True))
-    return str(list(value) if isinstance(value, VIEWS) else value)
+    return str(value)
 
 
 @pass_context
@@ -245,12 +253,20 @@ def _method(context: BoundedContext, obj: Any, name: str) -> Any:
     return context.environment.getattr(obj, name)
 
 
-def _without_nulls(value: Any) -> Any:
+def _as_texts(value: Any, budget: Budget, *, named: bool = True) -> Any:
+    """What fills in a text's blanks, `named` from a mapping: nulls, objects and lists by the rules of `{{ }}`."""
     if isinstance(value, tuple):
-        return tuple("" if one is None else one for one in value)
-    if isinstance(value, dict):
-        return {name: "" if one is None else one for name, one in value.items()}
-    return "" if value is None else value
+        return tuple(_as_texts(one, budget, named=False) for one in value)
+    if named and isinstance(value, dict):
+        return {name: _as_texts(one, budget, named=False) for name, one in value.items()}
+    return "" if value is None else as_text(value, budget)
+
+
+@pass_context
+def _joined(context: BoundedContext, value: Any, d: str = "", attribute: str | int | None = None) -> Any:
+    """Jinja2's `join`, of texts by the rules of `{{ }}`."""
+    found = value if attribute is None else map(make_attrgetter(context.environment, attribute), value)
+    return do_join(context.eval_ctx, ["" if one is None else as_text(one, context.budget) for one in found], d)
 
 
 def _bounded_filter(name: str, function: Any) -> Any:
@@ -261,8 +277,10 @@ def _bounded_filter(name: str, function: Any) -> Any:
     def bounded(context: BoundedContext, value: Any = None, *args: Any, **kwargs: Any) -> Any:
         budget = context.budget
         budget.step(CALL_STEPS)
-        if value is None and name in NULL_IS_EMPTY:
-            value = ""
+        if name in OF_TEXT:
+            value = "" if value is None else as_text(value, budget) if name != "urlencode" else value
+        elif name == "format":
+            args, kwargs = _as_texts(args, budget), _as_texts(kwargs, budget)
         if name in ("default", "d") and value is None:
             value = context.environment.undefined(name="a null")
         if isinstance(value, Iterator) and name not in LAZY_FILTERS:

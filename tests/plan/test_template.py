@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import date
+from decimal import Decimal
+
 import pytest
 
 from rowmill.schemas.errors import JobError
@@ -51,3 +54,38 @@ def test_a_broken_template_is_refused_with_its_line():
     """A template that does not parse is a mistake of the job, told by line."""
     with pytest.raises(JobError, match="line 2"):
         Template("a\n{{ b", "prompt")
+
+
+ORDER = {
+    "who": "Ann 'A' Bü",
+    "n": None,
+    "paid": True,
+    "on": date(2026, 1, 5),
+    "sum": Decimal("1.50"),
+    "lines": [{"k": "<b>"}],
+}
+ORDER_TEXT = (
+    '{"who": "Ann \'A\' Bü", "n": null, "paid": true, "on": "2026-01-05", "sum": "1.50", "lines": [{"k": "<b>"}]}'
+)
+
+
+@pytest.mark.parametrize(
+    ("template", "shown"),
+    [
+        ("{{ o }}", ORDER_TEXT),
+        ("{{ row }}", '{"o": ' + ORDER_TEXT + "}"),
+        ("{{ o.lines }}", '[{"k": "<b>"}]'),
+        ("{{ 'x' ~ o.lines }}", 'x[{"k": "<b>"}]'),
+        ("{{ [o.n, o.on] | join(',') }}|{{ [o] | join(',', attribute='lines') }}", ',2026-01-05|[{"k": "<b>"}]'),
+        ("{{ o.lines | string | upper }}{{ o.lines | replace('k', 'K') }}", '[{"K": "<B>"}][{"K": "<b>"}]'),
+        ("{{ '%s' % o.lines[0] }}{{ '%s/%s' % (o.n, o.lines) }}", '{"k": "<b>"}/[{"k": "<b>"}]'),
+        ("{{ '%(lines)s' % o }}{{ '%s' | format(o.lines) }}", '[{"k": "<b>"}][{"k": "<b>"}]'),
+        ("{{ '{lines}'.format(**o) }}{{ '{!s}'.format(o.lines) }}", '[{"k": "<b>"}][{"k": "<b>"}]'),
+        ("{{ o.keys() }}", '["who", "n", "paid", "on", "sum", "lines"]'),
+        ("{{ [1.5, [none]] }}{{ o.paid }}", "[1.5, [null]]True"),
+        ("{{ {'a': 'b c'} | urlencode }}", "a=b+c"),
+    ],
+)
+def test_objects_and_lists_are_shown_as_json(template, shown):
+    """However it comes into the text, an object or a list is JSON with its own characters, never Python's text of it."""
+    assert Template(template, "prompt").render({"o": ORDER}) == shown

@@ -142,7 +142,7 @@ def render(template: str, **columns: Any) -> str:
 def test_a_field_is_never_shadowed_by_a_method():
     """`order.items` is the row's own field, in every spelling; with () the mapping's method is meant."""
     order = {"items": ["a", "b"], "values": 2, "keys": "k", "get": None, "copy": "c", "x": 1}
-    assert render("{{ order.items }}|{{ order.values }}|{{ order.keys }}|{{ order.get }}|{{ order.copy }}", order=order) == "['a', 'b']|2|k||c"  # fmt: skip
+    assert render("{{ order.items }}|{{ order.values }}|{{ order.keys }}|{{ order.get }}|{{ order.copy }}", order=order) == '["a", "b"]|2|k||c'  # fmt: skip
     assert render("{{ order['items']|join(',') }}", order=order) == "a,b"
     assert render("{% for key, value in order.items() %}{{ key }} {% endfor %}", order=order).split() == list(order)
     assert render("{{ order.get('x') }}{{ order.keys()|list|length }}", order=order) == "16"
@@ -198,7 +198,7 @@ def test_what_templates_are_used_for_goes_on_working():
     assert render("{{ o.lines|selectattr('qty', 'gt', 3)|map(attribute='sku')|first }}", o=order) == "b"
     assert render("{{ '%05.1f|%-4s|%s' % (1.25, 'a', 'b') }} {{ '{:>4}'.format(7) }}") == "001.2|a   |b    7"
     assert render("{% macro m(a, b=2) %}{{ a }}-{{ b }}{% endmacro %}{{ m(1) }} {{ m(a=3, b=4) }}") == "1-2 3-4"
-    assert render("{{ ' a b  c '.split() }} {{ 'a,b'.split(',')|last }} {{ 'x\ny'.splitlines()|length }}") == "['a', 'b', 'c'] b 2"  # fmt: skip
+    assert render("{{ ' a b  c '.split() }} {{ 'a,b'.split(',')|last }} {{ 'x\ny'.splitlines()|length }}") == '["a", "b", "c"] b 2'  # fmt: skip
     assert (
         render("{{ body|truncate(9) }}|{{ body|wordcount }}|{{ body[:4] }}", body="some words here") == "some...|3|some"
     )
