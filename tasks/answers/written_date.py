@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from rowmill.tasks.answers.era_year import with_era_years
 from rowmill.tasks.answers.normal_form import normalized
 from rowmill.tasks.answers.numerals import KANJI, kanji_numbers, plain_numbers
 
@@ -56,26 +57,26 @@ _NAMES = tuple(normalized("NFKC", line).split(", ") for line in (
     "ม.ค, ก.พ, มี.ค, เม.ย, พ.ค, มิ.ย, ก.ค, ส.ค, ก.ย, ต.ค, พ.ย, ธ.ค",
 ))  # fmt: skip
 _NAME_MOST_CHARS = 12
-# The year before an era's first, by how the era is written.
-_ERAS = {
-    2018: ("令和", "令", "reiwa", "r"),
-    1988: ("平成", "平", "heisei", "h"),
-    1925: ("昭和", "昭", "showa", "shōwa", "s"),
-    1911: ("大正", "大", "taisho", "taishō", "t", "民國", "民国"),
-    1867: ("明治", "明", "meiji", "m"),
-}
-_YEAR_BEFORE = {name: year for year, names in _ERAS.items() for name in names}
-_ERA_YEAR = re.compile(
-    r"(令和|平成|昭和|大正|明治|民[國国]|reiwa|heisei|sh[oō]wa|taish[oō]|meiji)\s*(元|\d{1,3})\s*年?"
-    r"|(?<!\w)([令平昭大明RHSTM])\s?\.?(元|\d{1,2})(?=\s?[./年-]\s?\d)",
-    re.IGNORECASE,
-)
 _KANJI_PART = re.compile(rf"[{KANJI}]+(?=[年月日号號])")
 _ROMAN_MONTH = re.compile(r"(?<=[\d.\s/-])(X?V?I{1,3}|I?[VX]|XI{0,2})(?=[.\s/-]+\d)")
 _ROMAN = ("I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X", "XI", "XII")
 # Calendars that count their years otherwise: the Buddhist, whose days and months are these, and those of Islam.
 _BUDDHIST, _THAI = 543, re.compile("[\u0e00-\u0e7f]|\\bB\\.?E\\b")
 _ISLAMIC_YEARS, _ARABIC = range(1_300, 1_500), re.compile("[\u0600-\u06ff]|\\bA\\.?H\\b|\\bSH\\b")
+_OUR_YEARS = range(1_500, 2_400)
+# Days told by their weeks, and words by which a date is told from another one.
+_WEEK = re.compile(r"\bW\d\d", re.IGNORECASE)
+_RELATIVE = re.compile(
+    r"\b(?:days?|weeks?|months?|years?|after|before|within|from|ago|next|last|later|earlier|following|prior|previous|yesterday|tomorrow"
+    r"|tage?n?|wochen?|monate?n?|jahre?n?|nach|vor|binnen|innerhalb|später|gestern|morgen|folgenden|jours?|semaines?|mois|ans?|après|avant"
+    r"|hier|demain|suivant|d[ií]as?|semanas?|mes(?:es)?|años?|después|antes|ayer|mañana|giorn[oi]|settiman[ae]|mes[ei]|dopo|prima|ieri"
+    r"|domani|após|depois|ontem|amanhã|dag(?:en|ar|er|e)?|weken|maand(?:en)?|na|voor|sinds|efter|før|före|etter|etmek|gün|hafta|sonra|önce"
+    r"|päivää|viikkoa|jälkeen|ennen|nap|hét|után|előtt|dni|dnů|przed|tygodn\w+|дн\w+|недел\w+|месяц\w*|после|через|до|спустя|вчера|завтра"
+    r"|днів|після|ημέρες|μετά|πριν|hari|setelah"
+    r"|sebelum|ngày sau|sau|trước|दिन|बाद|पहले|يوم\w*|أيام|بعد|قبل|ימים|אחרי|לפני)(?!\w)"
+    r"|[翌昨]|明日|[日週周天月年]間?以?[前後后内]|之[前后]|이내|[전후]|วัน(?:หลัง|ก่อน)|หลัง|ก่อน",
+    re.IGNORECASE,
+)
 
 
 def holds_date(year: int, month: int, day: int, *, quote: str) -> bool | None:
@@ -84,11 +85,18 @@ def holds_date(year: int, month: int, day: int, *, quote: str) -> bool | None:
     """
     text = _KANJI_PART.sub(_in_digits, plain_numbers(quote))
     years = (year, year + _BUDDHIST) if _THAI.search(quote) else (year,)
-    found = {_names_day(one, month, day, text=form) for one in years for form in {text, _with_era_years(text)}}
+    found = {_names_day(one, month, day, text=form) for one in years for form in {text, with_era_years(text)}}
     if True in found:
         return True
-    islamic = _ARABIC.search(quote) and any(int(one) in _ISLAMIC_YEARS for one in _DIGITS.findall(text)[:NUMBERS_MOST])
-    return None if None in found or islamic else False
+    doubted = None in found or _has_other_calendar(text) or _WEEK.search(text) or _RELATIVE.search(text)
+    return None if doubted else False
+
+
+def _has_other_calendar(text: str) -> bool:
+    """Whether a year may be one of Islam's: in its scripts, or where no other year is told."""
+    years = [int(one) for one in _DIGITS.findall(text)[:NUMBERS_MOST] if len(one) == 4]
+    islamic = any(year in _ISLAMIC_YEARS for year in years)
+    return islamic and (_ARABIC.search(text) is not None or not any(year in _OUR_YEARS for year in years))
 
 
 def _names_day(year: int, month: int, day: int, *, text: str) -> bool | None:
@@ -118,16 +126,6 @@ def _in_digits(written: re.Match[str]) -> str:
         if whole == written[0]:
             return str(number)
     return written[0]
-
-
-def _with_era_years(text: str) -> str:
-    """A text with the years of eras as years: 令和6年 is 2024."""
-
-    def year(found: re.Match[str]) -> str:
-        era, count = (found[1], found[2]) if found[1] else (found[3], found[4])
-        return f" {_YEAR_BEFORE[era.lower()] + (1 if count == '元' else int(count))} "
-
-    return _ERA_YEAR.sub(year, text)
 
 
 def _months(text: str) -> Iterator[int]:

@@ -6,38 +6,23 @@ import re
 from collections.abc import Iterator
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
-from itertools import islice
+from itertools import chain, islice
 
-from rowmill.tasks.answers.numerals import KANJI, kanji_numbers, plain_numbers
+from rowmill.tasks.answers.era_year import era_years
+from rowmill.tasks.answers.number_doubts import may_be_said, may_be_scaled
+from rowmill.tasks.answers.numerals import kanji_numbers, plain_numbers
 
 NUMBERS_MOST = 40
-# A sign is one where no digit or letter stands before it: in 2024-05 and A-5 it is a hyphen.
-_NUMBER = re.compile(r"((?<!\w)[+-]\s?)?(?<![\d.,])(\d+(?:[.,' _]\d+)*|(?<!\w)[.,]\d+(?![.,]?\d))")
+# A sign is one where no digit or letter stands before it: in 2024-05 and A-5 it is a hyphen. A currency may be between.
+_CURRENCY = "[$¢£¤¥\u0e3f\u20a0-\u20cf]"
+_NUMBER = re.compile(
+    rf"((?<!\w)[+-]\s?(?:{_CURRENCY}\s?)?|(?<!\w)[+-][A-Za-z]{{1,3}}\.?{_CURRENCY}?\s?)?"
+    r"(?<!\d)(?<!\d[.,])(\d+(?:[.,' _]\d+)*|(?<!\w)[.,]\d+(?![.,]?\d))"
+    r"((?<=[.,]\d\d)-(?!\s?\d|\w))?"
+)
 _POWER_OF_TEN = re.compile(r"(?<![\w.,])([+-]?\d+(?:[.,]\d+)?)[eE]([+-]?\d{1,3})(?!\w)")
 _FRACTION = re.compile(r"(?<![\d/.,])(?:(\d+)\s+)?(\d{1,3})\s?/\s?(\d{1,3})(?![\d/.,])")
-# What makes a number of another size stand beside its digits, or tells it in another unit.
-_SCALE = re.compile(
-    r"[%‰‱٪^/×]|\bper ?cent|prozent|hundred|thousand|million|billion|trillion|tausend|mio|mrd|mill|mia"
-    rf"|lakh|crore|dozen|half|\de[+-]?\d|\d\s?(?:k|m|bn|b|tn|t)\b|\d\s?[:h]\s?\d\d|[割分厘{KANJI}]",
-    re.IGNORECASE,
-)
-# How many times a number may be meant that has a word behind it: thousands, lakhs and millions in any language,
-# per cent, dozens and what time is counted in.
-_TIMES = frozenset(
-    {Fraction(1, 100), Fraction(1, 1_000), *(Fraction(10**n) for n in (3, 4, 5, 6, 7, 8, 9, 12))}
-    | {Fraction(12), Fraction(24), Fraction(60), Fraction(3_600), Fraction(86_400)}
-)
 _WORD_BEHIND = re.compile(r"[)\]]?\s?[^\W\d_]")
-# Small numbers in words, in English, German, French, Spanish, Italian, Portuguese and Dutch.
-_IN_WORDS = re.compile(
-    r"\b(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|\w+teen|(?:twen|thir|for|fif|six|seven|eigh|nine)ty"
-    r"|eins?|eine[nmrs]?|zwei|drei|vier|fünf|sechs|sieben|acht|neun|zehn|elf|zwölf|\w+zehn|\w+z?[sß]ig|deux|trois|quatre|cinq|sept|huit"
-    r"|neuf|dix|onze|douze|treize|quatorze|quinze|seize|vingt|trente|quarante|cinquante|soixante|cent|dos|tres|cuatro|cinco|seis|siete"
-    r"|ocho|nueve|diez|doce|veinte|treinta|due|tre|quattro|cinque|sei|sette|otto|nove|dieci|venti|dois|três|quatro|sete|oito|dez|vinte"
-    r"|twee|drie|vijf|zes|zeven|negen|tien)\b",
-    re.IGNORECASE,
-)  # fmt: skip
-_IN_WORDS_MOST = 100
 # Signs of what is owed: brackets, a minus behind, triangles, words of bookkeeping.
 _NEGATIVE = re.compile(
     r"\(\s?[^\d\s(]{0,4}\s?[\d.,' ]+[^\d\s)]{0,4}\s?\)|\d\s?-(?!\s?\d)|[▲△▼]|\b(?:cr|credit|haben)\b", re.IGNORECASE
@@ -54,7 +39,8 @@ def holds_number(value: Decimal, quote: str) -> bool | None:
     if any(_is_about(value, fraction) for fraction in fractions if fraction is not None):
         return True
     powers = map(_power, islice(_POWER_OF_TEN.finditer(text), NUMBERS_MOST))
-    if value in powers or any(value == number for _, number in islice(kanji_numbers(text), NUMBERS_MOST)):
+    spelled = (number for _, number in kanji_numbers(text))
+    if any(value == number for number in chain(powers, islice(spelled, NUMBERS_MOST), era_years(text))):
         return True
     doubted = False
     for number in written:
@@ -63,10 +49,9 @@ def holds_number(value: Decimal, quote: str) -> bool | None:
                 if _signs_agree(value, number.sign, text):
                     return True
                 doubted = True
-            doubted = doubted or _may_be_scaled(value, reading, number.has_word)
-    if doubted or not written or len(written) > NUMBERS_MOST or _SCALE.search(text) is not None:
-        return None
-    return None if value.copy_abs() <= _IN_WORDS_MOST and _IN_WORDS.search(text) is not None else False
+            doubted = doubted or (number.has_word and may_be_scaled(value, reading))
+    doubted = doubted or not written or len(written) > NUMBERS_MOST
+    return None if doubted or may_be_said(value, text) else False
 
 
 class _Number:
@@ -83,7 +68,7 @@ def _numbers(text: str) -> Iterator[_Number]:
     for at, found in enumerate(_NUMBER.finditer(text)):
         if at > NUMBERS_MOST:
             return
-        sign = (found[1] or "").strip()
+        sign = found[3] or (found[1] or "")[:1]
         yield _Number(sign, found[2], has_word=_WORD_BEHIND.match(text, found.end()) is not None)
 
 
@@ -92,11 +77,6 @@ def _signs_agree(value: Decimal, sign: str, text: str) -> bool:
     if value < 0:
         return sign == "-" or _NEGATIVE.search(text) is not None
     return sign != "-"
-
-
-def _may_be_scaled(value: Decimal, reading: Decimal, has_word: bool) -> bool:
-    """Whether a word behind a number may make it the value, in a language that is not known here: 1,5 млн."""
-    return has_word and reading != 0 and Fraction(value.copy_abs()) / Fraction(reading) in _TIMES
 
 
 def _is_about(value: Decimal, fraction: Fraction) -> bool:

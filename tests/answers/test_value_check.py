@@ -39,6 +39,14 @@ NUMBERS: list[tuple[Any, str, Any]] = [
     (150_000, "1.5 लाख", None), (1_500, "1,5 тыс. руб.", None), (42_000, "42kg", None), (24, "2 Dutzend", None), (180, "3 Stunden", None), (0.2, "2割", None),
     (125, "12,50 EUR", False), (1_000_000, "10^6", None), (102, "10²", None), (106, "1×10⁶", None), (2, "CO₂", None), (11, "1½", None),
     (2.5, "2½ cups", True), (2.5, "2 1/2", True), (0.75, "¾", True), (0.333, "1/3", True), (0.34, "1/3", None), (3, "three of 5", None),
+    (-1234.56, "-$1,234.56", True), (1234.56, "-$1,234.56", None), (-5, "-EUR 5", True), (1234.56, "1.234,56-", None), (500, "Rs.500", True), (12, "no.12", True),
+    # Numbers that several pieces say together, ends of ranges cut short, sums, degrees; years of an era, Roman ones.
+    (2024, "2023–24", None), (1918, "1914-18", None), (4930123456, "+49 30 123456", None), (5551234, "555-1234", None), (19.99, "19€99", None), (19.99, "19 Euro 99", None),
+    (6, "2x3", None), (6, "2*3", None), (72.5, "72°30'", None), (2024, "令和6年", True), (2030, "令和6年", False), (14, "Louis XIV, 5 pages", None), (15, "Louis XIV, 5 pages", False),
+    (1.5, "90 min", None), (14, "2 weeks", None), (0.05, "500 bps", None), (126, "12,60 EUR", False),
+    # Words in more languages than can be read; those of other numbers say nothing.
+    (5, "пять из 12", None), (6, "пять из 12", False), (5, "beş / 12", None), (5, "12 में से पाँच", None), (200, "deux cents sur 300", None), (22, "twenty-two of 30", None),
+    (0, "none of the 12", None), (1, "a box of 12", None), (7, "a box of 12", False), (40, "Amount due: 12", False), (15, "fünfzehn von 30", None), (2000, "kaksituhatta 3", None),
     # Chinese numerals; those that are part of a name decide nothing.
     (123, "百二十三円", True), (2024, "二〇二四", True), (12345, "1万2345円", True), (5_000_000, "五百万円", True), (50_000, "5만원", True), (12, "千葉", None),
 ]  # fmt: skip
@@ -51,6 +59,14 @@ DATES: list[tuple[str, str, Any]] = [
     ("2024-05-03", "3 مايو 2024", True), ("2024-05-03", "٣ مايو ٢٠٢٤", True), ("2024-05-03", "3 मई 2024", True), ("2024-05-03", "3 במאי 2024", True),
     ("2024-05-03", "3.V.2024", True), ("2024-05-03", "3-5 May 2024", True), ("2024-05-04", "3-5 May 2024", False), ("2024-05-03", "۱۴۰۳/۲/۱۴", None),
     ("2024-05-03", "the third of May 2024", None), ("2024-05-03", "13 May 2024", False), ("2024-05-03", "ngày 3 tháng 5 năm 2024", True),
+    # Told from another day, in weeks, by another calendar: another date that stands there decides nothing.
+    ("2024-05-03", "30 days after 3 April 2024", None), ("2024-05-03", "two weeks from 19 April 2024", None), ("2024-05-03", "yesterday (4 May 2024)", None),
+    ("2024-05-03", "2024年4月3日から30日以内", None), ("2024-05-03", "10 Tage nach dem 23.04.2024", None), ("2024-05-03", "2024-W18-5", None), ("2024-05-03", "1403/02/14", None),
+    ("2024-05-03", "1403/02/14, 4.5.2024", False), ("2024-05-03", "invoiced 4 May 2024", False),
+    # The time counts where the passage tells one: in 24 hours or twice 12, in zones that may be others.
+    ("2024-05-03T22:30:00", "May 3, 2024, 10:30 p.m.", True), ("2024-05-03T10:30:00", "May 3, 2024, 10:30 p.m.", False), ("2024-05-03T10:30:00Z", "3 May 2024 11:37 UTC", False),
+    ("2024-05-03T10:30:00Z", "3 May 2024 12:30 CEST", None), ("2024-05-03T10:30:00", "3.5.2024, 10.30 Uhr", True), ("2024-05-03T22:30:00", "2024年5月3日 午後10時30分", True),
+    ("2024-05-03T10:30:00", "3 May 2024", True), ("22:30", "10:30 pm", True), ("10:30:00", "half past ten", None), ("10:30", "at 11:30", False), ("10:30+02:00", "at 11:30", None),
     ("2024-05-03T01:00:00+09:00", "2 May 2024, 16:00 UTC", None), ("2024-05-03T01:00:00Z", "7 May 2024", False),
 ]  # fmt: skip
 TEXTS: list[tuple[str, str, Any]] = [
@@ -72,7 +88,9 @@ OPTIONS: list[tuple[str, str, str, Any]] = [
     ("no", "notice", "yes|no", None), ("male", "female", "male|female", False), ("low", "below the limit", "low|high", None),
     ("approved", "not approved", "approved|not approved", False), ("not approved", "NOT APPROVED", "approved|not approved", True),
     ("invoiced", "not invoiced, later invoiced", "invoiced|not invoiced", True), ("1", "10", "1|10", False), ("EUR", "USD 5", "EUR|USD", False),
-    ("EUR", "$5", "EUR|USD", None),
+    ("EUR", "$5", "EUR|USD", None), ("approved", "was never approved", "approved|rejected", None), ("approved", "not approved", "approved|rejected", None),
+    ("verfügbar", "nicht verfügbar", "verfügbar|weg", None), ("合格", "不合格", "合格|落第", None), ("合格", "不合格", "合格|不合格", False), ("no", "no", "yes|no", True),
+    ("invoice", "invoice No. 5, not a receipt", "invoice|receipt", None),
 ]  # fmt: skip
 
 
