@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-import msgspec
-import polars as pl
 from pydantic import BaseModel, ValidationError, field_validator, model_validator
 
 from rowmill.flows.orchestration.approval import Answer, Bill, answering, approved
@@ -27,27 +24,24 @@ from rowmill.flows.orchestration.opening import opened
 from rowmill.flows.orchestration.pilot import pilot_with
 from rowmill.flows.orchestration.pipeline import carry_out
 from rowmill.flows.orchestration.run_report import REPORT, leave_report
-from rowmill.flows.pandas_frame import pandas_of
+from rowmill.flows.result import Result, Stopped
 from rowmill.flows.text.display import watch_bar
 from rowmill.flows.text.notebook import NotebookDisplay, in_notebook
-from rowmill.flows.text.python_words import ToldInPython, in_python
+from rowmill.flows.text.python_words import ToldInPython
 from rowmill.schemas import job as schemas_job
-from rowmill.schemas.errors import JobError, RowmillError
+from rowmill.schemas.errors import JobError
 from rowmill.schemas.forecast import Forecast
-from rowmill.schemas.manifest import Manifest
 from rowmill.schemas.price import asked_usd
 from rowmill.tasks.answers.pydantic_model import model_schema, name_of
 from rowmill.tasks.gateway.credentials import Gateway
 from rowmill.tasks.job.checks import refuse_unknown_kind, refuse_without_labels
 from rowmill.tasks.job.job_file import job_of, load_job, resolve_job
-from rowmill.tasks.output.location import output_to_read, output_to_write
-from rowmill.tasks.output.manifest_file import manifest_of
-from rowmill.tasks.output.results_frame import scan_results
+from rowmill.tasks.output.location import output_to_write
 from rowmill.tasks.run.run_plan import Options
 from rowmill.tasks.system.collector import older_objects_left_out
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 Approve = Callable[[Bill], Answer | Awaitable[Answer]]
 
@@ -86,49 +80,6 @@ class Job(schemas_job.Job):
     @classmethod
     def _as_text(cls, value: object) -> object:
         return str(value) if isinstance(value, Path) else value
-
-
-class Stopped(RowmillError):
-    """A run that ended before its last row. `manifest` is its run.json; what was settled stands in its output."""
-
-    def __init__(self, manifest: Manifest) -> None:
-        self.manifest = manifest.as_dict()
-        end = manifest.end
-        super().__init__(in_python(end.message), where=end.kind.value, hint=in_python(end.next))
-        self.exit_code = manifest.exit_code
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return _stopped, (self.manifest,)
-
-
-def _stopped(manifest: dict[str, Any]) -> Stopped:
-    return Stopped(msgspec.convert(manifest, Manifest))
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """The results of a run, read from its output when they are asked for. `manifest` is its run.json."""
-
-    manifest: Mapping[str, Any]
-    folder: Path
-
-    @classmethod
-    def load(cls, output: str | Path) -> Self:
-        """The results that stand in an output, of whatever run. Raises OutputError where there is no run."""
-        with ToldInPython(), output_to_read(str(output)) as folder:
-            return cls(manifest_of(folder).as_dict(), folder.absolute())
-
-    def frame(self) -> pl.DataFrame:
-        """All rows, in the input's order."""
-        return self.lazy().collect()
-
-    def lazy(self) -> pl.LazyFrame:
-        """The same, unread: select and filter before `.collect()`, for results larger than memory."""
-        return scan_results(self.folder / "results")
-
-    def to_pandas(self) -> pd.DataFrame:
-        """The same as a pandas frame: `output` holds dicts, money is Decimal, whole numbers stay whole."""
-        return pandas_of(self.frame())
 
 
 def run(

@@ -13,8 +13,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
-from rowmill.flows.commands.arguments import kind_or_job, parser
-from rowmill.flows.commands.outputs import name_outputs
+from rowmill.flows.commands.arguments import kind_or_job, name_outputs, parser
 from rowmill.flows.text.log_lines import LogFormatter
 from rowmill.schemas.errors import ExitCode, RowmillError, StorageError
 from rowmill.tasks.system.durable import hint_of

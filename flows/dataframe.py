@@ -13,9 +13,10 @@ import polars as pl
 import pyarrow as pa
 from pydantic import BaseModel
 
-from rowmill.flows.api import Result, Stopped, carry_out_job, options_of
+from rowmill.flows.api import carry_out_job, options_of
 from rowmill.flows.orchestration.blocking import run_blocking
 from rowmill.flows.pandas_frame import pandas_of
+from rowmill.flows.result import Result, Stopped
 from rowmill.flows.text.python_words import ToldInPython
 from rowmill.schemas import job as schemas_job
 from rowmill.schemas.errors import JobError

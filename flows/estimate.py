@@ -16,7 +16,6 @@ from rowmill.flows.orchestration.estimation import EstimateOptions
 from rowmill.flows.orchestration.gateway_access import open_gateway
 from rowmill.flows.orchestration.pilot import pilot_with
 from rowmill.flows.orchestration.prefect_view import artifact_key
-from rowmill.flows.text.forecast import forecast_text
 from rowmill.schemas.display_text import markdown, markdown_block
 from rowmill.schemas.errors import RowmillError
 from rowmill.schemas.job import Job
@@ -56,7 +55,7 @@ async def estimate(
         else:
             async with open_gateway(told, sandbox=sandbox) as gateway:
                 forecast = await estimate_job(told, ask, pilot_with(gateway, limit=ask.limit, sandbox=ask.sandbox))
-        text = forecast_text(forecast)
+        text = str(forecast)
         await acreate_markdown_artifact(
             key=artifact_key("rowmill-estimate", told.name),
             markdown=markdown_block(text),

@@ -16,9 +16,12 @@ from rowmill.flows.commands.argument_types import (
     usd,
     usd_or_nothing,
 )
+from rowmill.flows.orchestration.named_output import output_of
 from rowmill.schemas.forecast import PILOT_SHARE
 
 INPUT_HELP = "input file, folder or glob, or - for standard input (instead of the job's)"
+# Arguments that name an output, and those that name several.
+ONE, SEVERAL = ("out", "other", "a", "b"), ("folders",)
 RETRY_KINDS_HELP = "any (the default), a status (failed, invalid, refused, unreadable) or an error kind"
 
 
@@ -284,6 +287,19 @@ def overrides(args: argparse.Namespace) -> dict[str, Any]:
 
 def _here(value: str) -> str:
     return value if "://" in value or value == "-" else str(Path(value).absolute())
+
+
+def name_outputs(args: argparse.Namespace) -> None:
+    """Put in the place of a job file, in every argument that names an output, the output of that job.
+
+    Raises JobError, SchemaError for a job file that is none, OutputError where its job has not been run.
+    """
+    for name in ONE:
+        if isinstance(told := getattr(args, name, None), str):
+            setattr(args, name, output_of(told))
+    for name in SEVERAL:
+        if isinstance(told := getattr(args, name, None), list):
+            setattr(args, name, [output_of(one) for one in told])
 
 
 def kind_or_job(given: list[str]) -> list[str]:

@@ -12,7 +12,6 @@ from rowmill.flows.commands.arguments import overrides
 from rowmill.flows.orchestration.estimate_job import estimate_job
 from rowmill.flows.orchestration.estimation import EstimateOptions
 from rowmill.flows.orchestration.pilot import pilot_with
-from rowmill.flows.text.forecast import forecast_text
 from rowmill.schemas.errors import ExitCode
 from rowmill.tasks.job.job_file import load_job
 
@@ -37,5 +36,5 @@ async def estimate_command(args: argparse.Namespace) -> ExitCode:
     if args.json:
         print(json.dumps(msgspec.to_builtins(result), indent=1))
     elif not args.quiet:
-        print(forecast_text(result))
+        print(str(result))
     return ExitCode.OK

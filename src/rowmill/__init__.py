@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rowmill.flows.api import Job as Job
-    from rowmill.flows.api import Result as Result
-    from rowmill.flows.api import Stopped as Stopped
     from rowmill.flows.api import estimate as estimate
     from rowmill.flows.api import estimate_async as estimate_async
     from rowmill.flows.api import run as run
@@ -22,6 +20,8 @@ if TYPE_CHECKING:
     from rowmill.flows.dataframe import label as label
     from rowmill.flows.dataframe import label_async as label_async
     from rowmill.flows.orchestration.approval import Bill as Bill
+    from rowmill.flows.result import Result as Result
+    from rowmill.flows.result import Stopped as Stopped
     from rowmill.schemas.errors import RowmillError as RowmillError
 
     __version__: str
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 _HOMES = {
     "Bill": "rowmill.flows.orchestration.approval",
     "Job": "rowmill.flows.api",
-    "Result": "rowmill.flows.api",
+    "Result": "rowmill.flows.result",
     "RowmillError": "rowmill.schemas.errors",
-    "Stopped": "rowmill.flows.api",
+    "Stopped": "rowmill.flows.result",
     "estimate": "rowmill.flows.api",
     "estimate_async": "rowmill.flows.api",
     "extract": "rowmill.flows.dataframe",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import pickle
 import re
@@ -18,6 +19,7 @@ import nbformat
 import pandas as pd
 import polars as pl
 import pytest
+from IPython.lib.pretty import RepresentationPrinter
 from nbclient import NotebookClient
 from pydantic import BaseModel
 
@@ -74,8 +76,23 @@ def test_a_job_is_loaded_run_and_read(sandbox, tmp_path):
     again = rowmill.run(loaded, progress=False)
     assert sandbox.books()["calls"] == 30
     assert_balanced(dict(again.manifest), again.frame())
-    assert rowmill.Result.load("out").frame().equals(again.frame())
+    for told in ("out", loaded, "job.yaml", tmp_path):
+        assert rowmill.Result.load(told).frame().equals(again.frame())
     assert (tmp_path / "out/report.html").exists()
+
+
+def test_a_forecast_and_a_result_are_read_by_people(sandbox, tmp_path):
+    """Printed, or shown by a notebook, they say what the command says, and not how they are made."""
+    asked = job(tmp_path, 3)
+    forecast = rowmill.estimate(asked)
+    result = rowmill.run(asked, **QUIET)
+    for told, words in ((forecast, "cost: $"), (result, "complete: 3 rows: 3 ok")):
+        printer = RepresentationPrinter(io.StringIO())
+        printer.pretty(told)
+        printer.flush()
+        assert words in str(told)
+        assert printer.output.getvalue() == str(told)
+    assert repr(result) == f"Result(folder={str(tmp_path / 'out')!r})"
 
 
 @pytest.mark.parametrize(

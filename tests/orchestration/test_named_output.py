@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rowmill.flows.commands.outputs import output_of
+from rowmill.flows.orchestration.named_output import output_of
 from rowmill.schemas.errors import RowmillError
 from rowmill.tasks.job.job_file import load_job
 

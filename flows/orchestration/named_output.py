@@ -1,31 +1,15 @@
-"""Outputs: the outputs that a command's arguments name, also where they name the job that writes one."""
+"""Named output: the output that somebody means, also where the job that writes it is named."""
 
 from __future__ import annotations
 
-import argparse
 import os
 from pathlib import Path
 
 from rowmill.schemas.errors import JobError, OutputError
 
-# Arguments that name an output, and those that name several.
-ONE, SEVERAL = ("out", "other", "a", "b"), ("folders",)
 JOB_ENDINGS = (".yaml", ".yml", ".toml", ".json")
 # Files of an output that people open, and may hand over in place of it.
 IN_AN_OUTPUT = ("run.json", "report.html", "estimate.json")
-
-
-def name_outputs(args: argparse.Namespace) -> None:
-    """Put in the place of a job file, in every argument that names an output, the output of that job.
-
-    Raises JobError, SchemaError for a job file that is none, OutputError where its job has not been run.
-    """
-    for name in ONE:
-        if isinstance(told := getattr(args, name, None), str):
-            setattr(args, name, output_of(told))
-    for name in SEVERAL:
-        if isinstance(told := getattr(args, name, None), list):
-            setattr(args, name, [output_of(one) for one in told])
 
 
 def output_of(told: str) -> str:
