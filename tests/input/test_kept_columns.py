@@ -515,7 +515,7 @@ def test_prompts_read_values_as_people_write_them(tmp_path):
         survey, files = surveyed(tmp_path, tmp_path / entry["input"], [])
         rows = [row for shard in survey.shards for row in shard_rows(shard, files, None, max_line_bytes=LONG)]
         assert all(isinstance(row, Row) for row in rows), entry["name"]
-        template = Template("{{ text }} | {{ row[%r] }}" % entry["column"], "prompt")
+        template = Template("{{ text }} | {{ row[" + repr(entry["column"]) + "] }}", "prompt")
         shown = [template.render(row.columns) for row in rows if entry["column"] in row.columns]
         assert shown, entry["name"]
         wrong = [text for text in shown if any(part in text for part in entry["prompt"].get("never", ()))]
