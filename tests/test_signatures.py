@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent
 CODE = ("flows", "tasks", "schemas", "sandbox", "benchmarks")
 MOST = 3
 # Called by argparse, Jinja and polars, which give four things by position.
-OF_OTHERS = {"SandboxSettings.__call__", "BoundedEnvironment.call_binop", ".batches_of_polars"}
+OF_OTHERS = {"SandboxSettings.__call__", "._joined", "BoundedEnvironment.call_binop", ".batches_of_polars"}
 
 
 def functions(node: ast.AST, owner: str = "") -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
