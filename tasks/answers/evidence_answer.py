@@ -13,7 +13,7 @@ from rowmill.tasks.answers.evidence_fields import EVERY, EvidenceFields, Steps, 
 from rowmill.tasks.answers.evidence_schema import EVIDENCE, OUTPUT
 from rowmill.tasks.answers.locator import Quoted, locate
 from rowmill.tasks.answers.parser import parse_answer
-from rowmill.tasks.answers.source_text import SourceText
+from rowmill.tasks.answers.source_text import Place, SourceText
 from rowmill.tasks.answers.validator import Accepted, Rejected, Validator
 from rowmill.tasks.answers.value_check import value_in_quote
 
@@ -75,10 +75,11 @@ class EvidenceValidator(Validator):
         """The evidence of an accepted answer's values, in its order, in the texts of the row it was given for."""
         output = decode_json(accepted.text)
         sources = self._sources(columns)
+        values = list(self._fields.values(output))
+        known = {steps for steps, _ in values}
         said: dict[Steps, list[str]] = {}
         for name, passage in accepted.quotes or ():
-            said.setdefault(steps_said(name), []).append(passage)
-        values = list(self._fields.values(output))
+            said.setdefault(steps_said(name, known), []).append(passage)
         quotes = [_best(said.get(steps), sources) for steps, _ in values]
         asked = [Quoted(quote, pointer(steps[:-1])) for (steps, _), quote in zip(values, quotes, strict=True) if quote]
         spans = iter(locate(asked, sources))
@@ -88,7 +89,7 @@ class EvidenceValidator(Validator):
             if span is None:
                 found.append(FieldEvidence(pointer(steps), quote or None))
                 continue
-            held = value_in_quote(value, span.text, self._rule(steps))
+            held = _holds(value, sources[span.column], (span.start, span.end), self._rule(steps))
             found.append(FieldEvidence(pointer(steps), span.text, span.column, span.start, span.end, span.match, held))
         return tuple(found)
 
@@ -98,6 +99,14 @@ class EvidenceValidator(Validator):
         if place not in self._rules:
             self._rules[place] = self._fields.rule(steps)
         return self._rules[place]
+
+
+def _holds(value: Any, source: SourceText, place: Place, rule: ValueRule) -> bool | None:
+    """Whether a quote holds its value; None where it does only because it cuts a word or a number, as 5 in "2015"."""
+    held = value_in_quote(value, source.passage(place), rule)
+    if held is not True or not source.cuts_a_word(place):
+        return held
+    return True if value_in_quote(value, source.whole_passage(place), rule) is True else None
 
 
 def _quotes(told: Any) -> tuple[tuple[str, str], ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -109,14 +109,17 @@ def _steps_named(name: str) -> Steps:
     return tuple(step.replace("~1", "/").replace("~0", "~") for step in name[1:].split("/"))
 
 
-def steps_said(field_said: str) -> Steps:
-    """A field as a model names it: a JSON pointer, or what is meant by `lines[0].amount` and `#/output/amount`."""
-    text = field_said.strip().removeprefix("#").removeprefix("$").removeprefix("output/").removeprefix("output.")
+def steps_said(field_said: str, known: Collection[Steps] = ()) -> Steps:
+    """A field as a model names it: a JSON pointer, or what is meant by `lines[0].amount` and `#/output/amount`.
+
+    What names one of the `known` values as it is said means that one: a job's own schema may have an `output`.
+    """
+    text = field_said.strip().removeprefix("#").removeprefix("$")
     if "/" in text:
-        steps = [step.replace("~1", "/").replace("~0", "~") for step in text.removeprefix("/").split("/")]
+        steps = tuple(step.replace("~1", "/").replace("~0", "~") for step in text.removeprefix("/").split("/"))
     else:
-        steps = [step for step in re.split(r"[.\[\]]+", text) if step]
-    return tuple(steps[1:] if len(steps) > 1 and steps[0] == "output" else steps)
+        steps = tuple(step for step in re.split(r"[.\[\]]+", text) if step)
+    return steps[1:] if len(steps) > 1 and steps[0] == "output" and steps not in known else steps
 
 
 def _reach(document: Document, steps: Steps) -> tuple[Steps, list[Place]] | None:

@@ -4,9 +4,23 @@ from __future__ import annotations
 
 import json
 import re
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 
-_ESCAPE = re.compile(r'\\(?:u[0-9a-fA-F]{4}|["\\/bfnrt])')
+from rowmill.schemas.json_text import JsonTextError, decode_json
+
+# Two that are one character stay together.
+_ESCAPE = re.compile(r'\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|["\\/bfnrt])')
+
+
+def is_escaped_json(text: str) -> bool:
+    """Whether a text is an object or a list as JSON, with escapes in it. Linear in the text."""
+    if "\\" not in text or text.lstrip()[:1] not in ("{", "["):
+        return False
+    try:
+        decode_json(text)
+    except JsonTextError:
+        return False
+    return True
 
 
 class Unescaped:
@@ -31,6 +45,10 @@ class Unescaped:
     def raw(self, at: int) -> int:
         """Where in the raw text the character `at` begins, or the one before it ends."""
         return at + self._longer[bisect_left(self._places, at)]
+
+    def read(self, at: int) -> int:
+        """Where a place of the raw text that is not amid an escape is read."""
+        return at - self._longer[bisect_right(self._ends, at)]
 
     def is_within(self, at: int) -> bool:
         """Whether a place of the raw text is amid an escape."""

@@ -89,15 +89,19 @@ class _Placing:
         return made
 
     def _look_up(self, quote: str) -> _Found | None:
-        """The first column that has the quote as it is, else the first that has it typeset differently."""
-        best: _Found | None = None
+        """The first column that has the quote as it is, else the first that has it typeset differently; of either kind
+        one where it cuts no word or number, if there is any.
+        """
+        found: dict[tuple[bool, bool], _Found] = {}
         for column, source in self._sources.items():
             match, places = source.places(quote)
-            if match is Match.EXACT:
-                return _Found(column, match, places)
-            if match is Match.NORMALIZED and best is None:
-                best = _Found(column, match, places)
-        return best
+            if match is Match.NONE:
+                continue
+            rank = match is not Match.EXACT, source.cuts_a_word(places[0])
+            found.setdefault(rank, _Found(column, match, places))
+            if rank == (False, False):
+                break
+        return found[min(found)] if found else None
 
     def _only(self, quote: str) -> tuple[str, Place] | None:
         found = self._found[quote]

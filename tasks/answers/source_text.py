@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice, takewhile
 
 from rowmill.schemas.evidence import Match
-from rowmill.tasks.answers.json_escapes import Unescaped
+from rowmill.tasks.answers.json_escapes import Unescaped, is_escaped_json
 from rowmill.tasks.answers.quote_form import HYPHENS, SEEN_DROPPED, is_unseen, same_passage
 from rowmill.tasks.answers.skeleton import Skeleton, skeleton
 
@@ -26,6 +26,8 @@ NORMALIZED_MOST = 1_000
 # Looking closer at a place, and finding another number there, costs as reading so many characters and those of both.
 # When that has come to these and as many as the text has, the quote is taken not to be there.
 LOOK_CHARS, LOOKED_CHARS = 1_000, 200_000
+# No word or number that is looked at around a quote is longer.
+WORD_MOST_CHARS = 60
 _LINE_END, _ESCAPED_LINE_END = re.compile("\n"), re.compile(r"\\n")
 
 Place = tuple[int, int]
@@ -34,12 +36,13 @@ Place = tuple[int, int]
 class SourceText:
     """One text that quotes are looked up in. Its normalized form is made when a quote is not found as it is.
 
-    A column that is an object or a list is JSON: what stands there escaped, as line breaks do, is the same passage.
+    What stands escaped in JSON, as line breaks do, is the same passage: in a column that is an object or a list, and in
+    a text that is JSON.
     """
 
-    def __init__(self, text: str, *, is_json: bool = False) -> None:
+    def __init__(self, text: str) -> None:
         self.text = text
-        self._unescaped = Unescaped(text) if is_json and "\\" in text else None
+        self._unescaped = Unescaped(text) if is_escaped_json(text) else None
         self._read = SourceText(self._unescaped.text) if self._unescaped is not None else None
         self._blocks: _Blocks | None = None
         self._line_ends: list[int] | None = None
@@ -110,7 +113,32 @@ class SourceText:
 
     def cuts_a_word(self, place: Place) -> bool:
         """Whether a place begins or ends amid a word, a number or an accented letter."""
-        return _cuts(self.text, place[0]) or _cuts(self.text, place[1])
+        start, end = self._as_read(place)
+        return _cuts(self._read_text, start) or _cuts(self._read_text, end)
+
+    def passage(self, place: Place) -> str:
+        """What is read at a place."""
+        start, end = self._as_read(place)
+        return self._read_text[start:end]
+
+    def whole_passage(self, place: Place) -> str:
+        """The same with all of the words and numbers that it begins and ends in."""
+        text = self._read_text
+        start, end = self._as_read(place)
+        least, most = start - WORD_MOST_CHARS, end + WORD_MOST_CHARS
+        while start > least and _cuts(text, start):
+            start -= 1
+        while end < most and _cuts(text, end):
+            end += 1
+        return text[start:end]
+
+    @property
+    def _read_text(self) -> str:
+        return self.text if self._unescaped is None else self._unescaped.text
+
+    def _as_read(self, place: Place) -> Place:
+        read = self._unescaped
+        return place if read is None else (read.read(place[0]), read.read(place[1]))
 
 
 def _marks_around(quote: str) -> tuple[str, str]:

@@ -56,11 +56,7 @@ def evidence_sources(job: Job) -> Sources:
     def sources(columns: Mapping[str, Any]) -> Mapping[str, SourceText]:
         wanted = [name for name in columns if name not in excluded] if names is None else names
         held = ((name, columns.get(name)) for name in wanted)
-        return {
-            name: SourceText(text, is_json=isinstance(value, (dict, list)))
-            for name, value in held
-            if (text := column_text(value))
-        }
+        return {name: SourceText(text) for name, value in held if (text := column_text(value))}
 
     return sources
 

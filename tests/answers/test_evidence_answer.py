@@ -118,6 +118,15 @@ def test_fields_as_models_name_them(said, steps):
     assert steps_said(said) == tuple(steps.split())
 
 
+def test_a_field_of_the_jobs_own_that_is_called_output_is_found():
+    """`/output/x` is the value of that pointer where there is one, and `/x` said with the whole's name where not."""
+    known = {("output", "x")}
+    assert steps_said("/output/x", known) == ("output", "x")
+    assert steps_said("/output/output/x", known) == ("output", "x")
+    assert steps_said("output.x", known) == ("output", "x")
+    assert steps_said("/output/x", {("x",)}) == ("x",)
+
+
 def test_the_schema_that_is_sent_means_what_the_jobs_schema_means():
     """Over the official suite: `output` is valid in the sent schema exactly where it is valid in the job's, and what
     stands in `output` is what would stand there without evidence.
@@ -244,6 +253,24 @@ def test_each_value_has_its_evidence():
     assert evidence({"who": "Ada"}, ("/who", "  ")) == [("/who", "  ", "none")]
     assert evidence({"who": "Ada"}, ("/who", "")) == [("/who", None, "none")]
     assert evidence({"who": "Ada"}, ("/who", "Ada"), subject="no", body="Ada") == [("/who", "Ada", "exact")]
+
+
+@pytest.mark.parametrize(
+    ("value", "quote", "text", "holds"),
+    [
+        (5, "5", "made in 2015", None), (2.5, "2.5", "12.50 EUR", None), (2.5, "2.5", "at 2.50 EUR", True), (5, "5", "5kg", True), ("Ann", "Ann", "Annabel", None),
+        (2024, "2024", "no. 20240503", None), (6, "5", "made in 2015", False), ("請求", "請求", '["\\u8acb\\u6c42"]', True), ("a b", "a b", '["a\\nb"]', True),
+        ("Ada", "Ada", '{"to": "x\\nAda"}', True),
+    ],
+)  # fmt: skip
+def test_a_quote_that_cuts_a_number_does_not_hold_it(value, quote, text, holds):
+    """The 5 of 2015 stands there and is no 5; what stands escaped is held as it is read."""
+    judge = validator(True, {})
+    verdict = judge.judge(answer({"x": value}, ("/x", quote)))
+    assert isinstance(verdict, Accepted), verdict
+    (found,) = judge.evidence(verdict, {"body": text})
+    assert found.match is not Match.NONE
+    assert found.value_in_quote is holds
 
 
 @given(

@@ -234,7 +234,7 @@ NESTED = {"from": "Ada", "body": 'Line one\nshe said "yes"\tto C:\\\\new\n5 cogs
 def test_a_quote_from_within_an_object_is_found_in_its_json_text(quote, found, match):
     """A column that is an object or a list is JSON: what stands there escaped is the same passage, and never exact."""
     text = json.dumps(NESTED, ensure_ascii=False, separators=(",", ":"))
-    (span,) = locate([Quoted(quote)], {"mail": SourceText(text, is_json=True)})
+    (span,) = locate([Quoted(quote)], {"mail": SourceText(text)})
     assert (span and (span.text, span.match)) == (found and (found, match))
     if span is not None:
         assert text[span.start : span.end] == span.text
@@ -246,11 +246,34 @@ def test_any_passage_of_a_text_in_an_object_is_found(held, one, two):
     text = json.dumps(held, ensure_ascii=False)
     for said in held.values():
         quote = said[min(one, two) : max(one, two)]
-        (span,) = locate([Quoted(quote)], {"column": SourceText(text, is_json=True)})
+        (span,) = locate([Quoted(quote)], {"column": SourceText(text)})
         assert span is not None or not quote.strip()
         if span is not None:
             assert text[span.start : span.end] == span.text
             assert (span.text == quote) is (span.match is Match.EXACT)
+
+
+@pytest.mark.parametrize(
+    ("text", "quote", "found"),
+    [
+        ('{"k": "delta\\nfoo"}', "delta foo", "delta\\nfoo"),
+        ('[{"k": "\\u8acb\\u6c42\\ud83d\\ude00"}]', "請求😀", "\\u8acb\\u6c42\\ud83d\\ude00"),
+        ('[{"k": "\\u8acb\\u6c42"}]', "求", "\\u6c42"),
+        ("{not JSON: delta\\nfoo}", "delta foo", None),
+    ],
+)
+def test_a_text_that_is_json_is_read_as_json(text, quote, found):
+    """What stands escaped in a column of JSON text is the passage that a model reads there."""
+    (span,) = locate([Quoted(quote)], {"column": SourceText(text)})
+    assert (span and span.text) == found
+
+
+def test_a_column_where_a_quote_cuts_a_number_comes_after_one_where_it_cuts_none():
+    """A 5 of its own in the second column is meant, not the one in 2015."""
+    sources = {"year": SourceText("2015"), "text": SourceText("5 cogs"), "odd": SourceText("15")}
+    (span,) = locate([Quoted("5")], sources)
+    assert span is not None
+    assert (span.column, span.start) == ("text", 0)
 
 
 LARGE = 1_000_000
