@@ -18,7 +18,8 @@ from tests.http_thread import served
 class Unsteady(ThreadingHTTPServer):
     """Passes requests on to another server. Every so many it fails one, in turn: an error before it is passed on, a
     throttle, an answer that is lost after the server has done the work, a cut connection. `ignores` are headers that
-    it does not pass on, as a server that knows nothing of them; `answers` are its own, by method.
+    it does not pass on, as a server that knows nothing of them; `answers` are its own, by method. While it `is_down` it
+    fails all, while it `is_mute` it has all done and loses each answer.
     """
 
     daemon_threads = True
@@ -34,7 +35,7 @@ class Unsteady(ThreadingHTTPServer):
         self.ignores, self.answers = {name.lower() for name in ignores}, answers or {}
         self.upstream, self.every = urlsplit(upstream), every
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
-        self.is_down = False
+        self.is_down = self.is_mute = False
         self.failed = 0
         self.count = itertools.count(1)
 
@@ -68,7 +69,7 @@ class _Passing(BaseHTTPRequestHandler):
         told = upstream.getresponse()
         content = told.read()
         upstream.close()
-        if failing == 2:
+        if failing == 2 or server.is_mute:
             self._answer(500, {}, b"<Error><Code>InternalError</Code></Error>")
         elif failing == 3:
             self.close_connection = True

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 
 from benchmarks import redis_server
 from rowmill.schemas.errors import DamageError, OutputError, StorageError
+from rowmill.tasks.output.bucket import stores
 from rowmill.tasks.output.bucket.lease import HOLD_S
 from rowmill.tasks.output.bucket.mirror import Mirror
 from rowmill.tasks.output.bucket.objects import Objects
@@ -201,6 +203,7 @@ def test_a_bucket_that_goes_away_stops_the_run_resumable(bench, sandboxes, s3, u
     [
         ("s3://nowhere/out", {}, {}, "s3://nowhere/out"),
         ("s3://answers", {}, {}, "no folder of a bucket is named"),
+        ("s3://answers/runs//one", {}, {}, "s3://answers/runs//one: no folder of a bucket can have this name"),
         ("http://answers/out", {}, {}, "http://answers/out: no address of an output"),
         (OUT, {}, {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "http://127.0.0.1:9 refuses it"),
         (OUT, {}, {"ROWMILL_WORK_DIR": "/proc/nowhere"}, "Set ROWMILL_WORK_DIR"),
@@ -343,6 +346,36 @@ def test_a_journal_that_was_being_deleted_is_not_missed(tmp_path, s3, monkeypatc
     objects.put("journal/shard-000002.jsonl/000000000007", b"", over=None)
     with pytest.raises(DamageError, match="piece of the journal is missing"):
         Mirror(objects, copy).pull()
+
+
+def test_a_write_whose_answer_was_lost_is_ones_own(tmp_path, s3, unsteady, monkeypatch):
+    """A bucket that writes and loses the answer has not given the lock to another, nor its objects: the run goes on."""
+    proxy = unsteady(s3.meta.endpoint_url)
+    for name, value in (environment(Bench(tmp_path), s3) | {"AWS_ENDPOINT_URL": proxy.url}).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(stores, "_RETRIES", {"max_retries": 0, "retry_timeout": timedelta(seconds=1)})
+    held = Mirror(Objects(OUT), tmp_path)
+    held.lock()
+    file, journal = tmp_path / "run.json", tmp_path / "journal/shard-000000.jsonl"
+    journal.parent.mkdir()
+    file.write_text("{}")
+    held.keep(file)
+    journal.write_text("{1}")
+    proxy.is_mute = True
+    for told in ("{1}", "{2}"):
+        file.write_text(told)
+        for write in (held.hold.renew, lambda: held.keep(file), lambda: held.append(journal, 3)):
+            with pytest.raises((OSError, StorageError), match="refuses it|put into the bucket"):
+                write()
+    proxy.is_mute = False
+    held.hold.renew()
+    file.write_text("{3}")
+    held.keep(file)
+    journal.write_text("{1}{2}")
+    held.append(journal, 6)
+    held.close()
+    assert body(s3, "run.json") == b"{3}"
+    assert b"".join(body(s3, name) for name in names(s3) if name.startswith("journal/")) == b"{1}{2}"
 
 
 def test_a_lock_is_renewed_and_lost_by_the_holders_own_clock(tmp_path, s3, monkeypatch):

@@ -36,6 +36,8 @@ class Mirror:
         # What coordinators and workers of a cluster had left there when it was fetched.
         self.workers: list[Object] = []
         self._state = CopyState(folder)
+        # Where the piece of a segment was to end that nobody knows the fate of.
+        self._tried: dict[str, int] = {}
         self.hold = BucketLease(objects, folder, now)
         self._ended = threading.Event()
         self._later: Path | None = None
@@ -65,15 +67,21 @@ class Mirror:
         """Put the lines of a segment that are not there yet, up to `end`. Raises OSError: they are then not durable."""
         name = self._name(path)
         with self._busy:
-            start = self._state.sent.get(name, 0)
-            if end <= start:
-                return
-            with open(path, "rb") as file:
-                content = os.pread(file.fileno(), end - start, start)
-            self.hold.refuse_unless_held()
-            piece = f"{name}/{start:012d}"
-            self._state.tags[piece] = self.objects.put(piece, content, over=None)
-            self._state.sent[name] = end
+            # What was to be put before, and no answer came, may stand there: the same again is known as that.
+            for until in (self._tried.get(name, end), end):
+                self._append(path, name, until)
+
+    def _append(self, path: Path, name: str, end: int) -> None:
+        start = self._state.sent.get(name, 0)
+        if end <= start:
+            return
+        with open(path, "rb") as file:
+            content = os.pread(file.fileno(), end - start, start)
+        self.hold.refuse_unless_held()
+        self._tried[name] = end
+        piece = f"{name}/{start:012d}"
+        self._state.tags[piece] = self.objects.put(piece, content, over=None)
+        self._state.sent[name] = self._tried.pop(name)
 
     def pieces(self, path: Path) -> tuple[list[str], int]:
         """The objects that hold a segment, in their order, and its bytes that are in them."""

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,8 @@ class Objects:
         # Seen where an object was written.
         self.keeps_versions = False
         self._store, self._words = open_store(url), store_of(url)
+        # Digests of what was to be written over an object and no answer came: any of it may stand there by now.
+        self._unheard: dict[str, set[bytes]] = {}
         # Where conditions go by versions: the tag and the version of objects that may be written over.
         self._versions: dict[str, tuple[str, str]] = {}
         import obstore
@@ -71,21 +74,38 @@ class Objects:
     def put(self, name: str, content: bytes, *, over: str | None) -> str:
         """Write an object that nobody has written yet, or `over` the one with that tag. Returns its tag.
 
-        Raises Conflict where another stands there; one with the same content is this one, whose answer was lost.
+        Raises Conflict where another stands there. One with the same content is this one, whose answer was lost; one
+        with what was to be written `over` that tag before, and nobody knew whether it was, is written over too.
         """
-        if not self.conditional and self._tag_of(name) == over:
-            return self.write(name, content)
-        mode = self._mode(name, over) if self.conditional else None
+        try:
+            if (tag := self._put(name, content, over)) is None:
+                held = self._held(name)
+                if held is not None and held[0] == content:
+                    tag = held[1]
+                elif held is not None and over is not None and _digest(held[0]) in self._unheard.get(name, ()):
+                    tag = self._put(name, content, held[1])
+        except OSError:
+            if over is not None:
+                self._unheard.setdefault(name, set()).add(_digest(content))
+            raise
+        self._unheard.pop(name, None)
+        if tag is None:
+            raise Conflict(errno.EEXIST, "another run has written it", f"{self.url}/{name}")
+        return tag
+
+    def _put(self, name: str, content: bytes, over: str | None) -> str | None:
+        """Its tag; None where another stands there."""
+        if not self.conditional:
+            return self.write(name, content) if self._tag_of(name) == over else None
+        if (mode := self._mode(name, over)) is None:
+            return None
         with self._answered(name):
             try:
-                if mode is not None:
-                    meta = self._api.put(self._store, name, content, mode=mode, use_multipart=False)
-                    return self._written(name, meta)
+                meta = self._api.put(self._store, name, content, mode=mode, use_multipart=False)
+                return self._written(name, meta)
             except (self._errors.AlreadyExistsError, self._errors.PreconditionError):
                 self._versions.pop(name, None)
-        if (held := self._same(name, content)) is None:
-            raise Conflict(errno.EEXIST, "another run has written it", f"{self.url}/{name}")
-        return held
+                return None
 
     def write(self, name: str, content: bytes) -> str:
         """Write an object that nobody else writes. Returns its tag."""
@@ -137,13 +157,12 @@ class Objects:
             return _tag(self._api.head(self._store, name))
         return None
 
-    def _same(self, name: str, content: bytes) -> str | None:
-        """The tag of the object that stands there, where it holds just this."""
+    def _held(self, name: str) -> tuple[bytes, str] | None:
+        """Content and tag of the object that stands there; None where there is none."""
         try:
-            held, tag = self.get_tagged(name)
-        except OSError:
+            return self.get_tagged(name)
+        except FileNotFoundError:
             return None
-        return tag if held == content else None
 
     def get(self, name: str) -> bytes:
         """Raises FileNotFoundError where there is none."""
@@ -200,6 +219,10 @@ class Objects:
                 meaning(str(error), rights=self._words.rights, key=self._words.key) or _CUT.split(first_line(error))[0]
             )
             raise OSError(errno.EIO, f"{self._server} refuses it: {told}", where) from None
+
+
+def _digest(content: bytes) -> bytes:
+    return blake2b(content, digest_size=16).digest()
 
 
 def _tag(meta: Any) -> str:

@@ -6,6 +6,7 @@ renew it. Each lease of a cluster's worker is a key that is set once.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Mapping
 from hashlib import blake2b
 from typing import Any
@@ -60,8 +61,11 @@ class RedisLease:
         self._asked(lambda: self._client.eval(_RELEASE, 1, self._key, token))
 
     def claim(self, token: str) -> bool:
-        """Whether nobody has claimed this lease of a worker before."""
-        return bool(self._asked(lambda: self._client.set(f"{self._key}:{token}", "1", nx=True, ex=CLAIM_S)))
+        """Whether nobody has claimed this lease of a worker before; the client asks again where an answer was lost."""
+        key, ours = f"{self._key}:{token}", secrets.token_hex(8)
+        if self._asked(lambda: self._client.set(key, ours, nx=True, ex=CLAIM_S)):
+            return True
+        return bool(self._asked(lambda: self._client.get(key)) == ours)
 
     def _asked(self, ask: Callable[[], Any]) -> Any:
         try:

@@ -127,6 +127,12 @@ def open_store(url: str) -> Any:
         # Credentials that cannot be read are told when the client is made.
         told = f"the client of {server_of(url)} cannot be made: {first_line(error)}"
         raise OutputError(told, where=url, hint=STORES[scheme].hint) from None
+    except ValueError:
+        raise OutputError(
+            "no folder of a bucket can have this name",
+            where=url,
+            hint="leave out empty parts, `.`, `..` and control characters",
+        ) from None
 
 
 def server_of(url: str) -> str:

@@ -40,15 +40,20 @@ class PieceWriter:
 
     def __init__(self, objects: Objects, name: str, base: int) -> None:
         self._objects, self._name, self._sent = objects, name, base
+        # Where a piece was to end that nobody knows the fate of.
+        self._tried: int | None = None
 
     def append(self, path: Path, end: int) -> None:
         """Put the lines of the segment that are not there yet, up to `end`. Raises OSError: they are not durable."""
-        if end <= self._sent:
-            return
-        with open(path, "rb") as file:
-            content = os.pread(file.fileno(), end - self._sent, self._sent)
-        self._objects.put(f"{self._name}/{self._sent:012d}", content, over=None)
-        self._sent = end
+        # What was to be put before, and no answer came, may stand there: the same again is known as that.
+        for until in (end if self._tried is None else self._tried, end):
+            if until <= self._sent:
+                continue
+            with open(path, "rb") as file:
+                content = os.pread(file.fileno(), until - self._sent, self._sent)
+            self._tried = until
+            self._objects.put(f"{self._name}/{self._sent:012d}", content, over=None)
+            self._sent, self._tried = until, None
 
     def close(self, path: Path) -> None:
         """Put the rest, then the whole, which tells that no call is in flight any more. Raises OSError."""
