@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from dataclasses import replace
 
 from rowmill.tasks.cluster.mailbox import BEAT_S, GRANTS, Heartbeat, LeaseGrants, Mailbox, Quota
 from rowmill.tasks.cluster.messages import ShardWork
@@ -12,6 +13,9 @@ from rowmill.tasks.gateway.admission.traffic import traffic_at
 from rowmill.tasks.run.progress import Progress
 from rowmill.tasks.run.shard_runner import ShardRun
 from rowmill.tasks.system.clock import Clock
+
+# Grants are read some seconds after they were written; what two clocks differ by beyond that is a difference.
+SKEW_S = 5.0
 
 
 class LeaseBeats:
@@ -25,6 +29,8 @@ class LeaseBeats:
         # Whether what a kill would take with it is bounded: in a folder it takes nothing.
         self._is_bounded = work.address is None
         self._is_verified = False
+        # How far this machine's clock is ahead of the coordinator's; what grants tell of it is too much by their age.
+        self._ahead_s = float("inf")
         self._quota = Quota()
         self._heard: int | None = None
         self._said = 0
@@ -51,12 +57,20 @@ class LeaseBeats:
             self._gate.take_share(quota.rpm, quota.tpm)
             self._gate.take_quota(quota.concurrency, quota.usd)
             self._quota = quota
+        self._keep_deadline(grants.at)
         self._is_verified = self._is_verified or grants.verified
         self._verify()
         if grants.halt is not None:
             self._gate.halt(grants.halt)
         if grants.force:
             self._runs.cancel_all()
+
+    def _keep_deadline(self, told_at: float) -> None:
+        """Go by the run's deadline as its coordinator's clock has it, where this machine's is another."""
+        self._ahead_s = min(self._ahead_s, self._clock.wall() - told_at)
+        if (deadline := self._work.deadline) is not None:
+            shift_s = self._ahead_s if abs(self._ahead_s) > SKEW_S else 0.0
+            self._gate.deadline = replace(deadline, at=deadline.at + shift_s)
 
     def first_piece_stored(self) -> None:
         """An intent of this lease stands in the bucket: by it the coordinator bounds calls that nobody hears of any

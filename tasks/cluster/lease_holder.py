@@ -99,7 +99,7 @@ class LeaseHolder:
                 gate.holds_until_stored = output.keep is not None
                 if self._work.begins_wide:
                     gate.concurrency.begin_at(self._work.window)
-                gate.on_halt, gate.deadline = runs.cancel_waiting, self._work.deadline
+                gate.on_halt = runs.cancel_waiting
                 beats = LeaseBeats(
                     self._work, self._mailbox, gate, runs=runs, progress=self._progress, clock=self._clock
                 )

@@ -38,7 +38,8 @@ class Quota(msgspec.Struct, frozen=True):
 
 class LeaseGrants(msgspec.Struct, frozen=True):
     """What the coordinator says. `proved`: a call of the run has shown that key, address and model are right. `halt`
-    ends the run for calls that are not in flight, `at_once` for those too.
+    ends the run for calls that are not in flight, `at_once` for those too. `at` is when it says so by its own clock, in
+    seconds since 1970 UTC.
     """
 
     run: str
@@ -47,6 +48,7 @@ class LeaseGrants(msgspec.Struct, frozen=True):
     verified: bool = False
     halt: Termination | None = None
     force: bool = False
+    at: float = 0.0
 
 
 class Heartbeat(msgspec.Struct, frozen=True):

@@ -324,7 +324,7 @@ class WorkerPool:
 
     def _grants(self) -> LeaseGrants:
         quotas, halt = self._table.quotas(), self._gate.termination
-        return LeaseGrants(self._work.run_id, self._beat, quotas, self._verified, halt, self._force)
+        return LeaseGrants(self._work.run_id, self._beat, quotas, self._verified, halt, self._force, self._clock.wall())
 
     def take_share(self, rpm: float, tpm: float) -> None:
         """Go by these shares of the key's limits from the next orders on."""

@@ -241,6 +241,17 @@ def test_a_server_without_conditional_writes_is_refused(bench, sandboxes, s3, un
     assert names(s3) == []
 
 
+def test_a_server_whose_listing_lags_behind_is_refused(tmp_path, s3, unsteady, monkeypatch):
+    """Journals that are not listed would be asked, and paid, again: refused before a call."""
+    nothing = b"<ListBucketResult><Name>answers</Name><IsTruncated>false</IsTruncated></ListBucketResult>"
+    proxy = unsteady(s3.meta.endpoint_url, answers={"GET": (200, nothing)})
+    for name, value in (environment(Bench(tmp_path), s3) | {"AWS_ENDPOINT_URL": proxy.url}).items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(OutputError, match="does not list an object that was just written"):
+        Mirror(Objects(OUT), tmp_path).lock()
+    assert names(s3) == []
+
+
 @pytest.mark.nightly
 @pytest.mark.skipif(redis_server.REDIS is None, reason="needs Debian's redis-server")
 def test_such_a_server_is_used_with_a_lease_in_redis(bench, sandboxes, s3, unsteady):

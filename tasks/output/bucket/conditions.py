@@ -28,6 +28,12 @@ def arbiter_for(objects: Objects, environment: Mapping[str, str] = os.environ) -
         found = probe(objects)
     except OSError as error:
         raise OutputError(str(error.strerror), where=objects.url, hint=HINT) from None
+    if found.lags:
+        raise OutputError(
+            "its server does not list an object that was just written, so answers that were paid for could be missed",
+            where=objects.url,
+            hint="name a bucket whose listing is consistent (Amazon S3, Google, Azure, MinIO, R2, Ceph)",
+        )
     if found.keeps_versions:
         log.warning("%s: %s", objects.url, VERSIONED)
     if found.ignored is None:
