@@ -46,6 +46,8 @@ _SIGNS = {ord(sign): told for signs, told in (
 # ² is not 2, and ½ is not 1⁄2: what stands above or below the line keeps its place.
 _PLACED = ("<super>", "<sub>", "<fraction>")
 _MIDNIGHT = re.compile(r"\d{4}-\d\d-\d\d[t ]00:00(?::00(?:\.0+)?)?(?:z|[+]00:00)?")
+# A decimal comma that can be nothing else: 1.234,50 and 10,5, but not 1,234.
+_COMMA = re.compile(r"[+-]?(?:\d+|\d{1,3}(?:[. ]\d{3})+),(?:\d{1,2}|\d{4,})")
 _GROUPED = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 
 
@@ -178,7 +180,7 @@ def normal_text(text: str) -> str:
 
 
 def decimal_of(value: Any) -> Decimal | None:
-    """A number, or one that is written as text (1234.50, 1,234.50); None for anything else."""
+    """A number, or one that is written as text (1234.50, 1,234.50, 1.234,50); None for anything else."""
     if isinstance(value, bool):
         return None
     if isinstance(value, int | float | Decimal):
@@ -187,6 +189,8 @@ def decimal_of(value: Any) -> Decimal | None:
     if not isinstance(value, str):
         return None
     text = value.strip().translate(_SIGNS)
+    if _COMMA.fullmatch(text):
+        text = text.replace(".", "").replace(" ", "").replace(",", ".")
     if _GROUPED.fullmatch(text):
         text = text.replace(",", "")
     try:

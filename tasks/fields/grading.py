@@ -192,8 +192,10 @@ class Grader:
             for leaf, verdict, value in verdicts:
                 if isinstance(verdict, Match):
                     hows.add(verdict)
-                    if leaf.path:
-                        counts[leaf.name][0] += not is_nothing(value)
+                if leaf.name in counts and not is_nothing(value):
+                    counts[leaf.name][0] += isinstance(verdict, Match)
+                    # What gold does not name of an item is not judged.
+                    counts[leaf.name][1] -= verdict is None
         in_order = all(mine == other for mine, other in pairs)
         how = Match.EXACT
         if hows - {Match.EXACT} or not in_order:
@@ -204,11 +206,14 @@ class Grader:
         return _Items(right, len(ours), len(theirs), how, told)
 
     def _filled(self, name: str, ours: Sequence[Any], theirs: Sequence[Any]) -> dict[str, list[int]]:
-        """By field of the items: 0 for those that are right, how many answers, and how many gold items have one."""
+        """By field of the items: 0 for those that are right, how many answers, and how many gold items have one. Fields
+        that none of gold's items names are not judged.
+        """
         leaves = [leaf for leaf in self._trees[name].leaves if leaf.path]
         return {
             leaf.name: [0, *(sum(not is_nothing(at(item, leaf.path)) for item in items) for items in (ours, theirs))]
             for leaf in leaves
+            if not theirs or any(at(item, leaf.path) is not MISSING for item in theirs)
         }
 
     def _pairs(self, name: str, ours: Sequence[Any], theirs: Sequence[Any]) -> list[tuple[int, int]]:
@@ -240,7 +245,7 @@ class Grader:
             rule = self._rules[leaf.name if leaf.path else f"{name}[]"]
             said, gold = [at(item, leaf.path) for item in ours], [at(item, leaf.path) for item in theirs]
             alike = alike_pairs(said, [_as_told(leaf, value) for value in gold], rule)
-            named_in_gold = np.array([value is not MISSING for value in gold])
+            named_in_gold = np.array([value is not MISSING for value in gold], dtype=np.bool_)
             filled = np.array([1e-3 if is_nothing(value) else 1.0 for value in said])
             judged += named_in_gold
             right += alike * filled[:, None] * named_in_gold

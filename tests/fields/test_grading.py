@@ -8,6 +8,8 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rowmill.schemas.fields import FieldGold
 from rowmill.schemas.output_schema import output_shape
@@ -88,6 +90,42 @@ def test_lists_are_matched_one_to_one_whatever_their_order():
     assert graded({"tags": ["b", "A"]}, {"tags": ["a", "b"]})[0]["tags"] is True
     assert graded({"tags": ["a", "a"]}, {"tags": ["a", "b"]})[0]["tags"] is False
     assert graded({"tags": []}, {"tags": None})[0]["tags"] is True
+
+
+def test_fields_of_items_that_gold_does_not_name_are_not_judged():
+    """Nor are they counted as said: precision is of what gold speaks of. Where gold has no items, all are invented."""
+    said = {"lines": [{"sku": "a", "price": 1}, {"sku": "b", "price": 2}, {"sku": "z", "price": 3}]}
+    verdicts, sums = graded(said, {"lines": [{"sku": "a"}, {"sku": "b"}, {"sku": "z"}]})
+    assert verdicts["lines"] is True
+    assert sums.fields["lines"].items.fields == {"lines.sku": (3, 3, 3)}
+    _, sums = graded(said, {"lines": [{"sku": "a", "price": 1}, {"sku": "b"}]})
+    assert sums.fields["lines"].items.fields == {"lines.sku": (2, 3, 2), "lines.price": (1, 2, 1)}
+    _, sums = graded(said, {"lines": []})
+    assert sums.fields["lines"].items.fields == {"lines.sku": (0, 3, 0), "lines.price": (0, 3, 0)}
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(st.sampled_from(["name", "amount", "lines", "tags", "sku", "price", "city", "any"]), inner, max_size=4),
+    max_leaves=10,
+)  # fmt: skip
+OUTPUTS = st.fixed_dictionaries({}, optional=dict.fromkeys(("name", "amount", "who", "tags", "lines", "any"), JSON))
+
+
+@given(OUTPUTS, OUTPUTS)
+def test_any_answer_can_be_held_against_any_gold(said, gold):
+    """Gold of whatever types, lists that are empty on either side: counts are those of the fields, none below zero."""
+    one, sums = grader(), GoldSums()
+    try:
+        right = one.read(gold)
+    except MalformedGoldError:
+        return
+    one.grade("r", json.dumps(said), right, sums=sums)
+    for field in sums.fields.values():
+        items = [] if field.items is None else [(field.items.right, field.items.said, field.items.gold)]
+        for hits, ours, theirs in [*items, *(field.items.fields.values() if field.items else ())]:
+            assert 0 <= hits <= min(ours, theirs)
 
 
 def test_a_pair_that_is_right_goes_before_two_halves():
