@@ -44,7 +44,8 @@ def _folder_of(job: Job, file: Path) -> Path:
 
 def _told(split: Split, paths: list[Path], job: Job) -> list[str]:
     rows = [extent.rows for extent in split.extents]
-    each = f"{min(filter(None, rows), default=0):,} rows or more each" if None not in rows else "whole files each"
+    least = min(filter(None, rows), default=0)
+    each = f"{counted(least, 'row')} or more each" if None not in rows else "whole files each"
     together = f", for {split.at_once} at a time" if split.at_once < len(paths) else ""
     lines = [f"{job.name}: {counted(len(paths), 'part')}{together}, {each}"]
     lines += [f"  rowmill run {path}" for path in paths[:3]] + (["  ..."] if len(paths) > 3 else [])

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from rowmill.flows.orchestration.opening import opened
 from rowmill.flows.orchestration.pipeline import carry_out
+from rowmill.schemas.display_text import counted
 from rowmill.schemas.errors import InputError, OutputError
 from rowmill.schemas.job import Job
 from rowmill.schemas.manifest import Manifest
@@ -126,11 +127,16 @@ async def _refuse(run: OpenRun, shard: Shard) -> ShardReport:
 def _warn(found: Merged) -> None:
     if found.requests:
         log.warning(
-            "%d requests stand in several parts, which know nothing of each other: each was paid for once a part, "
-            "%s beside the first", found.requests, short_usd(found.usd),
+            "%s in several parts, which know nothing of each other: each was paid for once a part, %s beside the first",
+            _standing(found.requests, "request"), short_usd(found.usd),
         )  # fmt: skip
     if found.ids:
-        log.warning("%d ids stand in several parts: each of these rows was asked, and has its own answer", found.ids)
+        told = _standing(found.ids, "id")
+        log.warning("%s in several parts: each of these rows was asked, and has its own answer", told)
+
+
+def _standing(number: int, noun: str) -> str:
+    return f"{counted(number, noun)} {'stands' if number == 1 else 'stand'}"
 
 
 def _write(folder: Path, mirror: Mirror | None, manifest: Manifest) -> None:

@@ -55,6 +55,8 @@ class Merger:
         self._job, self._output, self._index = job, output, index
         self.merged = Merged()
         self._number = 0
+        # Of the part job's rows so far, whether their id is their place and moves with them.
+        self._places = bytearray()
         for path in [*output.results.iterdir(), *output.journal.iterdir()]:
             output.drop(path)
         for name in (MANIFEST, LEDGER):
@@ -64,6 +66,7 @@ class Merger:
     def add(self, number: int, root: Path) -> None:
         """The results and the bill of a part job whose output stands in `root`. Raises DamageError, StorageError."""
         first = self.merged.rows
+        self._places.clear()
         for path in result_parts(root / "results"):
             footer = read_footer(path)
             if footer.shard.rows:
@@ -103,14 +106,25 @@ class Merger:
         table = _set(table, "row_index", pc.add(before, first))
         if self._job.id is not None:
             return table
+        places = pc.cast(before, pa.string())
         if ids is not None:
             own = pa.array([next(ids) for _ in range(table.num_rows)], pa.string())
+            is_place = pc.and_(pc.equal(table["row_id"], places), pc.not_equal(own, table["row_id"]))
         else:
-            is_place = pc.equal(table["row_id"], pc.cast(before, pa.string()))
+            is_place = pc.equal(table["row_id"], places)
             own = pc.if_else(is_place, pc.cast(table["row_index"], pa.string()), table["row_id"])
+        self._places += bytes(is_place.to_pylist())
         table = _set(table, "row_id", own)
-        owners = [_moved_id(owner, first) for owner in table["reused_from"].to_pylist()]
+        owners = [self._moved_id(owner, first) for owner in table["reused_from"].to_pylist()]
         return _set(table, "reused_from", pa.array(owners, pa.string()))
+
+    def _moved_id(self, owner: str | None, first: int) -> str | None:
+        """The id of the row whose answer was reused, moved where it is a place. The row that paid comes first."""
+        if owner is None or not (owner.isascii() and owner.isdigit()):
+            return owner
+        return (
+            str(int(owner) + first) if len(owner) < 19 and self._places[int(owner) : int(owner) + 1] == b"\1" else owner
+        )
 
     def _count(self, table: pa.Table, number: int) -> None:
         if self._job.id is not None:
@@ -128,11 +142,6 @@ class Merger:
 def _set(table: pa.Table, name: str, column: pa.ChunkedArray | pa.Array) -> pa.Table:
     place = table.schema.get_field_index(name)
     return table.set_column(place, table.schema.field(place), column)
-
-
-def _moved_id(owner: str | None, first: int) -> str | None:
-    """The id of the row whose answer was reused, moved where it is a place."""
-    return str(int(owner) + first) if owner is not None and owner.isascii() and owner.isdigit() else owner
 
 
 def _moved_notes(metadata: Mapping[bytes, bytes], first: int) -> dict[bytes, bytes]:

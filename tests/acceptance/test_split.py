@@ -91,7 +91,7 @@ def test_equal_requests_in_different_parts_are_paid_once_a_part_and_told(
     bench: Bench, command: Any, gateways: Any
 ) -> None:
     """Within a part a request is paid once; parts know nothing of each other, and the merged manifest says what that
-    has cost. Rows that bring ids of their own keep them, and an answer's owner is named by its place in the whole.
+    has cost. Rows that bring ids of their own keep them, whole numbers too, also where they own another row's answer.
     """
     gateway: Gateway = gateways()
     rows = [
@@ -112,6 +112,8 @@ def test_equal_requests_in_different_parts_are_paid_once_a_part_and_told(
     again = results.filter(pl.col("reused_from").is_null())["cost_usd"][10:].sum()
     assert money(manifest["split"]["their_cost_usd"]) == money(again) > 0
     assert results["row_id"].to_list() == [str(n % 6) for n in range(60)]
+    owners = [None if n % 30 < 10 else str((n // 30 * 30 + n % 10) % 6) for n in range(60)]
+    assert results["reused_from"].to_list() == owners
     assert len(gateway.asks) == 20
 
 
@@ -292,7 +294,7 @@ def test_labels_and_ids_of_parts_are_merged(bench: Bench, command: Any, gateways
     assert codes == [0, 0, 3]
     code, told = command(None, "merge", "out")
     assert code == 3, told
-    assert "1 ids stand in several parts" in told
+    assert "1 id stands in several parts" in told
     manifest = bench.manifest()
     assert manifest["label"]["gold"]["rows"] == 41
     assert bench.results()["correct"].sum() == 21
