@@ -32,6 +32,12 @@ class Match:
     differs: tuple[str, ...] = ()
 
 
+# Emphasis that was begun before the key may end behind the label.
+_AROUND = " *_`\"'.!,"
+# Where the reason for a label begins behind it.
+_REASON = re.compile(r"\s+(?=\()|\s+[-–—]\s+|,?\s+(?=(?:because|since)\s)", re.IGNORECASE)
+
+
 class LabelMatcher:
     """Finds the labels of one job in texts."""
 
@@ -74,8 +80,17 @@ class LabelMatcher:
             return found
         if (keyed := self._keyed(text)) is not None:
             return keyed
-        name = self._sentences.only_label(text)
+        name = self._sentences.only_label(self._statement(text))
         return None if name is None else Match(name, ("prose around the label",))
+
+    def _statement(self, text: str) -> str:
+        """What must state the label: the text, without its key where no label stands right behind it. `Label: very
+        positive` names a label that is not among those of the job, and not "positive".
+        """
+        keyed = keyed_text(text)
+        if keyed is None or self.whole(_REASON.split(keyed[0], maxsplit=1)[0].strip(_AROUND)) is not None:
+            return text
+        return "\n".join(keyed)
 
     def _keyed(self, text: str) -> Match | None:
         keyed = keyed_text(text)

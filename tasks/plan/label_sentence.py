@@ -75,7 +75,8 @@ class Sentences:
             return None
         if not _is_telling(name):
             return name if len(places) == 1 and _is_stated(plain, *places[0]) else None
-        return name if _is_sentence(plain, words) or _is_unspaced(name) else None
+        is_whole = _is_unspaced(name) and all(_is_unspaced(word) or word in _LINKING for word in words)
+        return name if is_whole or _is_sentence(plain, words) else None
 
     def _named(self, plain: str) -> list[tuple[int, int, str]]:
         """Where labels stand as words. One within a longer one is not said: "very positive" does not say "positive"."""

@@ -112,6 +112,31 @@ def test_an_unambiguous_label_is_always_read(names, name, data):
     assert said(names, data.draw(st.sampled_from(WRAPS))(data.draw(st.sampled_from(MANGLES))(name))) == name
 
 
+@pytest.mark.parametrize(
+    ("answer", "label"),
+    [
+        ("Label: very positive", None),
+        ("Label: positive cart.", None),
+        ("The label: very positive", None),
+        ("Label: positive, negative", None),
+        ("Label: positive (praise)", "positive"),
+        ("Label: positive - it praises the shop", "positive"),
+        ("Label: Positive, because it praises the shop", "positive"),
+        ("Label: The review is positive.", "positive"),
+        ("Label: not positive", None),
+    ],
+)
+def test_what_stands_behind_a_key_is_the_label_or_states_it(answer, label):
+    """`Label: very positive` names a label that is not there; a reason behind a label, and a sentence, leave it."""
+    assert said(["positive", "negative"], answer) == label
+
+
+def test_a_name_of_two_scripts_is_no_sentence():
+    """Words before a label without blanks state it where they are of its script, or words of an answer."""
+    assert said(["part", "日本"], "art 日本") is None
+    assert said(["part", "日本"], "Answer 日本") == said(["part", "日本"], "これは日本です") == "日本"
+
+
 @given(names_of, st.data())
 def test_a_word_that_is_no_label_gives_none(names, data):
     """A label that is not in the set is not taken for one that it holds, begins, or lies within."""
