@@ -319,7 +319,15 @@ def test_keys_lead_from_each_value_that_wants_a_look_to_the_next(seen, tmp_path)
     bench, _ = seen
     with viewing(bench.folder / "out") as address, Page(address, tmp_path) as page:
         lacking = [("r1", "/who"), *(("r2", field) for field in page.fields("r2"))]
-        assert [page.press("u") for _ in lacking] == lacking
+        dotted = {}
+        for place in lacking:
+            assert page.press("u") == place
+            dotted[place] = page.run(
+                "[...document.querySelectorAll('.texts mark.chosen')].map((one) => one.className + ':' + one.textContent)"
+            )
+        # Where a value stands that was not quoted: as a whole number, and beside the quotes of others.
+        assert dotted["r2", "/lines/0/qty"] == ["said chosen:2"] * 3
+        assert dotted["r1", "/who"] == ["said chosen:Ada Lovelace"]
         assert page.press("u") == lacking[-1]
         assert "no further value that wants a look" in page.run("document.getElementById('where').textContent")
         assert [page.press("U") for _ in lacking[1:]] == lacking[-2::-1]

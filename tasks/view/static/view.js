@@ -407,12 +407,19 @@ function drawTexts(into, row, entries, chosen) {
   into.scrollTop = first ? into.scrollTop + first.getBoundingClientRect().top - into.getBoundingClientRect().top - into.clientHeight / 3 : 0;
 }
 
-// Where a text stands in another, in code points; some places are enough.
+// Whether a number would be cut here: the 2 of 1.234 is no 2.
+function isNumberCut(text, at) {
+  const before = text.slice(Math.max(0, at - 2), at), behind = text.slice(at, at + 2);
+  return /\d$/.test(before) ? /^[.,]?\d/.test(behind) : /\d[.,]$/.test(before) && /^\d/.test(behind);
+}
+
+// Where a text stands in another as a whole, in code points; some places are enough.
 function standing(text, value) {
   const found = [], size = Array.from(value).length;
   for (let at = text.indexOf(value), units = 0, points = 0; at >= 0 && found.length < 20; at = text.indexOf(value, at + value.length)) {
     points += Array.from(text.slice(units, at)).length;
     units = at;
+    if (isNumberCut(text, at) || isNumberCut(text, at + value.length)) continue;
     found.push({ start: points, end: points + size });
   }
   return found;
@@ -474,7 +481,9 @@ function marks(text, entries) {
   for (let at = 0; at + 1 < edges.length; at++) {
     const [start, end] = [edges[at], edges[at + 1]], here = entries.filter((one) => one.start <= start && end <= one.end);
     if (!here.length) { made.append(cut(start, end)); continue; }
-    const piece = make("mark", cut(start, end), { class: ["said", "exact", "normalized"].find((match) => here.every((one) => one.match === match)) ?? "normalized", title: here.map((one) => one.field).join(", ") });
+    const matches = new Set(here.map((one) => one.match)), said = matches.delete("said");
+    const kind = [!matches.size ? null : matches.has("normalized") ? "normalized" : "exact", said ? "said" : null].filter(Boolean).join(" ");
+    const piece = make("mark", cut(start, end), { class: kind, title: here.map((one) => one.field).join(", ") });
     piece.dataset.fields = JSON.stringify(here.map((one) => one.field));
     made.append(piece);
   }
