@@ -8,7 +8,6 @@ from collections.abc import Set as AbstractSet
 from hashlib import blake2b
 from heapq import heappush, heapreplace
 from itertools import islice
-from math import ceil
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,19 +15,17 @@ import numpy as np
 
 from rowmill.schemas.catalogue import Model
 from rowmill.schemas.job import Job
-from rowmill.schemas.media_tokens import Tokens
-from rowmill.schemas.outcome import Outcome
 from rowmill.schemas.request import Request
 from rowmill.schemas.row import Row, Shard, Unreadable
 from rowmill.tasks.answers.validator import Validator
 from rowmill.tasks.forecast.counted_rows import Asked, Candidate, Tally
-from rowmill.tasks.forecast.drawn_rows import DRAWN_LEAST, DRAWN_SHARE, TWINS_MOST, Drawn, DrawnRows, places
-from rowmill.tasks.forecast.prior import expected_usd
+from rowmill.tasks.forecast.drawn_pass import drawn_tally, planned_row
+from rowmill.tasks.forecast.drawn_rows import row_orders
 from rowmill.tasks.forecast.request_costs import RequestCosts
 from rowmill.tasks.forecast.settled_rows import SettledRows
 from rowmill.tasks.forecast.tokens import Count
 from rowmill.tasks.input import reader as read
-from rowmill.tasks.input.files import InputFile, Line
+from rowmill.tasks.input.files import InputFile
 from rowmill.tasks.input.key_index import KeyIndex
 from rowmill.tasks.input.survey import SAMPLE_ROWS, Survey, Surveyor
 from rowmill.tasks.output.columns import columns_of, kept_names
@@ -43,13 +40,7 @@ KEY_MODULUS = 1 << 128
 AT_ONCE = 64
 # Up to here every row is looked at, whatever is asked.
 EXACT_ROWS = 100_000
-# How far above its estimate a ceiling stands that was not summed over every row, in standard errors.
-CEILING_ERRORS = 5
 PAID_ALREADY = -1
-# What is summed of each row that is looked at.
-SUMS = (
-    "tokens", "size", "worst", "ceiling", "media", "media_unmeasured", "media_tokens", "media_low", "media_high",
-)  # fmt: skip
 T = TypeVar("T")
 
 
@@ -72,7 +63,6 @@ class DryRun:
         self._job, self._model, self._settled = job, model, settled
         self._planner = Planner(job, model, sandbox=sandbox)
         self._costs = RequestCosts(job, model, votes, count=count, native=self._planner.native)
-        self._row_usd, self._token_usd = expected_usd(job, model)
         # The rows to ask that would be drawn first: a heap whose head is the one to give way.
         self._drawn: list[tuple[float, int, Candidate]] = []
         self.tally = Tally()
@@ -109,57 +99,7 @@ class DryRun:
         if survey.rows <= EXACT_ROWS:
             return None
         refuse_unaskable(survey, self._planner)
-        drawn = DrawnRows(survey.rows, survey.bytes)
-        share = (DRAWN_LEAST + survey.rows / DRAWN_SHARE) / survey.rows
-        for shard in survey.shards:
-            stretches = min(shard.rows, ceil(shard.rows * share))
-            chosen = places(shard.rows, stretches, row_orders(shard.first_row, stretches))
-            for place, (line, file) in enumerate(read.shard_lines(shard, files, self._job.limits.max_line_bytes)):
-                if place in chosen:
-                    self._look_at(
-                        read.judge(line, shard.first_row + place, file, id_column=self._job.id),
-                        line,
-                        survey,
-                        drawn=drawn,
-                    )
-        return None if drawn.twins_most > TWINS_MOST else self._tally_of(drawn)
-
-    def _look_at(self, row: Row | Unreadable, line: Line, survey: Survey, *, drawn: DrawnRows) -> None:
-        unreadable = self.tally.unreadable
-        request = self._request(row, survey)
-        if request is None:
-            nothing = dict.fromkeys(SUMS, 0.0)
-            was_read = float(self.tally.unreadable == unreadable)
-            drawn.add(len(line.raw), None, unreadable=1 - was_read, cannot_be_asked=was_read, **nothing)
-            return
-        tokens = self._costs.tokens(request)
-        worst, ceiling = self._costs.worst_cases(request)
-        media = request.media_tokens
-        drawn.add(
-            len(line.raw), request.key, unreadable=0.0, cannot_be_asked=0.0, tokens=tokens,
-            size=self._row_usd + self._token_usd * tokens, worst=worst, ceiling=ceiling,
-            media=request.media, media_unmeasured=request.media_unmeasured,
-            media_tokens=media.estimate, media_low=media.low, media_high=media.high,
-        )  # fmt: skip
-
-    def _tally_of(self, drawn: DrawnRows) -> Tally:
-        total = {name: drawn.total(name) for name in drawn.values}
-        unreadable, cannot = round(total["unreadable"].value), round(total["cannot_be_asked"].value)
-        tokens = total["tokens"]
-        return Tally(
-            total=drawn.rows,
-            unreadable=unreadable,
-            cannot_be_asked=cannot,
-            to_ask=max(0, drawn.rows - unreadable - cannot),
-            tokens=tokens.value,
-            media=round(total["media"].value),
-            media_tokens=Tokens(*(total[name].value for name in ("media_tokens", "media_low", "media_high"))),
-            media_unmeasured=round(total["media_unmeasured"].value),
-            ceiling_usd=total["ceiling"].value + CEILING_ERRORS * total["ceiling"].error,
-            worst_usd=total["worst"].value,
-            size=total["size"].value,
-            drawn=Drawn(len(drawn.sizes), tokens.error, drawn.twins_most),
-        )
+        return drawn_tally(self._job, survey, files, planner=self._planner, costs=self._costs)
 
     def _paid_keys(self, validator: Validator) -> Iterator[bytes]:
         for number, key in self._settled.paid_keys(validator):
@@ -214,14 +154,12 @@ class DryRun:
             self.tally.settled_beyond += rows
 
     def _request(self, row: Row | Unreadable, survey: Survey) -> Request | None:
-        if isinstance(row, Unreadable) or row.index in survey.duplicates:
-            self.tally.unreadable += 1
-            return None
-        planned = self._planner.plan(row)
-        if isinstance(planned, Outcome):
-            self.tally.cannot_be_asked += 1
-            return None
-        return planned
+        planned = planned_row(self._planner, row, survey)
+        if isinstance(planned, Request):
+            return planned
+        self.tally.unreadable += planned is None
+        self.tally.cannot_be_asked += planned is not None
+        return None
 
     def _see_earlier(self, row: Row) -> None:
         planned = self._planner.plan(row)
@@ -229,7 +167,7 @@ class DryRun:
             self.tally.earlier.append(self._candidate(planned, self._costs.tokens(planned)))
 
     def _candidate(self, request: Request, tokens: float) -> Candidate:
-        return Candidate(request.key, request.row.index, tokens, self._row_usd + self._token_usd * tokens)
+        return Candidate(request.key, request.row.index, tokens, self._costs.expected_usd(tokens))
 
     def _ask(self, request: Request, owner: int, see: Callable[[Asked], None] | None) -> None:
         self._see_keys(int.from_bytes(request.key, "big"))
@@ -265,16 +203,6 @@ class DryRun:
             heappush(self._drawn, (order, -candidate.row, candidate))
         elif order > self._drawn[0][0]:
             heapreplace(self._drawn, (order, -candidate.row, candidate))
-
-
-def row_orders(first: int, count: int) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
-    """A hash of each row's position (splitmix64), 64 bits: those below a threshold are a random handful."""
-    with np.errstate(over="ignore"):
-        mixed = (np.arange(first, first + count, dtype=np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
-        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        hashed: np.ndarray[tuple[int], np.dtype[np.uint64]] = mixed ^ (mixed >> np.uint64(31))
-    return hashed
 
 
 def _batches(many: Iterator[T]) -> Iterator[list[T]]:

@@ -87,3 +87,13 @@ def places(rows: int, stretches: int, orders: npt.NDArray[np.uint64]) -> set[int
     edges = np.linspace(0, rows, stretches + 1).astype(np.uint64)
     found: list[int] = (edges[:-1] + orders % np.maximum(np.diff(edges), 1)).tolist()
     return set(found)
+
+
+def row_orders(first: int, count: int) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
+    """A hash of each row's position (splitmix64), 64 bits: those below a threshold are a random handful."""
+    with np.errstate(over="ignore"):
+        mixed = (np.arange(first, first + count, dtype=np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        hashed: np.ndarray[tuple[int], np.dtype[np.uint64]] = mixed ^ (mixed >> np.uint64(31))
+    return hashed

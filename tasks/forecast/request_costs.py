@@ -10,6 +10,7 @@ from rowmill.schemas.json_text import encode_json
 from rowmill.schemas.price import PICO
 from rowmill.schemas.request import Common, Request, Text
 from rowmill.tasks.answers.validator import REASON_CHARS, REASONS_MOST
+from rowmill.tasks.forecast.prior import expected_usd
 from rowmill.tasks.forecast.tokens import Count
 from rowmill.tasks.gateway.protocols.registry import PROTOCOLS
 from rowmill.tasks.plan.evidence_plan import sent_schema
@@ -34,6 +35,7 @@ class RequestCosts:
         self._count = count
         self._counted_once = lru_cache(64)(count)
         self._fixed = self._fixed_tokens(native=native)
+        self._row_usd, self._token_usd = expected_usd(job, model)
 
     def _fixed_tokens(self, *, native: bool) -> float:
         """What every request carries beside its texts: tools, and a schema that travels natively."""
@@ -57,6 +59,10 @@ class RequestCosts:
         """Of a row that shares its call: its own text, and its part of what is common."""
         rows = rows_at_most(request, self._model, self._job.pack_size)
         return self._count(request.own) + ROW_TOKENS + self._counted_once(common_text(common)) / rows
+
+    def expected_usd(self, tokens: float) -> float:
+        """What a row of so many input tokens is expected to cost before anything is known of the answers."""
+        return self._row_usd + self._token_usd * tokens
 
     def worst_cases(self, request: Request) -> tuple[float, float]:
         """(of the row's first call, of every call that it may need, all votes and re-asks), in USD."""

@@ -11,7 +11,6 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import msgspec
@@ -24,14 +23,12 @@ import pyarrow.parquet as pq
 from rowmill.schemas.errors import DamageError
 from rowmill.schemas.job import Job
 from rowmill.schemas.outcome import Outcome, Status
-from rowmill.schemas.tally import Tally
 from rowmill.tasks.answers.validator import Validator
 from rowmill.tasks.output.held_groups import HeldGroups
+from rowmill.tasks.output.moved_shard import MovedShard
 from rowmill.tasks.output.outcome_lookup import OutcomeLookup
 from rowmill.tasks.output.part_footer import read_footer
 from rowmill.tasks.output.part_notes import NotedRows, Positions, lines_in, noted_rows
-from rowmill.tasks.output.part_requests import keys_apart, request_keys
-from rowmill.tasks.output.results_sums import columns_tally
 
 # Rows that are known by their line at a time, at 12 bytes each; those beyond are found by their request.
 KNOWN_MOST = 16_000_000
@@ -210,59 +207,3 @@ class MovedRows:
     def close(self) -> None:
         self._groups_held.close()
         self._lookup.close()
-
-
-class MovedShard:
-    """Rows of one shard that are taken from elsewhere: their positions in the input, ascending, and their places."""
-
-    def __init__(self, source: MovedRows, rows: Positions, places: Positions) -> None:
-        self._source, self.rows, self._places = source, rows, places
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    @cached_property
-    def known(self) -> frozenset[int]:
-        """The positions."""
-        return frozenset(self.rows.tolist())
-
-    def keys(self) -> list[bytes]:
-        """The request keys of the rows, in their order."""
-        found: list[bytes] = []
-        for table, _ in self._tables():
-            found += keys_apart(request_keys(table.column("request_key")))
-        return found
-
-    def without(self, rows: frozenset[int]) -> MovedShard | None:
-        """The others."""
-        left = ~np.isin(self.rows, list(rows))
-        return MovedShard(self._source, self.rows[left], self._places[left]) if left.any() else None
-
-    def tally(self) -> Tally:
-        """The sums of the rows."""
-        total = Tally()
-        for table, noted in self._tables():
-            total.merge(columns_tally(table, noted))
-        return total
-
-    def _tables(self, size: int = 5_000) -> Iterator[tuple[pa.Table, NotedRows]]:
-        for at in range(0, len(self), size):
-            yield self._source.take(self._places[at : at + size])
-
-    def between(self, first: int, end: int) -> tuple[pa.Table, NotedRows] | None:
-        """The rows from position `first` on, before `end`, as they are to stand there; None where there are none."""
-        start, stop = np.searchsorted(self.rows, [first, end])
-        if start == stop:
-            return None
-        table, noted = self._source.take(self._places[start:stop])
-        rows = self.rows[start:stop]
-        return self._source.renumbered(table, rows), noted
-
-    def outcome(self, row: int) -> Outcome:
-        """One of the rows."""
-        at = np.searchsorted(self.rows, [row])
-        return next(self._source.outcomes(self.rows[at], self._places[at]))
-
-    def outcomes(self) -> Iterator[Outcome]:
-        """All of the rows, in their order."""
-        return self._source.outcomes(self.rows, self._places)

@@ -9,7 +9,8 @@ import pyarrow as pa
 from rowmill.schemas.outcome import Outcome
 from rowmill.schemas.row import Shard
 from rowmill.tasks.journal.segment import Segment
-from rowmill.tasks.output.moved_rows import MovedRows, MovedShard
+from rowmill.tasks.output.moved_rows import MovedRows
+from rowmill.tasks.output.moved_shard import MovedShard
 from rowmill.tasks.run.shard_context import ShardContext
 
 # Rows that are written down before calls in flight are heard again.

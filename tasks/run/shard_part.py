@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
 from rowmill.schemas.manifest import PartDigest
-from rowmill.tasks.output.moved_rows import MovedShard
+from rowmill.tasks.output.moved_shard import MovedShard
 from rowmill.tasks.output.part_columns import PartColumns
 from rowmill.tasks.output.part_footer import PART_VERSION, Footer, part_digest, tally_value
 from rowmill.tasks.output.part_writer import BATCH_ROWS, GROUP_ROWS, Mixed, write_mixed_part, write_part

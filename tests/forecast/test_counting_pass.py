@@ -11,7 +11,7 @@ from rowmill.schemas.catalogue import builtin_catalogue
 from rowmill.schemas.job import Job
 from rowmill.schemas.request import Request
 from rowmill.schemas.row import Row
-from rowmill.tasks.forecast import counting_pass, drawn_rows
+from rowmill.tasks.forecast import counting_pass, drawn_pass
 from rowmill.tasks.forecast.counted_rows import Tally
 from rowmill.tasks.forecast.counting_pass import DryRun
 from rowmill.tasks.forecast.request_costs import RequestCosts
@@ -52,8 +52,9 @@ def test_what_is_counted_is_what_is_sent(keys):
     assert all(text in sent for text in counted)
 
 
-def walked(folder: Path, texts: list[str], *, draws: bool) -> Tally:
-    (folder / "rows.jsonl").write_text("".join(json.dumps({"n": n, "a": one}) + "\n" for n, one in enumerate(texts)))
+def walked(folder: Path, texts: list[str | None], *, draws: bool) -> Tally:
+    lines = ["no row" if one is None else json.dumps({"n": n, "a": one}) for n, one in enumerate(texts)]
+    (folder / "rows.jsonl").write_text("".join(f"{line}\n" for line in lines))
     told = {"input": str(folder / "rows.jsonl"), "output": str(folder / "out"), "prompt": "Hi {{ a }}"}
     job = Job(model="gemini-3-pro", **told)
     model = builtin_catalogue()[job.model]
@@ -67,8 +68,7 @@ def test_a_large_input_is_told_from_drawn_rows(tmp_path, monkeypatch):
     ceiling is no lower than that of every row.
     """
     monkeypatch.setattr(counting_pass, "EXACT_ROWS", 1_000)
-    monkeypatch.setattr(drawn_rows, "DRAWN_LEAST", 0)
-    monkeypatch.setattr(counting_pass, "DRAWN_LEAST", 1_500)
+    monkeypatch.setattr(drawn_pass, "DRAWN_LEAST", 1_500)
     texts = [f"{n} " + "word " * (n * 7919 % 83) for n in range(6_000)]
     exact, found = (walked(tmp_path, texts, draws=draws) for draws in (False, True))
     assert exact.drawn is None
@@ -80,3 +80,12 @@ def test_a_large_input_is_told_from_drawn_rows(tmp_path, monkeypatch):
     # Up to that number, and where rows ask the same, every row is looked at.
     assert walked(tmp_path, texts[:1_000], draws=True).drawn is None
     assert walked(tmp_path, texts[:3_000] * 2, draws=True).same_request == 3_000
+
+
+def test_rows_that_were_drawn_in_vain_are_counted_once(tmp_path, monkeypatch):
+    """Where drawn rows show that all have to be looked at, what they came to counts no second time."""
+    monkeypatch.setattr(counting_pass, "EXACT_ROWS", 100)
+    texts = ["the same"] * 900 + [None] * 100
+    exact, found = (walked(tmp_path, texts, draws=draws) for draws in (False, True))
+    assert found.counts() == exact.counts()
+    assert (found.drawn, found.unreadable) == (None, 100)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rowmill.tasks.forecast.counting_pass import row_orders
-from rowmill.tasks.forecast.drawn_rows import DrawnRows, places
+from rowmill.tasks.forecast.drawn_rows import DrawnRows, places, row_orders
 
 
 def drawn(sizes: np.ndarray, values: np.ndarray, stretches: int, first: int) -> DrawnRows:
