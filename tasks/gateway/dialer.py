@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 import ssl
@@ -22,7 +23,9 @@ NAMES_KEPT_S = 10.0
 NEXT_ADDRESS_S = 0.25
 TUNNEL_HEAD_MOST_BYTES = 16 * 1024
 # As curl, requests and OpenSSL name them; the first that is set counts.
-CERTIFICATES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+# What we show a server that asks who we are, as curl's --cert and --key: no variable for it is common.
+CLIENT_CERT, CLIENT_KEY = "ROWMILL_CLIENT_CERT", "ROWMILL_CLIENT_KEY"
 
 AddressInfo = tuple[int, int, int, str, tuple[Any, ...]]
 P = TypeVar("P", bound=asyncio.Protocol)
@@ -30,6 +33,7 @@ P = TypeVar("P", bound=asyncio.Protocol)
 
 def tls_context(environment: Mapping[str, str] = os.environ) -> ssl.SSLContext:
     """Who is trusted: the file, or the folder as OpenSSL hashes it, that the environment names; else httpx's own list.
+    With it the certificate that we show a server which asks for one.
 
     Raises JobError where what is named cannot be read.
     """
@@ -40,6 +44,8 @@ def tls_context(environment: Mapping[str, str] = os.environ) -> ssl.SSLContext:
         place = environment[variable]
         try:
             is_folder = Path(place).is_dir()
+            if variable == "SSL_CERT_DIR" and not is_folder:
+                raise NotADirectoryError(errno.ENOTDIR, "not a folder")
             context = ssl.create_default_context(
                 cafile=None if is_folder else place, capath=place if is_folder else None
             )
@@ -50,7 +56,27 @@ def tls_context(environment: Mapping[str, str] = os.environ) -> ssl.SSLContext:
                 hint="name a file of PEM certificates, or unset it",
             ) from None
     context.set_alpn_protocols(["http/1.1"])
+    _show_certificate(context, environment)
     return context
+
+
+def _show_certificate(context: ssl.SSLContext, environment: Mapping[str, str]) -> None:
+    certificate, key = environment.get(CLIENT_CERT), environment.get(CLIENT_KEY)
+    hint = f"name a PEM file of the certificate in {CLIENT_CERT}, and its key's, where that is apart, in {CLIENT_KEY}"
+    if not certificate:
+        if key:
+            raise JobError("a client's key is named without its certificate", where=CLIENT_KEY, hint=hint)
+        return
+    try:
+        # Without a password OpenSSL would ask the terminal for one.
+        context.load_cert_chain(certificate, key or None, password="")
+    except OSError as error:
+        raise JobError(
+            f"no client certificate can be read from {certificate}{f' and {key}' if key else ''}: "
+            f"{getattr(error, 'reason', None) or error.strerror or error}",
+            where=CLIENT_CERT,
+            hint=f"{hint}; a key behind a passphrase cannot be used",
+        ) from None
 
 
 class Dialer:

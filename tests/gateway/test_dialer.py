@@ -5,10 +5,17 @@ from __future__ import annotations
 import asyncio
 import base64
 import socket
+import ssl
 from collections import Counter
 
 import httpx
 import pytest
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,7 +36,7 @@ PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CE
 @pytest.fixture(autouse=True)
 def bare_environment(monkeypatch):
     """No proxy and no certificates but those that a test names."""
-    for name in (*PROXY_VARIABLES, "CURL_CA_BUNDLE", "SSL_CERT_DIR"):
+    for name in (*PROXY_VARIABLES, "CURL_CA_BUNDLE", "SSL_CERT_DIR", "ROWMILL_CLIENT_CERT", "ROWMILL_CLIENT_KEY"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
 
@@ -276,6 +283,49 @@ def test_certificates_of_ones_own_are_trusted(variable, trusted, monkeypatch):
     for wrong in (trusted / "none.pem", trusted / "key.pem"):
         with pytest.raises(JobError, match=variable):
             tls_context({variable: str(wrong)})
+
+
+def test_a_client_certificate_is_shown_to_a_server_that_asks(trusted, monkeypatch):
+    """With its key in the same file or apart; without one such a server does not answer."""
+
+    async def scenario() -> FailureKind | None:
+        asking = server_tls(trusted)
+        asking.verify_mode = ssl.CERT_REQUIRED
+        asking.load_verify_locations(trusted / "cert.pem")
+        async with Server(saying(answer(COMPLETION)), ssl=asking) as server:
+            client = client_of(server.base_url)
+            exchange = await client.send(b"{}")
+            await client.aclose()
+            return exchange.failure.kind if exchange.failure else None
+
+    both = trusted / "both.pem"
+    both.write_bytes((trusted / "cert.pem").read_bytes() + (trusted / "key.pem").read_bytes())
+    assert asyncio.run(scenario()) is not None
+    monkeypatch.setenv("ROWMILL_CLIENT_CERT", str(both))
+    assert asyncio.run(scenario()) is None
+    monkeypatch.setenv("ROWMILL_CLIENT_CERT", str(trusted / "cert.pem"))
+    monkeypatch.setenv("ROWMILL_CLIENT_KEY", str(trusted / "key.pem"))
+    assert asyncio.run(scenario()) is None
+
+
+def test_a_client_certificate_that_cannot_be_read_is_refused(trusted):
+    """A file that is missing, that holds no key, whose key has a passphrase, and a key alone, naming the variable."""
+    key = load_pem_private_key((trusted / "key.pem").read_bytes(), None)
+    locked = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
+    (trusted / "locked.pem").write_bytes(locked)
+    certificate = str(trusted / "cert.pem")
+    for environment, variable in (
+        ({"ROWMILL_CLIENT_CERT": str(trusted / "none.pem")}, "ROWMILL_CLIENT_CERT"),
+        ({"ROWMILL_CLIENT_CERT": certificate}, "ROWMILL_CLIENT_CERT"),
+        (
+            {"ROWMILL_CLIENT_CERT": certificate, "ROWMILL_CLIENT_KEY": str(trusted / "locked.pem")},
+            "ROWMILL_CLIENT_CERT",
+        ),
+        ({"ROWMILL_CLIENT_KEY": str(trusted / "key.pem")}, "ROWMILL_CLIENT_KEY"),
+        ({"SSL_CERT_DIR": certificate}, "SSL_CERT_DIR"),
+    ):
+        with pytest.raises(JobError, match=variable):
+            tls_context(environment)
 
 
 @pytest.mark.parametrize("loop", LOOPS)
