@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from rowmill.schemas.attempt import Spent
+from rowmill.schemas.attempt import NOTHING_SPENT, Spent
 from rowmill.schemas.outcome import Outcome, Status
 
 
@@ -27,7 +27,7 @@ class Account(msgspec.Struct, frozen=True, omit_defaults=True):
     """
 
     key: str = ""
-    spent: Spent = Spent()
+    spent: Spent = NOTHING_SPENT
     failures: dict[str, int] = msgspec.field(default_factory=dict)
     charged: dict[str, int] = msgspec.field(default_factory=dict)
     votes: tuple[Voted, ...] = ()

@@ -114,6 +114,8 @@ class Spent(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.attempts - self.joined
 
     def __add__(self, other: Spent) -> Spent:
+        if self is NOTHING_SPENT:
+            return other
         both = self.cost is not None and other.cost is not None
         return Spent(
             self.attempts + other.attempts,
@@ -135,3 +137,7 @@ class Spent(msgspec.Struct, frozen=True, omit_defaults=True):
             self.unknown_usd - other.unknown_usd,
             self.joined - other.joined,
         )
+
+
+# What every sum begins with.
+NOTHING_SPENT = Spent()

@@ -93,11 +93,14 @@ class Price:
 
     def most_usd(self, input_tokens: int, output_tokens: int) -> int:
         """The most that a call with at most so many tokens can cost, in 10⁻¹² USD."""
+        if not self.tiers:
+            return _most_usd(self.rates, input_tokens, output_tokens)
         reached = [self.rates, *(rates for above, rates in self.tiers if input_tokens > above)]
-        return max(
-            input_tokens * max(rates.input_usd, rates.cached_input_usd) + output_tokens * rates.output_usd
-            for rates in reached
-        )
+        return max(_most_usd(rates, input_tokens, output_tokens) for rates in reached)
+
+
+def _most_usd(rates: Rates, input_tokens: int, output_tokens: int) -> int:
+    return input_tokens * max(rates.input_usd, rates.cached_input_usd) + output_tokens * rates.output_usd
 
 
 def per_token(per_million: str, where: str) -> int:

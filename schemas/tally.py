@@ -28,12 +28,14 @@ class Tally:
 
     def add(self, outcome: Outcome) -> None:
         self.rows += 1
-        _count(self.by_status, {outcome.status.value: 1})
+        status = outcome.status.value
+        self.by_status[status] = self.by_status.get(status, 0) + 1
         self.spent = self.spent + outcome.spent
         self.wasted_usd += outcome.wasted_usd or 0
         self.reused += outcome.reused_from is not None
         self.unknown_rows += outcome.spent.unknown
-        _count(self.failures, outcome.failures)
+        if outcome.failures:
+            _count(self.failures, outcome.failures)
         for one in outcome.evidence or ():
             _count(self.evidence, {one.match.value: 1})
 

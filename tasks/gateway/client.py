@@ -7,7 +7,6 @@ import os
 import socket
 import ssl
 from concurrent.futures import ThreadPoolExecutor
-from typing import cast
 
 import httpx
 import msgspec
@@ -22,7 +21,7 @@ from rowmill.tasks.gateway.protocols.registry import PROTOCOLS
 from rowmill.tasks.gateway.proxies import NO_PROXIES, Proxies
 from rowmill.tasks.gateway.redaction import Redactor
 from rowmill.tasks.gateway.response import read_response
-from rowmill.tasks.gateway.transport import Cut, TooLarge, TooSlow, Transport
+from rowmill.tasks.gateway.transport import Cut, Received, Route, TooLarge, TooSlow, Transport
 from rowmill.tasks.system.clock import Clock
 
 CONNECT_S = 30.0
@@ -58,7 +57,6 @@ class Client:
         stream: bool,
         clock: Clock,
         call_s: float = CALL_S,
-        transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         """`timeout_s` bounds the silence of a call, `call_s` the whole of it.
 
@@ -76,7 +74,8 @@ class Client:
                 "user-agent": "rowmill",
             }
         )
-        self._transport = transport or self._own_transport(is_sandbox=api_key == SANDBOX_KEY)
+        self._transport = self._own_transport(is_sandbox=api_key == SANDBOX_KEY)
+        self._route: Route | None = None
         self._extensions: dict[str, object] = {
             "timeout": {"connect": CONNECT_S, "read": timeout_s, "write": timeout_s, "pool": None, "total": call_s}
         }
@@ -93,12 +92,9 @@ class Client:
     async def send(self, content: bytes) -> Exchange:
         """POST one body and read the whole response."""
         started = self._clock.now()
-        request = httpx.Request(
-            "POST", self._url, headers=self._headers, stream=Body(content), extensions=self._extensions
-        )
         try:
-            response = await self._transport.handle_async_request(request)
-            result = await self._read(response)
+            received = await self._transport.send(self._route or self._begin(), content)
+            result = await self._read(received)
         except httpx.HTTPError as error:
             result = self._redactor.failure(self._transport_failure(error))
         seconds = self._clock.now() - started
@@ -106,26 +102,32 @@ class Client:
             return Exchange(result, None, seconds)
         return Exchange(None, result, seconds)
 
-    async def _read(self, response: httpx.Response) -> Answer | Failure:
+    def _begin(self) -> Route:
+        """The way of every call, found with the first of them. Raises LocalProtocolError."""
+        request = httpx.Request("POST", self._url, headers=self._headers, extensions=self._extensions)
+        self._route = self._transport.route(request)
+        return self._route
+
+    async def _read(self, received: Received) -> Answer | Failure:
         """What a response says, without the key; decoded beside the event loop where that may take long.
 
         Raises DecodingError, TooLarge.
         """
-        body = await _received(response)
+        body = received.body
         try:
             if not body.encodings and len(body.content) <= LARGE_BYTES:
-                return self._redacted(response, body.content)
+                return self._redacted(received, body.content)
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(_decoders, lambda: self._redacted(response, _plain(body)))
+            return await loop.run_in_executor(_decoders, lambda: self._redacted(received, _plain(body)))
         finally:
             body.release()
 
-    def _redacted(self, response: httpx.Response, content: bytes) -> Answer | Failure:
-        result = self._judge(response, content)
+    def _redacted(self, received: Received, content: bytes) -> Answer | Failure:
+        result = self._judge(received, content)
         if isinstance(result, Answer):
             return self._redactor.value(result)
-        if (target := _redirect_target(response)) is not None:
-            words = f"HTTP {response.status_code} redirects to {target}, and redirects are not followed"
+        if (target := _redirect_target(received)) is not None:
+            words = f"HTTP {received.status} redirects to {target}, and redirects are not followed"
             result = msgspec.structs.replace(result, message=words)
         return self._redactor.failure(result)
 
@@ -135,19 +137,19 @@ class Client:
         timeout = {"connect": GET_S, "read": GET_S, "write": GET_S, "pool": None, "total": GET_S}
         request = httpx.Request("GET", endpoint(self._base_url, path), headers=headers, extensions={"timeout": timeout})
         try:
-            response = await self._transport.handle_async_request(request)
-            body = await _received(response)
+            received = await self._transport.send(self._transport.route(request), b"")
+            body = received.body
             try:
-                return await asyncio.to_thread(_plain, body) if response.status_code == 200 else None
+                return await asyncio.to_thread(_plain, body) if received.status == 200 else None
             finally:
                 body.release()
         except httpx.HTTPError:
             return None
 
-    def _judge(self, response: httpx.Response, received: bytes) -> Answer | Failure:
-        return read_response(
-            response.status_code, response.headers, received, model=self._model, wall=self._clock.wall()
-        )
+    def _judge(self, received: Received, content: bytes) -> Answer | Failure:
+        # Headers are read where there is something to be read in them.
+        headers = {} if 200 <= received.status < 300 else httpx.Headers(received.headers)
+        return read_response(received.status, headers, content, model=self._model, wall=self._clock.wall())
 
     def _transport_failure(self, error: httpx.HTTPError) -> Failure:
         """What the transport raised → the failure it is. Told apart by its class, not by words."""
@@ -187,27 +189,12 @@ def _unreachable(cause: BaseException | None) -> FailureKind:
     return FailureKind.UNREACHABLE
 
 
-def _redirect_target(response: httpx.Response) -> str | None:
+def _redirect_target(received: Received) -> str | None:
     """Where a redirect points to, without a query, which may be a secret."""
-    location: str | None = response.headers.get("location")
-    if not 300 <= response.status_code < 400 or location is None:
+    if not 300 <= received.status < 400:
         return None
-    return location.partition("?")[0].rpartition("@")[2][:200]
-
-
-async def _received(response: httpx.Response) -> Body:
-    """The body as it came over the wire, to be released. Raises TooLarge."""
-    stream = response.stream
-    if isinstance(stream, Body):
-        return stream
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in cast(httpx.AsyncByteStream, stream):
-        size += len(chunk)
-        if size > ANSWER_MOST_BYTES:
-            raise TooLarge(f"more than {ANSWER_MOST_BYTES:,} bytes")
-        chunks.append(chunk)
-    return Body(b"".join(chunks), response.headers.get("content-encoding", ""))
+    location: str | None = httpx.Headers(received.headers).get("location")
+    return None if location is None else location.partition("?")[0].rpartition("@")[2][:200]
 
 
 def _plain(body: Body) -> bytes:

@@ -15,6 +15,7 @@ from typing import NamedTuple, cast
 
 import httptools
 import httpx
+import msgspec
 
 from rowmill.tasks.gateway.body import SMALL_BYTES, Body, BodyMemory, Share, TooLarge
 
@@ -68,6 +69,14 @@ class Call(NamedTuple):
 NOTHING = Call(b"", b"", 0.0, 0.0)
 
 
+class Received(msgspec.Struct, frozen=True):
+    """A whole answer, its headers as they came. Its body is to be released."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: Body
+
+
 class Connection(asyncio.Protocol):
     """One connection, and the parser's callbacks for the answer that it waits for."""
 
@@ -82,7 +91,7 @@ class Connection(asyncio.Protocol):
         """`on_surplus` is told when the server sends more than it was asked for."""
         self._loop, self._most_bytes, self._memory, self._on_surplus = loop, most_bytes, memory, on_surplus
         self._parser = httptools.HttpResponseParser(self)
-        self._answer: asyncio.Future[httpx.Response] | None = None
+        self._answer: asyncio.Future[Received] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._grace: asyncio.TimerHandle | None = None
@@ -105,7 +114,7 @@ class Connection(asyncio.Protocol):
         self._ends_with_connection = True
         self._encodings = ""
 
-    async def exchange(self, call: Call) -> httpx.Response:
+    async def exchange(self, call: Call) -> Received:
         """Send a request and wait for its whole answer.
 
         Raises RemoteProtocolError (lost before an answer), NotReceived, Cut, TooLarge, ReadTimeout, TooSlow.
@@ -113,7 +122,7 @@ class Connection(asyncio.Protocol):
         self._begin_message()
         self._received = self._body_bytes = 0
         self._call, self._tail = call, b""
-        answer: asyncio.Future[httpx.Response] = self._loop.create_future()
+        answer: asyncio.Future[Received] = self._loop.create_future()
         self._answer = answer
         now = self._last_at = self._loop.time()
         self._arm(now, min(now + call.silence_s, call.ends_at))
@@ -125,7 +134,7 @@ class Connection(asyncio.Protocol):
             self.close()
             if answer.done() and not answer.cancelled() and answer.exception() is None:
                 # Given up in the moment of its arrival.
-                cast(Body, answer.result().stream).release()
+                answer.result().body.release()
             raise
         finally:
             self._answer = None
@@ -216,6 +225,7 @@ class Connection(asyncio.Protocol):
                 return
             self._fail(TooLarge(f"more than {self._most_bytes:,} bytes (of a head: {HEAD_MOST_BYTES:,})"))
             return
+        known = len(self._body)
         try:
             # The last byte apart: an answer that is complete without it is followed by a byte nobody asked for.
             if len(data) > 1:
@@ -224,12 +234,25 @@ class Connection(asyncio.Protocol):
                 self._refuse_surplus(data[-1:])
                 return
             self._parser.feed_data(data[-1:])
+            if not self._answer.done() and len(self._body) > known:
+                self._judge(b"".join(self._body[known:]), now)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             if self._answer.done():
                 self._refuse_surplus(data)
                 return
             kind = Cut if self._in_body else httpx.RemoteProtocolError
             self._fail(kind(f"what came is not HTTP: {error}"))
+
+    def _judge(self, body: bytes, now: float) -> None:
+        """What more of an unfinished body says: that it brings something, that its stream has reached its own end."""
+        call = self._call
+        if call.is_silence is not None and not call.is_silence(body):
+            self._last_at = now
+        if call.is_complete is not None and self._grace is None:
+            latest = self._tail + body
+            self._tail = latest[-TAIL_BYTES:]
+            if call.is_complete(latest):
+                self._grace = self._loop.call_later(GRACE_S, self._finish_after_grace)
 
     def _refuse_surplus(self, data: bytes) -> None:
         """Bytes that belong to no request: they could be taken for the answer of the next row."""
@@ -295,13 +318,6 @@ class Connection(asyncio.Protocol):
         self._body_bytes += len(body)
         if self._body_bytes > SMALL_BYTES:
             self._take_room(len(body))
-        if self._call.is_silence is not None and not self._call.is_silence(body):
-            self._last_at = self._loop.time()
-        if self._call.is_complete is not None and self._grace is None:
-            latest = self._tail + body
-            self._tail = latest[-TAIL_BYTES:]
-            if self._call.is_complete(latest):
-                self._grace = self._loop.call_later(GRACE_S, self._finish_after_grace)
 
     def _take_room(self, size: int) -> None:
         """Count a large body's bytes; where there is no room, read on once other bodies are released."""
@@ -336,9 +352,7 @@ class Connection(asyncio.Protocol):
         content = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         self._body = []
         share, self._share = self._share, None
-        response = httpx.Response(
-            self._parser.get_status_code(), headers=self._headers, stream=Body(content, self._encodings, share)
-        )
+        received = Received(self._parser.get_status_code(), self._headers, Body(content, self._encodings, share))
         # An answer that came before its request was sent leaves the rest of it in the way of the next.
         self.usable = self.usable and keeps and not self._paused and not self._transport.get_write_buffer_size()
-        self._answer.set_result(response)
+        self._answer.set_result(received)

@@ -13,18 +13,18 @@ import math
 import resource
 import ssl
 from bisect import bisect_right
-from functools import lru_cache
+from collections.abc import Callable
+from dataclasses import dataclass
 from operator import attrgetter
-from typing import cast
 
 import httpx
 
 from rowmill.tasks.gateway.body import Body, BodyMemory, TooLarge
-from rowmill.tasks.gateway.connection import Call, Connection, Cut, NotReceived, TooSlow
+from rowmill.tasks.gateway.connection import Call, Connection, Cut, NotReceived, Received, TooSlow
 from rowmill.tasks.gateway.dialer import Dialer
 from rowmill.tasks.gateway.proxies import NO_PROXIES, Proxies, Proxy
 
-__all__ = ["Cut", "TooLarge", "TooSlow", "Transport"]
+__all__ = ["Cut", "Received", "Route", "TooLarge", "TooSlow", "Transport"]
 
 # A second answer to one request can be told from the first answer to the next only while nothing was asked: each
 # connection rests so long before it is used again, as long as no more than this number rest.
@@ -91,6 +91,22 @@ class Server:
         self.free.clear()
 
 
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The way of a request, whatever it asks: whom it reaches, its head, and how long each exchange may take."""
+
+    url: httpx.URL
+    proxy: Proxy | None
+    server: Server
+    head: bytes
+    has_length: bool
+    connect_s: float
+    silence_s: float
+    total_s: float
+    is_complete: Callable[[bytes], bool] | None
+    is_silence: Callable[[bytes], bool] | None
+
+
 class Transport(httpx.AsyncBaseTransport):
     """Connections to whoever is asked, opened as needed: one for each exchange at a time, and a few that rest."""
 
@@ -117,51 +133,70 @@ class Transport(httpx.AsyncBaseTransport):
         `is_silence` says of a piece of a body that it is none: comments keep no call alive.
         Raises the errors of `Connection.exchange`, ConnectError and ConnectTimeout.
         """
-        loop = self._loop or self._begin()
-        timeouts = request.extensions["timeout"]
         stream = request.stream
         content = stream.content if isinstance(stream, Body) else await request.aread()
+        received = await self.send(self.route(request), content)
+        return httpx.Response(received.status, headers=received.headers, stream=received.body)
+
+    def route(self, request: httpx.Request) -> Route:
+        """What a request has in common with all that go to the same address with the same headers, to be made once.
+
+        Raises LocalProtocolError for a header that holds a line break.
+        """
         url = request.url
         proxy = self._proxies.of(url)
-        target, headers = url.raw_path, tuple(request.headers.raw)
+        target, headers = url.raw_path, request.headers.raw
         if proxy is not None and url.scheme == "http":
             target = b"http://" + url.netloc + target
             if proxy.authorization is not None:
-                headers = (*headers, (b"proxy-authorization", proxy.authorization))
-        head = _head(request.method.encode("ascii"), target, headers)
-        if content or request.method == "POST":
-            head += b"content-length: %d\r\n" % len(content)
-        head += b"\r\n"
+                headers = [*headers, (b"proxy-authorization", proxy.authorization)]
         origin = (url.raw_scheme, url.raw_host, url.port or 0)
         server = self._servers.get(origin)
         if server is None:
             server = self._servers[origin] = Server(f"{url.scheme}://{url.netloc.decode('ascii')}")
+        timeouts = request.extensions["timeout"]
+        return Route(
+            url=url,
+            proxy=proxy,
+            server=server,
+            head=_head(request.method.encode("ascii"), target, headers),
+            has_length=request.method == "POST",
+            connect_s=timeouts["connect"],
+            silence_s=timeouts["read"],
+            total_s=timeouts.get("total", math.inf),
+            is_complete=request.extensions.get("is_complete"),
+            is_silence=request.extensions.get("is_silence"),
+        )
+
+    async def send(self, route: Route, content: bytes) -> Received:
+        """One exchange over a route. Raises as `handle_async_request` does."""
+        loop, server = self._loop or self._begin(), route.server
         now = loop.time()
-        ends_at = now + timeouts.get("total", math.inf)
-        judges = request.extensions.get("is_complete"), request.extensions.get("is_silence")
-        call = Call(head, content, timeouts["read"], ends_at, *judges)
-        within_s = min(timeouts["connect"], ends_at - now)
-        connection = server.take(now, self._rest_s) or await self._connect(url, proxy, server, within_s=within_s)
+        ends_at = now + route.total_s
+        length = b"content-length: %d\r\n\r\n" % len(content) if content or route.has_length else b"\r\n"
+        call = Call(route.head + length, content, route.silence_s, ends_at, route.is_complete, route.is_silence)
+        within_s = min(route.connect_s, ends_at - now)
+        connection = server.take(now, self._rest_s) or await self._connect(route, within_s=within_s)
         try:
-            response = await connection.exchange(call)
+            received = await connection.exchange(call)
         except NotReceived:
-            connection = await self._connect(url, proxy, server, within_s=within_s)
-            response = await connection.exchange(call)
+            connection = await self._connect(route, within_s=within_s)
+            received = await connection.exchange(call)
         finally:
             server.release(connection)
-        if response.status_code == 407 and proxy is not None:
-            cast(Body, response.stream).release()
-            raise httpx.ConnectError(f"the proxy {proxy} asks for a user name and a password (407)")
-        return response
+        if received.status == 407 and route.proxy is not None:
+            received.body.release()
+            raise httpx.ConnectError(f"the proxy {route.proxy} asks for a user name and a password (407)")
+        return received
 
-    async def _connect(self, url: httpx.URL, proxy: Proxy | None, server: Server, *, within_s: float) -> Connection:
-        loop = asyncio.get_running_loop()
+    async def _connect(self, route: Route, *, within_s: float) -> Connection:
+        loop, server = asyncio.get_running_loop(), route.server
 
         def make() -> Connection:
             return Connection(loop, most_bytes=self._most_bytes, memory=self._memory, on_surplus=server.distrust)
 
         try:
-            return await self._dialer.dial(url, proxy, make, timeout_s=within_s)
+            return await self._dialer.dial(route.url, route.proxy, make, timeout_s=within_s)
         except httpx.ConnectError as error:
             # Out of file descriptors, a connection that has not rested is better than none.
             connection = server.take_any(loop.time()) if _is_out_of_files(error) else None
@@ -183,9 +218,8 @@ def _is_out_of_files(error: httpx.ConnectError) -> bool:
     return getattr(error.__cause__, "errno", None) in (errno.EMFILE, errno.ENFILE)
 
 
-@lru_cache(16)
-def _head(method: bytes, target: bytes, headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
-    """The request line and headers, the same for every row. The body's length stands in for what headers say of it."""
+def _head(method: bytes, target: bytes, headers: list[tuple[bytes, bytes]]) -> bytes:
+    """The request line and headers. The body's length stands in for what headers say of it."""
     lines = [b"%s %s HTTP/1.1" % (method, target)]
     lines += [b"%s: %s" % pair for pair in headers if pair[0].lower() != b"content-length"]
     if any(b"\r" in line or b"\n" in line for line in lines):

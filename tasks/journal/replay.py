@@ -64,20 +64,29 @@ class Replay:
 
     def see(self, entry: Entry, offset: int, length: int) -> None:
         """Take in an entry that stands at `offset`."""
+        # The three of every row by their very class: to ask whether an entry is of another takes longer than these do.
+        if type(entry) is Intent:
+            self.in_flight[entry.row] = entry
+        elif type(entry) is Bill:
+            self.billed = self.billed + entry.spent
+            intent = self.in_flight.pop(entry.row, None)
+            account = self.accounts.get(entry.row) or Account(intent.key if intent is not None else "")
+            self.accounts[entry.row] = account.billed(entry.kind, entry.spent)
+        elif type(entry) is Outcome:
+            self._settle(entry, offset, length)
+        else:
+            self._see_rare(entry, offset, length)
+
+    def _settle(self, outcome: Outcome, offset: int, length: int) -> None:
+        row = outcome.row_index
+        self.settled[row] = (offset, length)
+        account = self.accounts.pop(row, None)
+        self.in_flight.pop(row, None)
+        if self.head.version == WITHOUT_BILLS and outcome.reused_from is None:
+            self.billed = self.billed + (outcome.spent - account.total if account is not None else outcome.spent)
+
+    def _see_rare(self, entry: Entry, offset: int, length: int) -> None:
         match entry:
-            case Outcome(row_index=row):
-                self.settled[row] = (offset, length)
-                account = self.accounts.pop(row, None)
-                self.in_flight.pop(row, None)
-                if self.head.version == WITHOUT_BILLS and entry.reused_from is None:
-                    self.billed = self.billed + (entry.spent - account.total if account is not None else entry.spent)
-            case Bill(row=row):
-                self.billed = self.billed + entry.spent
-                intent = self.in_flight.pop(row, None)
-                account = self.accounts.get(row) or Account(intent.key if intent is not None else "")
-                self.accounts[row] = account.billed(entry.kind, entry.spent)
-            case Intent(row=row):
-                self.in_flight[row] = entry
             case PackIntent(rows=parts) | PackBill(rows=parts):
                 for part in parts:
                     self.see(part, offset, length)

@@ -24,6 +24,8 @@ __all__ = ["Template", "TemplateError"]
 
 PROMPT_MOST_CHARS = 16 * 2**20
 PIECES_MOST = 2_000_000
+# Up to so many characters a prompt of texts alone is far within every bound.
+FILLED_MOST_CHARS = 1 << 20
 
 
 class Columns(dict[str, Any]):
@@ -38,7 +40,8 @@ class Template:
             environment = BoundedEnvironment()
             self._globals = dict(environment.globals)
             self._compiled = environment.compiled(source)
-            self.ends = _ends(environment.parse(source))
+            tree = environment.parse(source)
+            self.ends, self._blanks = _ends(tree), _blanks(tree)
         except jinja2.TemplateSyntaxError as error:
             raise JobError(
                 f"not a valid template, line {error.lineno}: {error.message}",
@@ -50,6 +53,8 @@ class Template:
 
     def render(self, columns: Mapping[str, Any]) -> str:
         """The prompt of one row. Raises TemplateError: unknown column, failing operation, too much text or work."""
+        if self._blanks is not None and (filled := _filled(self._blanks, columns)) is not None:
+            return filled
         pieces: list[str] = []
         size = 0
         try:
@@ -77,6 +82,30 @@ class Template:
         ) as error:  # fmt: skip
             raise TemplateError(f"the template fails on this row: {error}") from None
         return "".join(pieces)
+
+
+def _blanks(tree: nodes.Template) -> list[tuple[str, str]] | None:
+    """The pieces of a template of text and names of columns alone, each its text or its name; None for any other."""
+    found: list[tuple[str, str]] = []
+    for output in tree.body:
+        for node in output.nodes if isinstance(output, nodes.Output) else (None,):
+            if isinstance(node, nodes.TemplateData):
+                found.append((node.data, ""))
+            elif isinstance(node, nodes.Name) and node.name != "self":
+                found.append(("", node.name))
+            else:
+                return None
+    return found
+
+
+def _filled(blanks: list[tuple[str, str]], columns: Mapping[str, Any]) -> str | None:
+    """What Jinja2 makes of such a template where each column named is a text, in a sixth of its time; else None."""
+    pieces = [columns.get(name) if name else text for text, name in blanks]
+    for piece in pieces:
+        if type(piece) is not str:
+            return None
+    prompt = "".join(pieces)  # type: ignore[arg-type]
+    return prompt if len(prompt) <= FILLED_MOST_CHARS else None
 
 
 def _in_null(what: str, columns: Mapping[str, Any]) -> str:

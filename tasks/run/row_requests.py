@@ -60,6 +60,8 @@ class RowRequests:
                 return carried(found, request, context.validator)
             # A retry that was stopped has opened it again: what was paid since is not given up for the old failure.
             found = again
+        if found is None and another is None:
+            return None
         # Each of its votes was paid, and is the vote of its place whichever row asked.
         accounts = [one for one in (own, found, another) if one is not None]
         if accounts and (known := furthest(*accounts)) is not own:

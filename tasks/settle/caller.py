@@ -6,8 +6,9 @@ Whose call it is (a row's, or that of several) is told by its `Billing`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
+
+import msgspec
 
 from rowmill.schemas.attempt import Failure, FailureKind, Spent
 from rowmill.schemas.catalogue import Model
@@ -40,8 +41,7 @@ class Billing(Protocol):
     def bill(self, kind: str | None, spent: Spent) -> Bill | PackBill: ...
 
 
-@dataclass(frozen=True, slots=True)
-class RowBilling:
+class RowBilling(msgspec.Struct, frozen=True):
     """A call of one row: its how-manieth attempt this is, and the key of its request."""
 
     row: int
@@ -59,8 +59,7 @@ class RowBilling:
         return Bill(self.row, self.attempt, kind, spent)
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(msgspec.Struct, frozen=True):
     """A body as it goes over the wire. `size` are its bytes without media, `tokens` what it is expected to use, for so
     many rows.
     """

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -72,7 +71,7 @@ class PackCall:
         except Exception as error:
             defect(error, f"{first.row} (and {len(self._seats) - 1} more)")
             raise Divided(self._seats) from None
-        state = RowState(msgspec.structs.replace(first.request, body=pack.body), pack.body, Spent(), Counter())
+        state = RowState(msgspec.structs.replace(first.request, body=pack.body), pack.body, Spent(), {})
         try:
             await self._until_answered(state, pack)
         except TooDear:

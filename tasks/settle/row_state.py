@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -45,7 +44,7 @@ class RowState:
     request: Request
     body: dict[str, Any]
     spent: Spent
-    failures: Counter[str]
+    failures: dict[str, int]
     upstream_at: list[float] = field(default_factory=list)
     unconnected: int = 0
     incomplete: int = 0
@@ -64,6 +63,11 @@ class RowState:
     seconds: float = 0.0
     offered: Offer | None = None
     standing: Offer | None = None
+
+    def fail(self, failure: Failure) -> None:
+        """Note a failed attempt."""
+        self.last = failure
+        self.failures[failure.kind.value] = self.failures.get(failure.kind.value, 0) + 1
 
     def offer(self, bought: Cost | None) -> None:
         """Keep what was just offered, with its cost, where it is better supported than what stands."""

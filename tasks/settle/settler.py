@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
 from collections.abc import Sequence
 
 import msgspec
@@ -83,7 +82,7 @@ class Settler:
 
     def begin(self, request: Request, account: Account) -> RowState:
         """A row on its way, with what was spent for it and charged to it before."""
-        state = RowState(request, request.body, account.spent, Counter(account.failures))
+        state = RowState(request, request.body, account.spent, dict(account.failures))
         state.content = sum(count for kind, count in account.charged.items() if kind in CONTENT_KINDS)
         return state
 
@@ -165,9 +164,9 @@ class Settler:
         try:
             prepared = caller.prepare(state.body, request)
         except Exception as error:
-            state.last = defect(error, request.row.row_id)
-            state.failures[state.last.kind.value] += 1
-            return self._given_up(state, state.last)
+            failure = defect(error, request.row.row_id)
+            state.fail(failure)
+            return self._given_up(state, failure)
         billing = RowBilling(request.row.index, state.spent.attempts + 1, request.key.hex())
         permit = await caller.enter(prepared, billing.rows)
         self.budget.sent(state)
@@ -175,10 +174,10 @@ class Settler:
         exchange = await caller.send(prepared, permit, segment, billing=billing)
         state.seconds = exchange.seconds
         verdict: Read | Failure = exchange.failure or self._read_safely(state, exchange.answer)
-        failure = verdict if isinstance(verdict, Failure) else None
-        spent = caller.end(prepared, permit, exchange, failure=failure)
+        failed = verdict if isinstance(verdict, Failure) else None
+        spent = caller.end(prepared, permit, exchange, failure=failed)
         state.spent = state.spent + spent
-        segment.bill(billing.bill(failure.kind.value if failure else None, spent))
+        segment.bill(billing.bill(failed.kind.value if failed else None, spent))
         if exchange.answer is not None:
             self.budget.evidence.answered()
         if isinstance(verdict, Read):
@@ -242,8 +241,7 @@ class Settler:
 
     async def _note(self, state: RowState, segment: Segment, failure: Failure, *, spent: Spent) -> None:
         """Write down a failed attempt, count it against the row, and end the run where its verdict says so."""
-        state.last = failure
-        state.failures[failure.kind.value] += 1
+        state.fail(failure)
         self.budget.count(state, failure)
         if spent.usage.total or spent.unknown:
             await segment.durable()

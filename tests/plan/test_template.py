@@ -6,9 +6,11 @@ from datetime import date
 from decimal import Decimal
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rowmill.schemas.errors import JobError
-from rowmill.tasks.plan.template import Template, TemplateError
+from rowmill.tasks.plan.template import FILLED_MOST_CHARS, Template, TemplateError
 
 
 @pytest.mark.parametrize(
@@ -89,3 +91,31 @@ ORDER_TEXT = (
 def test_objects_and_lists_are_shown_as_json(template, shown):
     """However it comes into the text, an object or a list is JSON with its own characters, never Python's text of it."""
     assert Template(template, "prompt").render({"o": ORDER}) == shown
+
+
+NAMES = ["body", "a", "row", "range", "loop", "self", "dict", "absent"]
+VALUES = st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.just([1, "a"]) | st.just({"k": None})
+
+
+@given(
+    pieces=st.lists(st.sampled_from([*(f"{{{{ {name} }}}}" for name in NAMES), "text\n", " é ", "{# no #}"])),
+    columns=st.dictionaries(st.sampled_from(NAMES[:-1]), VALUES),
+)
+def test_a_template_of_texts_and_columns_is_filled_as_jinja_fills_it(pieces, columns):
+    """Prompts that are put together without Jinja, and those that are not, are the same to the letter."""
+    template, source = Template("".join(pieces), "prompt"), "{% if false %}{% endif %}" + "".join(pieces)
+    assert _made(template, columns) == _made(Template(source, "prompt"), columns)
+
+
+def test_texts_that_come_near_the_bounds_are_left_to_jinja():
+    """A prompt of many characters is made within the bounds of any other."""
+    template = Template("{{ body }}" * 17, "prompt")
+    with pytest.raises(TemplateError, match="longer than 16,777,216 characters"):
+        template.render({"body": "x" * FILLED_MOST_CHARS})
+
+
+def _made(template, columns):
+    try:
+        return template.render(columns)
+    except TemplateError as error:
+        return str(error)

@@ -44,6 +44,8 @@ class Budget:
     @property
     def ceiling(self) -> int | None:
         """What may be spent as things stand: the cap, or the part of shared money that is granted."""
+        if not self.grants:
+            return self.cap
         most = self.grants.values() if self.cap is None else (self.cap, *self.grants.values())
         return min(most, default=None)
 

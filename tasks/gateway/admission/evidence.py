@@ -86,6 +86,8 @@ class _Alarm:
 
     def observe(self, *, failed: bool) -> bool:
         """Whether the alarm is raised."""
+        if not failed and not self._level:
+            return False
         self._level = max(0.0, self._level + (self._if_failed if failed else self._if_not))
         if self._level == 0.0:
             self._calls = self._failures = 0
@@ -147,7 +149,7 @@ class Evidence:
         self._repeat_at = math.inf
         self._calls = self._failures = 0
         # Seconds after which calls end that succeed, and that fail; calls that do not count yet, as they were admitted.
-        self._took: list[float | None] = [None, None]
+        self._took = [math.inf, math.inf]
         self._pending: deque[Call] = deque()
         # Calls admitted since the last change of the pace that succeeded.
         self.passed = self.passed_before = 0
@@ -180,14 +182,12 @@ class Evidence:
         Calls count in the order in which they were admitted: refusals come back sooner than answers, and many in a row
         would say nothing about their share.
         """
-        took = self._took[failed]
-        self._took[failed] = (
-            now - call.admitted_at if took is None else took + (now - call.admitted_at - took) / TOOK_OVER
-        )
+        known, took = self._took[failed], now - call.admitted_at
+        self._took[failed] = took if known == math.inf else known + (took - known) / TOOK_OVER
         call.failed = failed
         finding = self._count(call, failed=True, now=now) if call.counted and failed else None
         # A call that has not failed by the time when others have ended is going to succeed.
-        since = now - 2 * min(took for took in self._took if took is not None)
+        since = now - 2 * min(self._took)
         while finding is None and self._pending:
             first = self._pending[0]
             if first.failed is None and first.admitted_at >= since and len(self._pending) <= PENDING_MOST:

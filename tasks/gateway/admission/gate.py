@@ -195,6 +195,8 @@ class Gate:
     @property
     def shared_budgets(self) -> list[SharedBudget]:
         """Money that this run shares with others."""
+        if self.shared_cap is None and self.daily is None:
+            return []
         return [shared for shared in (self.shared_cap, self.daily) if shared is not None]
 
     def _take(self, place: Place, now: float) -> Permit:

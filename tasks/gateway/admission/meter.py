@@ -20,13 +20,15 @@ class Meter:
 
     def add(self, tokens: float, now: float) -> None:
         step = float(int(now * STEPS_A_SECOND))
-        if not self._steps or self._steps[-1][0] != step:
-            self._steps.append([step, 0.0, 0.0])
+        latest = self._steps[-1] if self._steps else None
+        if latest is None or latest[0] != step:
+            latest = [step, 0.0, 0.0]
+            self._steps.append(latest)
             while self._steps[0][0] < step - SEEN_S * STEPS_A_SECOND:
                 self._steps.popleft()
-        self._steps[-1][1] += 1
+        latest[1] += 1
+        latest[2] += tokens
         self.total += 1
-        self._steps[-1][2] += tokens
 
     def within(self, seconds: float, now: float) -> tuple[float, float]:
         """Calls and tokens answered in the last so many seconds, 60 at most."""

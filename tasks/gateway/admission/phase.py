@@ -13,6 +13,9 @@ class Phase(Enum):
     PROBING = "one call decides whether a refusal without a readable body was about pace"
     TOGETHER = "as many as the limits allow"
 
+    # Each call looks two of these pairs up, and an enum's own hash is that of its name.
+    __hash__ = object.__hash__
+
 
 class Event(Enum):
     """What changes the phase."""
@@ -22,6 +25,8 @@ class Event(Enum):
     DOUBTED = "a refusal without a readable body may be a spend limit"
     VERIFIED = "another process has shown it for the same key"
     REOPENED = "the run goes on after a halt"
+
+    __hash__ = object.__hash__
 
 
 # What is not named changes nothing.

@@ -86,6 +86,8 @@ def _tool(function: dict[str, Any]) -> dict[str, Any]:
 
 def _messages(turn: Turn) -> list[dict[str, Any]]:
     """One turn → its messages: each function result is a message of its own in this protocol."""
+    if len(turn.parts) == 1 and isinstance(turn.parts[0], Text):
+        return [{"role": ROLES[turn.role], "content": turn.parts[0].text}]
     results = [part for part in turn.parts if isinstance(part, FunctionResult)]
     if results:
         return [
