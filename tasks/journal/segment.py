@@ -54,7 +54,7 @@ class Segment:
         self._end = self._written = self.replayed.end
         self._unwritten: list[bytes] = []
         self._waiting: list[asyncio.Future[None]] = []
-        self._flush_is_due = False
+        self._flush_is_due = self._intent_is_sent = False
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT, PRIVATE_FILE)
             os.ftruncate(self._fd, self._end)
@@ -97,6 +97,16 @@ class Segment:
         self.replayed.see(intent, 0, 0)
         if self._syncer.keeps_elsewhere:
             self._syncer.sync(self.path, self._fd, self._written, waiting=[])
+
+    async def intent_stored(self) -> None:
+        """Where the journal is kept elsewhere too, wait for the first intent to be there. By it whoever takes over
+        knows that calls were sent, and bounds those whose intents did not get there.
+
+        Raises StorageError: nothing was sent then.
+        """
+        if self._syncer.keeps_elsewhere and not self._intent_is_sent:
+            self._intent_is_sent = True
+            await self._durable()
 
     def open_account(self, row: int, account: Account, *, stands: bool) -> None:
         """Append what a row's request had cost elsewhere, so that it goes on from there. `stands`: also as what another

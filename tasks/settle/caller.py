@@ -121,6 +121,16 @@ class Caller:
             self.gate.halt(refused_storage(error))
             raise Halted from None
         try:
+            await segment.intent_stored()
+        except BaseException as error:
+            # Nothing was sent.
+            self.gate.abandon(permit)
+            segment.bill(billing.bill(FailureKind.INTERRUPTED.value, Spent(1, cost=ZERO)))
+            if not isinstance(error, StorageError):
+                raise
+            self.gate.halt(refused_storage(error))
+            raise Halted from None
+        try:
             return await self._client.send(prepared.content)
         except Exception as error:
             # It may be paid for: what is unknown of it is bounded as after a lost connection.

@@ -50,12 +50,14 @@ def random_step(rng: random.Random) -> Step:
     return Step(name, tuple(rng.randrange(most) + (name in FROM_ONE) for most in STEPS[name][1]))
 
 
-# Where outputs stand and who asks: a folder, a bucket, a bucket that two machines write in turn, a cluster's workers.
+# Where outputs stand and who asks: a folder, a bucket, a bucket that two machines write in turn, a cluster's workers on a
+# disk that all share, and those that share a bucket alone.
 PLACES: dict[str, dict[str, Any]] = {
     "disk": {},
     "bucket": {"bucket": True},
     "machines": {"bucket": True, "machines": 2},
     "cluster": {"cluster": True},
+    "apart": {"cluster": True, "bucket": True},
 }
 
 

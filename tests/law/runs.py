@@ -84,11 +84,13 @@ class Runner:
                 raise Hung(f"a run did not end within {HUNG_S:.0f} s") from None
             return Ended(started.pid, code, err, time.perf_counter() - began)
 
-    def start(self, what: str, folder: Path, *args: str) -> tuple[int, str]:
+    def start(
+        self, what: str, folder: Path, *args: str, environment: Mapping[str, str] | None = None
+    ) -> tuple[int, str]:
         """Start a scheduler, or a worker of the one told. Returns its pid and its address, once it has that."""
         self._cluster = self._cluster or Forks("tests.law.hasty_dask")
         told = json.dumps({"what": what, "haste": HASTE_ON_CLUSTERS})
-        environment = {**plain_environment(), "ROWMILL_API_KEY": CLUSTER_KEY}
+        environment = {**plain_environment(), "ROWMILL_API_KEY": CLUSTER_KEY, **(environment or {})}
         started = self._cluster.start([told, *args], folder=folder, environment=environment)
         self._others.append(started)
         if not select.select([started.stdout], [], [], HUNG_S)[0] or not (address := started.stdout.readline()):

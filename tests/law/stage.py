@@ -6,7 +6,7 @@ import io
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from itertools import count
@@ -110,8 +110,9 @@ class Store:
 class Cluster:
     """A scheduler of Dask and its workers."""
 
-    def __init__(self, runner: Runner, gateway: Gateway) -> None:
-        self._runner, self._gateway = runner, gateway
+    def __init__(self, runner: Runner, gateway: Gateway, environment: Mapping[str, str]) -> None:
+        """`environment` is what its workers know, beside the key."""
+        self._runner, self._gateway, self._environment = runner, gateway, environment
         self._folder = Path(tempfile.mkdtemp(dir=in_memory(), prefix="law-"))
         _, self.address = runner.start("scheduler", self._folder)
 
@@ -120,7 +121,8 @@ class Cluster:
         workers = self._gateway.workers
         workers -= {pid for pid in workers if not _lives(pid)}
         while len(workers) < WORKERS:
-            workers.add(self._runner.start("worker", self._folder, self.address)[0])
+            started = self._runner.start("worker", self._folder, self.address, environment=self._environment)
+            workers.add(started[0])
 
     def close(self) -> None:
         self._gateway.workers.clear()
@@ -150,7 +152,7 @@ class Stage:
 
     @cached_property
     def cluster(self) -> Cluster:
-        cluster = Cluster(self.runner, self.gateway)
+        cluster = Cluster(self.runner, self.gateway, self.store.environment)
         self._opened.callback(cluster.close)
         return cluster
 
