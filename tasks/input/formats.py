@@ -22,7 +22,7 @@ from rowmill.tasks.input.arrow_ipc import arrow_columns, arrow_lines, arrow_rows
 from rowmill.tasks.input.csv import csv_lines
 from rowmill.tasks.input.csv_dialect import Dialect, dialect_of
 from rowmill.tasks.input.files import COMPRESSED, InputFile, Line, name_of
-from rowmill.tasks.input.json_array import json_array_lines, kind_of_json
+from rowmill.tasks.input.json_array import json_array_lines, kind_of_json, list_of_rows
 from rowmill.tasks.input.jsonl import columns_of_line, jsonl_batches, jsonl_lines
 from rowmill.tasks.input.line_batch import LineBatch, together
 from rowmill.tasks.input.parquet import parquet_columns, parquet_lines, parquet_rows, parquet_schema
@@ -220,12 +220,21 @@ def _json_format(file: InputFile, known: str) -> str:
             where=name_of(file),
             hint=f"to get at its rows: iconv -f UTF-16 -t UTF-8 {file} > rows{file.suffix}",
         )
-    found = kind_of_json(head, is_all=len(head) < HEAD_BYTES)
+    is_all = len(head) < HEAD_BYTES
+    found = kind_of_json(head, is_all=is_all)
     if found == "object":
         raise InputError(
-            "this is one JSON object over many lines, not one object a line",
+            "this is one JSON object over many lines; an array of objects is expected, or one object a line",
             where=name_of(file),
             hint=f"take its rows out, with the name of your list: jq -c '.rows[]' {file.name} > rows.jsonl",
+        )
+    if found == "jsonl" and known == "json" and (name := list_of_rows(head, is_all=is_all)) is not None:
+        raise InputError(
+            f"this is one JSON object that holds a list of objects under {name!r}; an array of objects is expected, or"
+            " one object a line",
+            where=name_of(file),
+            hint=f"take its rows out: jq -c '.[{encode_json(name).decode()}][]' {file.name} > rows.jsonl; if it is one"
+            " row itself, say input_format: jsonl",
         )
     if found == "json" and known == "jsonl":
         raise InputError(

@@ -17,6 +17,7 @@ _BETWEEN = re.compile(rb"[\s,]*")
 _UP_TO_BRACKET = re.compile(rb'(?:[^"{}\[\]]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
 _UP_TO_QUOTE = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
 _PLAIN = re.compile(rb'(?:"(?:[^"\\]++|\\.)*+"|[^\s,\[\]{}"]++)', re.DOTALL)
+_BEGINS_WITH_ROWS = re.compile(rb'\{\s*("(?:[^"\\]++|\\.)*+")\s*:\s*\[\s*\{')
 _OPENING = {b"}": b"{", b"]": b"["}
 
 
@@ -51,6 +52,24 @@ def kind_of_json(head: bytes, *, is_all: bool) -> Literal["jsonl", "json", "obje
     if first.startswith(b"{") and not is_cut and _value(first) is None:
         return "jsonl" if not second or second.startswith(b"{") else "object"
     return "jsonl"
+
+
+def list_of_rows(head: bytes, *, is_all: bool) -> str | None:
+    """The name under which the one object of a JSON text holds its rows, where it is such an object in one line."""
+    lines = [line.strip() for line in head.removeprefix(BOM).splitlines() if line.strip()]
+    if len(lines) != 1:
+        return None
+    if not is_all:
+        begins = _BEGINS_WITH_ROWS.match(lines[0])
+        name = _value(begins[1]) if begins is not None else None
+        return name if isinstance(name, str) else None
+    value = _value(lines[0])
+    held = value.items() if isinstance(value, dict) else ()
+    return next((name for name, rows in held if isinstance(rows, list) and rows and _are_objects(rows)), None)
+
+
+def _are_objects(values: list[object]) -> bool:
+    return all(isinstance(value, dict) for value in values)
 
 
 def _value(text: bytes) -> object:

@@ -130,7 +130,21 @@ def test_long_values_of_an_array_are_passed_over(tmp_path):
         ("r.jsonl", b'[{"a": 1},\n {"a": 2}]\n', r"this is a JSON array.*jq -c '\.\[\]' r\.jsonl"),
         ("r.jsonl", b'[{"a": 1}, {"a": 2}]', "this is a JSON array"),
         ("r.jsonl.gz", b'[\n{"a": 1}\n]\n', "this is a JSON array"),
-        ("r.json", b'{\n "rows": [\n  {"a": 1}\n ]\n}\n', r"one JSON object over many lines.*jq -c '\.rows\[\]'"),
+        (
+            "r.json",
+            b'{\n "rows": [\n  {"a": 1}\n ]\n}\n',
+            r"one JSON object over many lines; an array.*jq -c '\.rows\[\]'",
+        ),
+        (
+            "r.json",
+            b'{"n": 1, "my rows": [{"a": 1}]}\n',
+            r"under 'my rows'; an array of objects is expected.*jq -c '\.\[\"my rows\"\]\[\]'",
+        ),
+        (
+            "r.json",
+            b'{"rows": [' + b'{"a": 1},' * 9_000 + b'{"a": 1}]}',
+            r"under 'rows'; an array of objects is expected",
+        ),
         ("r.jsonl", '{"a": 1}'.encode("utf-16"), "JSON in UTF-16.*iconv"),
         ("r.xls", b"\xd0\xcf\x11\xe0" + bytes(99), "an Excel workbook of the old kind.*libreoffice"),
         ("r.ods", b"PK\x03\x04", "OpenDocument sheet.*libreoffice"),
@@ -156,7 +170,8 @@ def test_a_file_of_another_kind_says_what_it_is_and_what_converts_it(tmp_path, n
 
 @pytest.mark.parametrize(
     ("name", "content"),
-    [("rows", b'{"a": "1"}\n'), ("rows.txt", b'[{"a": "1"}]'), ("rows.dat", b"a;b\n1;2\n"), ("rows.json", b'{"a": "1"}\n{"a": "2"}\n')],
+    [("rows", b'{"a": "1"}\n'), ("rows.txt", b'[{"a": "1"}]'), ("rows.dat", b"a;b\n1;2\n"), ("rows.json", b'{"a": "1"}\n{"a": "2"}\n'),
+     ("rows.json", b'{"a": "1", "tags": ["x"], "at": {"b": 1}}\n'), ("rows.json", b'{"a": "1", "lines": [{}]}\n{"a": "2"}\n')],
 )  # fmt: skip
 def test_a_file_without_a_known_ending_is_what_it_holds(tmp_path, name, content):
     """JSON Lines, an array, separated values; and a .json file may be the one or the other."""
