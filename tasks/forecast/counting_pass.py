@@ -29,7 +29,7 @@ from rowmill.tasks.input.files import InputFile
 from rowmill.tasks.input.key_index import KeyIndex
 from rowmill.tasks.input.survey import SAMPLE_ROWS, Survey, Surveyor
 from rowmill.tasks.output.columns import columns_of, kept_names
-from rowmill.tasks.plan.input_checks import refuse_bad_input, refuse_doubled, refuse_unaskable
+from rowmill.tasks.plan.input_checks import named_columns, refuse_bad_input, refuse_doubled, refuse_unaskable
 from rowmill.tasks.plan.label_answer import validator_of
 from rowmill.tasks.plan.planner import Planner
 from rowmill.tasks.plan.vote_planners import Votes
@@ -96,7 +96,9 @@ class DryRun:
         """The sums of a large input by rows drawn over all of it; None where all rows have to be looked at."""
         with tempfile.TemporaryDirectory(prefix="rowmill-") as folder, KeyIndex(Path(folder)) as keys:
             survey = self._survey(files, keys, looked_at=SAMPLE_ROWS)
-        if survey.rows <= EXACT_ROWS:
+        named = {name for names in named_columns(self._job).values() for name in names}
+        if survey.rows <= EXACT_ROWS or not named <= survey.columns:
+            # Only who has looked at every row knows that none has a column: a run would refuse it.
             return None
         refuse_unaskable(survey, self._planner)
         return drawn_tally(self._job, survey, files, planner=self._planner, costs=self._costs)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from rowmill.schemas.catalogue import builtin_catalogue
+from rowmill.schemas.errors import InputError
 from rowmill.schemas.job import Job
 from rowmill.schemas.request import Request
 from rowmill.schemas.row import Row
@@ -52,11 +53,11 @@ def test_what_is_counted_is_what_is_sent(keys):
     assert all(text in sent for text in counted)
 
 
-def walked(folder: Path, texts: list[str | None], *, draws: bool) -> Tally:
+def walked(folder: Path, texts: list[str | None], *, draws: bool, keep: list[str] | None = None) -> Tally:
     lines = ["no row" if one is None else json.dumps({"n": n, "a": one}) for n, one in enumerate(texts)]
     (folder / "rows.jsonl").write_text("".join(f"{line}\n" for line in lines))
     told = {"input": str(folder / "rows.jsonl"), "output": str(folder / "out"), "prompt": "Hi {{ a }}"}
-    job = Job(model="gemini-3-pro", **told)
+    job = Job(model="gemini-3-pro", keep=keep or [], **told)
     model = builtin_catalogue()[job.model]
     return DryRun(
         job, model, {}, settled=SettledRows(), count=lambda text: len(text) / 4, sandbox=False, draws=draws
@@ -89,3 +90,12 @@ def test_rows_that_were_drawn_in_vain_are_counted_once(tmp_path, monkeypatch):
     exact, found = (walked(tmp_path, texts, draws=draws) for draws in (False, True))
     assert found.counts() == exact.counts()
     assert (found.drawn, found.unreadable) == (None, 100)
+
+
+def test_a_large_input_without_a_named_column_is_refused_as_a_run_refuses_it(tmp_path, monkeypatch):
+    """Drawn rows cannot show that no row has a column: where the first have it not, all are looked at."""
+    monkeypatch.setattr(counting_pass, "EXACT_ROWS", 100)
+    texts = [f"{n}" for n in range(2_000)]
+    assert walked(tmp_path, texts, draws=True, keep=["a"]).drawn is not None
+    with pytest.raises(InputError, match="keep names the column 'b', which no row has"):
+        walked(tmp_path, texts, draws=True, keep=["b"])
