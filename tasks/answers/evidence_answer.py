@@ -89,7 +89,7 @@ class EvidenceValidator(Validator):
             if span is None:
                 found.append(FieldEvidence(pointer(steps), quote or None))
                 continue
-            held = _holds(value, sources[span.column], (span.start, span.end), self._rule(steps))
+            held = _holds(value, sources[span.column], (span.start, span.end), rule=self._rule(steps))
             found.append(FieldEvidence(pointer(steps), span.text, span.column, span.start, span.end, span.match, held))
         return tuple(found)
 
@@ -101,7 +101,7 @@ class EvidenceValidator(Validator):
         return self._rules[place]
 
 
-def _holds(value: Any, source: SourceText, place: Place, rule: ValueRule) -> bool | None:
+def _holds(value: Any, source: SourceText, place: Place, *, rule: ValueRule) -> bool | None:
     """Whether a quote holds its value; None where it does only because it cuts a word or a number, as 5 in "2015"."""
     held = value_in_quote(value, source.passage(place), rule)
     if held is not True or not source.cuts_a_word(place):

@@ -48,7 +48,7 @@ def drawn_tally(
         for place, (line, file) in enumerate(read.shard_lines(shard, files, job.limits.max_line_bytes)):
             if place in chosen:
                 row = read.judge(line, shard.first_row + place, file, id_column=job.id)
-                _add(drawn, len(line.raw), planned_row(planner, row, survey), costs)
+                _add(drawn, len(line.raw), planned_row(planner, row, survey), costs=costs)
     return None if drawn.twins_most > TWINS_MOST else _tally_of(drawn)
 
 
@@ -59,7 +59,7 @@ def planned_row(planner: Planner, row: Row | Unreadable, survey: Survey) -> Requ
     return planner.plan(row)
 
 
-def _add(drawn: DrawnRows, of_bytes: int, planned: Request | Outcome | None, costs: RequestCosts) -> None:
+def _add(drawn: DrawnRows, of_bytes: int, planned: Request | Outcome | None, *, costs: RequestCosts) -> None:
     if not isinstance(planned, Request):
         nothing = dict.fromkeys(SUMS, 0.0)
         unreadable = float(planned is None)
