@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from rowmill.schemas.errors import ExitCode
 from rowmill.schemas.job import Job
 from rowmill.tasks.job.job_file import load_job
 from rowmill.tasks.output.location import in_bucket, output_held
+from rowmill.tasks.split import place
 from rowmill.tasks.split.place import Split, part_name, parts_of, write_job
 
 
@@ -48,8 +50,8 @@ def _told(split: Split, paths: list[Path], job: Job) -> list[str]:
     each = f"{counted(least, 'row')} or more each" if None not in rows else "whole files each"
     together = f", for {split.at_once} at a time" if split.at_once < len(paths) else ""
     lines = [f"{job.name}: {counted(len(paths), 'part')}{together}, {each}"]
-    lines += [f"  rowmill run {path}" for path in paths[:3]] + (["  ..."] if len(paths) > 3 else [])
-    return [*lines, f"then: rowmill merge {split.output}"]
+    lines += [f"  rowmill run {shlex.quote(str(path))}" for path in paths[:3]] + (["  ..."] if len(paths) > 3 else [])
+    return [*lines, f"then: {place.merge_command(split.output)}"]
 
 
 async def merge_command(args: argparse.Namespace) -> ExitCode:

@@ -77,7 +77,7 @@ def _status(root: Path, args: argparse.Namespace) -> ExitCode:
     if args.json:
         print(json.dumps(current.as_dict() | {"damage": damage}, indent=1))
     else:
-        print(_text(current, str(root)))
+        print(_text(current, args.out if "://" in args.out else str(root)))
         for one in damage:
             print(one_line(f"damaged: {one}"))
     return ExitCode.REFUSED if damage else ExitCode.OK

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,18 @@ def part_name(number: int) -> str:
 def part_output(output: str, number: int) -> str:
     """Where a part's own output stands."""
     return f"{parts_of(output)}/{part_name(number)}"
+
+
+def run_command(output: str, number: int) -> str:
+    """What runs a part, for people. The job files of an output in a bucket are beside the job that was split."""
+    if in_bucket(output):
+        return f"rowmill run {part_name(number)}.yaml where the job was split"
+    return f"rowmill run {shlex.quote(part_output(output, number))}.yaml"
+
+
+def merge_command(output: str) -> str:
+    """What merges the parts, for people."""
+    return f"rowmill merge {shlex.quote(output)}"
 
 
 def read_split(output: str) -> Split | None:

@@ -16,7 +16,7 @@ from rowmill.schemas.part_of import PartOf
 from rowmill.schemas.termination import Termination, TerminationKind
 from rowmill.schemas.totals import Beside, RowLedger, Sums, Totals
 from rowmill.tasks.gateway.admission.halts import RUN_AGAIN
-from rowmill.tasks.split.place import Split, part_name, part_output
+from rowmill.tasks.split.place import Split, merge_command, part_name, part_output, run_command
 
 # What stops one part for the key or for money stops the whole; where several have ended, the first of these is told.
 STOPS_ALL = (
@@ -54,7 +54,7 @@ def whole_manifest(job: Job, split: Split, manifests: Manifests) -> Manifest:
         raise OutputError(
             "none of its parts has been run",
             where=split.output,
-            hint=f"run them: rowmill run {part_output(split.output, 1)}.yaml, and the others",
+            hint=f"run them: {run_command(split.output, 1)}, and the others",
         )
     pairs = list(zip(manifests, split.extents, strict=True))
     ledgers = [_not_attempted(extent.rows or 0) if one is None else one.ledger for one, extent in pairs]
@@ -164,7 +164,7 @@ def _termination(split: Split, manifests: Manifests) -> Termination:
             return replace(manifest.end, message=f"part {number} of {parts}: {manifest.end.message}")
     if is_complete(manifests):
         what = f"all {parts} parts are complete, and not merged yet"
-        return Termination(TerminationKind.INTERRUPTED, "merge", what, f"rowmill merge {split.output}")
+        return Termination(TerminationKind.INTERRUPTED, "merge", what, merge_command(split.output))
     number = next(number for number, state in enumerate(states, 1) if state != TerminationKind.COMPLETE)
     what = "has not been run" if states[number - 1] == NOT_RUN else "is not complete: it runs, or was killed"
     others = len([state for state in states if state != TerminationKind.COMPLETE]) - 1
@@ -174,7 +174,7 @@ def _termination(split: Split, manifests: Manifests) -> Termination:
         TerminationKind.INTERRUPTED,
         "part",
         f"part {number} of {parts} {what}{more}",
-        f"run it (rowmill run {part_output(split.output, number)}.yaml): {again}",
+        f"run it ({run_command(split.output, number)}): {again}",
     )
 
 
