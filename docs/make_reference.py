@@ -24,6 +24,12 @@ HEADING = """\
 <!-- Written by docs/make_reference.py (`make docs`) from the code; a test keeps it true. -->
 
 A job file is YAML, TOML or JSON. Paths in it are relative to the file. An unknown key is refused.
+
+YAML is read as version 1.2 has it: `yes`, `no`, `on`, `12:30` and `2026-01-05` are text, `0o17` is 15. `007` (two
+versions read two numbers), `.inf` and `.nan` are text too; `1_000` is 1000. Keys are text as they are written and stand
+once. What YAML takes for a number and a job needs as text (a column `2024`, a label `1.10`) is refused with "put it in
+quotes". Anchors, aliases and `<<` are known; tags (`!!binary`, `!mine`), several documents and tabs between tokens are
+refused. In TOML dates and times are text.
 """
 
 

@@ -28,6 +28,12 @@ class Csv(Part):
         "columns are column_1, column_2, ...; or their names",
     )
 
+    @field_validator("separator", mode="before")
+    @classmethod
+    def _tab(cls, value: object) -> object:
+        # As it is written without quotes in YAML.
+        return "\t" if value == "\\t" else value
+
     @field_validator("separator", "quote", "escape")
     @classmethod
     def _one_of_ascii(cls, value: str | None) -> str | None:

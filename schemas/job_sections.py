@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+import msgspec
+from pydantic import Field, field_validator, model_validator
 
 from rowmill.schemas.section import ForAnswers, ForNothing, Part
 
@@ -33,6 +35,16 @@ class Params(Part):
     extra: ForAnswers[dict[str, Any]] = Field(
         default_factory=dict, description="Further fields of the request body, sent as they stand"
     )
+
+    @field_validator("extra")
+    @classmethod
+    def _is_json(cls, value: dict[str, Any]) -> dict[str, Any]:
+        # msgspec writes what is no number as null.
+        try:
+            json.dumps(msgspec.to_builtins(value), allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ValueError(f"it holds what JSON does not know: {error}") from None
+        return value
 
 
 class Limits(Part):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Container
+from decimal import Decimal
 from enum import Enum
-from typing import Annotated, Any, TypeVar
+from functools import cache
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 
 
@@ -14,6 +16,24 @@ class Part(BaseModel):
     """A section whose unknown keys are refused, and that never changes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth(cls, value: object, info: ValidationInfo) -> object:
+        """Refuses true and false where a number is expected: pydantic reads them as 1 and 0."""
+        if isinstance(value, bool):
+            annotation: Any = cls.model_fields[info.field_name or ""].annotation
+            kinds = _kinds(annotation)
+            if kinds & {int, float, Decimal} and not kinds & {bool, Any, Literal}:
+                raise ValueError(f"a number is expected, and {str(value).lower()} is none")
+        return value
+
+
+@cache
+def _kinds(annotation: Any) -> frozenset[Any]:
+    """The types within a type."""
+    parts = () if get_origin(annotation) is Literal else get_args(annotation)
+    return frozenset({get_origin(annotation) or annotation}).union(*map(_kinds, parts))
 
 
 class Affects(Enum):

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import yaml
 
 from rowmill.flows.orchestration.pipeline import StoppedEarly
 from rowmill.flows.orchestration.tuning import Race, asked_with
@@ -27,6 +26,7 @@ from rowmill.tasks.forecast.files import output_folder
 from rowmill.tasks.gateway.credentials import Gateway
 from rowmill.tasks.input.reader import job_files
 from rowmill.tasks.job.job_file import STANDARD_INPUT, catalogue_of
+from rowmill.tasks.job.yaml_scalars import yaml_of
 from rowmill.tasks.labelling.label_run import label_run
 from rowmill.tasks.output.location import in_bucket
 from rowmill.tasks.report.tuning_page import tuning_page
@@ -166,8 +166,7 @@ def _write(job: Job, tuning: Tuning, plans: Sequence[Plan]) -> None:
         f"# (95 % interval {found.low:.1%} to {found.high:.1%}; the target was {tuning.target:.1%}).\n"
         "# Its output holds the gold rows that were paid for: a run goes on from there.\n"
     )
-    text = yaml.safe_dump(_keys(chosen.job, tuning, found), allow_unicode=True, sort_keys=False, width=110)
-    write_file(output / TUNED, (head + text).encode())
+    write_file(output / TUNED, (head + yaml_of(_keys(chosen.job, tuning, found))).encode())
 
 
 def _keys(job: Job, tuning: Tuning, plan: ComparedPlan) -> dict[str, Any]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from datetime import date, time
+from math import isfinite
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from rowmill.schemas.catalogue import Model, builtin_catalogue, parse_catalogue
 from rowmill.schemas.errors import CatalogueError, JobError
@@ -17,7 +18,9 @@ from rowmill.schemas.job import Job
 from rowmill.schemas.json_text import JsonTextError, decode_json
 from rowmill.tasks.answers.parser import read_exactly
 from rowmill.tasks.answers.schema_file import load_schema, names_model
-from rowmill.tasks.job.yaml_text import Place, YamlTextError, read_yaml
+from rowmill.tasks.job.wrong_keys import wrong_keys
+from rowmill.tasks.job.yaml_nodes import Place, YamlTextError
+from rowmill.tasks.job.yaml_text import read_yaml
 
 # Standard input; a file of this name is ./-
 STANDARD_INPUT = "-"
@@ -58,23 +61,8 @@ def job_of(keys: Mapping[str, Any], where: str, places: Places = dict) -> Job:
         return Job.model_validate(keys)
     except ValidationError as error:
         known = places()
-        wrong = _of_input(error.errors(include_url=False), keys.get("input"))
-        found = [_explain(one) + _at(one["loc"], known) for one in wrong]
+        found = [f"{what}{_at(loc, known)}" for loc, what in wrong_keys(error.errors(include_url=False), keys)]
         raise JobError("; ".join(found), where=where, hint="") from None
-
-
-def _of_input(errors: Sequence[Any], given: object) -> list[Any]:
-    """The errors with those of `input` about what was meant by it: a query where it is a mapping, else a path."""
-    found = []
-    for error in errors:
-        loc = error["loc"]
-        if loc[:1] == ("input",) and len(loc) > 1:
-            if isinstance(given, Mapping) != (loc[1] == Query.__name__):
-                continue
-            what = error["msg"] if isinstance(given, Mapping) else "it is a path, `-`, or {query, connection}"
-            error = {**error, "loc": ("input", *loc[2:]), "msg": what}
-        found.append(error)
-    return found
 
 
 def resolve_job(job: Job, base: Path) -> Job:
@@ -141,7 +129,7 @@ def catalogue_of(job: Job, extra: str | None) -> dict[str, Model]:
         if name is None:
             continue
         try:
-            text = Path(name).read_text(encoding="utf-8")
+            text = Path(name).read_text(encoding="utf-8-sig")
         except (OSError, ValueError) as error:
             raise CatalogueError(
                 f"cannot be read: {getattr(error, 'strerror', None) or error}",
@@ -155,7 +143,8 @@ def catalogue_of(job: Job, extra: str | None) -> dict[str, Model]:
 def _parse(path: Path) -> tuple[Any, Places]:
     """What a job file holds, and where its keys stand (known of YAML alone). Raises JobError."""
     try:
-        text = path.read_text(encoding="utf-8")
+        # Some editors begin a file with a byte order mark.
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise JobError(
             "no such job file", where=str(path), hint="`rowmill init DIR` makes a small job to start from"
@@ -170,7 +159,7 @@ def _parse(path: Path) -> tuple[Any, Places]:
     ending = path.suffix.lower()
     try:
         if ending == ".toml":
-            return tomllib.loads(text), dict
+            return _plain(tomllib.loads(text), str(path)), dict
         if ending == ".json":
             value = decode_json(text)
             read_exactly(text)
@@ -185,6 +174,19 @@ def _parse(path: Path) -> tuple[Any, Places]:
         reason = "nested too deeply" if isinstance(error, RecursionError) else error
         raise JobError(f"not valid {ending[1:].upper()}: {reason}", where=str(path), hint="correct it there") from None
     raise _no_job(path)
+
+
+def _plain(value: Any, where: str, *around: str) -> Any:
+    """TOML's values as JSON has them: dates and times as text. Raises JobError for numbers that JSON has none of."""
+    if isinstance(value, dict):
+        return {name: _plain(part, where, *around, name) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_plain(part, where, *around, str(at)) for at, part in enumerate(value)]
+    if isinstance(value, float) and not isfinite(value):
+        raise JobError(
+            f"{'.'.join(around)}: {value} is no number of JSON", where=where, hint="write one, or text in quotes"
+        )
+    return value.isoformat() if isinstance(value, date | time) else value
 
 
 def _no_job(path: Path) -> JobError:
@@ -237,33 +239,3 @@ def _set(keys: dict[str, Any], key: str, value: Any) -> None:
         keys[name] = dict(inner) if isinstance(inner, dict) else {}
         keys = keys[name]
     keys[last] = value
-
-
-def _explain(error: Any) -> str:
-    """One pydantic error in a user's words, with the nearest known key where one was misspelt."""
-    place = ".".join(str(step) for step in error["loc"])
-    if error["type"] == "extra_forbidden":
-        known = _keys_at(error["loc"][:-1])
-        near = difflib.get_close_matches(str(error["loc"][-1]), known, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(known))}"
-        return f"unknown key {place!r}: {hint}"
-    if error["type"] == "missing":
-        return f"the key {place!r} is missing"
-    message = str(error["msg"]).removeprefix("Value error, ")
-    return f"{place}: {message[0].lower()}{message[1:]}" if place else message
-
-
-def _keys_at(loc: tuple[Any, ...]) -> list[str]:
-    model: type[BaseModel] | None = Job
-    for step in loc:
-        if model is not None and isinstance(step, str):
-            info = model.model_fields.get(step)
-            model = _model_in(info.annotation) if info else None
-    return [info.alias or name for name, info in model.model_fields.items()] if model is not None else []
-
-
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    """The section that a key holds, alone, as one of several kinds, or many of them."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((found for part in get_args(annotation) if (found := _model_in(part)) is not None), None)

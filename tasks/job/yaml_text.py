@@ -2,30 +2,24 @@
 
 `yes`, `no`, `on`, `off`, `12:30` and dates are text, as YAML 1.2 has it (its core schema, chapter 10.3); keys are
 always text, as they are written. Merge keys (`<<`) and `1_000` are read as YAML 1.1 reads them, as job files have them.
+Text are also `007`, which is 7 in one version and octal in the other, and `.inf` and `.nan`, which JSON does not know.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from math import isinf
 from typing import Any
 
 import yaml
 
-# The steps from a file's top to one of its keys.
-Place = tuple[int | str, ...]
-# How many nodes aliases may stand for, beyond those that are written down.
-ALIASED_MOST = 100_000
+from rowmill.tasks.job.yaml_nodes import CheckedNodes, Place, YamlTextError, error_at
+from rowmill.tasks.job.yaml_scalars import CORE, MERGE, SCALARS, SEPARATORS
+
 NESTING_MOST = 200
-MERGE = "tag:yaml.org,2002:merge"
-
-
-class YamlTextError(ValueError):
-    """The text is no YAML that can be read; `line` and `column` begin at 1, and are 0 where nothing is known."""
-
-    def __init__(self, message: str, line: int = 0, column: int = 0, *, hint: str = "correct it there") -> None:
-        super().__init__(message)
-        self.line, self.column, self.hint = line, column, hint
+# More digits than any number of a job has; Python itself ends at 4,300.
+DIGITS_MOST = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +39,20 @@ class YamlText:
 
 def read_yaml(text: str) -> YamlText:
     """The one document of a text. Raises YamlTextError naming the line where that is known."""
+    stand_ins = _stand_ins(text)
     try:
-        node = yaml.compose(text, _Loader)
+        node = yaml.compose(text.translate(stand_ins), _Loader)
         if node is None:
             return YamlText(None, None)
-        _must_be_bounded(node)
+        CheckedNodes({ord(one): chr(sign) for sign, one in stand_ins.items()}).of_root(node)
         return YamlText(_Loader("").construct_document(node), node)
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        message = error.problem or error.context or "unreadable"
-        place = (mark.line + 1, mark.column + 1) if mark else ()
-        raise YamlTextError(message, *place, hint="text with a colon, a brace or a hash in it needs quotes") from None
+        raise _told(error) from None
+    except yaml.reader.ReaderError as error:
+        message = f"the character U+{error.character:04X} cannot stand in it"
+        raise YamlTextError(
+            message, *_position(text, error.position), hint="leave it out, or save it as UTF-8"
+        ) from None
     except (yaml.YAMLError, ValueError) as error:
         if isinstance(error, YamlTextError):
             raise
@@ -78,75 +75,71 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
-            if key.tag != MERGE and isinstance(key, yaml.ScalarNode):
-                if key.value in seen:
-                    raise _error(f"the key {key.value!r} stands twice", key)
-                seen.add(key.value)
+            if isinstance(key, yaml.ScalarNode):
+                name = f"{key.value} (merge)" if key.tag == MERGE else key.value
+                if name in seen:
+                    hint = "write <<: [*one, *other]" if key.tag == MERGE else "correct it there"
+                    raise error_at(f"the key {key.value!r} stands twice", key, hint=hint)
+                seen.add(name)
         # Keys that a merge brings come first, and give way to the mapping's own.
         self.flatten_mapping(node)
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
-                raise _error("a key must be a text", key)
+                raise error_at(
+                    "a key must be a text", key, hint="text that begins with a brace or a bracket needs quotes"
+                )
         return {key.value: self.construct_object(value, deep=deep) for key, value in node.value}
-
-
-for _tag, _pattern, _first in (
-    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
-    ("null", r"~|null|Null|NULL|", "~nN"),
-    ("int", r"[-+]?[0-9][0-9_]*|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
-    ("float", r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?", "-+.0123456789"),
-    ("merge", r"<<", "<"),
-):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), [*_first])
-_Loader.yaml_implicit_resolvers[""] = [("tag:yaml.org,2002:null", re.compile(r"^$"))]
 
 
 def _construct_int(loader: _Loader, node: yaml.ScalarNode) -> int:
     text = node.value.replace("_", "")
+    if len(text) > DIGITS_MOST:
+        raise error_at(f"a number of {len(text):,} characters is beyond the limit of {DIGITS_MOST:,}", node)
     return int(text, 8 if text.startswith("0o") else 16 if text.startswith("0x") else 10)
 
 
 def _construct_float(loader: _Loader, node: yaml.ScalarNode) -> float:
-    return float(node.value)
+    found = float(node.value.replace("_", ""))
+    if isinf(found):
+        raise error_at(f"the number {node.value} is beyond what a double holds", node)
+    return found
 
 
 def _construct_bool(loader: _Loader, node: yaml.ScalarNode) -> bool:
     return bool(node.value.lower() == "true")
 
 
-_Loader.add_constructor("tag:yaml.org,2002:int", _construct_int)
-_Loader.add_constructor("tag:yaml.org,2002:float", _construct_float)
-_Loader.add_constructor("tag:yaml.org,2002:bool", _construct_bool)
+for _tag, (_pattern, _first) in SCALARS.items():
+    _Loader.add_implicit_resolver(_tag, _pattern, [*_first])
+_Loader.yaml_implicit_resolvers[""] = [(f"{CORE}null", re.compile(r"^\Z"))]
+_Loader.add_constructor(f"{CORE}int", _construct_int)
+_Loader.add_constructor(f"{CORE}float", _construct_float)
+_Loader.add_constructor(f"{CORE}bool", _construct_bool)
 
 
-def _error(message: str, node: yaml.Node) -> YamlTextError:
-    return YamlTextError(message, node.start_mark.line + 1, node.start_mark.column + 1)
+def _told(error: yaml.MarkedYAMLError) -> YamlTextError:
+    """What PyYAML says of a text, with what to do."""
+    mark = error.problem_mark or error.context_mark
+    message = error.problem or error.context or "unreadable"
+    if error.context and message.startswith(("but ", "second ")):
+        message = f"{error.context}, {message}"
+    hint = "text with a colon, a brace or a hash in it needs quotes"
+    if "\\t" in message:
+        hint = "write spaces in place of tabs"
+    elif any(word in message for word in ("alias", "anchor", "document", "merging")):
+        hint = "correct it there"
+    return YamlTextError(message, *((mark.line + 1, mark.column + 1) if mark else ()), hint=hint)
 
 
-def _children(node: yaml.Node) -> list[tuple[int | str, yaml.Node]]:
-    """What a node holds, each with its key or its place; keys that are no text hold something too."""
-    if isinstance(node, yaml.MappingNode):
-        return [(str(key.value)[:40], part) for key, value in node.value for part in (key, value)]
-    return list(enumerate(node.value)) if isinstance(node, yaml.SequenceNode) else []
+def _position(text: str, at: int) -> tuple[int, int]:
+    return text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at)
 
 
-def _must_be_bounded(root: yaml.Node) -> None:
-    """Raises YamlTextError for aliases that hold themselves, or that stand for more than a file should hold."""
-    sizes: dict[int, int] = {}
-    _size(root, (), sizes, around=set())
-    if sizes[id(root)] - len(sizes) > ALIASED_MOST:
-        raise YamlTextError(f"its aliases stand for {sizes[id(root)]:,} values", hint="write out what is meant")
-
-
-def _size(node: yaml.Node, path: Place, sizes: dict[int, int], *, around: set[int]) -> int:
-    """How many nodes a node stands for, aliases written out."""
-    if id(node) in around:
-        raise _error(f"{'.'.join(map(str, path))}: an alias stands inside of what it names", node)
-    if id(node) not in sizes:
-        around.add(id(node))
-        sizes[id(node)] = 1 + sum(_size(child, (*path, key), sizes, around=around) for key, child in _children(node))
-        around.discard(id(node))
-    return sizes[id(node)]
+def _stand_ins(text: str) -> dict[int, str]:
+    """Characters that a text does not have, for its separators."""
+    met = [sign for sign in SEPARATORS if sign in text]
+    free = (chr(code) for code in range(0xE000, 0xF8FF) if chr(code) not in text)
+    return {ord(sign): one for sign, one in zip(met, free, strict=False)}
 
 
 def _find_places(node: yaml.Node, path: Place, places: dict[Place, str]) -> None:

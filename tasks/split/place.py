@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import yaml
 
 from rowmill.schemas.errors import DamageError, OutputError
 from rowmill.schemas.job import Job
 from rowmill.schemas.manifest import Manifest
 from rowmill.schemas.part_of import InputPlace
 from rowmill.tasks.input.divide import Extent
+from rowmill.tasks.job.yaml_scalars import yaml_of
 from rowmill.tasks.output.bucket.objects import Objects
 from rowmill.tasks.output.layout import MANIFEST, PARTS, SPLIT
 from rowmill.tasks.output.location import in_bucket
@@ -135,5 +135,5 @@ def write_split(split: Split) -> None:
 def write_job(job: Job, path: Path) -> None:
     """A part's job as a file. Raises StorageError."""
     told = job.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-    text = yaml.safe_dump(told, sort_keys=False, allow_unicode=True, width=10**6)
+    text = yaml_of(told, width=10**6)
     write_file(path, f"# {job.part_of.title if job.part_of else ''}, by rowmill split\n{text}".encode())

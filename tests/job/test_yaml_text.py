@@ -8,11 +8,15 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rowmill.schemas.errors import JobError, RowmillError
 from rowmill.tasks.answers.validator import Accepted, Validator
 from rowmill.tasks.job.job_file import load_job
-from rowmill.tasks.job.yaml_text import YamlTextError, read_yaml
+from rowmill.tasks.job.yaml_nodes import YamlTextError
+from rowmill.tasks.job.yaml_scalars import yaml_of
+from rowmill.tasks.job.yaml_text import read_yaml
 
 WILD = Path(__file__).parents[1] / "data" / "wild" / "yaml_scalars.yaml"
 HEAD = "model: gemini-3-pro\ninput: rows.jsonl\noutput: out\nprompt: x\n"
@@ -54,10 +58,61 @@ def test_scalars_are_those_of_yaml_1_2():
     value = read_yaml(
         "[yes, No, on, OFF, 12:30, 2026-01-05, 1.2.3, 0b1, .inf, '1', true, False, null, ~, 7, -7, 0o17, 0x1F, 1_000, 1.5, 1e3]"
     ).value
+    assert read_yaml("[007, -017, 0, 0.5, 1_000.5, 00, 0e0, '<<', <<, !!str 1, !!float 1]").value == ["007", "-017", 0, 0.5, "1_000.5", "00", 0.0, "<<", "<<", "1", 1.0]  # fmt: skip
     assert value == ["yes", "No", "on", "OFF", "12:30", "2026-01-05", "1.2.3", "0b1", ".inf", "1", True, False, None, None, 7, -7, 15, 31, 1000, 1.5, 1000.0]  # fmt: skip
     assert read_yaml("{yes: 1, 1: 2, null: 3, 1.10: 4}").value == {"yes": 1, "1": 2, "null": 3, "1.10": 4}
     assert read_yaml("a: &x {b: 1, c: 2}\nd: {<<: *x, c: 3}\ne: *x").value["d"] == {"b": 1, "c": 3}
     assert read_yaml("").value is None
+
+
+def test_what_is_pasted_from_elsewhere_stays():
+    """Separators of other programs are characters of a text, also beside the signs that stand in for them; characters
+    beyond 16 bits may be written as JSON writes them.
+    """
+    text = 'prompt: |\n  one\u2028two\x85three\ue000\n  four\u2029\nkey\u2028: a\x85b\nsmile: "\\uD83D\\uDE00"\n'
+    document = read_yaml(text)
+    assert document.value == {
+        "prompt": "one\u2028two\x85three\ue000\nfour\u2029\n",
+        "key\u2028": "a\x85b",
+        "smile": "😀",
+    }
+    assert document.places()[("key\u2028",)] == "line 4, column 1"
+
+
+WORDS = st.sampled_from(
+    [
+        "1e5",
+        "0o17",
+        "017",
+        "1_000",
+        "yes",
+        "12:30",
+        "2024-01-01",
+        ".inf",
+        "~",
+        "",
+        "<<",
+        "=",
+        "a: b",
+        "- x",
+        "#",
+        "{{ a }}",
+    ]
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**30), 10**30) | st.floats(allow_nan=False, allow_infinity=False)
+    | WORDS | st.text(st.characters(codec="utf-8")),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS | st.text(st.characters(codec="utf-8")), inner, max_size=3),
+    max_leaves=6,
+)  # fmt: skip
+
+
+@given(JSON)
+def test_what_is_written_is_read_as_it_was(value):
+    """Job files that rowmill writes (tuned.yaml, parts of a split) say what the job said, to every reader of YAML."""
+    text = yaml_of(value)
+    assert read_yaml(text).value == value
+    assert json.dumps(yaml.safe_load(text)) == json.dumps(value)
 
 
 LAUGHS = "a: &b0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
@@ -80,10 +135,24 @@ MERGED = "a: &b0 {x: 1}\n" + "".join(f"k{level}: &b{level} {{<<: [{', '.join([f'
         (MERGED, "aliases stand for", 0),
         ("[" * 5_000, "nested too deeply", 1),
         ("\n".join(" " * level + "a:" for level in range(2_000)), "nested too deeply", 0),
-        ("a: " + "9" * 5_000, "limit", 0),
-        ("a: !!python/object:os.system x\n", "constructor", 1),
-        ("a: \x01", "special characters", 0),
+        ("a: " + "9" * 5_000, "limit", 1),
+        ("a: 1\nb: 0x" + "f" * 5_000, "limit", 2),
+        ("a: 1e400\n", "beyond what a double holds", 1),
+        ("a: !!python/object:os.system x\n", "tag !!python/object:os.system", 1),
+        ("a: !!binary aGk=\n", "tag !!binary", 1),
+        ("a:\n  - !!timestamp 2024-01-01\n", "tag !!timestamp", 2),
+        ("a: !!set {b, c}\n", "tag !!set", 1),
+        ("a: !!bool yes\n", "tag !!bool", 1),
+        ("a: !!int 1:30\n", "tag !!int", 1),
+        ("a: !!int {b: 1}\n", "tag !!int", 1),
+        ("a: !!map [b]\n", "tag !!map", 1),
+        ("a: !mine b\n", "tag !mine", 1),
+        ("a: {<<: {b: 1}, <<: {c: 2}}\n", "'<<' stands twice", 1),
+        ('a: "\\uD83D"\n', "half of a character", 1),
+        ("a: \x01", r"U\+0001", 1),
         ("a: [1,\n", "expected", 2),
+        ("a: 1\n---\nb: 2\n", "another document", 2),
+        ("a:\tb\n", "start any token", 1),
     ],
 )  # fmt: skip
 def test_what_cannot_be_meant_is_refused_with_its_line(tmp_path, text, message, line):
@@ -103,6 +172,8 @@ def test_what_cannot_be_meant_is_refused_with_its_line(tmp_path, text, message, 
         ("job.json", "[" * 100_000, "nested too deeply"),
         ("job.toml", 'model = "m"\nmodel = "n"\n', "TOML"),
         ("job.toml", "a = " + "[" * 5_000, "TOML"),
+        ("job.toml", "[params.extra]\nx = nan\n", "params.extra.x: nan"),
+        ("job.json", '{"params": {"extra": {"x": 1e999}}}', "JSON"),
     ],
 )  # fmt: skip
 def test_other_forms_of_a_job_are_as_strict(tmp_path, name, text, message):
@@ -127,3 +198,38 @@ def test_a_job_file_that_cannot_be_read_is_told(tmp_path):
     for path in (tmp_path, tmp_path / "no.yaml", tmp_path / ("n" * 300 + ".yaml"), Path("a\0.yaml")):
         with pytest.raises(JobError):
             load_job(path)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("keep: [2024]", "keep.0: text is expected, and 2024 is a number: put it in quotes (line 5, column 8)"),
+        ("id: true", "id: text is expected, and true is true or false: put it in quotes (line 5, column 1)"),
+        ("limits: {rpm: true}", "limits.rpm: a number is expected, and true is none (line 5, column 10)"),
+        ("limits:", "limits: nothing stands there: give it a value, or drop the key (line 5, column 1)"),
+        ("rows_per_call: AUTO", "or input should be 'auto' (line 5, column 1)"),
+        (
+            "schema: 3",
+            "schema: a schema's file, an inline schema, or package.module:PydanticModel is expected (line 5, column 1)",
+        ),
+        ("label: {labels: [true]}", "label.labels: YAML reads this label as true: put it in quotes (line 5, column 9)"),
+    ],
+)
+def test_a_value_of_another_kind_says_what_to_write(tmp_path, line, message):
+    """What YAML reads as a number, as true or as nothing is refused with its key, its line and the mend."""
+    (tmp_path / "job.yaml").write_text(HEAD + line + "\n")
+    with pytest.raises(JobError) as caught:
+        load_job(tmp_path / "job.yaml")
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("ending", ["yaml", "json", "toml"])
+def test_a_byte_order_mark_is_no_part_of_a_job(tmp_path, ending):
+    """Nor of a schema's file; and TOML's own dates are text, as YAML's are."""
+    keys = {"model": "gemini-3-pro", "input": "rows.jsonl", "output": "out", "prompt": "x", "schema": "s.json"}
+    told = "".join(f"{name} = '{value}'\n" for name, value in keys.items()) + "stop_at = 06:00:00\n"
+    (tmp_path / f"job.{ending}").write_text("\ufeff" + (told if ending == "toml" else json.dumps(keys)), "utf-8")
+    (tmp_path / "s.json").write_text('\ufeff{"type": "string"}', "utf-8")
+    job = load_job(tmp_path / f"job.{ending}")
+    assert job.output_schema == {"type": "string"}
+    assert job.stop_at == ("06:00" if ending == "toml" else None)
