@@ -15,6 +15,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -25,6 +26,7 @@ from rowmill.tasks.gateway.protocols.fields import Unreadable, word
 K = FailureKind
 MESSAGE_SHOWN = 1_000
 WORD_MOST = 200
+WORD_KEYS = ("code", "type", "status", "reason", "error_code", "statusCode", "status_code", "http_code")
 DEPTH_MOST = 4
 RETRY_AFTER_MOST_S = 3_600.0
 
@@ -252,7 +254,7 @@ def _words(holder: Mapping[str, Any]) -> Iterator[str]:
         if isinstance(detail, dict) and (reason := word(detail.get("reason"))):
             yield reason
     inner = holder.get("innererror")
-    values = [holder.get(key) for key in ("code", "type", "status", "reason", "error_code")]
+    values = [holder.get(key) for key in WORD_KEYS]
     if isinstance(coral := holder.get("__type"), str):
         # AWS: a namespace stands before the name.
         values.append(coral.rpartition("#")[2])
@@ -289,7 +291,9 @@ def retry_after(value: str | None, wall: float) -> float | None:
     if seconds is not None:
         return seconds
     try:
-        return _bounded(parsedate_to_datetime(value).timestamp() - wall)
+        date = parsedate_to_datetime(value)
+        # One form of HTTP's dates names no zone (`Sun Nov  6 08:49:37 1994`): all of them are in UTC.
+        return _bounded((date if date.tzinfo is not None else date.replace(tzinfo=UTC)).timestamp() - wall)
     except (ValueError, TypeError, OverflowError):
         return None
 

@@ -32,6 +32,8 @@ _BOMS = (
 )  # fmt: skip
 # Bytes that no text in cp1252 has, or hardly any (ÿ and þ): they tell of damage rather than of that encoding.
 _NOT_TEXT = frozenset(b"\x81\x8d\x8f\x90\x9d\xfe\xff")
+_BEYOND_ASCII, _FOREIGN_RUN = re.compile(rb"[\x80-\xff]+"), re.compile(rb"[\x80-\xff]{4,}")
+_KANA = re.compile("[\u3041-\u30fe]")
 # Excel writes this line before the header, and reads it.
 _SEP_LINE = re.compile(r"sep=(.)\r?\n?", re.IGNORECASE)
 _ASCII = 'a,;\t"\n'
@@ -94,6 +96,8 @@ def _seen(file: InputFile, *_: Any) -> Dialect:
         raise InputError(f"cannot be read: {error}", where=name_of(file), hint="write the file again") from None
     is_all = len(head) < HEAD_BYTES
     encoding = file.csv.encoding or encoding_of(head, is_all=is_all)
+    if encoding == "cp1252" and not file.csv.encoding:
+        _refuse_foreign(file, head)
     if not _holds_ascii(encoding):
         head = Transcoded(io.BytesIO(head), encoding).read()
     carriage_returns = b"\r" in head and b"\n" not in head
@@ -146,6 +150,34 @@ def encoding_of(head: bytes, *, is_all: bool) -> str:
     good = sum(char > "\x7f" for char in head.decode("utf-8", "rowmill.count"))
     is_damage = not set(wrong) - _NOT_TEXT
     return "utf-8" if good >= len(wrong) or is_damage else "cp1252"
+
+
+def _refuse_foreign(file: InputFile, head: bytes) -> None:
+    """Raises InputError for a text in an older encoding of another script. Words in Windows-1252 have a letter here and
+    there beyond ASCII; in encodings of other scripts such letters follow on each other.
+    """
+    beyond = sum(map(len, _BEYOND_ASCII.findall(head)))
+    runs = [found for found in _FOREIGN_RUN.finditer(head) if len(set(found.group())) > 2]
+    if 2 * sum(len(found.group()) for found in runs) <= beyond and not _is_japanese(head):
+        return
+    first = runs[0] if runs else _BEYOND_ASCII.search(head)
+    assert first is not None
+    line = head.count(b"\n", 0, first.start()) + 1
+    as_western = head[first.start() : first.start() + 16].decode("cp1252", "replace")
+    raise InputError(
+        f"this is not UTF-8, and as Windows-1252 its line {line} would read {as_western!r}",
+        where=name_of(file),
+        hint="say its encoding, as in `csv: {encoding: cp1251}` (shift_jis, gbk, big5, euc_kr, ...), or write UTF-8",
+    )
+
+
+def _is_japanese(head: bytes) -> bool:
+    """Whether a text can be Shift JIS and has kana in it, whose second bytes are often ASCII."""
+    try:
+        text = codecs.getincrementaldecoder("cp932")().decode(head)
+    except UnicodeDecodeError:
+        return False
+    return len(_KANA.findall(text)) > 1
 
 
 def _counted(error: UnicodeError, wrong: bytearray) -> tuple[str, int]:

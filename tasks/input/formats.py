@@ -202,6 +202,8 @@ def format_of(file: InputFile) -> str:
             return _format_of_content(file, head_of(file, HEAD_BYTES))
         if known in ("jsonl", "json") and (isinstance(file.place, Path) or known == "json"):
             return _json_format(file, known)
+        if known == "csv":
+            _refuse_other_than_text(file)
     except DAMAGE as error:
         if isinstance(error, OSError) and error.strerror:
             raise InputError(
@@ -213,7 +215,7 @@ def format_of(file: InputFile) -> str:
 
 
 def _json_format(file: InputFile, known: str) -> str:
-    head = _head_of_json(file, of_files.state_of(file))
+    head = _head(file, of_files.state_of(file))
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise InputError(
             "this is JSON in UTF-16, and JSON is UTF-8",
@@ -245,8 +247,29 @@ def _json_format(file: InputFile, known: str) -> str:
     return found
 
 
+# First bytes that no header of separated values has; those of other kinds may be a word: ORCID, PAR1.
+_NEVER_CSV = (b"<!DOCTYPE html", b"<html", b"<?xml", b"%PDF-", b"PK\x03\x04", b'{"', b"[{")
+
+
+def _refuse_other_than_text(file: InputFile) -> None:
+    """Raises InputError for a file that is named as CSV and by its first bytes is something else."""
+    head = _head(file, of_files.state_of(file)).removeprefix(BOM).lstrip()
+    if b"\0" not in head and not head.startswith(_NEVER_CSV):
+        return
+    if (wrong := wrong_kind("", head)) is not None:
+        raise InputError(f"this is no CSV but {wrong.what}", where=name_of(file), hint=way_out(wrong, str(file)))
+    magics = {name: found.magics for name, found in FORMATS.items() if found.magics}
+    for name, first in (magics | {"xlsx": (b"PK\x03\x04",), "json": (b'{"', b"[{")}).items():
+        if head.startswith(first):
+            raise InputError(
+                f"this is no CSV: by its beginning it is .{name}",
+                where=name_of(file),
+                hint=f"rename it to end in .{name}",
+            )
+
+
 @lru_cache(maxsize=4_096)
-def _head_of_json(file: InputFile, *_: Any) -> bytes:
+def _head(file: InputFile, *_: Any) -> bytes:
     return head_of(file, HEAD_BYTES)
 
 

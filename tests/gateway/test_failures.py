@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import time
 from email.utils import formatdate
 
 import pytest
@@ -241,3 +242,21 @@ def test_an_exhausted_budget_raises_the_last_failure():
     with pytest.raises(RetryableFailure) as caught:
         settle([Failure(K.UPSTREAM_ERROR, str(n)) for n in range(9)], 3)
     assert caught.value.failure.message == "3"
+
+
+def test_a_date_without_a_zone_is_in_utc(monkeypatch):
+    """The old form of HTTP's dates waits as long on a machine in New York as on one in London."""
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    try:
+        assert retry_after("Sun Nov  6 08:49:37 1994", 784_111_747.0) == 30
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+@pytest.mark.parametrize("key", ["code", "status", "statusCode", "status_code", "http_code"])
+def test_a_status_in_a_200_decides_under_each_of_its_names(key):
+    """Gateways in front of gateways put the status beside the message."""
+    assert failure_in_answer({key: 429, "message": "slow down"}).kind is FailureKind.RATE_LIMIT
+    assert failure_in_answer({"error": {key: 401, "message": "no"}}).kind is FailureKind.INVALID_API_KEY

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from rowmill.schemas.errors import InputError
 from rowmill.schemas.input_sections import Csv
 from rowmill.schemas.row import Cursor, Row, Unreadable
 from rowmill.tasks.input.csv_dialect import dialect_of, encoding_of, unique_names
@@ -94,6 +95,20 @@ def test_what_the_standard_library_writes_is_read_back_from_any_row_on(tmp_path,
 def test_how_a_file_is_written_is_seen(tmp_path, content, rows):
     """Separator, encoding, quotes and line ends are those of the file, and a value is the text that stands there."""
     assert columns(file_of(tmp_path / "r.csv", content)) == rows
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text"),
+    [("cp1251", "Привет, мир"), ("shift_jis", "日本語のテキスト"), ("gbk", "中文文本内容"), ("euc_kr", "안녕하세요"), ("cp1253", "Καλημέρα"), ("koi8-r", "Привет")],
+)  # fmt: skip
+def test_an_older_encoding_of_another_script_is_asked_for(tmp_path, encoding, text):
+    """It is read where the job names it; else it is refused with its line, and never read as Windows-1252."""
+    content = f'id,a\nr1,plain\nr2,"{text}"\n'.encode(encoding)
+    with pytest.raises(InputError, match=r"not UTF-8, and as Windows-1252 its line 3 would read.*csv: \{encoding"):
+        columns(file_of(tmp_path / "r.csv", content))
+    assert columns(file_of(tmp_path / "r.csv", content, encoding=encoding))[1]["a"] == text
+    western = 'id,a\nr1,"————€€€€ à l’été, Größe"\n'
+    assert columns(file_of(tmp_path / "r.csv", western.encode("cp1252")))[0]["a"] == "————€€€€ à l’été, Größe"
 
 
 @pytest.mark.parametrize(

@@ -146,6 +146,11 @@ def test_long_values_of_an_array_are_passed_over(tmp_path):
             r"under 'rows'; an array of objects is expected",
         ),
         ("r.jsonl", '{"a": 1}'.encode("utf-16"), "JSON in UTF-16.*iconv"),
+        ("r.csv", b"PK\x03\x04 [Content_Types].xml", "no CSV: by its beginning it is .xlsx.*[Rr]ename it"),
+        ("r.csv", b"\xd0\xcf\x11\xe0" + bytes(99), "no CSV but an Excel workbook of the old kind"),
+        ("r.csv", b"<html><table>\n<tr>", "no CSV but an HTML page"),
+        ("r.tsv", b'\xef\xbb\xbf[{"a": 1},\n {"a": 2}]', "no CSV: by its beginning it is .json"),
+        ("r.csv.gz", b"PAR1\x15\x00", "no CSV: by its beginning it is .parquet"),
         ("r.xls", b"\xd0\xcf\x11\xe0" + bytes(99), "an Excel workbook of the old kind.*libreoffice"),
         ("r.ods", b"PK\x03\x04", "OpenDocument sheet.*libreoffice"),
         ("r.pdf", b"%PDF-1.7", "a PDF document.*attachments"),
@@ -170,7 +175,7 @@ def test_a_file_of_another_kind_says_what_it_is_and_what_converts_it(tmp_path, n
 
 @pytest.mark.parametrize(
     ("name", "content"),
-    [("rows", b'{"a": "1"}\n'), ("rows.txt", b'[{"a": "1"}]'), ("rows.dat", b"a;b\n1;2\n"), ("rows.json", b'{"a": "1"}\n{"a": "2"}\n'),
+    [("rows", b'{"a": "1"}\n'), ("rows.txt", b'[{"a": "1"}]'), ("rows.dat", b"a;b\n1;2\n"), ("rows.csv", b"ORCID,a\nx,1\n"), ("rows.json", b'{"a": "1"}\n{"a": "2"}\n'),
      ("rows.json", b'{"a": "1", "tags": ["x"], "at": {"b": 1}}\n'), ("rows.json", b'{"a": "1", "lines": [{}]}\n{"a": "2"}\n')],
 )  # fmt: skip
 def test_a_file_without_a_known_ending_is_what_it_holds(tmp_path, name, content):
