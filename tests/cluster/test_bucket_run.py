@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import sqlite3
 import sys
 from collections.abc import Collection
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from benchmarks import redis_server, s3_server
 from rowmill.flows.dataframe import extract_frame
 from rowmill.flows.orchestration.opening import opened
 from rowmill.flows.orchestration.pipeline import carry_out
-from rowmill.schemas.errors import InputError, JobError, OutputError
+from rowmill.schemas.errors import InputError, JobError, OutputError, StorageError
 from rowmill.schemas.job import Job
 from rowmill.schemas.row import NO_SHARD, Cursor, Shard
 from rowmill.tasks.cluster import runners, worker_input
@@ -31,12 +33,13 @@ from rowmill.tasks.cluster.worker import settle_parcel
 from rowmill.tasks.gateway.credentials import Gateway
 from rowmill.tasks.input.reader import shard_rows
 from rowmill.tasks.job.job_file import load_job
+from rowmill.tasks.output.bucket import lease, mirror
 from rowmill.tasks.output.bucket.objects import Objects
 from rowmill.tasks.output.bucket.worker_pieces import PieceWriter
 from rowmill.tasks.output.location import output_to_write
 from rowmill.tasks.run.run_plan import Options
 from rowmill.tasks.system import buckets
-from tests.buckets import OUT, environment_of, names, results
+from tests.buckets import OUT, body, environment_of, names, results
 from tests.conftest import KEY, PERSON, Bench, assert_balanced, money
 from tests.google_storage import google_storage
 
@@ -164,6 +167,45 @@ async def test_answers_that_a_worker_could_not_store_are_bounded(bench, sandboxe
     assert 60 + (stored > 0) <= books["billed_calls"] <= 60 + 8 * (stored > 0)
     paid, bound = (money(manifest["totals"][name]) for name in ("cost_usd", "unknown_cost_bound_usd"))
     assert paid <= money(books["billed_usd"]) <= paid + bound
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("is_asked", [True, False])
+async def test_a_coordinator_that_was_replaced_while_it_slept_changes_nothing(
+    bench, sandboxes, s3, monkeypatch, tmp_path, is_asked
+):
+    """Another one takes over from a folder of its own, with what the sleeper's worker had put; when that wakes, with the
+    work of its worker or before that has begun, it writes nothing and asks nothing.
+    """
+    monkeypatch.setattr(BucketMailbox, "ended_s", 0.2)
+    monkeypatch.setattr(mirror, "RENEW_S", 600.0)
+    monkeypatch.setattr(lease, "HOLD_S", 4.0)
+    monkeypatch.setattr(lease, "TAKE_S", 6.0)
+    sandbox = sandboxes()
+    bench.rows([{"id": f"r{n}", "text": f"row {n}"} for n in range(60)])
+    asleep, awake = asyncio.Event(), asyncio.Event()
+
+    class Sleeper(Threads):
+        async def settle(self, parcel: Parcel, workers: Collection[str]) -> Report:
+            report = await asyncio.to_thread(settle_parcel, parcel) if is_asked else None
+            asleep.set()
+            await awake.wait()
+            return report or await asyncio.to_thread(settle_parcel, parcel)
+
+    old = asyncio.create_task(run(bench, sandbox.base_url, Sleeper(), monkeypatch, limits={"concurrency": 8}))
+    await asleep.wait()
+    monkeypatch.setenv("ROWMILL_WORK_DIR", str(tmp_path / "another"))
+    manifest = await run(bench, sandbox.base_url, Threads(), monkeypatch, limits={"concurrency": 8})
+    awake.set()
+    with suppress(StorageError):
+        assert (await old)["termination"]["kind"] != "complete"
+    assert manifest["ledger"]["ok"] == 60
+    assert_balanced(manifest, results(s3))
+    assert sandbox.books()["billed_calls"] == 60
+    # A claim that came late is swept by the next run.
+    left = sorted(name for name in names(s3) if not name.endswith(".claim"))
+    assert left == ["history.jsonl", "ledger.jsonl", "results/part-000000.parquet", "run.json"]
+    assert json.loads(body(s3, "run.json"))["run_id"] == manifest["run_id"]
 
 
 async def test_media_come_from_the_bucket(bench, sandboxes, s3, monkeypatch):
