@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -23,6 +22,7 @@ from rowmill.tasks.output.bucket.names import GONE, NOT_FETCHED, files_in, is_pi
 from rowmill.tasks.output.bucket.objects import Conflict, Object, Objects
 from rowmill.tasks.output.bucket.pull import Pull
 from rowmill.tasks.output.bucket.worker_pieces import AWAY, fetch_all
+from rowmill.tasks.system.clock import elapsed
 
 RENEW_S = 5.0
 PULLS = 3
@@ -31,7 +31,7 @@ PULLS = 3
 class Mirror:
     """One output in a bucket, held by one run, and its copy in `folder`."""
 
-    def __init__(self, objects: Objects, folder: Path, *, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, objects: Objects, folder: Path, *, now: Callable[[], float] = elapsed) -> None:
         self.url, self.folder, self.objects = objects.url, folder, objects
         # What coordinators and workers of a cluster had left there when it was fetched.
         self.workers: list[Object] = []
