@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator
+from dataclasses import dataclass
 
 import jinja2
 from jinja2 import meta, nodes
@@ -29,6 +30,27 @@ def columns_named(source: str) -> tuple[str, ...] | None:
         return ()
     named = dict.fromkeys(_named(tree, meta.find_undeclared_variables(tree)))
     return None if ROW in named else tuple(named)
+
+
+@dataclass(frozen=True, slots=True)
+class FieldsOfRow:
+    """The columns that a template names as fields of `row`, and whether it shows `row` as a whole too."""
+
+    fields: frozenset[str]
+    is_bare: bool
+
+
+def fields_of_row(source: str) -> FieldsOfRow:
+    """How a template makes use of `row`. Raises jinja2.TemplateError for what is no template."""
+    tree = jinja2.Environment(autoescape=False).parse(source)
+    if ROW not in meta.find_undeclared_variables(tree):
+        return FieldsOfRow(frozenset(), is_bare=False)
+    named = [
+        node for node in tree.find_all((nodes.Getattr, nodes.Getitem, nodes.Call)) if _field_of_row(node) is not None
+    ]
+    owners = {id(node.node) for node in named if isinstance(node, nodes.Getattr | nodes.Getitem)}
+    is_bare = any(_is_row(node) and id(node) not in owners for node in tree.find_all(nodes.Name))
+    return FieldsOfRow(frozenset(str(_field_of_row(node)) for node in named), is_bare)
 
 
 def _named(node: nodes.Node, free: Container[str]) -> Iterator[str]:

@@ -17,8 +17,10 @@ from jinja2 import nodes
 from jinja2.exceptions import SecurityError
 
 from rowmill.schemas.errors import JobError
+from rowmill.tasks.plan.named_columns import ROW, fields_of_row
 from rowmill.tasks.plan.template_bounds import BoundedContext, BoundedEnvironment
 from rowmill.tasks.plan.template_budget import Budget, TemplateError
+from rowmill.tasks.plan.template_tree import SELF
 
 __all__ = ["Template", "TemplateError"]
 
@@ -42,6 +44,7 @@ class Template:
             self._compiled = environment.compiled(source)
             tree = environment.parse(source)
             self.ends, self._blanks = _ends(tree), _blanks(tree)
+            self._of_row = fields_of_row(source)
         except jinja2.TemplateSyntaxError as error:
             raise JobError(
                 f"not a valid template, line {error.lineno}: {error.message}",
@@ -59,7 +62,10 @@ class Template:
         size = 0
         try:
             # What Template.generate does, without walking the environment's globals for every row.
-            context = self._compiled.new_context({**self._globals, "row": Columns(columns), **columns}, shared=True)
+            names = {**self._globals, ROW: Columns(columns), **columns}
+            if ROW in columns or "self" in columns:
+                names |= self._hidden(columns)
+            context = self._compiled.new_context(names, shared=True)
             assert isinstance(context, BoundedContext)
             context.budget = Budget()
             for piece in self._compiled.root_render_func(context):
@@ -78,10 +84,23 @@ class Template:
         except (RecursionError, MemoryError):
             raise TemplateError("the template asks for too much") from None
         except (
-            jinja2.TemplateError, ArithmeticError, TypeError, ValueError, LookupError, AttributeError, RuntimeError,
+            jinja2.TemplateError, ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError,
+            ValueError,
         ) as error:  # fmt: skip
             raise TemplateError(f"the template fails on this row: {error}") from None
         return "".join(pieces)
+
+    def _hidden(self, columns: Mapping[str, Any]) -> dict[str, Any]:
+        """What is meant by `self`, and by `row` where a column has that name: the column, unless the template names
+        others by it.
+        """
+        found = {SELF: columns["self"]} if "self" in columns else {}
+        of_row = self._of_row
+        if isinstance(columns.get(ROW, {}), dict) or not any(name in columns for name in of_row.fields):
+            return found
+        if of_row.is_bare:
+            raise TemplateError('`row` is a column and the whole row here: write {{ row["row"] }} for the column')
+        return found | {ROW: Columns(columns)}
 
 
 def _blanks(tree: nodes.Template) -> list[tuple[str, str]] | None:
@@ -145,6 +164,7 @@ def _undefined(message: str, columns: Mapping[str, Any]) -> str:
         if found is None or not found["owner"].endswith(Columns.__name__):
             return message
     name = found["name"] if found is not None else message.split("'")[1] if message.count("'") >= 2 else ""
+    name = "self" if name == SELF else name
     near = difflib.get_close_matches(name, list(columns), 1)
     hint = f"; did you mean {near[0]!r}?" if near else f"; the row has {', '.join(sorted(columns)[:20])}"
     return f"the column {name!r} is unknown{hint}" if name else message

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from jinja2 import nodes
+from jinja2 import TemplateSyntaxError, nodes
 from jinja2.visitor import NodeTransformer
 
 from rowmill.tasks.plan.template_budget import TemplateError
 
 TURN_STEPS = 4
+# Under this name a template finds the column `self`.
+SELF = "_self_column"
 # Python nests no more loops than this.
 BLOCKS_MOST = 20
 # A field of a row is never shadowed by one of these; called with (), they are meant.
@@ -24,6 +26,20 @@ class TreeBounds(NodeTransformer):
 
     def __init__(self) -> None:
         self._depth = 0
+        self._has_blocks = False
+
+    def visit_Template(self, node: nodes.Template) -> nodes.Node:
+        self._has_blocks = node.find(nodes.Block) is not None
+        return self.generic_visit(node)
+
+    def visit_Include(self, node: nodes.Stmt) -> nodes.Node:
+        raise TemplateSyntaxError("it names another template, and a prompt has none beside it", node.lineno)
+
+    visit_Import = visit_FromImport = visit_Extends = visit_Include
+
+    def visit_Name(self, node: nodes.Name) -> nodes.Node:
+        # To Jinja2 it is the template, of which only one with blocks makes use; to a prompt it is a column.
+        return nodes.Name(SELF, node.ctx, lineno=node.lineno) if node.name == "self" and not self._has_blocks else node
 
     def visit_For(self, node: Any) -> nodes.Node:
         self._depth += 1

@@ -27,6 +27,9 @@ from rowmill.tasks.plan.template import FILLED_MOST_CHARS, Template, TemplateErr
         ("{{ 1 / 0 }}", "fails on this row"),
         ("{{ body + 1 }}", "fails on this row"),
         ("{{ self.__init__.__globals__ }}", "unsafe"),
+        ("{{ self }}", "the column 'self' is unknown"),
+        ("{% block a %}{{ self.__init__.__globals__ }}{% endblock %}", "unsafe"),
+        ("{{ body | truncate(1) }}", "fails on this row"),
     ],
 )
 def test_a_template_cannot_do_harm(template, told):
@@ -50,6 +53,50 @@ def test_what_is_not_there_is_told_by_what_was_there(template, columns, told):
     """A null by its column, a text, a list: never as a column that nobody named."""
     with pytest.raises(TemplateError, match=told):
         Template(template, "prompt").render(columns)
+
+
+@pytest.mark.parametrize(
+    ("template", "prompt"),
+    [
+        ("{{ row }}", "7"),
+        ("{{ row + 1 }}", "8"),
+        ("{{ row['US Gross'] }} {{ row.row }}", "12 7"),
+        ("{{ row.get('a.b') }}{{ row['self'] }}", "xme"),
+        ("{{ self }}", "me"),
+        ("{% for row in items %}{{ row.n }}{% endfor %}", "1"),
+        ("{{ items[0].n }}{% for one in items %}{{ loop.index }}{% endfor %}{{ loop }}", "11L"),
+        ("{{ range }}{{ dict }}", "RD"),
+    ],
+)
+def test_a_column_may_have_any_name(template, prompt):
+    """`row["US Gross"]` is a column of the row also where one is named `row`, as `self` is a column, and no insides of
+    the template; what the template itself names so is its own.
+    """
+    columns = {
+        "row": 7,
+        "US Gross": 12,
+        "a.b": "x",
+        "self": "me",
+        "items": [{"n": 1}],
+        "loop": "L",
+        "range": "R",
+        "dict": "D",
+    }
+    assert Template(template, "prompt").render(columns) == prompt
+
+
+def test_row_is_not_two_things_in_one_prompt():
+    """A column `row` shown beside fields of the row says what to write; a struct of that name has its own fields."""
+    with pytest.raises(TemplateError, match=r'\{\{ row\["row"\] \}\}'):
+        Template("{{ row }}: {{ row['a b'] }}", "prompt").render({"row": 7, "a b": 1})
+    assert Template("{{ row.a }}", "prompt").render({"row": {"a": 5}, "a": 1}) == "5"
+
+
+@pytest.mark.parametrize("words", ["include 'x'", "import 'x' as y", "from 'x' import y", "extends 'x'"])
+def test_a_template_has_no_other_beside_it(words):
+    """Includes and imports are refused before a row is read."""
+    with pytest.raises(JobError, match="line 2: it names another template"):
+        Template(f"a\n{{% {words} %}}", "prompt")
 
 
 def test_a_broken_template_is_refused_with_its_line():
