@@ -285,9 +285,11 @@ class Gateway:
     async def _spring(self, ambush: Ambush, call: Call) -> None:
         if ambush.delay_ms:
             await asyncio.sleep(ambush.delay_ms / 1000)
-        if not ambush.sprung:
+        victim = call.process if ambush.on_worker else call.run
+        # A worker that is not known any more cannot be struck; to signal the process 0 would strike this one.
+        if victim and not ambush.sprung:
             ambush.sprung = True
-            ambush.victim = call.process if ambush.on_worker else call.run
+            ambush.victim = victim
             with contextlib.suppress(ProcessLookupError):
                 os.kill(ambush.victim, ambush.number)
             ambush.gone.set()
