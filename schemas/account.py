@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 import msgspec
 
-from rowmill.schemas.attempt import NOTHING_SPENT, Spent
+from rowmill.schemas.attempt import NOTHING_SPENT, Answer, Spent
 from rowmill.schemas.outcome import Outcome, Status
+from rowmill.schemas.price import ZERO, Cost
 
 
 class Voted(msgspec.Struct, frozen=True):
@@ -18,12 +19,21 @@ class Voted(msgspec.Struct, frozen=True):
     outcome: Outcome
 
 
+class Declined(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An answer that was paid for and asked again for: what was wrong with it is told to the model, whichever run asks
+    next. `cost` is None where the price is unknown.
+    """
+
+    answer: Answer
+    cost: Cost | None = ZERO
+
+
 class Account(msgspec.Struct, frozen=True, omit_defaults=True):
     """Paid attempts for one request whose row is not settled.
 
     `spent` and `failures` are those since the last vote; `failures` counts every failed attempt by kind, `charged`
     those that count against the row's retries, which begin anew when the row is reopened. `votes` are the votes cast
-    so far, whose cost is beside `spent`.
+    so far, whose cost is beside `spent`. `declined` are the answers since the last vote that were asked again for.
     """
 
     key: str = ""
@@ -31,6 +41,7 @@ class Account(msgspec.Struct, frozen=True, omit_defaults=True):
     failures: dict[str, int] = msgspec.field(default_factory=dict)
     charged: dict[str, int] = msgspec.field(default_factory=dict)
     votes: tuple[Voted, ...] = ()
+    declined: tuple[Declined, ...] = ()
 
     @property
     def total(self) -> Spent:
@@ -45,12 +56,15 @@ class Account(msgspec.Struct, frozen=True, omit_defaults=True):
         good = sum(vote.outcome.status is Status.OK for vote in self.votes)
         return good, self.total.attempts, len(self.votes)
 
-    def billed(self, kind: str | None, spent: Spent) -> Account:
-        """The account after one more attempt; `kind` is why it failed, None where it brought an answer."""
-        if kind is None:
-            return Account(self.key, self.spent + spent, self.failures, self.charged, self.votes)
-        failures, charged = _one_more(self.failures, kind), _one_more(self.charged, kind)
-        return Account(self.key, self.spent + spent, failures, charged, self.votes)
+    def billed(self, kind: str | None, spent: Spent, declined: Answer | None = None) -> Account:
+        """The account after one more attempt; `kind` is why it failed, None where it brought an answer. `declined` is
+        the answer that is asked again for.
+        """
+        failures, charged = self.failures, self.charged
+        if kind is not None:
+            failures, charged = _one_more(failures, kind), _one_more(charged, kind)
+        kept = self.declined if declined is None else (*self.declined, Declined(declined, spent.cost))
+        return Account(self.key, self.spent + spent, failures, charged, self.votes, kept)
 
     def voted(self, vote: Voted) -> Account:
         """The account after a vote, whose outcome holds what was spent since the vote before."""

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from rowmill.schemas.account import Account, Voted
-from rowmill.schemas.attempt import Spent
+from rowmill.schemas.attempt import Answer, Spent
 from rowmill.schemas.outcome import Outcome
 from rowmill.schemas.row import NO_SHARD, Shard
 
@@ -41,13 +41,17 @@ class Intent(msgspec.Struct, frozen=True, omit_defaults=True):
     joined: bool = False
 
 
-class Bill(msgspec.Struct, frozen=True):
-    """What one attempt cost: every intent is followed by one. `kind` is why it failed, None where it was answered."""
+class Bill(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What one attempt cost: every intent is followed by one. `kind` is why it failed, None where it was answered.
+
+    `declined` is an answer that is asked again for: a run that goes on with its row asks with what was wrong.
+    """
 
     row: int
     attempt: int
     kind: str | None
     spent: Spent
+    declined: Answer | None = None
 
 
 class PackIntent(msgspec.Struct, frozen=True):

@@ -71,7 +71,7 @@ class Replay:
             self.billed = self.billed + entry.spent
             intent = self.in_flight.pop(entry.row, None)
             account = self.accounts.get(entry.row) or Account(intent.key if intent is not None else "")
-            self.accounts[entry.row] = account.billed(entry.kind, entry.spent)
+            self.accounts[entry.row] = account.billed(entry.kind, entry.spent, entry.declined)
         elif type(entry) is Outcome:
             self._settle(entry, offset, length)
         else:

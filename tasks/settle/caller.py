@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from rowmill.schemas.attempt import Failure, FailureKind, Spent
+from rowmill.schemas.attempt import Answer, Failure, FailureKind, Spent
 from rowmill.schemas.catalogue import Model
 from rowmill.schemas.errors import StorageError
 from rowmill.schemas.price import ZERO, Cost
@@ -55,8 +55,8 @@ class RowBilling(msgspec.Struct, frozen=True):
     def intent(self, worst_usd: int) -> Intent:
         return Intent(self.row, self.attempt, worst_usd, self.key)
 
-    def bill(self, kind: str | None, spent: Spent) -> Bill:
-        return Bill(self.row, self.attempt, kind, spent)
+    def bill(self, kind: str | None, spent: Spent, declined: Answer | None = None) -> Bill:
+        return Bill(self.row, self.attempt, kind, spent, declined)
 
 
 class Prepared(msgspec.Struct, frozen=True):

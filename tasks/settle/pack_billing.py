@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rowmill.schemas.account import Account
-from rowmill.schemas.attempt import Spent
+from rowmill.schemas.attempt import Answer, Spent
 from rowmill.schemas.shares import Shares, share_out
 from rowmill.tasks.journal.entries import Bill, Intent, PackBill, PackIntent
 from rowmill.tasks.settle.pack_former import Seat
@@ -37,12 +37,15 @@ class PackBilling:
         kinds = [kind, *[None] * (len(self.seats) - 1)]
         return self.bills(kinds, shares)
 
-    def bills(self, kinds: Sequence[str | None], shares: Sequence[Spent]) -> PackBill:
-        """The shares of a call, with what each row's entry failed of."""
+    def bills(
+        self, kinds: Sequence[str | None], shares: Sequence[Spent], declined: Sequence[Answer | None] | None = None
+    ) -> PackBill:
+        """The shares of a call, with what each row's entry failed of, and the entries that are asked again for."""
+        entries = declined or [None] * len(self.seats)
         return PackBill(
             tuple(
-                Bill(seat.row, _attempt_of(seat), kind, share)
-                for seat, kind, share in zip(self.seats, kinds, shares, strict=True)
+                Bill(seat.row, _attempt_of(seat), kind, share, entry)
+                for seat, kind, share, entry in zip(self.seats, kinds, shares, entries, strict=True)
             )
         )
 

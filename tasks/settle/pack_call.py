@@ -29,7 +29,7 @@ from rowmill.tasks.settle.pack_answer import PackPart, judge_entry, read_pack_an
 from rowmill.tasks.settle.pack_billing import PackBilling, account_of
 from rowmill.tasks.settle.pack_former import Seat
 from rowmill.tasks.settle.row_state import RowState
-from rowmill.tasks.settle.settler import Settler
+from rowmill.tasks.settle.settler import Settler, declined
 
 log = logging.getLogger("rowmill")
 
@@ -183,8 +183,10 @@ class PackCall:
         told = [len(entry.text.encode()) for entry in entries.each]
         common = max(0, len(answer.text.encode()) - sum(told))
         shares = Shares(billing.weights, with_common(told, common)).of(spent, self._model.price)
-        kinds = [part.verdict.kind.value if isinstance(part.verdict, Failure) else None for part in parts]
-        self._segment.bill(billing.bills(kinds, shares))
+        failures = [part.verdict if isinstance(part.verdict, Failure) else None for part in parts]
+        kept = [declined(failure, part.answer) for failure, part in zip(failures, parts, strict=True)]
+        kinds = [None if failure is None else failure.kind.value for failure in failures]
+        self._segment.bill(billing.bills(kinds, shares, kept))
         failed: list[tuple[Seat, Alone]] = []
         for seat, part, share in zip(self._seats, parts, shares, strict=True):
             state, verdict = self._billed(seat, part), part.verdict

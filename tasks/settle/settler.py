@@ -73,7 +73,7 @@ class Settler:
         """
         state = self.begin(request, account)
         try:
-            outcome = await self._attempt(state, segment)
+            outcome = self._recalled(state, account) or await self._attempt(state, segment)
         except RetryableFailure as first:
             outcome = await self._again_or_standing(state, segment, first)
             self.budget.evidence.settled(request.row.index)
@@ -85,6 +85,21 @@ class Settler:
         state = RowState(request, request.body, account.spent, dict(account.failures))
         state.content = sum(count for kind, count in account.charged.items() if kind in CONTENT_KINDS)
         return state
+
+    def _recalled(self, state: RowState, account: Account) -> Outcome | None:
+        """Take up answers that an earlier run declined: the next call says what was wrong with the last of them, and
+        the best stands. The row's outcome where one is accepted by now.
+        """
+        for one in account.declined:
+            verdict = self._read_safely(state, one.answer)
+            if isinstance(verdict, Read):
+                state.started_at = int(self._clock.wall() * 1e6)
+                return self.outcome(
+                    state, Status.OK, accepted=verdict.accepted, evidence=verdict.evidence, bought=one.cost
+                )
+            state.last = verdict
+            state.offer(one.cost)
+        return None
 
     async def settle_after(self, state: RowState, segment: Segment, failure: Failure) -> Outcome:
         """The outcome of a row whose part of a call for several failed so: it is asked again by itself, with what was
@@ -177,7 +192,8 @@ class Settler:
         failed = verdict if isinstance(verdict, Failure) else None
         spent = caller.end(prepared, permit, exchange, failure=failed)
         state.spent = state.spent + spent
-        segment.bill(billing.bill(failed.kind.value if failed else None, spent))
+        kind = failed.kind.value if failed else None
+        segment.bill(billing.bill(kind, spent, declined(failed, exchange.answer)))
         if exchange.answer is not None:
             self.budget.evidence.answered()
         if isinstance(verdict, Read):
@@ -301,6 +317,11 @@ class Settler:
             failures=dict(state.failures),
             evidence=evidence,
         )
+
+
+def declined(failure: Failure | None, answer: Answer | None) -> Answer | None:
+    """The answer that is asked again for, where that is what follows."""
+    return answer if failure is not None and failure.kind in CONTENT_KINDS else None
 
 
 def complaint(wrong: Sequence[str]) -> str:

@@ -245,6 +245,42 @@ def test_without_money_to_ask_again_the_answer_that_was_paid_for_stands(bench, g
     assert results["wasted_cost_usd"].to_list() == [0]
 
 
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(("plan", "said"), [("[ir]", "'Ada King of Lovelace' does not stand in"), ("[br]", "who")])
+def test_a_run_that_goes_on_with_a_row_asks_again_by_name(bench, gateways, model, plan, said):
+    """What an answer lacked or broke is told to the model by the next run too: it is not asked the first question again,
+    and no attempt is made that the row has had.
+    """
+    gateway = gateways(answered)
+    bench.rows(bodies(plan))
+    job = {**ASKED, "model": model, "require_evidence": True, "params": {"max_output_tokens": 400}}
+    bench.job(**job, max_cost_usd=0.0035 if model == "gemini-3-pro" else 0.0016)
+    assert direct(bench, gateway.url).code == 4
+    assert len(gateway.asks) == 1
+    bench.job(**job)
+    ended = direct(bench, gateway.url)
+    assert ended.code == 0, ended.err
+    assert [ask.turns for ask in gateway.asks] == [1, 2]
+    assert said in gateway.asks[1].request
+    results = bench.results()
+    assert_balanced(ended.manifest, results)
+    assert results["attempts"].to_list() == [2]
+
+
+def test_the_best_answer_of_an_earlier_run_stands(bench, gateways):
+    """A row whose first answer lacks one field, and whose later ones lack more, keeps the first, whichever run paid."""
+    gateway = gateways(answered)
+    bench.rows(bodies("[iww]"))
+    job = {**ASKED, "model": "gemini-3-flash", "params": {"max_output_tokens": 400}, "retries": {"content": 1}}
+    bench.job(**job, require_evidence=True, max_cost_usd=0.0016)
+    assert direct(bench, gateway.url).code == 4
+    bench.job(**job, require_evidence=True)
+    ended = direct(bench, gateway.url)
+    assert ended.code == 3, ended.err
+    assert bench.results()["error_message"].to_list() == ["/who: 'Ada King of Lovelace' does not stand in the text"]
+    assert len(gateway.asks) == 2
+
+
 @pytest.fixture
 def seen(bench, gateways) -> Any:
     """An output whose texts are hostile, with quotes of every kind; characters beyond the basic plane stand before them."""

@@ -7,8 +7,8 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rowmill.schemas.account import Account, Voted
-from rowmill.schemas.attempt import Spent
+from rowmill.schemas.account import Account, Declined, Voted
+from rowmill.schemas.attempt import Answer, Spent
 from rowmill.schemas.errors import DamageError
 from rowmill.schemas.outcome import Outcome, Status
 from rowmill.schemas.price import Cost
@@ -68,6 +68,20 @@ def test_votes_of_a_row_are_read_back_until_it_is_settled(tmp_path):
         1: Account(spent=cost, failures={"cut": 1}, charged={"cut": 1}, votes=(Voted(1, "m", vote),))
     }
     assert found.unsettled == cost + cost
+
+
+def test_answers_that_were_asked_again_for_are_read_back_until_a_vote_or_an_outcome(tmp_path):
+    """With what each cost; a vote has its own."""
+    path = tmp_path / "segment"
+    cost, answer = Spent(1, Usage(10, 2, 3), Cost(7, 70)), Answer('{"a": "\u00e9"}', Usage(10, 2, 3), "stop", "m")
+    bills = [Bill(1, 1, "unsupported_field", cost, answer), Bill(1, 2, "timeout", Spent(1))]
+    path.write_bytes(b"".join(map(encode_line, [HEAD, *bills, Bill(2, 1, "cut", cost, answer)])))
+    found = replay(path)
+    assert found is not None
+    assert found.account(1).declined == found.account(2).declined == (Declined(answer, Cost(7, 70)),)
+    found.see(Voted(1, "m", outcome(1)), 0, 0)
+    found.see(outcome(2), 0, 0)
+    assert found.account(1).declined == found.account(2).declined == ()
 
 
 def outcome(row: int) -> Outcome:
