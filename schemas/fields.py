@@ -98,6 +98,8 @@ class FieldVoting(msgspec.Struct, frozen=True, omit_defaults=True):
 
 def gold_of(value: Any) -> Any:
     """`gold` as a job file writes it: a column's name stands for the section."""
+    if isinstance(value, (bool, int, float, list, tuple)):
+        raise ValueError("gold is the name of a column, or a section with its `column`")
     return {"column": value} if isinstance(value, str) else value
 
 
@@ -105,6 +107,11 @@ def votes_of(value: Any) -> Any:
     """`votes` as a job file writes it: a number stands for the section."""
     if isinstance(value, bool):
         raise ValueError("votes is a number, such as 3")
+    if isinstance(value, str) and value.strip().isascii() and value.strip().isdigit():
+        # As other numbers of a job may be written, and as flags and variables bring them.
+        value = int(value)
+    if isinstance(value, (str, float, list, tuple)):
+        raise ValueError("votes is a number, such as 3, or a section with `most`")
     if value == 1:
         # One answer is what every job asks.
         return None

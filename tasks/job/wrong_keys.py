@@ -14,6 +14,8 @@ from rowmill.tasks.job.yaml_nodes import Place
 
 # What pydantic says where text is expected and something else stands.
 NO_TEXT = ("string_type", "string_sub_type")
+# What it says where a section is expected.
+NO_SECTION = ("model_type", "model_attributes_type", "dataclass_type")
 _NONE = object()
 
 
@@ -74,19 +76,23 @@ def _explained(error: Any, place: Place) -> tuple[str, str]:
         )
     if error["type"] == "missing":
         return f"the key {name!r} is missing", ""
-    message = _message(error)
+    message = _message(error, place)
     # Not of names that begin with several, as YAML.
     lower = message if message[1:2].isupper() else f"{message[0].lower()}{message[1:]}"
     return (f"{name}: ", lower) if name else ("", message)
 
 
-def _message(error: Any) -> str:
+def _message(error: Any, place: Place) -> str:
     given = error.get("input")
     if given is None and error["type"].endswith("_type"):
         return "nothing stands there: give it a value, or drop the key"
     if error["type"] in NO_TEXT and isinstance(given, bool | int | float):
         kind = "true or false" if isinstance(given, bool) else "a number"
         return f"text is expected, and {str(given).lower()[:40]} is {kind}: put it in quotes"
+    if error["type"] in NO_SECTION and (known := _keys_at(place)):
+        return f"a section is expected, with the keys {', '.join(known)}"
+    if error["type"] == "list_type" and isinstance(given, str):
+        return f"a list is expected: write [{given[:60]}]"
     return str(error["msg"]).removeprefix("Value error, ")
 
 

@@ -79,20 +79,20 @@ def _row_may_cost_too_much(job: Job, model: Model) -> bool:
 
 def _gold_shown(job: Job) -> JobError | None:
     """Gold that the model would see: it would score itself."""
-    if job.gold is None:
+    if (column := job.gold_column) is None:
         return None
-    column = job.gold.column
+    key = "gold" if job.gold is not None else "label.gold"
     if job.prompt is not None and names_column(job.prompt, column):
         return JobError(
             f"the prompt names the gold column {column!r}, which is never shown to the model",
             where="prompt",
-            hint="take it out of the prompt, or name another column under gold",
+            hint=f"take it out of the prompt, or name another column under {key}",
         )
     if job.prompt is None and column in OWN_REQUEST:
         return JobError(
             f"the column {column!r} is a part of the rows' own requests, so it cannot be gold",
-            where="gold",
-            hint="name another column under gold",
+            where=key,
+            hint=f"name another column under {key}",
         )
     return None
 

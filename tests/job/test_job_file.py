@@ -32,6 +32,34 @@ def test_every_wrong_key_is_told_with_its_place(tmp_path):
         assert words in told, told
 
 
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("stop_when: 0.5", "stop_when: a section is expected, with the keys not_ok, after"),
+        ("budget: team", "budget: a section is expected, with the keys name, usd_per_day, time_zone"),
+        ("keep: text", r"keep: a list is expected: write \[text\]"),
+        ("gold: true", "gold: gold is the name of a column"),
+        ("votes: many", "votes: votes is a number, such as 3"),
+        ("votes: 2.5", "votes: votes is a number, such as 3"),
+    ],
+)
+def test_a_value_of_another_kind_is_told_with_what_belongs_there(tmp_path, line, told):
+    """In the words of a job file, and not in those of the classes behind it."""
+    (tmp_path / "job.yaml").write_text(f"model: m\ninput: i\noutput: o\n{line}\n")
+    with pytest.raises(JobError, match=told + r".*\(line 4, column 1\)"):
+        load_job(tmp_path / "job.yaml")
+
+
+def test_a_number_may_be_written_as_text(tmp_path):
+    """`votes: "3"` is 3, as it is for every other number of a job."""
+    schema = "schema: {type: object, properties: {a: {type: string}}}\n"
+    (tmp_path / "job.yaml").write_text(
+        f'model: m\ninput: i\noutput: o\nprompt: x\n{schema}votes: "3"\nrows_per_call: "5"\n'
+    )
+    job = load_job(tmp_path / "job.yaml")
+    assert (job.votes.most, job.rows_per_call) == (3, 5)
+
+
 def test_a_missing_key_and_a_flag_have_no_place(tmp_path):
     """What the file does not hold is named without a line; so is what a flag set."""
     (tmp_path / "job.yaml").write_text("model: gemini-3-pro\ninput: rows.jsonl\n")

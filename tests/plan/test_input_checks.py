@@ -7,6 +7,7 @@ from dataclasses import replace
 from rowmill.schemas.catalogue import builtin_catalogue
 from rowmill.schemas.job import Job
 from rowmill.schemas.job_sections import Retries
+from rowmill.schemas.label import Label
 from rowmill.schemas.price import Price, Rates
 from rowmill.tasks.plan.input_checks import impossible
 
@@ -21,3 +22,13 @@ def test_a_row_that_results_could_not_hold_is_refused_before_a_call():
         price = Price(rates)
         [error] = impossible(job, replace(model, price=price))
         assert "results cannot hold" in str(error)
+
+
+def test_a_prompt_that_names_the_gold_column_is_refused_as_that():
+    """Of labels as of fields: it is in the input, so it was told as an unknown column, which it is not."""
+    model = builtin_catalogue()["gemini-3-pro"]
+    label = Label.model_validate({"labels": ["a", "b"], "gold": "truth"})
+    job = Job(model=model.name, input="i", output="o", prompt="{{ text }} {{ truth }}", label=label)
+    [error] = impossible(job, model)
+    assert "names the gold column 'truth', which is never shown" in error.what
+    assert error.hint.endswith("under label.gold")
