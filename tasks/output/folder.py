@@ -92,7 +92,7 @@ class Output(Layout):
             raise OutputError(
                 f"there is no part {number} to make afresh",
                 where=str(self.results),
-                hint="rowmill status names damaged parts",
+                hint="`rowmill status OUT --verify` names damaged parts",
             )
         aside = self.root / "previous" / name
         private_folder(aside)

@@ -62,7 +62,7 @@ def _rows(results: Path) -> pl.LazyFrame:
         pl.col("output").struct.json_encode() if isinstance(output, pl.Struct) else pl.col("output").cast(pl.String)
     )
     return rows.select(
-        "row_id", "status", answer.alias("answer"), pl.col("cost_usd").cast(pl.Float64), "latency_ms", "input_tokens",
+        "row_id", "status", answer.alias("answer"), "cost_usd", "latency_ms", "input_tokens",
         (pl.col("output_tokens") + pl.col("thought_tokens")).alias("billed_output"),
     )  # fmt: skip
 
@@ -74,7 +74,8 @@ def _count(rows: pl.LazyFrame) -> int:
 def _sums(rows: pl.LazyFrame) -> dict[str, Any]:
     told = rows.select(
         (pl.col("status") == "ok").sum().alias("ok"),
-        pl.col("cost_usd").sum(),
+        # Summed as it is told, to the last digit, and only then a JSON number.
+        pl.col("cost_usd").sum().cast(pl.Float64),
         pl.col("input_tokens").sum(),
         pl.col("billed_output").sum().alias("output_tokens"),
         pl.col("latency_ms").quantile(0.5).alias("p50_ms"),

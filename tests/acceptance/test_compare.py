@@ -25,7 +25,7 @@ def test_the_same_run_twice_differs_in_nothing(bench, sandboxes):
     assert ended.code == 0, ended.err
     told = ended.manifest
     assert (told["in_both"], told["only_a"], told["only_b"], told["answers_changed"]) == (40, 0, 0, 0)
-    assert told["a"]["cost_usd"] == told["b"]["cost_usd"] > 0
+    assert told["a"]["cost_usd"] == told["b"]["cost_usd"] == float(bench.manifest("a")["totals"]["cost_usd"]) > 0
     assert told["status_changes"] == []
 
 
