@@ -161,6 +161,12 @@ class Evidence:
         return self._trial is not None
 
     @property
+    def answered_after_s(self) -> float:
+        """Seconds that calls take which succeed; 0 before one has."""
+        took = self._took[False]
+        return took if took < math.inf else 0.0
+
+    @property
     def excess(self) -> float:
         """The share of calls that failed beyond chance when the last alarm was raised."""
         return max(0.0, self.failing - self.chance)

@@ -236,8 +236,8 @@ class Pace:
         return Finding.CHANCE
 
     def _answering(self, now: float) -> float:
-        """Calls a second that were answered lately."""
-        seconds = min(SENT_WITHIN_S, now - self._goes_on_at)
+        """Calls a second that were answered lately. None can be before the first of them has had its time."""
+        seconds = min(SENT_WITHIN_S, now - self._goes_on_at - self._evidence.answered_after_s)
         answered = self._evidence.succeeded.within(seconds, now)[0]
         return answered / seconds if answered >= ENOUGH and seconds >= 1 else math.inf
 
