@@ -345,8 +345,10 @@ class Gate:
             self._on(Event.DOUBTED)
 
     def _may_pause(self, retry_after: float, now: float) -> bool:
-        """Whether everybody waits for one refusal: where a limit holds calls back, at 1 % of the time at most."""
-        return self.waiting_for == "rate limit" and self._pauses.may_pause(retry_after, now)
+        """Whether everybody waits for one refusal: where a limit that the job names holds calls back, at 1 % of the
+        time at most. The pace of a trial, which may show chance, is none.
+        """
+        return self.limiter.is_named and self.waiting_for == "rate limit" and self._pauses.may_pause(retry_after, now)
 
     def _on(self, event: Event) -> None:
         self._phase = phase_after(self._phase, event)

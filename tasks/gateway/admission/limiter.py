@@ -113,6 +113,11 @@ class Limiter:
         )
 
     @property
+    def is_named(self) -> bool:
+        """Whether the job names a limit."""
+        return self._requests is not None or self._tokens is not None
+
+    @property
     def learned(self) -> bool:
         """Whether refusals were found to be about pace."""
         return self._pace.known
