@@ -100,6 +100,7 @@ def _batches(file: InputFile, position: int, names: Sequence[str] | None) -> Ite
 
 
 def _no_arrow(file: InputFile, error: Exception) -> InputError:
-    return InputError(
-        f"no readable Arrow file: {error}", where=name_of(file), hint="write it again: it is cut, or no Arrow file"
-    )
+    hint = "write it again: it is cut, or no Arrow file"
+    if isinstance(error, pa.ArrowNotImplementedError):
+        hint = "write it again with that column cast, as 128-bit integers to text"
+    return InputError(f"no readable Arrow file: {error}", where=name_of(file), hint=hint)

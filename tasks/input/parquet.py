@@ -100,6 +100,7 @@ def _groups_from(parquet: pq.ParquetFile, position: int) -> tuple[int, list[int]
 
 
 def _no_parquet(file: InputFile, error: Exception) -> InputError:
-    return InputError(
-        f"no readable Parquet file: {error}", where=name_of(file), hint="write it again: it is cut, or no Parquet file"
-    )
+    hint = "write it again: it is cut, or no Parquet file"
+    if isinstance(error, pa.ArrowNotImplementedError):
+        hint = "write it again with that column cast, as 128-bit integers to text"
+    return InputError(f"no readable Parquet file: {error}", where=name_of(file), hint=hint)

@@ -537,3 +537,13 @@ def test_reading_and_keeping_never_loads_pandas(tmp_path):
     )
     told = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.splitlines()
     assert told == ["['2026-01-05T12:30:00.123456789', datetime.datetime(2026, 1, 5, 12, 30), None]", "False"]
+
+
+@pytest.mark.parametrize("ending", ["parquet", "arrow"])
+def test_a_file_with_a_type_that_arrow_lacks_says_so(tmp_path, ending):
+    """Integers of 128 bits, as polars writes them, are refused with the mend, and not as a file that is cut."""
+    path = tmp_path / f"rows.{ending}"
+    frame = pl.DataFrame({"n": pl.Series([1], dtype=pl.Int128)})
+    frame.write_parquet(path) if ending == "parquet" else frame.write_ipc(path)
+    with pytest.raises(InputError, match="with that column cast"):
+        kept_types(input_files(str(path)), ["n"], KeepTypes())
