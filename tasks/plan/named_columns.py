@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
+from functools import cache
 
 import jinja2
 from jinja2 import meta, nodes
+from jinja2.parser import Parser
+
+from rowmill.tasks.plan.template_bounds import BoundedEnvironment
 
 ROW = "row"
 
@@ -14,7 +18,7 @@ ROW = "row"
 def names_column(source: str, column: str) -> bool:
     """Whether a template names a column, by itself or as a field of `row`. False for what is no template."""
     try:
-        tree = jinja2.Environment(autoescape=False).parse(source)
+        tree = _tree(source)
     except jinja2.TemplateError:
         return False
     return column in meta.find_undeclared_variables(tree) or any(
@@ -25,7 +29,7 @@ def names_column(source: str, column: str) -> bool:
 def columns_named(source: str) -> tuple[str, ...] | None:
     """The columns that a template names, in its order; None where it may show any (`row` as a whole)."""
     try:
-        tree = jinja2.Environment(autoescape=False).parse(source)
+        tree = _tree(source)
     except jinja2.TemplateError:
         return ()
     named = dict.fromkeys(_named(tree, meta.find_undeclared_variables(tree)))
@@ -42,7 +46,7 @@ class FieldsOfRow:
 
 def fields_of_row(source: str) -> FieldsOfRow:
     """How a template makes use of `row`. Raises jinja2.TemplateError for what is no template."""
-    tree = jinja2.Environment(autoescape=False).parse(source)
+    tree = _tree(source)
     if ROW not in meta.find_undeclared_variables(tree):
         return FieldsOfRow(frozenset(), is_bare=False)
     named = [
@@ -82,6 +86,20 @@ def _field_of_row(node: nodes.Node) -> str | None:
     if isinstance(node, nodes.Getitem) and _is_row(node.node) and isinstance(node.arg, nodes.Const):
         return str(node.arg.value)
     return None
+
+
+@cache
+def _environment() -> BoundedEnvironment:
+    return BoundedEnvironment()
+
+
+def _tree(source: str) -> nodes.Template:
+    """The tree of a template, as it is written. Raises jinja2.TemplateError.
+
+    It bears the environment of prompts: looking for free names compiles a template, and another one would work out what
+    stands there in constants, such as 'a' * 10**9.
+    """
+    return Parser(_environment(), source).parse()
 
 
 def _is_row(node: nodes.Node) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rowmill.tasks.plan.named_columns import columns_named
+from rowmill.tasks.plan.named_columns import columns_named, names_column
 
 
 @pytest.mark.parametrize(
@@ -20,3 +20,12 @@ from rowmill.tasks.plan.named_columns import columns_named
 def test_the_columns_that_a_prompt_names(prompt, columns):
     """In their order, whatever is done with them; None where it may show any of them."""
     assert columns_named(prompt) == columns
+
+
+@pytest.mark.parametrize(
+    "source", ["{{ 'a' * 10**9 }}{{ b }}", "{{ 10**(10**8) }}{{ b }}", "{{ 'a'|center(10**9) }}{{ b }}"]
+)
+def test_looking_for_names_works_nothing_out(source):
+    """A constant that would take a gigabyte is not made to see which columns stand beside it."""
+    assert columns_named(source) == ("b",)
+    assert names_column(source, "b")
