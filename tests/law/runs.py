@@ -7,6 +7,7 @@ hundredths. A shard may have few rows. Nothing else is changed.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import select
 import subprocess
@@ -102,7 +103,9 @@ class Runner:
             if forks is not None:
                 forks.close()
         for other in self._others:
-            other.kill()
+            # Some were killed on the way.
+            with contextlib.suppress(ProcessLookupError):
+                other.kill()
 
 
 # What run.json tells.
