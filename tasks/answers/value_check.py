@@ -10,6 +10,7 @@ import datetime as dt
 import re
 from collections.abc import Callable, Sequence
 from decimal import Decimal
+from math import isfinite
 from typing import Any
 
 from rowmill.tasks.answers.evidence_fields import ValueRule
@@ -36,6 +37,8 @@ _PLAIN_NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?", re.ASCII)
 def value_in_quote(value: Any, quote: str, rule: ValueRule) -> bool | None:
     """Whether the quote holds the value; None where that cannot be decided."""
     if len(quote) > QUOTE_MOST_CHARS or isinstance(value, bool):
+        return None
+    if isinstance(value, float) and not isfinite(value):
         return None
     if isinstance(value, (int, float)):
         return holds_number(Decimal(repr(value)) if isinstance(value, float) else Decimal(value), quote)

@@ -188,7 +188,7 @@ def test_gold_changes_no_request_and_cannot_be_shown(bench, sandboxes):
     job(bench, {}, prompt="{{ text }} {{ truth }}")
     ended = bench.run(sandbox.base_url, "label", "job.yaml", "--direct")
     assert ended.code == 2
-    assert "'truth' is unknown" in ended.err
+    assert "the prompt names the gold column 'truth', which is never shown to the model" in ended.err
 
 
 def test_bad_gold_rows_stop_the_run_before_the_rest_is_paid(bench, sandboxes):
