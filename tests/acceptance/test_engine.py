@@ -121,7 +121,8 @@ def test_a_killed_worker_loses_nothing(bench, sandboxes, clusters):
     results, books = bench.results(), sandbox.books()
     assert_balanced(manifest, results)
     assert manifest["ledger"]["ok"] == 8_000
-    assert 0 < books["billed_calls"] - 8_000 <= 64
+    # It may have been killed between two calls.
+    assert 0 <= books["billed_calls"] - 8_000 <= 64
     told, bound = (money(manifest["totals"][name]) for name in ("cost_usd", "unknown_cost_bound_usd"))
     assert told <= money(books["billed_usd"]) <= told + bound
 
