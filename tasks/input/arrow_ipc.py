@@ -10,10 +10,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from rowmill.schemas.errors import InputError
 from rowmill.schemas.row import Cursor
-from rowmill.tasks.input.files import InputFile, Line, arrow_source, name_of, state_of
-from rowmill.tasks.input.typed_lines import batch_size, columns_of, lines_of
+from rowmill.tasks.input.files import InputFile, Line, arrow_source, state_of
+from rowmill.tasks.input.typed_lines import batch_size, columns_of, lines_of, unreadable
 from rowmill.tasks.input.view_types import schema_without_views
 
 MAGIC = b"ARROW1"
@@ -35,7 +34,7 @@ def arrow_schema(file: InputFile) -> pa.Schema:
         with _opened(file) as reader:
             return schema_without_views(reader.schema)
     except (OSError, pa.ArrowException, ValueError) as error:
-        raise _no_arrow(file, error) from None
+        raise unreadable(file, "Arrow", error) from None
 
 
 def arrow_rows(file: InputFile) -> int:
@@ -43,7 +42,7 @@ def arrow_rows(file: InputFile) -> int:
     try:
         return sum(_sizes(file, state_of(file)))
     except (OSError, pa.ArrowException, ValueError) as error:
-        raise _no_arrow(file, error) from None
+        raise unreadable(file, "Arrow", error) from None
 
 
 @contextmanager
@@ -97,10 +96,3 @@ def _batches(file: InputFile, position: int, names: Sequence[str] | None) -> Ite
             for at in range(max(0, position - before), batch.num_rows, few):
                 yield chosen.slice(at, few)
             before += batch.num_rows
-
-
-def _no_arrow(file: InputFile, error: Exception) -> InputError:
-    hint = "write it again: it is cut, or no Arrow file"
-    if isinstance(error, pa.ArrowNotImplementedError):
-        hint = "write it again with that column cast, as 128-bit integers to text"
-    return InputError(f"no readable Arrow file: {error}", where=name_of(file), hint=hint)

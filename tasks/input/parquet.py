@@ -9,10 +9,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rowmill.schemas.errors import InputError
 from rowmill.schemas.row import Cursor
-from rowmill.tasks.input.files import InputFile, Line, arrow_source, buffer_of, name_of, state_of
-from rowmill.tasks.input.typed_lines import BATCH_ROWS, batch_size, columns_of, lines_of
+from rowmill.tasks.input.files import InputFile, Line, arrow_source, buffer_of, state_of
+from rowmill.tasks.input.typed_lines import BATCH_ROWS, batch_size, columns_of, lines_of, unreadable
 from rowmill.tasks.input.view_types import schema_without_views
 
 
@@ -34,7 +33,7 @@ def parquet_schema(file: InputFile) -> pa.Schema:
         with _opened(file) as parquet:
             return schema_without_views(parquet.schema_arrow)
     except (OSError, pa.ArrowException, ValueError) as error:
-        raise _no_parquet(file, error) from None
+        raise unreadable(file, "Parquet", error) from None
 
 
 def parquet_rows(file: InputFile) -> int:
@@ -42,7 +41,7 @@ def parquet_rows(file: InputFile) -> int:
     try:
         return int(pq.read_metadata(arrow_source(file)).num_rows)
     except (OSError, pa.ArrowException, ValueError) as error:
-        raise _no_parquet(file, error) from None
+        raise unreadable(file, "Parquet", error) from None
 
 
 def _opened(file: InputFile) -> pq.ParquetFile:
@@ -97,10 +96,3 @@ def _groups_from(parquet: pq.ParquetFile, position: int) -> tuple[int, list[int]
             return before, list(range(group, parquet.num_row_groups))
         before += rows
     return before, []
-
-
-def _no_parquet(file: InputFile, error: Exception) -> InputError:
-    hint = "write it again: it is cut, or no Parquet file"
-    if isinstance(error, pa.ArrowNotImplementedError):
-        hint = "write it again with that column cast, as 128-bit integers to text"
-    return InputError(f"no readable Parquet file: {error}", where=name_of(file), hint=hint)

@@ -10,13 +10,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import types as of
 
+from rowmill.schemas.errors import InputError
 from rowmill.tasks.input.arrow_values import batch_rows
-from rowmill.tasks.input.files import Line
+from rowmill.tasks.input.files import InputFile, Line, name_of
 from rowmill.tasks.input.view_types import batch_without_views
 
 BATCH_ROWS = 1_024
 # Rows are taken fewer at a time where they are long.
 BATCH_BYTES = 64 << 20
+
+
+def unreadable(file: InputFile, kind: str, error: Exception) -> InputError:
+    """What is wrong with a file that cannot be opened as one of Arrow's kinds."""
+    hint = f"write it again: it is cut, or no {kind} file"
+    if isinstance(error, pa.ArrowNotImplementedError):
+        hint = "write it again with that column cast, as 128-bit integers to text"
+    return InputError(f"no readable {kind} file: {error}", where=name_of(file), hint=hint)
 
 
 def batch_size(rows: int, size: int) -> int:
