@@ -40,9 +40,6 @@ from rowmill.tasks.output.location import output_to_write
 from rowmill.tasks.run.run_plan import Options
 from rowmill.tasks.system.collector import older_objects_left_out
 
-if TYPE_CHECKING:
-    pass
-
 Approve = Callable[[Bill], Answer | Awaitable[Answer]]
 
 

@@ -68,15 +68,11 @@ def _may_be_grouped(size: Decimal, text: str) -> bool:
     sought = format(size, "f")
     whole, _, fraction = sought.partition(".")
     groups = _DIGITS.findall(text)
-    if len(fraction) in (1, 2) and _follow(groups, (whole, fraction.ljust(2, "0"))):
+    if len(fraction) in (1, 2) and (whole, fraction.ljust(2, "0")) in pairwise(groups):
         return True
     if fraction or len(whole) < _GROUPED_LEAST or whole in groups:
         return False
     return any(_is_joined(whole, groups[at:]) for at in range(len(groups)))
-
-
-def _follow(groups: Sequence[str], pair: tuple[str, str]) -> bool:
-    return any(two == pair for two in pairwise(groups))
 
 
 def _is_joined(whole: str, groups: Sequence[str]) -> bool:

@@ -110,7 +110,7 @@ def _blanks(tree: nodes.Template) -> list[tuple[str, str]] | None:
         for node in output.nodes if isinstance(output, nodes.Output) else (None,):
             if isinstance(node, nodes.TemplateData):
                 found.append((node.data, ""))
-            elif isinstance(node, nodes.Name) and node.name != "self":
+            elif isinstance(node, nodes.Name):
                 found.append(("", node.name))
             else:
                 return None
